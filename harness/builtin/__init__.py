@@ -1,0 +1,25 @@
+"""The built-in tiny model and data: paths only, so that importing this costs nothing.
+
+`harness.builtin.build` makes everything under `ASSETS`; `README.md` here says what is in each file.
+"""
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+MANIFEST = ASSETS / "MANIFEST.json"
+
+MODEL = ASSETS / "model"
+
+TASK_TRAIN = ASSETS / "data" / "task_train.jsonl"
+TASK_VALIDATION = ASSETS / "data" / "task_validation.jsonl"
+TASK_TEST = ASSETS / "data" / "task_test.jsonl"
+PROMPT_TEMPLATE = "{prompt}\n"
+
+DOMAIN_TRAIN = ASSETS / "data" / "domain_train.jsonl"
+DOMAIN_VALIDATION = ASSETS / "data" / "domain_validation.jsonl"
+DOMAIN_TEST = ASSETS / "data" / "domain_test.jsonl"
+
+GENERAL = ASSETS / "data" / "general"
+GENERAL_TEST = ASSETS / "data" / "general_test"
+
+CLOZE_TASKS = ASSETS / "tasks"

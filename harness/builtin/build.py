@@ -1,0 +1,133 @@
+"""Make the built-in model and data.
+
+    python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0]
+
+The same seed gives the same files (the weights: on the same kind of CPU with the same torch).
+Ten minutes on one core; a second thread would change the weights' last bits and gain little on
+so small a model.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from harness.builtin import ASSETS, MANIFEST
+from harness.builtin.cloze import TASK_YAML, cloze_tasks
+from harness.builtin.corpus import held_out_documents, ship_logs, training_documents
+from harness.builtin.pretrain import (
+    document_ids,
+    model_perplexity,
+    new_model,
+    pretrain,
+    train_tokenizer,
+    unigram_perplexity,
+)
+from harness.builtin.task import notices
+from harness.builtin.world import World, make_world
+
+STEPS = 1500
+HELD_OUT_PER_DOMAIN = 50  # the first half is for the search, the second for finalists
+TOKENIZER_DOCUMENTS = 3000
+TASK_ROWS = {"train": 1000, "validation": 100, "test": 200}
+DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
+CLOZE_ITEMS = 60
+
+
+def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
+    """Write every file under `output`; return the manifest, which is written last."""
+    torch.set_num_threads(1)
+    world = make_world(seed)
+    held_out = held_out_documents(world, seed, HELD_OUT_PER_DOMAIN)
+    write_data(output, world, held_out, seed)
+
+    held_out_texts = {text for texts in held_out.values() for text in texts}
+    tokenizer = train_tokenizer(
+        islice(training_documents(world, seed, held_out_texts), TOKENIZER_DOCUMENTS)
+    )
+    model = new_model(seed)
+    pretrain(model, tokenizer, training_documents(world, seed, held_out_texts), steps)
+    model.save_pretrained(output / "model")
+    tokenizer.save_pretrained(output / "model")
+
+    seen = islice(training_documents(world, seed, held_out_texts), TOKENIZER_DOCUMENTS)
+    seen_ids = [document_ids(tokenizer, text) for text in seen]
+    documents = [document_ids(tokenizer, text) for text in sorted(held_out_texts)]
+    manifest = {
+        "build": {"seed": seed, "steps": steps, "parameters": model.num_parameters()},
+        "held_out_perplexity": {
+            "model": round(model_perplexity(model, documents), 3),
+            "unigram": round(unigram_perplexity(seen_ids, documents), 3),
+        },
+        "sha256": file_hashes(output),
+    }
+    (output / MANIFEST.name).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def file_hashes(output: Path) -> dict[str, str]:
+    """`{path below output: sha256}` of every file but the manifest itself."""
+    return {
+        path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and path != output / MANIFEST.name
+    }
+
+
+def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed: int) -> None:
+    """Everything but the model: target task, new domain, held-out general text, cloze tasks."""
+    data = output / "data"
+    for split, rows in notices(world, seed, TASK_ROWS).items():
+        _write_jsonl(data / f"task_{split}.jsonl", rows)
+    logs = iter(ship_logs(world, seed, sum(DOMAIN_DOCUMENTS.values())))
+    for split, number in DOMAIN_DOCUMENTS.items():
+        _write_jsonl(
+            data / f"domain_{split}.jsonl", ({"text": text} for text in islice(logs, number))
+        )
+    for domain, texts in held_out.items():
+        half = len(texts) // 2
+        _write_jsonl(
+            data / "general" / f"{domain}.jsonl", ({"text": text} for text in texts[:half])
+        )
+        _write_jsonl(
+            data / "general_test" / f"{domain}.jsonl", ({"text": text} for text in texts[half:])
+        )
+    for name, items in cloze_tasks(world, seed, CLOZE_ITEMS).items():
+        _write_jsonl(output / "tasks" / f"{name}.jsonl", items)
+        (output / "tasks" / f"{name}.yaml").write_text(TASK_YAML.format(name=name))
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=ASSETS,
+        help="folder to write to (default: the shipped assets)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help=f"pretraining steps (default: {STEPS})"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the world, its texts and the weights (default: 0)"
+    )
+    arguments = parser.parse_args()
+    manifest = build(arguments.output, arguments.steps, arguments.seed)
+    perplexity = manifest["held_out_perplexity"]
+    print(f"held-out perplexity: model {perplexity['model']}, unigram {perplexity['unigram']}")
+    print(f"{len(manifest['sha256'])} files in {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Byte-level BPE and a Llama of a million parameters, pretrained here in minutes on a CPU."""
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+VOCABULARY_SIZE = 1024
+CONTEXT_TOKENS = 256
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+BOS_ID, EOS_ID, PAD_ID = range(3)  # the trainer numbers special tokens first, in this order
+
+
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Any text has tokens and comes back unchanged; no special tokens are added by themselves."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=[BOS, EOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        model_max_length=CONTEXT_TOKENS,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_model(seed: int) -> LlamaForCausalLM:
+    """Every linear layer's sides are multiples of 64, the block in which NF4 quantizes."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrain(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Iterator[str],
+    steps: int,
+    rows_per_batch: int = 8,
+    learning_rate: float = 4e-3,
+) -> None:
+    """AdamW, short warm-up, cosine down to zero, over `<s> text </s>` packed into full rows."""
+    decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
+    others = [weight for weight in model.parameters() if weight.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95))
+    warmup_steps = max(1, min(100, steps // 10))
+
+    def share_of_learning_rate(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_learning_rate)
+    rows = _packed_rows(tokenizer, texts)
+    model.train()
+    started = time.monotonic()
+    for step in range(1, steps + 1):
+        ids = torch.tensor([next(rows) for _ in range(rows_per_batch)])  # (rows, CONTEXT_TOKENS)
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        if step % 20 == 0 or step == steps:
+            left_seconds = (time.monotonic() - started) / step * (steps - step)
+            progress = f"step {step}/{steps}, loss {loss.item():.3f}, {left_seconds:.0f} s left "
+            end = "\n" if step == steps else ""
+            print(f"\rpretraining: {progress}", end=end, file=sys.stderr, flush=True)
+    model.eval()
+
+
+def _packed_rows(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str]) -> Iterator[list[int]]:
+    waiting: list[int] = []
+    for text in texts:
+        waiting += document_ids(tokenizer, text)
+        while len(waiting) >= CONTEXT_TOKENS:
+            yield waiting[:CONTEXT_TOKENS]
+            waiting = waiting[CONTEXT_TOKENS:]
+
+
+def document_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """`<s> text </s>`, the form in which a document was pretrained."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return [BOS_ID, *ids, EOS_ID]
+
+
+@torch.no_grad()
+def model_perplexity(model: LlamaForCausalLM, documents: list[list[int]]) -> float:
+    """exp of the mean negative log-likelihood of every token after `<s>`."""
+    nats, tokens = 0.0, 0
+    for ids in documents:
+        logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
+        nats += torch.nn.functional.cross_entropy(
+            logits, torch.tensor(ids[1:]), reduction="sum"
+        ).item()
+        tokens += len(ids) - 1
+    return math.exp(nats / tokens)
+
+
+def unigram_perplexity(fitted_on: Iterable[list[int]], documents: list[list[int]]) -> float:
+    """The same tokens, knowing only how often each token occurs (add-one smoothing)."""
+    counts = torch.ones(VOCABULARY_SIZE, dtype=torch.float64)
+    for ids in fitted_on:
+        counts += torch.bincount(torch.tensor(ids[1:]), minlength=VOCABULARY_SIZE)
+    log_probabilities = (counts / counts.sum()).log()
+    predicted = torch.tensor([token for ids in documents for token in ids[1:]])
+    return math.exp(-log_probabilities[predicted].mean().item())

@@ -1,0 +1,105 @@
+"""Which columns a row must have, what they may hold, and how a row becomes a prompt."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from harness.config import DataConfig
+from harness.errors import InputError, unknown
+
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+
+Row = dict[str, str | list[str]]
+
+
+def template_columns(config: DataConfig) -> list[str]:
+    """The columns that the prompt is made of; ``{prompt}`` stands for the prompt column.
+
+    Raises InputError where there are none, or where the answer would be shown in the prompt.
+    """
+    names = [match[1] for match in _PLACEHOLDER.finditer(config.prompt_template) if match[1]]
+    if not names:
+        raise InputError(
+            f"data.prompt_template={config.prompt_template!r} cannot be used: it must hold "
+            "the place of a column, e.g. '{prompt}'."
+        )
+    columns = [str(config.prompt_column) if name == "prompt" else name for name in names]
+    if config.answer_column in columns:
+        raise InputError(
+            f"data.prompt_template={config.prompt_template!r} cannot be used: "
+            f"it shows data.answer_column '{config.answer_column}' in the prompt."
+        )
+    return list(dict.fromkeys(columns))
+
+
+def needed_columns(config: DataConfig) -> dict[str, str]:
+    """`{column: the field that names it}`."""
+    if config.text_column is not None:
+        return {config.text_column: "data.text_column"}
+    fields = {}
+    for column in template_columns(config):
+        own = column == config.prompt_column
+        fields[column] = "data.prompt_column" if own else "data.prompt_template"
+    return fields | {str(config.answer_column): "data.answer_column"}
+
+
+def check_rows(records: Iterable[tuple[str, Any]], config: DataConfig) -> list[Row]:
+    """The needed columns of every row as text. InputError names the place of the first bad row."""
+    needed = needed_columns(config)
+    rows = []
+    for where, row in records:
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{where} is {_kind(row)}: a row must be an object with named columns."
+            )
+        checked: Row = {}
+        for column, field in needed.items():
+            if column not in row:
+                raise InputError(
+                    f"{where} has no such column ({field}). {unknown('column', column, row)}"
+                )
+            value, place = row[column], f"{where}, column '{column}' ({field})"
+            if isinstance(value, list) and field == "data.answer_column":
+                checked[column] = [as_text(item, place + " in its list") for item in value]
+            else:
+                checked[column] = as_text(value, place)
+        rows.append(checked)
+    return rows
+
+
+def as_text(value: Any, where: str) -> str:
+    """Text as it stands, a number as its digits; InputError for anything else."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where} holds half a surrogate pair (\\u{ord(value[error.start]):04x}) "
+                f"at character {error.start}: that is not text."
+            ) from None
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return str(value)
+    raise InputError(f"{where} is {_kind(value)}: it must be text or a number.")
+
+
+def _kind(value: Any) -> str:
+    """How a message calls a value: by its kind, with what it holds."""
+    if value is None:
+        return "null"
+    kinds = {bool: "a truth value", list: "a list", dict: "an object", str: "text"}
+    return f"{kinds.get(type(value), type(value).__name__)} ({value!r:.40})"
+
+
+def render(config: DataConfig, row: Row) -> str:
+    """The prompt of a row. A regex, not `str.format`: values and templates may hold any braces."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
+        return str(row[str(config.prompt_column) if match[1] == "prompt" else match[1]])
+
+    return _PLACEHOLDER.sub(replaced, config.prompt_template)

@@ -1,0 +1,21 @@
+"""What a user did wrong, as opposed to what we did wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used: the message names the field, the value and what is accepted.
+
+    The entries turn it into that one message and exit code 2, without a traceback.
+    """
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
+    """The error for a name that is not among ``known``: nearest names first, then the whole list."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(names) or 'none'}.")

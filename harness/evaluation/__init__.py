@@ -1,0 +1,1 @@
+"""What was won and what was lost: likelihood, generated answers, forgetting, benchmarks."""

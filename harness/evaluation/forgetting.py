@@ -1,0 +1,82 @@
+"""How far a model moved from its base on text that it was not trained for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.config import EvaluationConfig
+from harness.evaluation.likelihood import LogProbs, by_example, n_labels, sequence_nll
+from harness.evaluation.measured import Measured
+from harness.evaluation.reference import Reference
+from harness.evaluation.texts import Texts
+from harness.statistics.scores import aggregate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def forgetting(
+    measured: Measured,
+    prefix: str,
+    model: nn.Module,
+    texts: Texts,
+    reference: Reference,
+    config: EvaluationConfig,
+    device: str,
+) -> None:
+    """KL from the base and rise of the NLL on general text: overall, by domain, worst domain."""
+    encoded, kept = texts.general, reference.general
+    if encoded is None or kept is None:
+        return
+    nll, kl = sequence_nll(model, encoded, config.batch_size, device, kept)
+    counts = n_labels(encoded)
+    kl_columns = by_example(encoded, kl, counts)
+    nll_columns = by_example(encoded, nll, counts, reference.general_nll)
+    domains = np.asarray(texts.domains)
+    kl_about = _kl_signature(kept, general_text(texts))
+    nll_about = f"text:{general_text(texts)}|change from base|weight:token"
+    measured.add(f"{prefix}.kl", kl_columns, kl_about)
+    measured.add(f"{prefix}.nll", nll_columns, nll_about)
+    names = list(dict.fromkeys(texts.domains))
+    if len(names) < 2:
+        return
+    rises = {}
+    for domain in names:
+        chosen = domains == domain
+        about = f"|domain:{domain}"
+        measured.add(f"{prefix}.kl.{domain}", kl_columns[chosen], kl_about + about)
+        measured.add(f"{prefix}.nll.{domain}", nll_columns[chosen], nll_about + about)
+        rises[domain] = float(aggregate(f"{prefix}.nll", nll_columns[chosen]))
+    worst = max(rises, key=lambda domain: rises[domain])
+    about = f"{nll_about}|domain:{worst} (the worst of {len(names)})"
+    measured.add(f"{prefix}.nll.worst_domain", nll_columns[domains == worst], about)
+
+
+def drift(
+    measured: Measured,
+    model: nn.Module,
+    texts: Texts,
+    reference: Reference,
+    config: EvaluationConfig,
+    device: str,
+) -> None:
+    """KL from the base on the new task's own prompts, arXiv:2509.04259: a cheap predictor."""
+    if texts.drift is None or reference.drift is None:
+        return
+    _, kl = sequence_nll(model, texts.drift, config.batch_size, device, reference.drift)
+    statistics = by_example(texts.drift, kl, n_labels(texts.drift))
+    measured.add("drift.kl_target", statistics, _kl_signature(reference.drift, texts.split))
+
+
+def general_text(texts: Texts) -> str:
+    """Which half of the general text: one is searched on, the other opened for finalists."""
+    return "general-search" if texts.split == "validation" else "general-test"
+
+
+def _kl_signature(kept: LogProbs, text: str) -> str:
+    form = (
+        "full vocabulary" if kept.ids is None else f"top {kept.values.shape[1]} and tail (a bound)"
+    )
+    return f"KL(base‖tuned)|{form}|text:{text}|weight:token"

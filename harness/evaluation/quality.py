@@ -1,0 +1,62 @@
+"""How well a model does what it is tuned for: likelihood of the answers, and answers of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.config import EvaluationConfig
+from harness.evaluation.answers import answer_statistics
+from harness.evaluation.generation import generate
+from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
+from harness.evaluation.measured import Measured
+from harness.evaluation.texts import Texts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def quality(
+    measured: Measured,
+    model: nn.Module,
+    tokenizer: Any,
+    texts: Texts,
+    config: EvaluationConfig,
+    device: str,
+) -> None:
+    """Adds perplexity, bits per byte and the configured metrics of ``texts.split`` to ``measured``."""
+    nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
+    about = f"split:{texts.split}|loss:labels|refs:first|weight:token"
+    columns = by_example(texts.sequences, nll, n_labels(texts.sequences))
+    measured.add(f"{texts.split}.perplexity", columns, about)
+    columns = by_example(texts.sequences, nll, texts.sequences.label_bytes)
+    measured.add(f"{texts.split}.bits_per_byte", columns, about)
+    if not texts.prompts:
+        return
+    generated = generate(
+        model,
+        tokenizer,
+        texts.prompts,
+        max_new_tokens=config.max_new_tokens,
+        num_beams=config.num_beams,
+        batch_size=config.batch_size,
+        device=device,
+    )
+    measured.generation_tokens_per_second = generated.tokens_per_second
+    references = [example.references for example in texts.examples]
+    for metric in config.metrics:
+        statistics, signature = answer_statistics(
+            metric, generated.texts, references, config.tokenize
+        )
+        how = (
+            f"|split:{texts.split}|beams:{config.num_beams}|max_new_tokens:{config.max_new_tokens}"
+        )
+        measured.add(f"{texts.split}.{metric}", statistics, signature + how)
+    measured.predictions = [
+        {
+            "split": texts.split,
+            "prompt": example.prompt,
+            "references": list(example.references),
+            "output": text,
+        }
+        for example, text in zip(texts.examples, generated.texts, strict=True)
+    ]

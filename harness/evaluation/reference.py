@@ -1,0 +1,161 @@
+"""What the untouched base does on the same texts: measured once, kept by fingerprint.
+
+Forgetting is a distance from these. They are never taken with an adapter switched off: some methods
+change the base's weights, and virtual tokens do not go away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import EvaluationConfig, ModelConfig
+from harness.evaluation.likelihood import (
+    LogProbs,
+    base_logprobs,
+    by_example,
+    n_labels,
+    sequence_nll,
+)
+from harness.evaluation.measured import Measured
+from harness.evaluation.quality import quality
+from harness.evaluation.texts import Texts
+from harness.methods.base import Quantization
+from harness.models.load import Base, base_fingerprint
+from harness.records import Measurement, read_json, write_json
+from harness.records.fingerprint import digest
+
+FORMAT = 1
+KEPT_IN_MEMORY = 4
+BENCHMARK_FIELDS = ("tasks", "task_folder", "task_limit", "num_fewshot")  # measured elsewhere
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The base on one ``Texts``."""
+
+    fingerprint: str
+    measurements: dict[str, Measurement]  # its quality on the split, its perplexity on general text
+    outputs: list[str]  # its answer to each prompt
+    general_nll: np.ndarray | None  # (documents,) summed, nats
+    general: LogProbs | None
+    drift: LogProbs | None
+
+
+class ReferenceStore:
+    """References on disk under ``folder``, the last few in memory too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._recent: dict[str, Reference] = {}
+
+    def find(
+        self,
+        model: ModelConfig,
+        quantization: Quantization | None,
+        texts: Texts,
+        config: EvaluationConfig,
+    ) -> Reference | None:
+        """The reference if it has been measured, without loading the base."""
+        key = _key(base_fingerprint(model, quantization), texts, config)
+        if key not in self._recent:
+            found = _load(self.folder / key, key)
+            if found is not None:
+                self._keep(found)
+        return self._recent.get(key)
+
+    def get(self, base: Base, texts: Texts, config: EvaluationConfig, device: str) -> Reference:
+        """The reference of that base on those texts; measured now if nobody has yet."""
+        key = _key(base.fingerprint, texts, config)
+        if key not in self._recent:
+            found = _load(self.folder / key, key)
+            if found is None:
+                found = _measure(base, key, texts, config, device)
+                _save(self.folder / key, found)
+            self._keep(found)
+        return self._recent[key]
+
+    def _keep(self, reference: Reference) -> None:
+        if len(self._recent) >= KEPT_IN_MEMORY:
+            self._recent.pop(next(iter(self._recent)))
+        self._recent[reference.fingerprint] = reference
+
+
+def _key(base_fingerprint: str, texts: Texts, config: EvaluationConfig) -> str:
+    how = {k: v for k, v in asdict(config).items() if k not in BENCHMARK_FIELDS}
+    return digest([FORMAT, base_fingerprint, texts.fingerprint, how], 16)
+
+
+def _measure(
+    base: Base, key: str, texts: Texts, config: EvaluationConfig, device: str
+) -> Reference:
+    keep = {"top_k": config.top_k_logprobs, "memory_gb": config.cache_gb}
+    measured = Measured(config.bootstrap_resamples)
+    quality(measured, base.model, base.tokenizer, texts, config, device)
+    general = drift = nll = None
+    if texts.general is not None:
+        general = base_logprobs(base.model, texts.general, config.batch_size, device, **keep)
+        nll, _ = sequence_nll(base.model, texts.general, config.batch_size, device)
+        _general(measured, texts, nll)
+    if texts.drift is not None:
+        drift = base_logprobs(base.model, texts.drift, config.batch_size, device, **keep)
+    outputs = [str(row["output"]) for row in measured.predictions]
+    return Reference(key, measured.measurements, outputs, nll, general, drift)
+
+
+def _general(measured: Measured, texts: Texts, nll: np.ndarray) -> None:
+    """The base's perplexity and bits per byte on general text: what there is to lose."""
+    assert texts.general is not None
+    columns = by_example(texts.general, nll, n_labels(texts.general))
+    by_bytes = by_example(texts.general, nll, texts.general.label_bytes)
+    about = f"text:general for {texts.split}|weight:token"
+    measured.add("general.perplexity", columns, about)
+    measured.add("general.bits_per_byte", by_bytes, about)
+    for domain in dict.fromkeys(texts.domains):
+        chosen = np.asarray(texts.domains) == domain
+        measured.add(f"general.perplexity.{domain}", columns[chosen], f"{about}|domain:{domain}")
+
+
+def _save(folder: Path, reference: Reference) -> None:
+    """Tensors first, the JSON last: its presence means whole."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name in ("general", "drift"):
+        kept: LogProbs | None = getattr(reference, name)
+        if kept is not None:
+            tensors[f"{name}.values"] = kept.values
+            if kept.ids is not None:
+                tensors[f"{name}.ids"] = kept.ids
+    aside = folder / "logprobs.tmp"
+    save_file(tensors, aside)
+    aside.replace(folder / "logprobs.safetensors")
+    nll = None if reference.general_nll is None else reference.general_nll.tolist()
+    measurements = {name: m.to_json() for name, m in reference.measurements.items()}
+    data = {"measurements": measurements, "outputs": reference.outputs, "general_nll": nll}
+    write_json(folder / "reference.json", data)
+
+
+def _load(folder: Path, key: str) -> Reference | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    data = read_json(folder / "reference.json")
+    if data is None:
+        return None
+    try:
+        tensors = load_file(folder / "logprobs.safetensors")
+    except (OSError, SafetensorError):
+        return None
+
+    def kept(name: str) -> LogProbs | None:
+        values = tensors.get(f"{name}.values")
+        return None if values is None else LogProbs(values, tensors.get(f"{name}.ids"))
+
+    nll = data["general_nll"]
+    nll = None if nll is None else np.asarray(nll)
+    measurements = {name: Measurement.from_json(m) for name, m in data["measurements"].items()}
+    return Reference(key, measurements, data["outputs"], nll, kept("general"), kept("drift"))

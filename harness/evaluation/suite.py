@@ -1,0 +1,62 @@
+"""One model on one stage's texts: everything at the end of a run, what is cheap during it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.config import EvaluationConfig
+from harness.evaluation.forgetting import drift, forgetting
+from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
+from harness.evaluation.measured import Measured
+from harness.evaluation.quality import quality
+from harness.evaluation.reference import Reference
+from harness.evaluation.texts import Texts
+from harness.statistics.scores import aggregate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def evaluate(
+    model: nn.Module,
+    tokenizer: Any,
+    texts: Texts,
+    reference: Reference,
+    config: EvaluationConfig,
+    device: str,
+) -> Measured:
+    """Everything but the benchmarks: likelihood and answers on the split, forgetting, drift."""
+    measured = Measured(config.bootstrap_resamples)
+    quality(measured, model, tokenizer, texts, config, device)
+    forgetting(measured, "forgetting", model, texts, reference, config, device)
+    drift(measured, model, texts, reference, config, device)
+    return measured
+
+
+def quick(
+    model: nn.Module,
+    texts: Texts,
+    reference: Reference,
+    config: EvaluationConfig,
+    device: str,
+) -> dict[str, float]:
+    """What is cheap enough for every evaluation of a run: no generation, no intervals."""
+    nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
+    columns = {
+        f"{texts.split}.perplexity": by_example(texts.sequences, nll, n_labels(texts.sequences))
+    }
+    for name, encoded, kept in (
+        ("forgetting.kl", texts.general, reference.general),
+        ("drift.kl_target", texts.drift, reference.drift),
+    ):
+        if encoded is not None and kept is not None:
+            nll, kl = sequence_nll(model, encoded, config.batch_size, device, kept)
+            columns[name] = by_example(encoded, kl, n_labels(encoded))
+            if name == "forgetting.kl":
+                base = reference.general_nll
+                columns["forgetting.nll"] = by_example(encoded, nll, n_labels(encoded), base)
+    with np.errstate(over="ignore"):
+        values = {name: float(aggregate(name, statistics)) for name, statistics in columns.items()}
+    return {name: value for name, value in values.items() if np.isfinite(value)}

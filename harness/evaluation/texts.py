@@ -1,0 +1,85 @@
+"""Everything one stage measures on, as tokens: the scored split, its prompts, the general text."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from harness.config import DataConfig, EvaluationConfig
+from harness.data.encode import Encoded, encode, encode_documents, prompts
+from harness.data.examples import Example, Splits
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Texts:
+    """``split`` is 'validation' while searching, 'test' for finalists; the general text likewise."""
+
+    split: str
+    examples: tuple[Example, ...]
+    sequences: Encoded  # prompt and first reference of each example
+    prompts: list[np.ndarray]  # for generation; [] for plain text
+    drift: Encoded | None  # the prompts as documents: where the base would have gone on
+    general: Encoded | None  # one sequence a document
+    domains: list[str] = field(default_factory=list)  # of each document of ``general``
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all token ids: the same texts under another tokenizer are other texts."""
+        digest = hashlib.sha256(self.split.encode())
+        for encoded in (self.sequences, self.drift, self.general):
+            if encoded is not None:
+                for array in (encoded.tokens, encoded.offsets, encoded.first_label):
+                    digest.update(np.ascontiguousarray(array).tobytes())
+        for example in self.examples:
+            digest.update("\0".join(example.references).encode())
+        return digest.hexdigest()[:16]
+
+
+def watch(splits: Splits, tokenizer: Any, data: DataConfig, limit: int) -> Texts:
+    """A part of the validation split that is cheap enough for every evaluation of a run; nothing is generated.
+
+    The first ``limit`` examples, and as many general documents, evenly from every domain.
+    """
+    per_domain = max(1, limit // max(1, len(splits.general)))
+    part = replace(
+        splits,
+        validation=splits.validation[:limit],
+        general={name: documents[:per_domain] for name, documents in splits.general.items()},
+    )
+    return _encode(part, tokenizer, data, "validation", prompts=[])
+
+
+def prepare(
+    splits: Splits, tokenizer: Any, data: DataConfig, evaluation: EvaluationConfig, split: str
+) -> Texts:
+    """Tokenize what ``split`` ('validation' or 'test') is measured on. Raises InputError."""
+    examples: tuple[Example, ...] = getattr(splits, split)
+    if not examples:
+        raise InputError(f"data.{split} has no examples: finalists are measured on it.")
+    asked = []
+    if data.text_column is None and evaluation.metrics:
+        asked = prompts(examples, tokenizer, data, reserve=evaluation.max_new_tokens)
+    return _encode(splits, tokenizer, data, split, asked)
+
+
+def _encode(
+    splits: Splits, tokenizer: Any, data: DataConfig, split: str, prompts: list[np.ndarray]
+) -> Texts:
+    examples: tuple[Example, ...] = getattr(splits, split)
+    general = splits.general if split == "validation" else splits.general_test
+    documents = [text for texts in general.values() for text in texts]
+    domains = [domain for domain, texts in general.items() for _ in texts]
+    asked = [example.prompt for example in examples if example.prompt.strip()]
+    return Texts(
+        split=split,
+        examples=examples,
+        sequences=encode(examples, tokenizer, data, all_references=False),
+        prompts=prompts,
+        drift=encode_documents(asked, tokenizer, data.max_length) if asked else None,
+        general=encode_documents(documents, tokenizer, data.max_length) if documents else None,
+        domains=domains,
+    )

@@ -1,0 +1,1 @@
+"""Where jobs run. The only place that starts processes."""

@@ -1,0 +1,75 @@
+"""What only the model and the tokens can tell, asked before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness import methods
+from harness.config import TrialConfig, build
+from harness.data.encode import encode
+from harness.errors import InputError
+from harness.evaluation import benchmarks
+from harness.evaluation.texts import prepare
+from harness.methods import Method
+from harness.methods.base import Quantization
+from harness.models.load import load_skeleton
+from harness.trials.run import Workbench, quantization_of
+
+
+def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
+    """Try every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
+
+    Returns counts to be shown with the plan. Raises InputError for the first that cannot be used.
+    """
+    counts: dict[str, Any] = {}
+    for data in spec["configs"]:
+        config: TrialConfig = build(TrialConfig, data)
+        method: Method = methods.build(config.method)
+        own = quantization_of(config.model)
+        if method.trains_base_weights and own is not None:
+            raise InputError(
+                f"method={config.method['name']} trains the base's own weights, which "
+                f"model.quantization={own.kind} does not allow: use none, or method=qlora."
+            )
+        for quantization in {own, method.base_quantization} - {None}:
+            check_quantization(quantization, bench.device)
+        skeleton = load_skeleton(config.model)
+        method.check(skeleton)
+        if counts:
+            continue  # the data are the same for all
+        tokenizer = bench.pool.tokenizer(config.model)
+        splits = bench.splits(config.data)
+        counts = {
+            "parameters": sum(p.numel() for p in skeleton.parameters()),
+            "train": encode(splits.train, tokenizer, config.data, all_references=True).counts,
+            "rows": splits.counts,
+        }
+        for split in ("validation", "test") if spec["opens_test"] else ("validation",):
+            prepare(splits, tokenizer, config.data, config.evaluation, split)
+        if spec["opens_test"] and config.evaluation.task_folder:
+            benchmarks.folder_tasks(config.evaluation.task_folder)
+    return counts
+
+
+def check_quantization(quantization: Quantization | None, device: str) -> None:
+    """Quantize a few numbers. Raises InputError where this machine cannot."""
+    import torch
+
+    assert quantization is not None
+    try:
+        import bitsandbytes.functional as functional
+
+        weights = torch.ones(64, 64, device=device)
+        if quantization.kind == "int8":
+            functional.int8_vectorwise_quant(weights.half())
+        else:
+            packed, state = functional.quantize_4bit(
+                weights, quant_type=quantization.kind, compress_statistics=quantization.double
+            )
+            functional.dequantize_4bit(packed, state)
+    except Exception as error:  # whatever a backend says: it cannot
+        raise InputError(
+            f"quantization {quantization.kind} cannot be used: bitsandbytes does not run it on this "
+            f"machine's {device} ({str(error).splitlines()[0]})."
+        ) from error

@@ -1,0 +1,180 @@
+"""This machine's workers: one a visible GPU, one on a CPU, each a process that keeps its base."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config import LauncherConfig
+from harness.errors import InputError
+from harness.records import read_json, write_json
+
+ANSWERS = ("record.json", "answer.json", "rejected.json")
+GRACE_SECONDS = 20.0  # to write a checkpoint
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task that is over. ``lost`` is the exit code of a worker that died under it."""
+
+    folder: Path
+    rejected: str | None = None
+    lost: int | None = None
+
+
+@dataclass
+class _Worker:
+    device: str
+    environment: dict[str, str]
+    process: subprocess.Popen[str] | None = None
+    folder: Path | None = None  # the task it is on
+
+
+class LocalLauncher:
+    """submit, poll, close. Nothing of a task passes through memory: only its folder's name does."""
+
+    def __init__(self, config: LauncherConfig, cache: Path, logs: Path) -> None:
+        self._config, self._cache, self._logs = config, cache, logs
+        devices = visible_devices() if config.devices is None else config.devices
+        n = config.workers or max(1, len(devices))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self._threads = config.threads or max(1, (cores or 1) // n)
+        self._workers = []
+        for index in range(n):
+            environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+            environment |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+            device = "cpu"
+            if devices:
+                environment["CUDA_VISIBLE_DEVICES"] = str(devices[index % len(devices)])
+                device = "cuda:0"
+            self._workers.append(_Worker(device, environment))
+        logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def size(self) -> int:
+        return len(self._workers)
+
+    def start(self) -> None:
+        """Begin the imports of all workers, so that they are ready when the first task is."""
+        for worker in self._workers:
+            self._ensure(worker)
+
+    def has_room(self) -> bool:
+        return any(worker.folder is None for worker in self._workers)
+
+    def submit(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Hand a task to an idle worker. Answers of an earlier attempt are taken away first."""
+        worker = next(worker for worker in self._workers if worker.folder is None)
+        for name in ANSWERS:
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / "spec.json", spec)
+        process = self._ensure(worker)
+        worker.folder = folder
+        assert process.stdin is not None
+        try:
+            process.stdin.write(f"{folder}\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died while idle: poll() will say so
+
+    def poll(self) -> list[Ended]:
+        """Tasks that ended since the last call."""
+        ended = []
+        for worker in self._workers:
+            folder = worker.folder
+            if folder is None:
+                continue
+            died = worker.process is None or worker.process.poll() is not None
+            if any((folder / name).exists() for name in ANSWERS):
+                rejected = read_json(folder / "rejected.json")
+                message = None if rejected is None else rejected["message"]
+                (folder / "rejected.json").unlink(missing_ok=True)
+                ended.append(Ended(folder, rejected=message))
+            elif died:
+                code = worker.process.returncode if worker.process is not None else -1
+                ended.append(Ended(folder, lost=code))
+            else:
+                continue
+            worker.folder = None
+            if self._config.isolate:
+                self._end(worker)
+        return ended
+
+    def close(self) -> None:
+        """Ask all workers to stop: those on a trial write a checkpoint first."""
+        for worker in self._workers:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + GRACE_SECONDS
+        for worker in self._workers:
+            self._end(worker, max(0.1, until - time.monotonic()))
+
+    def _ensure(self, worker: _Worker) -> subprocess.Popen[str]:
+        if worker.process is not None and worker.process.poll() is None:
+            return worker.process
+        number = self._workers.index(worker)
+        with (self._logs / f"worker-{number}.log").open("ab") as log:
+            worker.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "harness.launch.worker"),
+                    *("--device", worker.device),
+                    *("--cache", str(self._cache)),
+                    *("--threads", str(self._threads)),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=worker.environment,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the driver's: it stops the workers in order
+            )
+        return worker.process
+
+    def _end(self, worker: _Worker, seconds: float = GRACE_SECONDS) -> None:
+        process, worker.process = worker.process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def visible_devices() -> list[int]:
+    """Indices of the GPUs that may be used, without touching CUDA in this process."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [int(index) for index in named.split(",") if index.strip().isdigit()]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(line) for line in listed.stdout.split() if line.isdigit()]
+
+
+def check_launcher(config: LauncherConfig) -> None:
+    """Raises InputError for devices that this machine does not have."""
+    if config.devices is None:
+        return
+    known = visible_devices()
+    for device in config.devices:
+        if device not in known:
+            raise InputError(
+                f"launcher.devices={config.devices} cannot be used: this machine's GPUs are {known}."
+            )

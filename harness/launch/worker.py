@@ -1,0 +1,124 @@
+"""A worker: one process that runs job after job and keeps its base warm.
+
+Started by a launcher as ``python -m harness.launch.worker``. Each line of its standard input is the
+folder of a task: ``spec.json`` in it says what to do, and an answer file in it says that it is done:
+``record.json`` of a trial, ``answer.json`` of a check, ``rejected.json`` where the input was at fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.records import Record, read_json, write_json, write_record, write_text
+
+DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
+
+
+class Worker:
+    """What the process knows: its driver, its workbench, and whether it was asked to stop."""
+
+    def __init__(self, device: str, cache: Path) -> None:
+        from harness.trials.run import Workbench
+
+        self.bench = Workbench(device, cache)
+        self.driver = os.getppid()
+        self.asked_to_stop = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, signum: int, frame: Any) -> None:
+        self.asked_to_stop = True
+
+    def stopping(self) -> bool:
+        """Asked to, or orphaned: a driver that was killed takes its workers with it."""
+        return self.asked_to_stop or os.getppid() != self.driver
+
+    def run(self, folder: Path) -> None:
+        spec = read_json(folder / "spec.json")
+        assert spec is not None, folder
+        try:
+            if spec.get("kind") == "check":
+                from harness.launch.check import check
+
+                write_json(folder / "answer.json", check(spec, self.bench))
+            else:
+                self._trial(folder, spec)
+        except InputError as error:
+            write_json(folder / "rejected.json", {"message": str(error)})
+
+    def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
+        from harness.training.loop import Interrupted
+        from harness.trials.job import Job
+        from harness.trials.run import run_trial
+
+        job = Job.from_json(spec)
+
+        def decide(step: int, values: dict[str, float]) -> bool:
+            if not job.decides:
+                return True
+            until = time.monotonic() + DECISION_SECONDS
+            while time.monotonic() < until and not self.stopping():
+                answer = read_json(folder / f"decision-{step}.json")
+                if answer is not None:
+                    return bool(answer["go"])
+                time.sleep(0.02)
+            return True
+
+        try:
+            run_trial(job, self.bench, decide, self.stopping)
+        except (InputError, Interrupted):
+            raise
+        except Exception as error:  # a failed trial must not end the sweep: it becomes a record
+            write_text(folder / "error.txt", traceback.format_exc())
+            write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
+
+
+def failed(job: Any, reason: str) -> Record:
+    """The record of a trial that broke: nothing measured, the reason kept."""
+    return Record(
+        status="failed",
+        stage=job.config.stage,
+        method=job.config.method["name"],
+        trial=job.trial,
+        attempt=job.attempt,
+        fingerprint=job.fingerprint,
+        configuration=job.configuration,
+        seed=job.config.seed,
+        config=asdict(job.config),
+        overrides=list(job.overrides),
+        reason=reason[:500],
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    from harness.training.loop import Interrupted
+
+    worker = Worker(arguments.device, Path(arguments.cache))
+    for line in sys.stdin:
+        try:
+            worker.run(Path(line.strip()))
+        except Interrupted:
+            return 75
+        if worker.stopping():
+            return 75
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

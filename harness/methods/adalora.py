@@ -1,0 +1,154 @@
+"""AdaLoRA, Zhang et al. 2023, arXiv:2303.10512: the rank budget moves to where it matters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.config import require
+from harness.errors import InputError
+from harness.methods.base import AdaptPlan, Method
+from harness.methods.lora import check_rank, resolve_targets
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class AdaLoRA(Method):
+    """W = W₀ + PΛQ (Eq. 3); triplets of least importance lose their λ as the budget shrinks.
+
+    The budget follows the cubic schedule as the authors' code and peft have it (the printed Eq. 14
+    exceeds the initial budget). Its times come from the run's own length.
+    """
+
+    init_r: int | None
+    target_r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: str | list[str]
+    beta1: float
+    beta2: float
+    initial_warmup_fraction: float
+    final_fraction: float
+    reallocate_every_steps: int
+    orthogonality_weight: float
+
+    def __post_init__(self) -> None:
+        require(self.target_r >= 1, "method.target_r", self.target_r, "an integer of at least 1")
+        require(
+            self.init_r is None or self.init_r > self.target_r,
+            "method.init_r",
+            self.init_r,
+            f"null or above method.target_r={self.target_r}: there must be a budget to give up",
+        )
+        require(self.lora_alpha > 0, "method.lora_alpha", self.lora_alpha, "above 0")
+        for name in ("lora_dropout", "beta1", "beta2"):
+            require(
+                0 <= getattr(self, name) < 1, f"method.{name}", getattr(self, name), "in [0, 1)"
+            )
+        start, final = self.initial_warmup_fraction, self.final_fraction
+        require(
+            start >= 0 and final >= 0 and start + final < 1,
+            "method.initial_warmup_fraction + method.final_fraction",
+            start + final,
+            "shares of the run that leave room for the budget to shrink",
+        )
+        require(
+            self.reallocate_every_steps >= 1,
+            "method.reallocate_every_steps",
+            self.reallocate_every_steps,
+            "at least 1",
+        )
+        require(
+            self.orthogonality_weight >= 0,
+            "method.orthogonality_weight",
+            self.orthogonality_weight,
+            "0 or more",
+        )
+
+    def check(self, model: nn.Module) -> None:
+        targets = resolve_targets(model, self.target_modules)
+        check_rank(model, targets, "method.target_r", self.target_r)
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        from peft import AdaLoraConfig, TaskType, get_peft_model
+
+        initial = int(plan.total_steps * self.initial_warmup_fraction)
+        final = max(1, int(plan.total_steps * self.final_fraction))
+        if initial >= plan.total_steps - final:
+            raise InputError(
+                f"training.max_steps={plan.total_steps} is too short for AdaLoRA: its budget must "
+                "have at least one step to shrink in."
+            )
+        targets = resolve_targets(model, self.target_modules)
+        initial_r = self.init_r or max(self.target_r + 1, math.ceil(1.5 * self.target_r))
+        config = AdaLoraConfig(
+            task_type=TaskType.CAUSAL_LM,
+            init_r=initial_r,
+            target_r=self.target_r,
+            lora_alpha=self.lora_alpha,
+            lora_dropout=self.lora_dropout,
+            target_modules=targets,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            tinit=initial,
+            tfinal=final,
+            deltaT=self.reallocate_every_steps,
+            total_step=plan.total_steps,
+            orth_reg_weight=max(self.orthogonality_weight, 1e-9),  # unused: see penalty
+        )
+        return get_peft_model(model, config)
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """γ·Σ_k ‖PᵀP − I‖²_F + ‖QQᵀ − I‖²_F (Eq. 4).
+
+        peft would add another form of it (a mean of un-squared norms) to ``outputs.loss``; here the
+        loss is made of logits, so the paper's form is added instead.
+        """
+        if self.orthogonality_weight == 0:
+            return None
+        terms = [orthogonality(_tall(name, p)) for name, p in _factors(model)]
+        import torch
+
+        return self.orthogonality_weight * torch.stack(terms).sum()
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        model.base_model.update_and_allocate(step)
+
+    def state(self, model: nn.Module) -> dict[str, Any]:
+        allocator = model.base_model.rankallocator
+        return {
+            "ipt": dict(allocator.ipt),
+            "exp_avg_ipt": dict(allocator.exp_avg_ipt),
+            "exp_avg_unc": dict(allocator.exp_avg_unc),
+            "rank_pattern": dict(model.peft_config["default"].rank_pattern or {}),
+        }
+
+    def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        allocator = model.base_model.rankallocator
+        for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
+            setattr(allocator, name, dict(state[name]))
+        model.peft_config["default"].rank_pattern = dict(state["rank_pattern"])
+
+
+def _factors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if "lora_A" in name or "lora_B" in name
+    ]
+
+
+def _tall(name: str, factor: Tensor) -> Tensor:
+    """P is d×r (``lora_B``); Q is r×d (``lora_A``), so QQᵀ = (Qᵀ)ᵀ(Qᵀ)."""
+    return factor.T if "lora_A" in name else factor
+
+
+def orthogonality(factor: Tensor) -> Tensor:
+    """‖FᵀF − I‖²_F of a (d, r) matrix."""
+    import torch
+
+    gram = factor.T @ factor
+    return (gram - torch.eye(gram.shape[0], device=gram.device, dtype=gram.dtype)).square().sum()

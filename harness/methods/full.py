@@ -1,0 +1,23 @@
+"""Full fine-tuning: every parameter is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.methods.base import AdaptPlan, Method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Full(Method):
+    """θ ← θ − η·∇L(θ) for all of θ; the reference that the others are measured against."""
+
+    @property
+    def trains_base_weights(self) -> bool:
+        return True
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        return model.requires_grad_(True)

@@ -1,0 +1,192 @@
+"""Load a base: safetensors only, no code from the hub, at the precision that was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config import ModelConfig
+from harness.errors import InputError
+from harness.methods.base import Quantization
+from harness.records.fingerprint import digest
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base and what is known of it."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str  # of the stored weights and tokenizer, and how they were loaded
+    provenance: dict[str, Any]
+
+
+def model_path(config: ModelConfig) -> str:
+    """What ``from_pretrained`` takes: the built-in model's folder, a local one, or a hub name."""
+    if config.name == "builtin":
+        from harness import builtin
+
+        return str(builtin.MODEL)
+    return config.name
+
+
+def check_model(config: ModelConfig) -> None:
+    """What can be said without loading. Raises InputError."""
+    if not config.name:
+        raise InputError("model.name is not set: give a hub name or a local directory.")
+    path = Path(model_path(config))
+    looks_local = config.name.startswith((".", "/", "~")) or path.exists()
+    if not looks_local:
+        if config.name.count("/") > 1:
+            raise InputError(
+                f"model.name={config.name!r} is neither a folder here nor a hub name "
+                "(owner/name); model=builtin is the built-in one."
+            )
+        return
+    if not path.is_dir():
+        raise InputError(f"model.name={config.name!r} cannot be used: there is no such folder.")
+    if not (path / "config.json").is_file():
+        raise InputError(f"model.name={config.name!r} cannot be used: it has no config.json.")
+    if not list(path.glob("*.safetensors")):
+        raise InputError(
+            f"model.name={config.name!r} cannot be used: it has no *.safetensors file. Other formats "
+            "can carry code and are not read; convert it with save_pretrained()."
+        )
+
+
+@lru_cache(maxsize=8)
+def stored_fingerprint(config: ModelConfig) -> str:
+    """Hash of the stored files of a local model; of name and revision for one on the hub."""
+    path = Path(model_path(config))
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            if file.suffix in (".safetensors", ".json", ".model", ".txt"):
+                digest.update(file.name.encode())
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+    else:
+        digest.update(f"{config.name}@{config.revision}".encode())
+    return digest.hexdigest()[:16]
+
+
+def base_fingerprint(config: ModelConfig, quantization: Quantization | None) -> str:
+    """Of the stored weights and tokenizer, and of how they are loaded."""
+    how = [
+        config.dtype,
+        config.attention,
+        quantization and [quantization.kind, quantization.double],
+    ]
+    return digest([stored_fingerprint(config), *how], 16)
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    options = {"revision": config.revision or "main", "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(model_path(config), **options)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def load_skeleton(config: ModelConfig) -> nn.Module:
+    """The model's modules without their weights: enough to check names and sizes against."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_model(config)
+    options = {"revision": config.revision or "main", "trust_remote_code": False}
+    try:
+        architecture = AutoConfig.from_pretrained(model_path(config), **options)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(architecture, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"model.name={config.name!r} cannot be loaded: {first}") from error
+
+
+def load_base(config: ModelConfig, quantization: Quantization | None, device: str) -> Base:
+    """The base on ``device``, in evaluation mode, nothing trainable.
+
+    Raises InputError where the model is not found or this machine cannot run the quantization.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    check_model(config)
+    path = model_path(config)
+    options: dict[str, Any] = {"revision": config.revision or "main", "trust_remote_code": False}
+    try:
+        tokenizer = load_tokenizer(config)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            **options,
+            use_safetensors=True,
+            dtype=config.dtype,
+            attn_implementation=config.attention,
+            quantization_config=_quantization_config(config, quantization),
+            device_map=device if quantization is not None else None,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"model.name={config.name!r} cannot be loaded: {first}") from error
+    if quantization is None:
+        model.to(torch.device(device))
+    else:
+        _keep_packing(model)
+    model.requires_grad_(False).eval()
+    storage = "none" if quantization is None else quantization.kind
+    return Base(
+        model,
+        tokenizer,
+        base_fingerprint(config, quantization),
+        {
+            "name": config.name,
+            "revision": getattr(model.config, "_commit_hash", None) or config.revision,
+            "stored_fingerprint": stored_fingerprint(config),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "quantization": storage,
+            "double_quantization": quantization is not None and quantization.double,
+            "attention": config.attention,
+        },
+    )
+
+
+def _keep_packing(model: nn.Module) -> None:
+    """Hold bitsandbytes to one form of its 4-bit weights.
+
+    On CPUs with AVX512-BF16 its layers repack themselves at the first forward pass without gradients:
+    block maxima are rounded to bfloat16 and double quantization is undone, for good. The base would
+    then differ before and after its first evaluation, and layers whose size is no multiple of 32 fail.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _quantization_config(config: ModelConfig, quantization: Quantization | None) -> Any:
+    if quantization is None:
+        return None
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantization.kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    compute = torch.bfloat16 if config.dtype in ("auto", "bfloat16") else torch.float32
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.kind,
+        bnb_4bit_use_double_quant=quantization.double,
+        bnb_4bit_compute_dtype=compute,
+    )

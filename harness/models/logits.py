@@ -1,0 +1,34 @@
+"""Logits only where they are needed.
+
+A causal model computes a (batch, length, vocabulary) tensor although a loss on the answer needs a
+fraction of its rows; with a vocabulary of 150 thousand that is most of the memory of a step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def logits_at(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, where: Tensor) -> Tensor:
+    """(K, vocabulary) logits at the K true places of ``where`` (batch, length), row by row.
+
+    ``logits_at(...)[k]`` is the distribution of the token *after* place k. The output layer sees
+    only those hidden states. Methods that put virtual tokens before the input lengthen the hidden
+    states: the last ``length`` of them are the input's.
+    """
+    head = model.get_output_embeddings()
+    length = input_ids.shape[1]
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = inputs[0]
+        return (hidden[:, -length:][where], *inputs[1:])
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        outputs = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    finally:
+        handle.remove()
+    return outputs.logits

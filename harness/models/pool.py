@@ -1,0 +1,81 @@
+"""One pristine base a kind, lent to trial after trial: loading and quantizing are paid once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.config import ModelConfig
+from harness.methods.base import Quantization
+from harness.models.load import Base, load_base, load_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass
+class _Kept:
+    base: Base
+    checksums: dict[str, int]
+
+
+class ModelPool:
+    """Lends bases. What comes back changed, or not at all, is loaded anew the next time."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._kept: dict[tuple[ModelConfig, Quantization | None], _Kept] = {}
+        self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
+
+    def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
+        """Without loading the base: what has been measured before needs none."""
+        if config not in self._tokenizers:
+            self._tokenizers[config] = load_tokenizer(config)
+        return self._tokenizers[config]
+
+    @contextmanager
+    def lend(self, config: ModelConfig, quantization: Quantization | None) -> Iterator[Base]:
+        """The base of that configuration, bit-identical to what was loaded.
+
+        The borrower may put adapters in and train: on return they are taken out, and the base is
+        kept only if every tensor still has the bits it had.
+        """
+        key = (config, quantization)
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            self._kept.clear()  # one base at a time: two may not fit
+            base = load_base(config, quantization, self.device)
+            kept = _Kept(base, checksums(base.model))
+        yield kept.base
+        # Reached only without an exception: a base that a failed trial held is not lent again.
+        _strip(kept.base.model)
+        if checksums(kept.base.model) == kept.checksums:
+            kept.base.model.requires_grad_(False).eval()
+            self._kept[key] = kept
+
+
+def checksums(model: nn.Module) -> dict[str, int]:
+    """A hash of the bits of every parameter and buffer, by name."""
+    import torch
+
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {
+        name: int(torch.hash_tensor(tensor.detach()).view(torch.int64))
+        for name, tensor in tensors.items()
+    }
+
+
+def _strip(model: nn.Module) -> None:
+    """Take adapter layers out of ``model``, in place."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config

@@ -1,0 +1,26 @@
+"""What a trial leaves behind: measurements, the record, and the files it lies in. No torch here."""
+
+from harness.records.measurement import Measurement
+from harness.records.record import STATUSES, Record
+from harness.records.store import (
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    read_record,
+    write_json,
+    write_record,
+    write_text,
+)
+
+__all__ = [
+    "STATUSES",
+    "Measurement",
+    "Record",
+    "append_jsonl",
+    "read_json",
+    "read_jsonl",
+    "read_record",
+    "write_json",
+    "write_record",
+    "write_text",
+]

@@ -1,0 +1,42 @@
+"""A number that can be compared: value, unit, n, interval and the signature of how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured value.
+
+    ``interval`` is the 95 % interval (low, high) over the ``n`` units that were resampled
+    (sentences, documents or items, as the signature says); None where n allows none.
+    Two measurements may be compared only if their signatures are equal.
+    """
+
+    value: float
+    unit: str
+    n: int
+    interval: tuple[float, float] | None
+    signature: str
+
+    def __post_init__(self) -> None:
+        # A value that could not be measured is left out of the record; NaN must not stand for it.
+        assert math.isfinite(self.value), f"{self.signature}: {self.value} is not a measurement"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        interval = data["interval"]
+        return cls(
+            value=data["value"],
+            unit=data["unit"],
+            n=data["n"],
+            interval=None if interval is None else (interval[0], interval[1]),
+            signature=data["signature"],
+        )

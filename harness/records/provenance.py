@@ -1,0 +1,66 @@
+"""With what a number was made: versions, commit, machine. No secrets, no paths, no host names."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "optuna",
+    "sacrebleu",
+    "lm-eval",
+    "numpy",
+)
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, Any]:
+    """What does not change while a process lives."""
+    versions = {"harness": _version("finetune-harness"), "python": platform.python_version()}
+    versions |= {name: _version(name) for name in PACKAGES}
+    return {
+        "versions": {name: found for name, found in versions.items() if found is not None},
+        "commit": _commit(),
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit that this package runs from, '+' where files differ from it; None outside git."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=here,
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return None
+    return commit + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")

@@ -1,0 +1,58 @@
+"""The one file a trial leaves. Written last and atomically: its presence means the trial is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from harness.records.measurement import Measurement
+
+STATUSES = ("complete", "pruned", "infeasible", "diverged", "failed")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """Config, status, measurements, cost and provenance of one trial."""
+
+    status: str  # one of STATUSES
+    stage: str  # "search", "confirm", or "single" for a trial run by hand
+    method: str
+    trial: int  # number within the study of its method; confirm trials are numbered on their own
+    attempt: int  # 1 unless a worker died under it
+    fingerprint: str  # hash of everything that can change the result
+    configuration: str  # the same without seed and stage: what finalists with other seeds share
+    seed: int
+    config: dict[str, Any]  # resolved trial config: model, data, method, training, evaluation, seed
+    overrides: list[str]  # what a person types after `python -m harness.trial` to run it again
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    base: dict[str, Measurement] = field(default_factory=dict)  # the same on the untouched base
+    cost: dict[str, float] = field(default_factory=dict)  # see DESIGN names: train_seconds, ...
+    provenance: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None  # why it is not complete
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        assert self.status in STATUSES, self.status
+
+    def value(self, name: str) -> float | None:
+        """The measured value of that name, or None where it was not measured."""
+        measured = self.measurements.get(name)
+        return None if measured is None else measured.value
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        for key in ("measurements", "base"):
+            data[key] = {name: m.to_json() for name, m in getattr(self, key).items()}
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """Raises KeyError, TypeError or AssertionError where ``data`` is not a record."""
+        record = cls(**data)
+        return replace(
+            record,
+            measurements={k: Measurement.from_json(v) for k, v in data["measurements"].items()},
+            base={k: Measurement.from_json(v) for k, v in data["base"].items()},
+        )

@@ -1,0 +1,299 @@
+"""The configurations a recommendation chooses among, each with its estimates and cost.
+
+Finalists where there was a confirm stage: one candidate per configuration, its seeds together.
+Otherwise the best search trials. All resamples of one measurement draw the same examples for every
+candidate, so the difference of two candidates' resampled scores is a paired bootstrap.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from harness.records import Measurement
+from harness.reporting.formatting import gigabytes, score, settings
+from harness.reporting.load import Row, Run, Sweep, flat, read_items
+from harness.statistics.pareto import front
+from harness.statistics.resampling import (
+    RESAMPLES,
+    bootstrap_scores,
+    draw_counts,
+    percentile_interval,
+)
+from harness.statistics.scores import Array, aggregate, can_aggregate
+
+CAPACITY = ("method.r", "method.target_r", "method.num_virtual_tokens", "method.rank")
+ALWAYS_SHOWN = (*CAPACITY, "training.learning_rate")
+MOST_FALLBACK = 12  # candidates from the search stage, where nothing was confirmed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its 95 % interval; resamples is (B,) or None where there are no items."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None  # examples
+    by_seed: tuple[float, ...]
+    resamples: Array | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration that may be recommended."""
+
+    label: str
+    method: str
+    configuration: str
+    settings: Mapping[str, Any]  # what tells it from others of its method
+    rows: tuple[Row, ...]  # its complete trials, one a seed
+    other_rows: tuple[Row, ...]  # its trials that did not complete
+    quality: Estimate | None
+    forgetting: Estimate | None
+    estimates: Mapping[str, Estimate]  # every measurement with a value
+    items: Mapping[str, Array]  # measurement -> (seeds, n, k), where every seed has them
+    cost: Mapping[str, float]  # mean over seeds; peak memory: the largest
+    base: Mapping[str, Measurement]
+    problems: tuple[str, ...]  # why it cannot be chosen; empty if it can
+
+    @property
+    def feasible(self) -> bool:
+        return not self.problems and self.quality is not None
+
+
+@dataclass(frozen=True)
+class Field:
+    """All candidates and what they are measured by."""
+
+    candidates: tuple[Candidate, ...]
+    quality: str  # measurement, such as test.bleu
+    maximize: bool
+    forgetting: str | None
+    confirmed: bool
+    remarks: tuple[str, ...]
+
+
+def build_field(run: Run) -> Field:
+    """The candidates of a run and the measurements that decide between them."""
+    sweep = run.sweep
+    confirm = [row for row in run.rows if row.record.stage == "confirm"]
+    confirmed = any(row.record.status == "complete" for row in confirm)
+    objective = sweep.objectives[0] if sweep.objectives else ("validation.bleu", "maximize")
+    rows = confirm if confirmed else [r for r in run.rows if r.record.stage != "confirm"]
+    complete = [row for row in rows if row.record.status == "complete"]
+    quality = quality_measurement(objective[0], complete) if confirmed else objective[0]
+    forgetting = _forgetting_measurement(sweep, complete)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        key = row.record.configuration or row.record.fingerprint
+        groups.setdefault((row.record.method, key), []).append(row)
+    if not confirmed:
+        groups = _best_of_search(groups, quality, objective[1], forgetting)
+    shown = {
+        m: distinguishing([r for r in run.rows if r.record.method == m]) for m in sweep.methods
+    }
+    remarks: list[str] = []
+    counts: dict[int, Array] = {}  # n -> (B, n): every candidate sees the same draws
+    candidates = []
+    for (method, configuration), group in groups.items():
+        candidate = _candidate(
+            sweep, method, configuration, group, shown[method], quality, forgetting, counts, remarks
+        )
+        candidates.append(candidate)
+    return Field(
+        candidates=tuple(_with_unique_labels(candidates)),
+        quality=quality,
+        maximize=objective[1] == "maximize",
+        forgetting=forgetting,
+        confirmed=confirmed,
+        remarks=tuple(dict.fromkeys(remarks)),
+    )
+
+
+def quality_measurement(objective: str, complete: list[Row]) -> str:
+    """test.X for the objective validation.X, where every finalist has it."""
+    test = objective.replace("validation.", "test.", 1)
+    measured = [test in row.record.measurements for row in complete]
+    return test if measured and all(measured) else objective
+
+
+def _forgetting_measurement(sweep: Sweep, complete: list[Row]) -> str | None:
+    asked = [name for name, _ in sweep.objectives[1:] if name.startswith("forgetting.")]
+    for name in (*asked, "forgetting.kl", "forgetting.nll"):
+        if any(name in row.record.measurements for row in complete):
+            return name
+    return None
+
+
+def distinguishing(rows: Iterable[Row]) -> list[str]:
+    """Config paths that differ between trials of a method, and those that are always named."""
+    seen: dict[str, set[str]] = {}
+    for row in rows:
+        for path, value in flat(row.record.config).items():
+            if path.startswith(("method.", "training.")) and path != "method.name":
+                seen.setdefault(path, set()).add(str(value))
+    first = [path for path in ALWAYS_SHOWN if path in seen]
+    return first + [p for p, values in seen.items() if len(values) > 1 and p not in first]
+
+
+def _best_of_search(groups, quality: str, direction: str, forgetting: str | None):
+    """Without a confirm stage: each method's best trial, and the trials on the front."""
+    scored = {
+        key: row.record
+        for key, rows in groups.items()
+        for row in rows
+        if row.record.status == "complete" and row.record.value(quality) is not None
+    }
+    sign = 1.0 if direction == "maximize" else -1.0
+    ranked = sorted(scored, key=lambda key: -sign * (scored[key].value(quality) or 0.0))
+    best: dict[str, tuple[str, str]] = {}  # method -> its best trial
+    for key in ranked:
+        best.setdefault(key[0], key)
+    chosen = list(best.values())
+    both = [k for k in ranked if forgetting and scored[k].value(forgetting) is not None]
+    if both:
+        points = [(scored[k].value(quality), scored[k].value(forgetting)) for k in both]
+        chosen += [both[i] for i in front(points, (direction, "minimize"))]
+    kept = set(chosen[:MOST_FALLBACK])
+    return {key: rows for key, rows in groups.items() if key in kept}
+
+
+def _candidate(
+    sweep, method, configuration, group, shown, quality, forgetting, counts, remarks
+) -> Candidate:
+    rows = tuple(row for row in group if row.record.status == "complete")
+    items = _shared_items(rows)
+    names = list(dict.fromkeys(n for row in rows for n in row.record.measurements))
+    estimates = {}
+    for name in names:
+        made = _estimate(sweep.seed, configuration, name, rows, items, counts)
+        estimates[name] = made
+        recorded = [row.record.value(name) for row in rows]
+        mean = np.mean([value for value in recorded if value is not None])
+        if not math.isclose(made.value, mean, rel_tol=1e-3, abs_tol=1e-6):
+            remarks.append(
+                f"{method}: {name} recomputed from its examples is {made.value:.6g}, "
+                f"the record says {mean:.6g}. The recomputed value is shown."
+            )
+    values = flat((rows or tuple(group))[0].record.config)
+    own = {path: values[path] for path in shown if path in values}
+    cost = _mean_cost(rows)
+    return Candidate(
+        label=method + (f" {settings(own)}" if own else ""),
+        method=method,
+        configuration=configuration,
+        settings=own,
+        rows=rows,
+        other_rows=tuple(row for row in group if row.record.status != "complete"),
+        quality=estimates.get(quality),
+        forgetting=estimates.get(forgetting) if forgetting else None,
+        estimates=estimates,
+        items=items,
+        cost=cost,
+        base=rows[0].record.base if rows else {},
+        problems=_problems(sweep, group, cost, estimates.get(forgetting or "")),
+    )
+
+
+def _shared_items(rows: tuple[Row, ...]) -> dict[str, Array]:
+    """measurement -> (seeds, n, k), only where every seed has statistics of the same shape."""
+    by_seed = [read_items(row.folder) for row in rows]
+    shared: dict[str, Array] = {}
+    for name in by_seed[0] if by_seed else ():
+        arrays = [items[name] for items in by_seed if name in items]
+        same = len(arrays) == len(rows) and len({a.shape for a in arrays}) == 1
+        if same and can_aggregate(name, arrays[0]):
+            shared[name] = np.stack(arrays)
+    return shared
+
+
+def _estimate(seed: int, configuration: str, name: str, rows, items, counts) -> Estimate:
+    """From the examples where they are there; else the mean of what the records say."""
+    measured = [row.record.measurements[name] for row in rows if name in row.record.measurements]
+    statistics = items.get(name)
+    if statistics is not None:
+        by_seed = aggregate(name, statistics)
+        if np.isfinite(by_seed).all():
+            return _resampled(seed, configuration, name, statistics, by_seed, counts)
+    values = tuple(m.value for m in measured)
+    # An interval over items says nothing about seeds, so with several seeds it is not shown.
+    interval = measured[0].interval if len(measured) == 1 else None
+    low, high = interval or (None, None)
+    return Estimate(name, float(np.mean(values)), low, high, measured[0].n, values)
+
+
+def _resampled(seed, configuration, name, statistics, by_seed, counts) -> Estimate:
+    seeds, n = statistics.shape[:2]
+    if n not in counts:
+        counts[n] = draw_counts(n, RESAMPLES, np.random.default_rng([seed, n]))
+    rng = np.random.default_rng([seed, zlib.crc32(f"{name} {configuration}".encode())])
+    seed_counts = draw_counts(seeds, RESAMPLES, rng)
+    resamples = bootstrap_scores(name, statistics, counts[n], seed_counts)
+    known = bool(np.isfinite(resamples).all()) and n > 1
+    low, high = percentile_interval(resamples) if known else (None, None)
+    return Estimate(
+        name=name,
+        value=float(by_seed.mean()),
+        low=low,
+        high=high,
+        n=n,
+        by_seed=tuple(map(float, by_seed)),
+        resamples=resamples if known else None,
+    )
+
+
+def _mean_cost(rows: tuple[Row, ...]) -> dict[str, float]:
+    cost: dict[str, float] = {}
+    for name in dict.fromkeys(n for row in rows for n in row.record.cost):
+        values = [row.record.cost[name] for row in rows if row.record.cost.get(name) is not None]
+        if values:
+            cost[name] = float(max(values) if name == "peak_memory_gb" else np.mean(values))
+    return cost
+
+
+def _problems(sweep: Sweep, group: list[Row], cost, forgetting: Estimate | None) -> tuple[str, ...]:
+    """Broken limits, and seeds with which this configuration is not to be trusted."""
+    found = []
+    for row in group:
+        if row.record.status in ("infeasible", "diverged"):
+            reason = f": {row.record.reason}" if row.record.reason else ""
+            found.append(f"{row.record.status} with seed {row.record.seed}{reason}")
+    if not found and all(row.record.status != "complete" for row in group):
+        reasons = sorted({row.record.reason or row.record.status for row in group})
+        found.append(f"no seed completed: {'; '.join(reasons)}")
+    limits = sweep.limits
+    memory, parameters = cost.get("peak_memory_gb"), cost.get("trainable_parameters")
+    if "peak_memory_gb" in limits and memory is not None and memory > limits["peak_memory_gb"]:
+        allowed = gigabytes(limits["peak_memory_gb"])
+        found.append(f"needs {gigabytes(memory)}, the limit is {allowed}")
+    if (
+        "trainable_parameters" in limits
+        and parameters is not None
+        and parameters > limits["trainable_parameters"]
+    ):
+        allowed = f"{limits['trainable_parameters']:,.0f}"
+        found.append(f"trains {parameters:,.0f} parameters, the limit is {allowed}")
+    minutes = cost["train_seconds"] / 60 if "train_seconds" in cost else None
+    if "minutes" in limits and minutes is not None and minutes > limits["minutes"]:
+        found.append(f"trains {minutes:.1f} minutes, the limit is {limits['minutes']:g}")
+    if "forgetting" in limits and forgetting and forgetting.value > limits["forgetting"]:
+        found.append(
+            f"forgets {score(forgetting.name, forgetting.value)}, "
+            f"the limit is {limits['forgetting']:g}"
+        )
+    return tuple(found)
+
+
+def _with_unique_labels(candidates: list[Candidate]) -> list[Candidate]:
+    labels = [c.label for c in candidates]
+    return [
+        replace(c, label=f"{c.label} ({c.configuration[:6]})") if labels.count(c.label) > 1 else c
+        for c in candidates
+    ]

@@ -1,0 +1,134 @@
+"""What a careful reader should know before acting on the recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.records import Measurement
+from harness.reporting import formatting as f
+from harness.reporting.candidates import Candidate, Field
+from harness.reporting.decision import Decision, by_quality
+from harness.reporting.load import Row, Run
+
+
+def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
+    """Sentences, the weightiest first; none is made up: each names what it rests on."""
+    found = []
+    if not field.confirmed:
+        found.append(
+            "Nothing was confirmed with fresh seeds on the test split: these are the validation "
+            "numbers of trials that were selected for them, and so optimistic."
+        )
+    found += _against_base(field, decision.chosen)
+    found += _validation_disagrees(run, field)
+    if field.confirmed and len(decision.chosen.rows) == 1:
+        found.append("The choice rests on one seed: the spread between seeds is unknown.")
+    for candidate in field.candidates:
+        failed = [r for r in candidate.other_rows if r.record.status == "failed"]
+        if failed and candidate.rows:
+            found.append(
+                f"{candidate.label}: {len(failed)} of {len(candidate.rows) + len(failed)} seeds "
+                "failed and are left out of its numbers."
+            )
+    found += _not_comparable(field)
+    found += _unequal_budget(run)
+    return [*found, *run.remarks, *field.remarks, *unfinished(run)]
+
+
+def unfinished(run: Run) -> list[str]:
+    if not run.unfinished:
+        return []
+    which = "1 trial has" if run.unfinished == 1 else f"{run.unfinished} trials have"
+    return [f"{which} no record, being still at work or stopped, and are left out of this report."]
+
+
+def _against_base(field: Field, chosen: Candidate) -> list[str]:
+    base, quality = chosen.base.get(field.quality), chosen.quality
+    if base is None or quality is None or quality.low is None or quality.high is None:
+        return []
+    above = quality.low > base.value if field.maximize else quality.high < base.value
+    if above:
+        return []
+    value = f.score(field.quality, base.value)
+    return [
+        f"The untouched base scores {value} {f.title(field.quality)}, which lies within or beyond "
+        f"the interval of {chosen.label}: it is not shown that fine-tuning helped."
+    ]
+
+
+def _validation_disagrees(run: Run, field: Field) -> list[str]:
+    """Whether validation would have put another finalist first than test does."""
+    if not field.confirmed or not field.quality.startswith("test."):
+        return []
+    name = field.quality.replace("test.", "validation.", 1)
+    searched = {
+        (row.record.method, row.record.configuration): row.record.value(name)
+        for row in run.rows
+        if row.record.stage == "search" and row.record.status == "complete"
+    }
+    scored: list[tuple[float, Candidate]] = []
+    for candidate in field.candidates:
+        value = searched.get((candidate.method, candidate.configuration))
+        if value is None and name in candidate.estimates:
+            value = candidate.estimates[name].value
+        if value is not None and candidate.quality is not None:
+            scored.append((value, candidate))
+    if len(scored) < 2:
+        return []
+    sign = -1.0 if field.maximize else 1.0
+    by_validation = [c for _, c in sorted(scored, key=lambda pair: (sign * pair[0], pair[1].label))]
+    by_test = by_quality(by_validation, field.maximize)
+    if [c.label for c in by_test] == [c.label for c in by_validation]:
+        return []
+    first, top = by_validation[0], by_test[0]
+    if first is top:
+        return ["Validation and test agree on the best finalist, but not on the order below it."]
+    values = {c.label: f.score(name, value) for value, c in scored}
+    tested = [f.score(field.quality, c.quality.value) for c in (top, first) if c.quality]
+    return [
+        f"Validation and test disagree on the best finalist: {f.title(name)} puts {first.label} "
+        f"first ({values[first.label]}; {top.label} {values[top.label]}), {f.title(field.quality)} "
+        f"puts {top.label} first ({tested[0]}; {first.label} {tested[1]})."
+    ]
+
+
+def _not_comparable(field: Field) -> list[str]:
+    found = []
+    for name in filter(None, (field.quality, field.forgetting)):
+        signatures = {
+            row.record.measurements[name].signature
+            for candidate in field.candidates
+            for row in candidate.rows
+            if name in row.record.measurements
+        }
+        if len(signatures) > 1:
+            found.append(
+                f"{name} was measured in {len(signatures)} different ways, so its values may not "
+                f"be compared: {'; '.join(sorted(signatures))}."
+            )
+    rows = [row for candidate in field.candidates for row in candidate.rows]
+    prints = {str(p) for row in rows if (p := data_fingerprint(row)) is not None}
+    if len(prints) > 1:
+        found.append(f"The finalists saw {len(prints)} different versions of the data.")
+    return found
+
+
+def _unequal_budget(run: Run) -> list[str]:
+    counts = {
+        method: sum(r.record.stage == "search" and r.record.method == method for r in run.rows)
+        for method in run.sweep.methods
+    }
+    if len(set(counts.values())) <= 1:
+        return []
+    text = ", ".join(f"{method} {n}" for method, n in counts.items())
+    return [f"The methods did not have the same number of search trials: {text}."]
+
+
+def data_fingerprint(row: Row) -> object:
+    data = row.record.provenance.get("data")
+    return data.get("fingerprint") if isinstance(data, dict) else None
+
+
+def base_measurement(rows: Iterable[Row], name: str) -> Measurement | None:
+    """The untouched base's value, from the first record that has it."""
+    return next((row.record.base[name] for row in rows if name in row.record.base), None)

@@ -1,0 +1,131 @@
+"""How every figure looks, and how it becomes inline SVG that is the same on every run."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from harness.reporting import formatting as f
+
+Look = Mapping[str, tuple[str, str]]  # method -> (colour, marker)
+INK, QUIET, GRID = "#1f2933", "#667380", "#e4e8ec"
+# Okabe & Ito 2008, without its yellow (too pale for lines), then two of Tol's.
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255", "#44aa99",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
+    "svg.hashsalt": "harness",
+    "text.parse_math": False,  # a method may be called $x$
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#b8c1ca",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "lines.linewidth": 1.6,
+    "path.simplify_threshold": 0.3,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG element, what it shows, and how to read it."""
+
+    name: str
+    title: str
+    svg: str
+    alt: str  # for those who cannot see it
+    caption: str
+
+
+def palette(methods: Sequence[str]) -> Look:
+    """method -> (colour, marker), the same in every figure and on the page."""
+    return {
+        method: (COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
+        for i, method in enumerate(methods)
+    }
+
+
+def panels(columns: int, width: float = 10.9, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure in inches with one row of axes. Call within `styled()`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def styled():
+    return mpl.rc_context(STYLE)
+
+
+def svg(figure: Figure, name: str, alt: str) -> str:
+    """The figure as one <svg> element: no prolog, no date, ids that cannot meet another's."""
+    buffer = io.StringIO()
+    keys = ("Date", "Creator", "Format", "Type")
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(keys))
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style type=\"text/css\">.*?</style>", "", text, count=1, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|xlink:href=\"#)([^\")]+)", text))
+    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r"(url\(#|xlink:href=\"#)", rf"\g<1>{name}-", text)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    width = float(size[1]) * 4 / 3 if size else 800.0  # points to CSS pixels
+    head = f'<svg role="img" aria-label="{escape(alt, quote=True)}" style="max-width:{width:.0f}px"'
+    return text.replace("<svg", head, 1).strip()
+
+
+def log_axis(axis, base: float, values: Sequence[float]) -> None:
+    """Logarithmic, ticks written as a person would: 8, 16 or 3e-4."""
+    axes = axis.axes
+    (axes.set_xscale if axis.axis_name == "x" else axes.set_yscale)("log", base=base)
+    if base == 2:
+        axis.set_major_locator(FixedLocator(sorted(set(values))))
+    else:
+        spread = max(values) / min(values) if values and min(values) > 0 else 10.0
+        subs = (1.0, 3.0) if spread > 20 else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(base=base, subs=subs))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f.setting(float(f"{value:.6g}"))))
+
+
+def whisker_lengths(value: float, low: float | None, high: float | None) -> list[list[float]]:
+    """What matplotlib calls xerr: [[down], [up]]; zero where there is no interval."""
+    down = 0.0 if low is None else max(0.0, value - low)
+    up = 0.0 if high is None else max(0.0, high - value)
+    return [[down], [up]]

@@ -1,0 +1,172 @@
+"""One way to write each kind of number, for the page, the Markdown and the terminal alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from harness.statistics.scores import kind_of
+
+MISSING = "–"
+NAMES = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "perplexity": "perplexity",
+    "bits_per_byte": "bits per byte",
+    "kl": "KL",
+    "nll": "NLL rise",
+    "tasks": "tasks",
+}
+UNITS = {"kl": "nats/token", "nll": "nats/token", "tasks": "points"}
+SHORT = {
+    "learning_rate": "lr",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "num_virtual_tokens": "tokens",
+    "batch_size": "batch",
+    "max_steps": "steps",
+    "weight_decay": "wd",
+    "warmup_steps": "warmup",
+}
+
+
+def title(measurement: str) -> str:
+    """'test.bleu' -> 'test BLEU', 'forgetting.kl' -> 'forgetting (KL)'."""
+    head, kind = measurement.split(".")[0], kind_of(measurement)
+    name = NAMES.get(kind, kind)
+    if head in ("forgetting", "drift"):
+        rest = ".".join(measurement.split(".")[2:])
+        return f"{head} ({name}{', ' + rest if rest else ''})"
+    return f"{head} {name}" if head != kind else name
+
+
+def unit(measurement: str) -> str:
+    """The unit behind a number, '' where the name says it all (BLEU)."""
+    return UNITS.get(kind_of(measurement), "")
+
+
+def scale(measurement: str) -> float:
+    """Accuracy changes are shown in percentage points."""
+    return 100.0 if kind_of(measurement) == "tasks" else 1.0
+
+
+def number(value: float | None, decimals: int, sign: bool = False) -> str:
+    """Fixed decimals, true minus sign, '–' for a missing value; never '−0.0'."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
+    if not text.strip("+-0.,"):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def decimals_for(measurement: str, *values: float | None) -> int:
+    """Digits after the point that suit the measurement and the size of these values."""
+    kind = kind_of(measurement)
+    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    if kind in ("bleu", "chrf", "tasks"):
+        return 1
+    if kind == "perplexity":
+        return 2 if largest < 100 else 1
+    if 0 < largest < 0.01:
+        return min(8, 1 - math.floor(math.log10(largest)))  # two digits of the largest
+    return 3
+
+
+def score(measurement: str, value: float | None, sign: bool = False) -> str:
+    """A bare value: '48.8', '0.031'."""
+    if value is None:
+        return MISSING
+    shown = value * scale(measurement)
+    return number(shown, decimals_for(measurement, shown), sign)
+
+
+def with_interval(
+    measurement: str,
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    sign: bool = False,
+    units: bool = False,
+) -> str:
+    """'48.8 [46.1, 51.2]'; '0.031 [0.027, 0.036] nats/token' with units."""
+    if value is None:
+        return MISSING
+    factor = scale(measurement)
+    shown = [None if v is None else v * factor for v in (value, low, high)]
+    decimals = decimals_for(measurement, *shown)
+    text = number(shown[0], decimals, sign)
+    if low is not None and high is not None:
+        text += f" [{number(shown[1], decimals)}, {number(shown[2], decimals)}]"
+    return f"{text} {unit(measurement)}" if units and unit(measurement) else text
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def equals_p(p: float | None) -> str:
+    """'p = 0.31' or 'p < 0.001'."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def duration(seconds: float | None) -> str:
+    """'41 s', '3.4 min', '2.1 h'."""
+    if seconds is None:
+        return MISSING
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def count(value: float | None) -> str:
+    """'1,234', '0.42 M', '1.2 B'."""
+    if value is None:
+        return MISSING
+    for size, letter in ((1e9, "B"), (1e6, "M")):
+        if abs(value) >= size / 10:
+            return f"{value / size:.2f} {letter}"
+    return f"{value:,.0f}"
+
+
+def gigabytes(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return f"{value:.2f} GB" if value < 10 else f"{value:.1f} GB"
+
+
+def file_size(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    for size, letter in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= size:
+            return f"{value / size:.1f} {letter}"
+    return f"{value:.0f} B"
+
+
+def setting(value: Any) -> str:
+    """A hyper-parameter as a person would type it: '3e-4', '8', 'cosine'."""
+    if isinstance(value, float):
+        if value == 0 or 0.01 <= abs(value) < 10_000:
+            return f"{value:.4g}"
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return str(value)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """{'method.r': 8, 'training.learning_rate': 3e-4} -> 'r=8, lr=3e-4'."""
+    parts = []
+    for path, value in values.items():
+        name = path.rsplit(".", 1)[-1]
+        parts.append(f"{SHORT.get(name, name)}={setting(value)}")
+    return ", ".join(parts)
+
+
+def joined(items: list[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"

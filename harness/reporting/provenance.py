@@ -1,0 +1,115 @@
+"""How it was measured: definitions, signatures, sample sizes, versions and warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from harness.reporting import formatting as f
+from harness.reporting.candidates import Candidate, Field
+from harness.reporting.load import Run, flat
+from harness.statistics.resampling import RESAMPLES
+from harness.statistics.scores import kind_of
+
+DEFINITIONS = {
+    "bleu": "BLEU, 0 to 100, of the whole corpus (sacrebleu; not a mean over sentences).",
+    "chrf": "chrF, 0 to 100, character n-grams of the whole corpus (sacrebleu).",
+    "perplexity": "Perplexity: exp of the negative log-likelihood per token, over all tokens.",
+    "bits_per_byte": "Bits per byte: negative log-likelihood per UTF-8 byte of text, in bits; "
+    "the tokenizer plays no part.",
+    "kl": "KL(base ‖ tuned), nats per token: how far predictions moved from those of the untouched "
+    "base on text that was not trained on. 0 means unmoved.",
+    "nll": "Rise of the negative log-likelihood over the untouched base, nats per token, on text "
+    "that was not trained on.",
+    "tasks": "Change of accuracy against the untouched base on tasks that were not trained for, "
+    "paired by item, in percentage points; p by the exact McNemar test.",
+}
+
+
+def definitions(field: Field) -> list[str]:
+    """One sentence for each kind of measurement in this report."""
+    names = [n for c in field.candidates for n in c.estimates]
+    kinds = dict.fromkeys(kind_of(name) for name in names)
+    return [DEFINITIONS[kind] for kind in kinds if kind in DEFINITIONS]
+
+
+def methodology(run: Run, field: Field) -> list[str]:
+    """How numbers were made and how the choice was reached, in sentences."""
+    seeds = run.sweep.confirm.get("seeds")
+    stage = (
+        "Hyper-parameters were chosen within each method on the validation split; the test split "
+        "was opened once, for the finalists, and only to choose between them. Being the best of "
+        "several on the same test examples, the winner's own score is slightly optimistic."
+        if field.confirmed
+        else "No finalist was confirmed: the numbers are validation scores of selected trials."
+    )
+    lines = [
+        "The rule: among candidates within the limits, those statistically tied with the best in "
+        "quality; of these the least forgetting; where that is tied too, the cheapest (peak "
+        "memory, then training time, then trainable parameters; less than 5 % counts as equal).",
+        stage,
+        f"Intervals are 95 % percentile intervals of {RESAMPLES:,} bootstrap resamples of the "
+        "per-example results; with several seeds, examples and seeds are resampled together. "
+        "With two or three seeds the spread between seeds is known only roughly.",
+        "Two candidates are compared on the same resampled examples. p is two-sided, "
+        "(c + 1) / (B + 1) with c the resamples whose centred difference reaches the observed one, "
+        "and Holm-corrected for the number of candidates compared with the best. Tied: p > 0.05. "
+        "(sacrebleu's own paired bootstrap is nearly one-sided; its value is in report.json.)",
+        "Forgetting is tied where the paired 95 % interval of the difference includes 0.",
+    ]
+    if isinstance(seeds, list) and seeds:
+        lines.append(f"Confirm seeds: {', '.join(map(str, seeds))}; sweep seed {run.sweep.seed}.")
+    return lines
+
+
+def signatures(field: Field) -> list[tuple[str, str, str]]:
+    """(measurement, n, signature), one line for each distinct one."""
+    found = {}
+    for candidate in field.candidates:
+        for row in candidate.rows:
+            for name, measured in row.record.measurements.items():
+                found[name, str(measured.n), measured.signature] = None
+    return list(found)
+
+
+def facts(run: Run, field: Field) -> list[tuple[str, str]]:
+    """Names and values of what the trials ran on; several values are all listed."""
+    sweep = run.sweep
+    lines = [("sweep", sweep.name), ("command", sweep.command), ("created", sweep.created)]
+    lines += [("model", sweep.model), ("data", sweep.data)]
+    lines.append(("limits", f.settings(sweep.limits) or "none"))
+    for part in ("search", "confirm"):
+        values: Mapping[str, Any] = getattr(sweep, part)
+        lines.append((part, ", ".join(f"{key}={value}" for key, value in values.items()) or None))
+    shown = ("model", "data", "versions", "git", "device")
+    found: dict[str, Counter[str]] = {}
+    for row in run.rows:
+        provenance = {key: row.record.provenance.get(key) for key in shown}
+        for path, value in flat(provenance).items():
+            if value is not None:
+                found.setdefault(path, Counter())[str(value)] += 1
+    for path, values in found.items():
+        lines.append((path, "; ".join(v if len(values) == 1 else f"{v} ({n} trials)"
+                                      for v, n in values.most_common(6))))  # fmt: skip
+    return [(name, value) for name, value in lines if value is not None]
+
+
+def warnings(run: Run) -> list[str]:
+    """What trials warned of, with how many did."""
+    counts = Counter(
+        str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
+    )
+    return [f"{text} ({n} of {len(run.rows)} trials)" for text, n in counts.most_common(30)]
+
+
+def seed_values(candidate: Candidate) -> str:
+    """'101: 48.2, 102: 49.1', the quality of each seed."""
+    if candidate.quality is None:
+        return f.MISSING
+    values = candidate.quality.by_seed
+    seeds = [row.record.seed for row in candidate.rows]
+    if len(values) != len(seeds):
+        return f.MISSING
+    name = candidate.quality.name
+    return ", ".join(f"{s}: {f.score(name, v)}" for s, v in zip(seeds, values, strict=True))

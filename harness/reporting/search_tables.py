@@ -1,0 +1,122 @@
+"""Tables of the trials: what became of each, how to run it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.records import STATUSES, Record
+from harness.reporting import formatting as f
+from harness.reporting.candidates import Field, distinguishing
+from harness.reporting.load import Row, Run, flat
+from harness.reporting.tables import Cell, Table, command
+from harness.statistics.budget import expected_best
+
+
+def budget_table(run: Run, objective: str, maximize: bool) -> Table:
+    """One row a method: what became of its trials, and how good the best of n is expected."""
+    search = [row.record for row in run.rows if row.record.stage != "confirm"]
+    scored = [s for m in run.sweep.methods if (s := len(_scores(search, m, objective)))]
+    least = min(scored, default=1)  # what every method can give
+    sizes = sorted({1, min(4, least), least})
+    headers = ("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
+    headers += ("Time", "Best", *(f"Expected best of {n}" for n in sizes))
+    rows = []
+    for method in run.sweep.methods:
+        own = [record for record in search if record.method == method]
+        states = Counter(record.status for record in own)
+        scores = _scores(search, method, objective)
+        signed = scores if maximize else [-score for score in scores]
+        sign = 1.0 if maximize else -1.0
+        best = [
+            f.score(objective, sign * expected_best(signed, n)) if n <= len(scores) else f.MISSING
+            for n in sizes
+        ]
+        seconds = [trial_seconds(record) for record in own]
+        spent = sum(s for s in seconds if s is not None) if any(seconds) else None
+        top = f.score(objective, sign * max(signed)) if scores else f.MISSING
+        counts = [str(states[s]) for s in STATUSES]
+        values = [str(len(own)), *counts, f.duration(spent), top, *best]
+        rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
+    note = (
+        f"Scores are {f.title(objective)} of complete trials. The expected best of n is what n "
+        "trials drawn from these would give on average (Dodge et al. 2019, unbiased form); a "
+        "sampler that learns from earlier trials makes it a description, not a forecast."
+    )
+    return Table(headers, tuple(rows), note)
+
+
+def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:
+    values = [_final(record, name) for record in records if record.method == method]
+    return [value for value in values if value is not None]
+
+
+def _final(record: Record, name: str) -> float | None:
+    """A score that may stand beside others: that of a complete trial."""
+    return record.value(name) if record.status == "complete" else None
+
+
+def trial_seconds(record: Record) -> float | None:
+    parts = [record.cost.get(f"{part}_seconds") for part in ("train", "evaluation", "overhead")]
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def search_table(run: Run, field: Field) -> Table:
+    """Every search trial in the order it was proposed, by method."""
+    objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
+    names = [name for name, _ in run.sweep.objectives] or [objective]
+    headers = ("Method", "Trial", "Settings", "Status", *map(f.title, names), "Memory", "Time")
+    rows = []
+    for method in run.sweep.methods:
+        own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
+        paths = distinguishing(own)
+        for row in own:
+            record, values = row.record, flat(row.record.config)
+            settings = f.settings({p: values[p] for p in paths if p in values})
+            cells = [Cell(method, "method"), Cell(str(record.trial), "number"), Cell(settings)]
+            cells.append(Cell(record.status, "" if record.status == "complete" else "quiet"))
+            cells += [Cell(_recorded(record, name), "number") for name in names]
+            cells.append(Cell(f.gigabytes(record.cost.get("peak_memory_gb")), "number"))
+            cells.append(Cell(f.duration(trial_seconds(record)), "number"))
+            rows.append(tuple(cells))
+    note = "A pruned trial's values are those at the step where it was stopped."
+    return Table(headers, tuple(rows), note)
+
+
+def _recorded(record: Record, name: str) -> str:
+    measured = record.measurements.get(name)
+    if measured is None:
+        return f.MISSING
+    low, high = measured.interval or (None, None)
+    return f.with_interval(name, measured.value, low, high)
+
+
+def failures_table(run: Run) -> Table:
+    """Every trial that is not complete, with its reason."""
+    headers = ("Method", "Stage", "Trial", "Seed", "Status", "Reason")
+    rows = [
+        (
+            Cell(row.record.method, "method"),
+            Cell(row.record.stage),
+            Cell(str(row.record.trial), "number"),
+            Cell(str(row.record.seed), "number"),
+            Cell(row.record.status),
+            Cell(row.record.reason or "no reason recorded"),
+        )
+        for row in run.rows
+        if row.record.status != "complete"
+    ]
+    return Table(headers, tuple(rows))
+
+
+def commands(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(which trial, its command) for every trial."""
+    return [
+        (
+            f"{row.record.method} · {row.record.stage} {row.record.trial} · seed {row.record.seed} "
+            f"· {row.record.status}",
+            command(row.record),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""What to try next, when to stop it, and which to try again: the only folder that knows Optuna."""

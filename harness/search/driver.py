@@ -1,0 +1,313 @@
+"""The driver: asks, hands out, watches, tells. One process, no torch, the folder's only writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.compose import MethodPlan
+from harness.config import SweepConfig, TrialConfig
+from harness.errors import InputError
+from harness.launch.local import Ended
+from harness.launch.worker import failed
+from harness.records import Record, read_jsonl, read_record, write_json, write_record
+from harness.records.fingerprint import fingerprints
+from harness.search.folder import SweepFolder, confirm_seed
+from harness.search.pruning import RungTable
+from harness.search.selection import finalists
+from harness.search.study import MethodStudy, open_storage
+from harness.trials.job import Job
+
+POLL_SECONDS = 0.03
+DUPLICATES = 20  # in a row: the space has nothing new to propose
+
+
+class Launcher(Protocol):
+    """Where tasks run."""
+
+    def start(self) -> None: ...
+    def has_room(self) -> bool: ...
+    def submit(self, folder: Path, spec: dict[str, Any]) -> None: ...
+    def poll(self) -> list[Ended]: ...
+    def close(self) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who is shown how far things are."""
+
+    def started(self, job: Job) -> None: ...
+    def moved(self, job: Job, row: dict[str, Any]) -> None: ...
+    def ended(self, record: Record) -> None: ...
+    def phase(self, text: str, trials: int) -> None: ...
+
+
+@dataclass
+class _Running:
+    job: Job
+    rows_read: int = 0
+    decided: set[int] = field(default_factory=set)
+
+
+class Driver:
+    """Search, then confirm. Everything it needs to know on a restart lies in the folder."""
+
+    def __init__(
+        self,
+        sweep: SweepConfig,
+        plans: Sequence[MethodPlan],
+        folder: SweepFolder,
+        launcher: Launcher,
+        watcher: Watcher,
+        content: tuple[str, str],  # fingerprints of model and data
+    ) -> None:
+        self._sweep, self._plans, self._folder = sweep, plans, folder
+        self._launcher, self._watcher, self._content = launcher, watcher, content
+        self._running: dict[Path, _Running] = {}
+        self._attempts: dict[Path, int] = {}
+        self._rungs = RungTable(
+            folder.path / "rungs.json",
+            sweep.objectives,
+            sweep.search.reduction_factor,
+            sweep.search.grace_evaluations,
+        )
+
+    def run(self) -> list[Record]:
+        """All records of the sweep. Raises InputError for what a first job finds wrong."""
+        self._check()
+        self._search()
+        self._confirm()
+        return [
+            record
+            for plan in self._plans
+            for stage in ("search", "confirm")
+            for record in self._folder.records(plan.method, stage)
+        ]
+
+    def _check(self) -> None:
+        """Every method's default and every end of its space, on the model's skeleton."""
+        configs = [plan.trial({}) for plan in self._plans]
+        configs += [
+            plan.trial({key: value})
+            for plan in self._plans
+            for key, dimension in plan.space.items()
+            for value in dimension.ends()
+            if not key.startswith("training.")
+        ]
+        check_configs(self._launcher, self._folder, configs, self._sweep.confirm.finalists > 0)
+
+    def _search(self) -> None:
+        storage = open_storage(self._sweep, self._folder.path)
+        budgets = [search_budget(plan, self._sweep) for plan in self._plans]
+        self._watcher.phase("search", sum(budgets))
+        for plan, budget in zip(self._plans, budgets, strict=True):
+            study = MethodStudy(plan, self._sweep, storage)
+            known = {r.fingerprint: r for r in self._folder.records(plan.method, "search")}
+            if study.is_new and known:
+                study.rebuild(list(known.values()))
+            waiting = list(study.running)
+            numbers: dict[str, int] = {}
+            for record in known.values():
+                self._watcher.ended(record)
+            repeats = 0
+            while True:
+                out = len(self._running)
+                while self._launcher.has_room() and repeats < DUPLICATES:
+                    if waiting:
+                        proposal = waiting.pop(0)
+                    elif study.told + out < budget:
+                        proposal = study.ask()
+                    else:
+                        break
+                    job = self._job(
+                        plan, proposal.values, "search", self._sweep.seed, proposal.number
+                    )
+                    if job.fingerprint in known:
+                        told = known[job.fingerprint]
+                        again = told.trial != proposal.number
+                        study.tell(proposal.number, told, repeats=again)
+                        repeats += again
+                        continue
+                    if (
+                        job.fingerprint in numbers
+                    ):  # the same, still running: not worth a second one
+                        waiting.append(proposal)
+                        break
+                    repeats = 0
+                    numbers[job.fingerprint] = proposal.number
+                    self._submit(job)
+                    out += 1
+                if not self._running and (repeats >= DUPLICATES or not waiting):
+                    break
+                for record in self._wait():
+                    known[record.fingerprint] = record
+                    study.tell(numbers.pop(record.fingerprint), record)
+
+    def _confirm(self) -> None:
+        seeds = [confirm_seed(self._sweep, i) for i in range(self._sweep.confirm.seeds)]
+        jobs = [
+            self._job(plan, _values(plan, finalist), "confirm", seed, place * len(seeds) + i)
+            for plan in self._plans
+            for place, finalist in enumerate(
+                finalists(self._folder.records(plan.method, "search"), self._sweep)
+            )
+            for i, seed in enumerate(seeds)
+        ]
+        if not jobs:
+            return
+        self._watcher.phase("confirm", len(jobs))
+        waiting = []
+        for job in jobs:
+            record = read_record(job.path)
+            if record is None:
+                waiting.append(job)
+            else:
+                self._watcher.ended(record)
+        while waiting or self._running:
+            while waiting and self._launcher.has_room():
+                self._submit(waiting.pop(0))
+            for _ in self._wait():
+                pass
+
+    def _job(self, plan: MethodPlan, values: Any, stage: str, seed: int, number: int) -> Job:
+        config = plan.trial(values, seed=seed, stage=stage)
+        fingerprint, configuration = fingerprints(config, *self._content)
+        overrides = [*plan.overrides, *(f"{key}={_shown(value)}" for key, value in values.items())]
+        overrides += [f"seed={seed}"] + ([f"stage={stage}"] if stage != "search" else [])
+        first_seed = seed == confirm_seed(self._sweep, 0)
+        return Job(
+            folder=str(self._folder.trial(plan.method, fingerprint)),
+            cache=str(self._folder.cache),
+            config=config,
+            limits=self._sweep.limits,
+            trial=number,
+            attempt=1,
+            fingerprint=fingerprint,
+            configuration=configuration,
+            overrides=tuple(overrides),
+            searched={key: str(dimension) for key, dimension in plan.space.items()},
+            decides=stage == "search" and self._sweep.search.pruner != "none",
+            keep_adapter=stage == "confirm" and first_seed,
+        )
+
+    def _submit(self, job: Job) -> None:
+        job.path.mkdir(parents=True, exist_ok=True)
+        write_config(job)
+        self._running[job.path] = _Running(job)
+        self._launcher.submit(job.path, job.to_json())
+        self._watcher.started(job)
+
+    def _wait(self) -> Iterator[Record]:
+        """Records of trials that ended, after answering what running ones ask."""
+        for running in self._running.values():
+            self._follow(running)
+        ended = self._launcher.poll()
+        for end in ended:
+            running = self._running.pop(end.folder)
+            if end.rejected is not None:
+                raise InputError(end.rejected)
+            record = read_record(end.folder)
+            if record is None:
+                record = self._lost(running, end.lost)
+            if record is not None:
+                self._watcher.ended(record)
+                yield record
+        if not ended:
+            time.sleep(POLL_SECONDS)
+
+    def _lost(self, running: _Running, code: int | None) -> Record | None:
+        """A worker died under a trial: once more from its checkpoint, or given up."""
+        job = running.job
+        attempt = self._attempts.get(job.path, 1)
+        if attempt > self._sweep.launcher.retries:
+            reason = f"its worker died {attempt} times, the last time with exit code {code}"
+            record = failed(job, reason)
+            write_record(job.path, record)
+            return record
+        self._attempts[job.path] = attempt + 1
+        from dataclasses import replace
+
+        self._submit(replace(job, attempt=attempt + 1))
+        return None
+
+    def _follow(self, running: _Running) -> None:
+        rows = read_jsonl(running.job.path / "metrics.jsonl")
+        if len(rows) == running.rows_read:
+            return
+        running.rows_read = len(rows)
+        self._watcher.moved(running.job, rows[-1])
+        if not running.job.decides:
+            return
+        evaluations = [row for row in rows if row.get("kind") == "evaluation"]
+        for number, row in enumerate(evaluations, start=1):
+            step = row["step"]
+            if step in running.decided:
+                continue
+            running.decided.add(step)
+            method = running.job.config.method["name"]
+            values = row["measurements"]
+            go = self._rungs.goes_on(method, number, running.job.fingerprint, values)
+            write_json(running.job.path / f"decision-{step}.json", {"go": go})
+
+
+def search_budget(plan: MethodPlan, sweep: SweepConfig) -> int:
+    """The trials of one method: the sweep's budget, or fewer where there are not that many."""
+    return min(sweep.search.trials, plan.n_configurations or sweep.search.trials)
+
+
+def check_configs(
+    launcher: Launcher, folder: SweepFolder, configs: Sequence[TrialConfig], opens_test: bool
+) -> dict[str, Any]:
+    """What a worker says of ``configs`` without training them. Raises InputError."""
+    from dataclasses import asdict
+
+    from harness.records import read_json
+
+    path = folder.path / "check"
+    path.mkdir(parents=True, exist_ok=True)
+    spec = {"kind": "check", "opens_test": opens_test, "configs": [asdict(c) for c in configs]}
+    launcher.submit(path, spec)
+    while True:
+        for end in launcher.poll():
+            if end.rejected is not None:
+                raise InputError(end.rejected)
+            answer = read_json(path / "answer.json")
+            if answer is None:
+                raise RuntimeError(
+                    f"the first worker died with exit code {end.lost}; see {folder.path}/workers/"
+                )
+            return answer
+        time.sleep(POLL_SECONDS)
+
+
+def write_config(job: Job) -> None:
+    """``config.yaml``: the resolved configuration, for people."""
+    from dataclasses import asdict
+
+    import yaml
+
+    from harness.records import write_text
+
+    text = yaml.safe_dump(asdict(job.config), sort_keys=False, allow_unicode=True)
+    write_text(job.path / "config.yaml", text)
+
+
+def _values(plan: MethodPlan, record: Record) -> dict[str, Any]:
+    """What was searched, as the record has it."""
+    values = {}
+    for key in plan.space:
+        node: Any = record.config
+        for part in key.split("."):
+            node = node[part]
+        values[key] = node
+    return values
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(map(str, value)) + "]"
+    if value is None:
+        return "null"
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

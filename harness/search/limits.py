@@ -1,0 +1,27 @@
+"""The user's limits, as constraints: for the sampler, and for who may be a finalist."""
+
+from __future__ import annotations
+
+from harness.config import SweepConfig
+from harness.records import Record
+
+
+def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
+    """How far each limit is exceeded (≤ 0: kept), for limits whose quantity was measured."""
+    limits = sweep.limits
+    forgetting = next((name for name in sweep.objectives if name.startswith("forgetting")), None)
+    seconds = record.cost.get("train_seconds")
+    measured = {
+        "peak_memory_gb": (limits.peak_memory_gb, record.cost.get("peak_memory_gb")),
+        "minutes": (limits.minutes, None if seconds is None else seconds / 60),
+        "trainable_parameters": (
+            limits.trainable_parameters,
+            record.cost.get("trainable_parameters"),
+        ),
+        "forgetting": (limits.forgetting, record.value(forgetting or "forgetting.kl")),
+    }
+    return {
+        name: float(value - limit)
+        for name, (limit, value) in measured.items()
+        if limit is not None and value is not None
+    }

@@ -1,0 +1,71 @@
+"""``plan=true``: what would run. Nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.compose import MethodPlan
+from harness.config import SweepConfig
+from harness.data.examples import Splits
+from harness.search.driver import Launcher, check_configs, search_budget
+from harness.search.folder import SweepFolder
+from harness.search.progress import Terminal
+
+
+def show_plan(
+    sweep: SweepConfig,
+    plans: Sequence[MethodPlan],
+    splits: Splits,
+    launcher: Launcher,
+    folder: SweepFolder,
+    terminal: Terminal,
+) -> None:
+    """Print the trials of each method and what the data are. Raises InputError as the sweep would."""
+    configs = [plan.trial({}) for plan in plans]
+    counts = check_configs(launcher, folder, configs, sweep.confirm.finalists > 0)
+    console = Console(highlight=False)
+    table = Table(title=f"{sweep.name}: nothing is run, this is the plan")
+    for header in ("method", "search trials", "confirm trials", "defaults", "searched"):
+        table.add_column(header)
+    for plan, config in zip(plans, configs, strict=True):
+        confirm = sweep.confirm.finalists * sweep.confirm.seeds
+        own = {k: v for k, v in config.method.items() if k != "name" and not isinstance(v, list)}
+        defaults = {"learning_rate": config.training.learning_rate, **own}
+        searched = "\n".join(f"{key} {dimension}" for key, dimension in plan.space.items())
+        table.add_row(
+            plan.method,
+            str(search_budget(plan, sweep)),
+            str(confirm),
+            "\n".join(f"{key} {value}" for key, value in list(defaults.items())[:4]),
+            searched or "nothing: one configuration",
+        )
+    console.print(table)
+    train, first = counts["train"], configs[0]
+    training = first.training
+    steps = training.max_steps or f"{training.epochs:g} epochs"
+    effective = training.batch_size * training.gradient_accumulation_steps
+    n = len(splits.validation)
+    terminal.say(f"base         {first.model.name}, {counts['parameters']:,} parameters")
+    terminal.say(
+        f"train        {len(splits.train):,} examples, {train['n_sequences']:,} sequences, "
+        f"{train['tokens']:,} tokens; steps: {steps} of {effective} sequences"
+    )
+    too_long = train["n_too_long"]
+    if too_long:
+        terminal.say(
+            f"too long     {too_long:,} sequences exceed data.max_length={first.data.max_length} "
+            f"(the longest has {train['longest_tokens']:,} tokens); policy: {train['too_long']}"
+        )
+    terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
+    documents = sum(map(len, splits.general.values()))
+    terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
+    terminal.say(f"objectives   {', '.join(f'{k} ({v})' for k, v in sweep.objectives.items())}")
+    # Standard error of a share near one half, paired answers being worth about twice as many.
+    detectable = 100 * 2.8 * (0.25 / max(n, 1)) ** 0.5
+    terminal.say(
+        f"power        {n} validation items show a difference of about {detectable:.1f} points of an "
+        "accuracy (unpaired, 80 % power); paired comparisons show smaller ones"
+    )

@@ -1,0 +1,81 @@
+"""What is searched: the dimensions that stand beside a method, or on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of ``values``, without order."""
+
+    values: tuple[Any, ...]
+
+    def ends(self) -> tuple[Any, ...]:
+        return self.values
+
+    def contains(self, value: Any) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return "choice(" + ", ".join(map(str, self.values)) + ")"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number between ``low`` and ``high``, both included; ``step`` only for integers."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+    step: int = 1
+
+    def ends(self) -> tuple[Any, ...]:
+        return (self.low, self.high)
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        kind = ", ".join(["log"] * self.log + ["int"] * self.integer)
+        body = f"interval({self.low:g}, {self.high:g})"
+        return f"tag({kind}, {body})" if kind else body
+
+
+Dimension = Choice | Interval
+Space = Mapping[str, Dimension]  # dotted configuration key → what it may be
+
+
+def choice(key: str, values: list[Any]) -> Choice:
+    if not values:
+        raise InputError(f"{key}: the search range is empty; give it at least one value.")
+    return Choice(tuple(dict.fromkeys(values)))
+
+
+def interval(key: str, low: float, high: float, *, log: bool, integer: bool) -> Interval:
+    if low >= high:
+        raise InputError(
+            f"{key}: interval({low:g}, {high:g}) is empty; the lower end must be below the upper."
+        )
+    if log and low <= 0:
+        raise InputError(f"{key}: a log interval must begin above 0, not at {low:g}.")
+    if integer:
+        return Interval(int(low), int(high), log, True)
+    return Interval(low, high, log, False)
+
+
+def stepped(key: str, start: float, stop: float, step: float) -> Dimension:
+    """``range(start, stop, step)`` as Python has it: the stop is not among the values."""
+    if step <= 0 or start >= stop:
+        raise InputError(
+            f"{key}: range({start:g}, {stop:g}, {step:g}) is empty; it needs start < stop, step > 0."
+        )
+    if all(isinstance(x, int) for x in (start, stop, step)):
+        return choice(key, list(range(int(start), int(stop), int(step))))
+    count = int((stop - start) / step - 1e-9) + 1
+    return choice(key, [start + i * step for i in range(count)])

@@ -1,0 +1,50 @@
+"""Which points no other point beats in every objective, and how much they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.statistics.scores import Array
+
+MAXIMIZE, MINIMIZE = "maximize", "minimize"
+
+
+def as_losses(points: ArrayLike, directions: Sequence[str]) -> Array:
+    """(n, d) points -> (n, d) values to minimize."""
+    signs = np.array([-1.0 if direction == MAXIMIZE else 1.0 for direction in directions])
+    return np.asarray(points, dtype=float).reshape(-1, len(directions)) * signs
+
+
+def front(points: ArrayLike, directions: Sequence[str]) -> list[int]:
+    """Indices of the non-dominated rows of (n, d) points, in order of their first objective.
+
+    A point is dominated if another is at least as good everywhere and better somewhere; equal
+    points stay together.
+    """
+    losses = as_losses(points, directions)
+    kept = [
+        i
+        for i, row in enumerate(losses)
+        if not np.any(np.all(losses <= row, axis=1) & np.any(losses < row, axis=1))
+    ]
+    return sorted(kept, key=lambda i: tuple(losses[i]))
+
+
+def hypervolume(points: ArrayLike, directions: Sequence[str], reference: Sequence[float]) -> float:
+    """Area between (n, 2) points and the reference point, in the product of the two units.
+
+    Points that do not beat the reference in both objectives add nothing.
+    """
+    assert len(directions) == 2, "area is defined here for two objectives"
+    corner = as_losses([reference], directions)[0]
+    losses = as_losses(points, directions)
+    losses = losses[np.all(losses < corner, axis=1)]
+    area, ceiling = 0.0, corner[1]
+    for first, second in sorted(map(tuple, losses)):
+        if second < ceiling:
+            area += (corner[0] - first) * (ceiling - second)
+            ceiling = second
+    return float(area)

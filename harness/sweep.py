@@ -1,0 +1,125 @@
+"""``python -m harness.sweep method=qlora``: tune, confirm, report."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from harness.errors import InputError
+
+PREEMPTED, STOPPED = 75, 130
+
+
+class Preempted(BaseException):
+    """SIGTERM: the machine is being taken back."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 something failed, 2 the input, 75 preempted, 130 stopped (resumable)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run(arguments)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(arguments: Sequence[str]) -> int:
+    from harness.compose import compose_sweep, hydra_asked, show_hydra
+
+    if hydra_asked(arguments):
+        show_hydra(arguments)
+        return 0
+    sweep, plans = compose_sweep(arguments)
+
+    from harness.data.examples import read_splits
+    from harness.launch.local import LocalLauncher, check_launcher
+    from harness.models.load import check_model, stored_fingerprint
+
+    check_launcher(sweep.launcher)
+    first = plans[0].trial({})
+    for plan in plans:
+        check_model(plan.trial({}).model)
+    splits = read_splits(first.data)
+    check_objectives(sweep.objectives, bool(splits.general), first.data.text_column is not None)
+    content = (stored_fingerprint(first.model), splits.fingerprint)
+
+    from harness.search.driver import Driver
+    from harness.search.folder import SweepFolder, describe
+    from harness.search.plan import show_plan
+    from harness.search.progress import Terminal
+
+    folder = SweepFolder(sweep)
+    folder.open()
+    launcher = LocalLauncher(sweep.launcher, folder.cache, folder.path / "workers")
+    terminal = Terminal(sweep)
+    if sweep.plan:
+        try:
+            show_plan(sweep, plans, splits, launcher, folder, terminal)
+        finally:
+            launcher.close()
+        return 0
+    folder.remember(describe(sweep, plans, *content))
+    launcher.start()
+    terminal.say(f"{folder.path}: {len(plans)} × {sweep.search.trials} trials")
+
+    signal.signal(signal.SIGTERM, _preempt)
+    mirror = None
+    try:
+        from harness.tracking import start_mirror
+
+        mirror = start_mirror(sweep, folder.path)
+        with terminal:
+            records = Driver(sweep, plans, folder, launcher, terminal, content).run()
+    except (KeyboardInterrupt, Preempted) as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the checkpoints are being written
+        terminal.say("Stopping: running trials write a checkpoint …")
+        launcher.close()
+        terminal.say(
+            f"Stopped. Go on with the same command:\n  python -m harness.sweep {_typed(arguments)}"
+        )
+        return PREEMPTED if isinstance(stop, Preempted) else STOPPED
+    finally:
+        launcher.close()
+
+    from harness.reporting import build_report
+
+    report = build_report(folder.path, Path(sweep.reports_dir))
+    terminal.say(f"Report: {report}")
+    if mirror is not None:
+        mirror.finish(report)
+    complete = any(record.status in ("complete", "pruned") for record in records)
+    return 0 if complete else 1
+
+
+def check_objectives(objectives: object, has_general: bool, is_text: bool) -> None:
+    """Raises InputError for an objective that nothing will measure."""
+    for name in objectives:  # type: ignore[attr-defined]
+        if name.startswith("forgetting") and not has_general:
+            raise InputError(
+                f"objectives: {name} is measured on general text, and data.general is not set: give "
+                "a file of text that the model should not forget (data.general=wiki.txt), or "
+                "data.general=builtin, or other objectives."
+            )
+        if is_text and name.split(".")[-1] in ("bleu", "chrf"):
+            raise InputError(
+                f"objectives: {name} needs answers, and data.text_column says plain text: "
+                "use validation.perplexity."
+            )
+
+
+def _preempt(signum: int, frame: FrameType | None) -> None:
+    raise Preempted
+
+
+def _typed(arguments: Sequence[str]) -> str:
+    import shlex
+
+    return shlex.join(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

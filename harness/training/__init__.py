@@ -1,0 +1,1 @@
+"""THE training loop, its optimizers and schedules, and checkpoints that survive a kill."""

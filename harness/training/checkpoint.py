@@ -1,0 +1,96 @@
+"""Checkpoints that are whole or absent: written aside, listed in a manifest, renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT = 2  # the newest may be the one that a crash tore
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that step ``step`` (counted in finished optimizer steps) needs to go on from."""
+
+    step: int
+    tensors: dict[str, Tensor]  # trained parameters by name
+    state: dict[str, Any]  # optimizer, random states, the method's own; loadable weights-only
+
+
+class CheckpointFolder:
+    """``folder/step-N/{tensors.safetensors, state.pt, manifest.json}``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        aside = self.folder / f".step-{checkpoint.step}.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+        save_file(tensors, aside / "tensors.safetensors")
+        torch.save(checkpoint.state, aside / "state.pt")
+        manifest = {"step": checkpoint.step, "sha256": {}}
+        for file in sorted(aside.iterdir()):
+            manifest["sha256"][file.name] = _sha256(file)
+            _sync(file)
+        (aside / "manifest.json").write_text(json.dumps(manifest))
+        _sync(aside / "manifest.json")
+        target = self.folder / f"step-{checkpoint.step}"
+        shutil.rmtree(target, ignore_errors=True)
+        aside.replace(target)
+        for old in self._steps()[:-KEPT]:
+            shutil.rmtree(self.folder / f"step-{old}", ignore_errors=True)
+
+    def load(self) -> Checkpoint | None:
+        """The newest whole checkpoint; torn ones are named on stderr and passed over."""
+        import torch
+        from safetensors.torch import load_file
+
+        for step in reversed(self._steps()):
+            folder = self.folder / f"step-{step}"
+            if not _whole(folder):
+                print(
+                    f"{folder} is not whole (cut off while written?); passed over", file=sys.stderr
+                )
+                continue
+            state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+            return Checkpoint(step, load_file(folder / "tensors.safetensors"), state)
+        return None
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _steps(self) -> list[int]:
+        names = [path.name for path in self.folder.glob("step-*")]
+        return sorted(int(name.removeprefix("step-")) for name in names)
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        sums = json.loads((folder / "manifest.json").read_text())["sha256"]
+        return all(_sha256(folder / name) == digest for name, digest in sums.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,50 @@
+"""Optimizers by name, each from the library that keeps it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import torch
+
+
+def build_optimizer(
+    config: TrainingConfig, groups: list[dict[str, Any]], device: str
+) -> tuple[torch.optim.Optimizer, list[str]]:
+    """The optimizer over ``groups`` (each with its own ``lr``), and warnings for the record."""
+    import torch
+
+    decay = {"weight_decay": config.weight_decay}
+    betas = {"betas": (config.adam_beta1, config.adam_beta2)}
+    groups = [group for group in groups if group["params"]]
+    name = config.optimizer
+    if name == "adamw":
+        return torch.optim.AdamW(groups, **betas, **decay, fused=True), []
+    if name == "adam":
+        return torch.optim.Adam(groups, **betas, **decay, fused=True), []
+    if name == "sgd":
+        return torch.optim.SGD(groups, **decay), []
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, **decay), []
+    if name == "adadelta":
+        return torch.optim.Adadelta(groups, **decay), []
+    if name == "adafactor":
+        from transformers.optimization import Adafactor
+
+        # The rate is the user's: no scaling by the parameter's size, no rate of its own (as in
+        # prompt tuning, arXiv:2104.08691 §3).
+        fixed = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+        return Adafactor(groups, **fixed, **decay), []
+    import bitsandbytes
+
+    kinds = {
+        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
+        "paged_adamw": bitsandbytes.optim.PagedAdamW,
+        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
+    }
+    warnings = []
+    if name.startswith("paged") and device == "cpu":
+        warnings.append(f"training.optimizer={name}: there is no paging on a CPU; state is unpaged")
+    return kinds[name](groups, **betas, **decay), warnings

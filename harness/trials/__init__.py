@@ -1,0 +1,1 @@
+"""One trial: a job in, a record out."""

@@ -1,0 +1,70 @@
+"""The files that a trial leaves beside its record: curves, per-example results, outputs, adapter."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.evaluation.measured import Measured
+from harness.evaluation.reference import Reference
+from harness.records import append_jsonl, read_jsonl, write_text
+from harness.records.store import to_jsonl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FLUSH_SECONDS = 0.5
+
+
+class EventLog:
+    """``metrics.jsonl``: a row a step and a row an evaluation, as they happen."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[dict[str, Any]] = []
+        self._flushed = time.monotonic()
+
+    def begin(self, step: int) -> None:
+        """Training goes on after ``step``: what a lost attempt wrote beyond it is taken back."""
+        kept = [row for row in read_jsonl(self._path) if row.get("step", 0) <= step > 0]
+        write_text(self._path, to_jsonl(kept))
+
+    def step(self, row: dict[str, Any]) -> None:
+        self._waiting.append({"kind": "train", **row})
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def evaluation(self, step: int, values: dict[str, float]) -> None:
+        self._waiting.append({"kind": "evaluation", "step": step, "measurements": values})
+        self.flush()
+
+    def flush(self) -> None:
+        append_jsonl(self._path, self._waiting)
+        self._waiting.clear()
+        self._flushed = time.monotonic()
+
+
+def write_items(folder: Path, measured: Measured, reference: Reference) -> None:
+    """Per-example statistics and outputs, the base's answer beside the tuned model's."""
+    items = [
+        {"measurement": name, "statistics": statistics.round(6).tolist()}
+        for name, statistics in measured.items.items()
+    ]
+    write_text(folder / "items.jsonl", to_jsonl(items))
+    predictions = [
+        {**row, "base": base}
+        for row, base in zip(measured.predictions, reference.outputs, strict=False)
+    ]
+    write_text(folder / "predictions.jsonl", to_jsonl(predictions))
+
+
+def save_adapter(folder: Path, model: nn.Module, tokenizer: Any) -> None:
+    """The adapter, or the whole model where it was trained as a whole, in safetensors."""
+    aside = folder.with_name("adapter.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside, safe_serialization=True)
+    tokenizer.save_pretrained(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.replace(folder)

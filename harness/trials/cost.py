@@ -1,0 +1,99 @@
+"""What a trial costs, measured in the same way for every method, and the limits on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from harness.config import LimitsConfig
+from harness.training.loop import Progress
+from harness.training.memory import peak_gb, reset_peak
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Infeasible(Exception):
+    """A limit is broken."""
+
+
+class Clock:
+    """Where the time of a trial went; what is neither training, evaluation nor base is overhead."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.train_seconds = 0.0
+        self._began = time.perf_counter()
+        self._spent = {"evaluation": 0.0, "base": 0.0}
+        reset_peak(device)
+
+    @contextmanager
+    def spent_on(self, what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._spent[what] += time.perf_counter() - began
+
+    def cost(
+        self, progress: Progress, generation_tokens_per_second: float | None
+    ) -> dict[str, float]:
+        """Seconds, GB (1e9 bytes) and tokens per second; what was not measured is not there."""
+        total = time.perf_counter() - self._began
+        here = sum(self._spent.values()) + self.train_seconds
+        cost = {
+            "train_seconds": self.train_seconds,
+            "evaluation_seconds": self._spent["evaluation"],
+            "base_seconds": self._spent["base"],  # near 0 but for the first that needs the base
+            "overhead_seconds": max(0.0, total - here),
+            "peak_memory_gb": peak_gb(self.device),
+        }
+        if progress.seconds > 0:
+            cost["tokens_per_second"] = progress.tokens / progress.seconds
+        if generation_tokens_per_second is not None:
+            cost["generation_tokens_per_second"] = generation_tokens_per_second
+        return {name: round(value, 4) for name, value in cost.items()}
+
+
+def check_size(limits: LimitsConfig, sizes: dict[str, int]) -> None:
+    limit, n = limits.trainable_parameters, sizes["trainable_parameters"]
+    if limit is not None and n > limit:
+        raise Infeasible(f"{n:,} trainable parameters; limits.trainable_parameters={limit:,}")
+
+
+def check_limits(limits: LimitsConfig, clock: Clock) -> None:
+    if limits.minutes is not None and clock.train_seconds > 60 * limits.minutes:
+        raise Infeasible(
+            f"{clock.train_seconds / 60:.2f} minutes; limits.minutes={limits.minutes:g}"
+        )
+    memory = peak_gb(clock.device)
+    if limits.peak_memory_gb is not None and memory > limits.peak_memory_gb:
+        raise Infeasible(f"{memory:.2f} GB; limits.peak_memory_gb={limits.peak_memory_gb:g}")
+
+
+def sizes(model: nn.Module) -> dict[str, int]:
+    """Parameters trained and in all; a 4-bit weight holds as many as it stands for."""
+
+    def n(parameter: nn.Parameter) -> int:
+        state = getattr(parameter, "quant_state", None)
+        return parameter.numel() if state is None else state.shape.numel()
+
+    return {
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "total_parameters": sum(n(parameter) for parameter in model.parameters()),
+    }
+
+
+def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
+    """Of what there is to keep: AdaLoRA, for one, has less in the end than while training."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    kept: dict[str, Any] = (
+        get_peft_model_state_dict(model)
+        if isinstance(model, PeftModel)
+        else {name: p for name, p in model.named_parameters() if name in trained}
+    )
+    return {
+        "trainable_parameters_final": sum(t.numel() for t in kept.values()),
+        "adapter_bytes": sum(t.numel() * t.element_size() for t in kept.values()),
+    }

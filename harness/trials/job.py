@@ -1,0 +1,43 @@
+"""What a worker is told about one trial: the spec that lies in the trial's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from harness.config import LimitsConfig, TrialConfig, build
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to run. Only ``config`` decides its result."""
+
+    folder: str  # runs/NAME/trials/METHOD/FINGERPRINT
+    cache: str  # tokens and base references, shared by all sweeps of a runs_dir
+    config: TrialConfig
+    limits: LimitsConfig
+    trial: int
+    attempt: int
+    fingerprint: str
+    configuration: str
+    overrides: tuple[str, ...]
+    searched: Mapping[str, str]  # key → range, for the record
+    decides: bool  # whether the driver answers each evaluation with go on or stop
+    keep_adapter: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Job:
+        values = {field.name: data[field.name] for field in fields(cls)}
+        values["config"] = build(TrialConfig, data["config"])
+        values["limits"] = build(LimitsConfig, data["limits"])
+        values["overrides"] = tuple(data["overrides"])
+        return cls(**values)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)

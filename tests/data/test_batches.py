@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harness.data.batches import (
+    BatchPlan,
+    collate,
+    evaluation_batches,
+    left_padded,
+    plan_epoch,
+)
+from harness.data.encode import Encoded
+
+PAD = 99
+
+
+@pytest.fixture
+def encoded() -> Encoded:
+    """40 sequences of 2 to 30 random tokens."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 31, size=40)
+    return Encoded(
+        tokens=rng.integers(0, 90, size=lengths.sum()).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        first_label=np.array([rng.integers(1, length) for length in lengths], np.int32),
+        example=np.arange(40, dtype=np.int32),
+        label_bytes=np.zeros(40, np.int64),
+        counts={},
+    )
+
+
+def padding_share(batches, lengths) -> float:
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    return 1 - lengths.sum() / padded
+
+
+@pytest.mark.parametrize("size", [1, 7, 400, 401, 1000])
+def test_an_epoch_sees_every_sequence_once(size):
+    lengths = np.random.default_rng(1).integers(1, 50, size=size)
+    batches = plan_epoch(lengths, 8, seed=3, epoch=0)
+    assert sorted(index for batch in batches for index in batch) == list(range(size))
+    assert sum(len(batch) < 8 for batch in batches) == (size % 8 > 0)
+    assert batches == plan_epoch(lengths, 8, seed=3, epoch=0)
+    if size > 8:
+        assert batches != plan_epoch(lengths, 8, seed=3, epoch=1)
+        assert batches != plan_epoch(lengths, 8, seed=4, epoch=0)
+
+
+def test_batches_of_similar_length_hold_less_padding():
+    lengths = np.random.default_rng(1).integers(5, 200, size=1000)
+    order = np.random.default_rng(2).permutation(1000)
+    at_random = [order[at : at + 8] for at in range(0, 1000, 8)]
+    planned = plan_epoch(lengths, 8, seed=0, epoch=0)
+    assert padding_share(planned, lengths) < 0.05 < 0.3 < padding_share(at_random, lengths)
+    first = np.array([lengths[batch].max() for batch in planned])
+    assert np.any(np.diff(first) < 0), "the order of the batches is mixed"
+
+
+def test_a_step_needs_no_history():
+    lengths = np.random.default_rng(1).integers(1, 50, size=45)
+    plan = BatchPlan(lengths, 8, seed=3)
+    assert plan.steps_per_epoch == 6
+    history = [plan.indices(step) for step in range(18)]
+    for step in (17, 0, 5, 6, 11, 12, 3):
+        assert BatchPlan(lengths, 8, seed=3).indices(step) == history[step]
+        assert plan.indices(step) == history[step]
+    for epoch in range(3):
+        seen = [index for batch in history[epoch * 6 : epoch * 6 + 6] for index in batch]
+        assert sorted(seen) == list(range(45))
+
+
+def test_collate_does_what_a_loop_would_do(encoded):
+    for indices in ([3], [5, 1, 30], list(range(40))):
+        batch = collate(encoded, indices, PAD)
+        width = max(len(encoded.sequence(index)) for index in indices)
+        targets, rows = [], []
+        for row, index in enumerate(indices):
+            ids = encoded.sequence(index).tolist()
+            padding = width - len(ids)
+            assert batch.input_ids[row].tolist() == ids + [PAD] * padding
+            assert batch.attention_mask[row].tolist() == [1] * len(ids) + [0] * padding
+            predict = [encoded.first_label[index] <= t + 1 < len(ids) for t in range(width)]
+            assert batch.predict[row].tolist() == predict
+            targets += [ids[t + 1] for t in range(width) if predict[t]]
+            rows += [row for t in range(width) if predict[t]]
+        assert batch.targets.tolist() == targets
+        assert batch.rows.tolist() == rows
+    for tensor in (batch.input_ids, batch.attention_mask, batch.targets, batch.rows):
+        assert tensor.dtype == torch.int64
+    assert batch.predict.dtype == torch.bool
+
+
+def test_loss_from_a_batch_is_the_mean_over_labels(encoded):
+    """`targets` lie in the order in which `logits[predict]` comes out."""
+    torch.manual_seed(0)
+    batch = collate(encoded, [0, 7, 9], PAD)
+    logits = torch.randn(*batch.input_ids.shape, 100)
+    labels = torch.full_like(batch.input_ids, -100)
+    for row, index in enumerate([0, 7, 9]):
+        first, length = encoded.first_label[index], len(encoded.sequence(index))
+        labels[row, first:length] = batch.input_ids[row, first:length]
+    shifted = torch.nn.functional.cross_entropy(
+        logits[:, :-1].reshape(-1, 100), labels[:, 1:].reshape(-1), ignore_index=-100
+    )
+    ours = torch.nn.functional.cross_entropy(logits[batch.predict], batch.targets)
+    torch.testing.assert_close(ours, shifted)
+
+
+def test_to_another_device(encoded):
+    batch = collate(encoded, [0, 1], PAD).to("meta")
+    assert batch.input_ids.device.type == batch.rows.device.type == "meta"
+
+
+def test_evaluation_sees_the_longest_first(encoded):
+    batches = list(evaluation_batches(encoded, 16, PAD))
+    assert [len(indices) for indices, _ in batches] == [16, 16, 8]
+    order = [index for indices, _ in batches for index in indices]
+    assert sorted(order) == list(range(40))
+    assert np.all(np.diff(encoded.lengths[order]) <= 0)
+    assert torch.equal(batches[1][1].input_ids, collate(encoded, batches[1][0], PAD).input_ids)
+
+
+def test_left_padded():
+    prompts = [np.array([1, 2, 3], np.int32), np.array([4], np.int32)]
+    input_ids, mask = left_padded(prompts, PAD)
+    assert input_ids.tolist() == [[1, 2, 3], [PAD, PAD, 4]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+    assert input_ids.dtype == mask.dtype == torch.int64

@@ -1,0 +1,193 @@
+"""The rule on sweeps built to need each of its steps, and on those that leave it nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic_run import PROFILES, Maker
+
+from harness.records import Measurement, read_record, write_record
+from harness.reporting.candidates import build_field
+from harness.reporting.decision import tie_letters
+from harness.reporting.load import load_run
+from harness.reporting.recommendation import Recommendation, recommend
+
+FULL, LORA, QLORA, PROMPT = PROFILES
+
+
+def advised(folder: Path) -> Recommendation:
+    run = load_run(folder)
+    return recommend(run, build_field(run))
+
+
+def confirmed(maker: Maker, *profiles, seeds=(101, 102)) -> None:
+    maker.sweep(methods=[p.method for p in profiles])
+    for profile in profiles:
+        for number, seed in enumerate(seeds):
+            maker.trial(profile, number, stage="confirm", seed=seed)
+
+
+def test_tied_in_quality_the_least_forgetting_wins(tmp_path):
+    maker = Maker(tmp_path, n=40)
+    confirmed(maker, replace(FULL, error=0.14), LORA, PROMPT)
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.method == "lora"
+    assert advice.decision and advice.decision.step == "forgetting"
+    assert "forgets least" in advice.headline
+    assert any("forgets more" in why for label, why in advice.runners_up if "full" in label)
+    assert any("worse in quality" in why for label, why in advice.runners_up if "prompt" in label)
+    assert any("forgetting had to stay below" in line for line in advice.would_change)
+    assert advice.detectable and advice.detectable > 0
+
+
+def test_tied_in_both_the_cheapest_wins(tmp_path):
+    maker = Maker(tmp_path, n=40)
+    twin = replace(LORA, method="qlora", memory_gb=1.9)
+    confirmed(maker, LORA, twin)
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.method == "qlora"
+    assert advice.decision and (advice.decision.step, advice.decision.cost_name) == (
+        "cost",
+        "peak_memory_gb",
+    )
+
+
+def test_clearly_best_wins_whatever_it_forgets(tmp_path):
+    maker = Maker(tmp_path, n=40)
+    confirmed(maker, replace(FULL, error=0.02), LORA)
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.method == "full"
+    assert advice.decision and advice.decision.step == "quality"
+    letters = tie_letters(
+        build_field(load_run(tmp_path)).candidates, build_field(load_run(tmp_path))
+    )
+    assert sorted(letters.values()) == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"peak_memory_gb": 4}, {"forgetting": 0.1}, {"trainable_parameters": 1_000_000}]
+)
+def test_a_broken_limit_takes_a_candidate_out(tmp_path, limits):
+    maker = Maker(tmp_path, n=40)
+    confirmed(maker, replace(FULL, error=0.02), LORA)
+    maker.sweep(methods=["full", "lora"], limits=limits)
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.method == "lora"
+    assert any("limit" in why for label, why in advice.runners_up if label.startswith("full"))
+    assert any("did not matter" in line and "full" in line for line in advice.would_change)
+
+
+def test_nothing_within_the_limits(tmp_path):
+    maker = Maker(tmp_path, n=30)
+    confirmed(maker, LORA)
+    maker.sweep(methods=["lora"], limits={"peak_memory_gb": 1})
+    advice = advised(tmp_path)
+    assert advice.chosen is None and "lora" in advice.would_change[0]
+
+
+def test_diverged_with_one_seed_is_not_recommended(tmp_path):
+    maker = Maker(tmp_path, n=30)
+    confirmed(maker, LORA, replace(PROMPT, error=0.3))
+    maker.trial(LORA, 3, stage="confirm", seed=103, status="diverged", reason="NaN at step 9")
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.method == "prompt_tuning"
+
+
+def test_one_method_one_seed(tmp_path):
+    confirmed(Maker(tmp_path, n=30), LORA, seeds=(101,))
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.decision and advice.decision.step == "only"
+    assert any("one seed" in line for line in advice.cautions)
+
+
+def test_without_confirm_the_search_is_used_and_called_optimistic(tmp_path):
+    maker = Maker(tmp_path, n=40)
+    maker.sweep()
+    for profile in PROFILES:
+        maker.trial(profile, 0)
+        maker.trial(profile, 1, rate=2e-3, size=32)
+    run = load_run(tmp_path)
+    field = build_field(run)
+    advice = recommend(run, field)
+    assert not field.confirmed and field.quality == "validation.bleu"
+    assert advice.chosen and "optimistic" in advice.cautions[0]
+
+
+def test_confirm_that_failed_altogether_falls_back_to_search(tmp_path):
+    maker = Maker(tmp_path, n=30)
+    maker.sweep(methods=["lora"])
+    maker.trial(LORA, 0)
+    maker.trial(LORA, 0, stage="confirm", seed=101, status="failed", reason="disk full")
+    advice = advised(tmp_path)
+    assert advice.chosen and "optimistic" in advice.cautions[0]
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged", None])
+def test_nothing_complete(tmp_path, status):
+    maker = Maker(tmp_path, n=30)
+    maker.sweep()
+    if status:
+        maker.trial(LORA, 0, status=status, reason="no space left")
+    advice = advised(tmp_path)
+    assert advice.chosen is None and advice.headline == "No recommendation."
+
+
+def test_language_model_data_is_minimized(tmp_path):
+    """Perplexity only: no BLEU, no forgetting, lower is better."""
+    maker = Maker(tmp_path, n=30)
+    maker.sweep(methods=["full", "lora"], objectives={"validation.perplexity": "minimize"})
+    for profile, nll in ((FULL, 2.0), (LORA, 3.0)):
+        folder = maker.trial(profile, 0, stage="confirm", seed=101)
+        record = read_record(folder)
+        assert record is not None
+        value = Measurement(2.718**nll, "perplexity", 30, None, "tokens")
+        write_record(folder, replace(record, measurements={"test.perplexity": value}))
+        rows = [[nll * t + 0.1 * (t % 3), t] for t in range(5, 35)]
+        line = {"measurement": "test.perplexity", "statistics": rows}
+        (folder / "items.jsonl").write_text(json.dumps(line) + "\n{torn")
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.method == "full"
+    assert any("Forgetting was not measured" in line for line in advice.reasons)
+
+
+def test_without_items_intervals_decide(tmp_path):
+    maker = Maker(tmp_path, n=30)
+    confirmed(maker, replace(FULL, error=0.02), LORA, seeds=(101,))
+    for path in tmp_path.glob("trials/*/*/items.jsonl"):
+        path.unlink()
+    advice = advised(tmp_path)
+    assert advice.decision and {t.how for t in advice.decision.tested} == {"values only"}
+    assert advice.chosen and advice.chosen.method == "full"
+
+
+def test_validation_that_ranks_otherwise_is_pointed_out(tmp_path):
+    maker = Maker(tmp_path, n=30)
+    confirmed(maker, replace(FULL, error=0.02), LORA)
+    for profile, value in ((FULL, 10.0), (LORA, 90.0)):
+        folder = maker.trial(profile, 0)
+        record = read_record(folder)
+        assert record is not None
+        wrong = replace(record.measurements["validation.bleu"], value=value)
+        write_record(folder, replace(record, measurements={"validation.bleu": wrong}))
+    advice = advised(tmp_path)
+    assert any("disagree on the best" in line for line in advice.cautions)
+    assert any("not have the same" in line for line in advice.cautions) is False
+
+
+def test_no_better_than_the_base_is_pointed_out(tmp_path):
+    confirmed(Maker(tmp_path, n=30), replace(LORA, error=0.6))
+    assert any("not shown that fine-tuning helped" in line for line in advised(tmp_path).cautions)
+
+
+def test_a_record_that_contradicts_its_items_is_pointed_out(tmp_path):
+    maker = Maker(tmp_path, n=30)
+    confirmed(maker, LORA, seeds=(101,))
+    folder = next(tmp_path.glob("trials/lora/*"))
+    record = read_record(folder)
+    assert record is not None
+    wrong = replace(record.measurements["test.bleu"], value=99.0)
+    write_record(folder, replace(record, measurements=record.measurements | {"test.bleu": wrong}))
+    assert any("recomputed" in line for line in advised(tmp_path).cautions)
