@@ -13,9 +13,12 @@ class InputError(ValueError):
     """
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
-    """The error for a name that is not among ``known``: nearest names first, then the whole list."""
+def unknown(
+    what: str, name: object, known: Iterable[str], listed: Iterable[str] | None = None
+) -> InputError:
+    """The error for a name that is not among ``known``: nearest names, then all of ``listed``."""
     names = sorted(known)
+    listed = names if listed is None else sorted(listed)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(names) or 'none'}.")
+    return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(listed) or 'none'}.")

@@ -38,19 +38,21 @@ def run(arguments: Sequence[str]) -> int:
     from harness.data.examples import read_splits
     from harness.launch.local import LocalLauncher, check_launcher
     from harness.models.load import check_model, stored_fingerprint
+    from harness.objectives import check_general
 
     check_launcher(sweep.launcher)
     first = plans[0].trial({})
     for plan in plans:
         check_model(plan.trial({}).model)
     splits = read_splits(first.data)
-    check_objectives(sweep.objectives, bool(splits.general), first.data.text_column is not None)
+    check_general(sweep.objectives, bool(splits.general))
     content = (stored_fingerprint(first.model), splits.fingerprint)
 
     from harness.search.driver import Driver
     from harness.search.folder import SweepFolder, describe
     from harness.search.plan import show_plan
     from harness.search.progress import Terminal
+    from harness.tracking import start_mirror
 
     folder = SweepFolder(sweep)
     folder.open()
@@ -62,18 +64,20 @@ def run(arguments: Sequence[str]) -> int:
         finally:
             launcher.close()
         return 0
-    folder.remember(describe(sweep, plans, *content))
-    launcher.start()
-    terminal.say(f"{folder.path}: {len(plans)} × {sweep.search.trials} trials")
+    description = describe(sweep, plans, *content)
+    folder.compare(description)
+    driver = Driver(sweep, plans, folder, launcher, terminal, content)
+    terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
 
     signal.signal(signal.SIGTERM, _preempt)
     mirror = None
     try:
-        from harness.tracking import start_mirror
-
+        launcher.start()
+        driver.check()
+        folder.remember(description)
         mirror = start_mirror(sweep, folder.path)
         with terminal:
-            records = Driver(sweep, plans, folder, launcher, terminal, content).run()
+            records = driver.run()
     except (KeyboardInterrupt, Preempted) as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the checkpoints are being written
         terminal.say("Stopping: running trials write a checkpoint …")
@@ -93,22 +97,6 @@ def run(arguments: Sequence[str]) -> int:
         mirror.finish(report)
     complete = any(record.status in ("complete", "pruned") for record in records)
     return 0 if complete else 1
-
-
-def check_objectives(objectives: object, has_general: bool, is_text: bool) -> None:
-    """Raises InputError for an objective that nothing will measure."""
-    for name in objectives:  # type: ignore[attr-defined]
-        if name.startswith("forgetting") and not has_general:
-            raise InputError(
-                f"objectives: {name} is measured on general text, and data.general is not set: give "
-                "a file of text that the model should not forget (data.general=wiki.txt), or "
-                "data.general=builtin, or other objectives."
-            )
-        if is_text and name.split(".")[-1] in ("bleu", "chrf"):
-            raise InputError(
-                f"objectives: {name} needs answers, and data.text_column says plain text: "
-                "use validation.perplexity."
-            )
 
 
 def _preempt(signum: int, frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
     python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0]
 
 The same seed gives the same files (the weights: on the same kind of CPU with the same torch).
-Ten minutes on one core; a second thread would change the weights' last bits and gain little on
+Seven minutes on one core; a second thread would change the weights' last bits and gain little on
 so small a model.
 """
 

@@ -109,12 +109,16 @@ def _lessons() -> Facts:
 
 
 def _items(kinds: Facts, rng: Random, number: int) -> list[dict]:
-    """`number` different facts; the wrong endings are right endings of other facts."""
-    facts = [
-        (kind, beginning, ending) for kind, pairs in kinds.items() for beginning, ending in pairs
+    """`number` facts, the kinds in turn as long as they last; wrong endings are right elsewhere."""
+    decks = {kind: rng.sample(pairs, len(pairs)) for kind, pairs in kinds.items()}
+    drawn = [
+        (kind, *decks[kind][place])
+        for place in range(max(map(len, decks.values())))
+        for kind in decks
+        if place < len(decks[kind])
     ]
     items = []
-    for kind, beginning, right in rng.sample(facts, number):
+    for kind, beginning, right in drawn[:number]:
         wrong = _similar_length(right, (ending for _, ending in kinds[kind]), rng)
         choices = [right, *wrong]
         rng.shuffle(choices)

@@ -29,6 +29,8 @@ GENERAL_DOMAINS: dict[str, Writer] = {
     "songs": song,
 }
 
+ONCE_MORE = ("ledgers", "facts")  # copying and remembering take most practice
+
 SHIP_NAMES = ("Grey Heron", "Old Kettle", "Silver Otter", "Patient Goat", "Lucky Hen")
 WINDS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 SHIP_EVENTS = (
@@ -53,11 +55,12 @@ def held_out_documents(world: World, seed: int, documents_per_domain: int) -> di
 
 def training_documents(world: World, seed: int, held_out: set[str]) -> Iterator[str]:
     """Endless general documents, the domains in turn, none of them in `held_out`."""
-    streams = [
-        _drawn(write, world, f"train-{domain}-{seed}") for domain, write in GENERAL_DOMAINS.items()
-    ]
-    for stream in cycle(streams):
-        yield next(text for text in stream if text not in held_out)
+    streams = {
+        domain: _drawn(write, world, f"train-{domain}-{seed}")
+        for domain, write in GENERAL_DOMAINS.items()
+    }
+    for domain in cycle([*GENERAL_DOMAINS, *ONCE_MORE]):
+        yield next(text for text in streams[domain] if text not in held_out)
 
 
 def ship_logs(world: World, seed: int, number: int) -> list[str]:

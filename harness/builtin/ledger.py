@@ -8,6 +8,7 @@ from random import Random
 
 from harness.builtin.world import COLOURS, DAYS, ITEMS, PLACES, VILLAGES, World, say
 
+ENTRY = "- {name}, {thing}, {place}, {day}."
 SENTENCES = (
     "{name} brought a {thing} to the {place} on {day}.",
     "On {day} a {thing} came to the {place} with {name}.",
@@ -41,7 +42,7 @@ def market_book(world: World, rng: Random) -> str:
         )
     ]
     lines = [f"Market book of {rng.choice(VILLAGES).name}."]
-    lines += [", ".join(rng.sample(list(entry.values()), 4)) for entry in entries]
+    lines += [say(rng, (ENTRY,), **entry) for entry in entries]
     lines.append(" ".join(say(rng, SENTENCES, **entry) for entry in rng.sample(entries, 3)))
     lines.append(" ".join(say(rng, QUESTIONS, **entry) for entry in rng.sample(entries, 3)))
     return "\n".join(lines)

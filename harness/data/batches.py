@@ -10,7 +10,9 @@ import torch
 
 from harness.data.encode import Encoded
 
-CHUNK_BATCHES = 50  # sorted by length together: little padding, and still an epoch of mixed order
+# Sorted by length together. On E2E eight leave 6 % padding instead of 25 %; fifty leave 1 %, but make
+# batches so uniform that 100-step runs scored lower over seeds.
+CHUNK_BATCHES = 8
 
 
 @dataclass

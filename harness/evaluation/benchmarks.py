@@ -60,7 +60,7 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             add_bos_token=tokenizer.bos_token_id is not None,
         ),
         tasks=tasks,
-        num_fewshot=config.num_fewshot or None,
+        num_fewshot=config.num_fewshot,
         limit=config.task_limit,
         bootstrap_iters=0,
         log_samples=True,
@@ -72,8 +72,12 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
 
 def _scores(rows: list[dict[str, Any]]) -> list[float]:
-    """The first metric of each item that is a number: acc where a task has it."""
-    ordered = sorted(rows, key=lambda row: row["doc_id"])
+    """The first metric of each item that is a number: acc where a task has it.
+
+    A task that reads its answers in several ways (``filter``) has a row for each: the first counts.
+    """
+    first = [row for row in rows if row["filter"] == rows[0]["filter"]]
+    ordered = sorted(first, key=lambda row: row["doc_id"])
     names = [name for name in ordered[0]["metrics"] if isinstance(ordered[0][name], int | float)]
     name = "acc" if "acc" in names else names[0]
     return [float(row[name]) for row in ordered]
@@ -116,7 +120,7 @@ def folder_tasks(folder: str) -> list[dict[str, Any]]:
 def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str) -> Results:
     """The base's results, measured once and kept under ``folder``."""
     asked = [config.tasks, config.task_limit, config.num_fewshot]
-    local = folder_tasks(config.task_folder) if config.task_folder else []
+    local = _contents(config.task_folder) if config.task_folder else []
     what = json.dumps([base.fingerprint, asked, local], sort_keys=True, default=str)
     path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
     known = read_json(path)
@@ -124,6 +128,12 @@ def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str
         known = run_tasks(base.model, base.tokenizer, config, device)
         write_json(path, known)
     return known
+
+
+def _contents(folder: str) -> list[str]:
+    """Hashes of every file of a task folder: other items under the same names are other tasks."""
+    files = sorted(path for path in task_folder(folder).rglob("*") if path.is_file())
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
 def add(measured: Measured, results: Results, base: Results, config: EvaluationConfig) -> None:

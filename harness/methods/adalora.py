@@ -44,10 +44,10 @@ class AdaLoRA(Method):
             f"null or above method.target_r={self.target_r}: there must be a budget to give up",
         )
         require(self.lora_alpha > 0, "method.lora_alpha", self.lora_alpha, "above 0")
-        for name in ("lora_dropout", "beta1", "beta2"):
-            require(
-                0 <= getattr(self, name) < 1, f"method.{name}", getattr(self, name), "in [0, 1)"
-            )
+        require(0 <= self.lora_dropout < 1, "method.lora_dropout", self.lora_dropout, "in [0, 1)")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            require(0 < value < 1, f"method.{name}", value, "above 0 and below 1")
         start, final = self.initial_warmup_fraction, self.final_fraction
         require(
             start >= 0 and final >= 0 and start + final < 1,

@@ -61,7 +61,9 @@ class QLoRA(LoRA):
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Name → (in_features, out_features) of every linear layer but the output one."""
+    """Name → (in, out) features of every linear layer but the output one; GPT-2's are ``Conv1D``."""
+    from transformers.pytorch_utils import Conv1D
+
     head = model.get_output_embeddings()
     found: dict[str, tuple[int, int]] = {}
     for name, module in model.named_modules():
@@ -69,6 +71,8 @@ def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
             getattr(module, "in_features", None),
             getattr(module, "out_features", None),
         )
+        if isinstance(module, Conv1D):
+            features = tuple(module.weight.shape)
         if None not in features and module is not head:
             found[name] = features
     return found

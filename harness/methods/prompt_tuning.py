@@ -59,6 +59,8 @@ class PromptTuning(Method):
 
         if self.init == "text":
             ids = plan.tokenizer(self.init_text, add_special_tokens=False)["input_ids"]
+            if not ids:
+                raise InputError(f"method.init_text={self.init_text!r} has no tokens.")
             repeats = -(-self.num_virtual_tokens // len(ids))
             return torch.tensor((ids * repeats)[: self.num_virtual_tokens])
         # Byte-pair vocabularies are numbered by how early a pair was merged: low ids are common.

@@ -13,14 +13,14 @@ from harness.models.load import Base, load_base, load_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
 
 @dataclass
 class _Kept:
     base: Base
-    checksums: dict[str, int]
+    checksums: dict[str, tuple[int, int]]
 
 
 class ModelPool:
@@ -58,19 +58,29 @@ class ModelPool:
             self._kept[key] = kept
 
 
-def checksums(model: nn.Module) -> dict[str, int]:
-    """A hash of the bits of every parameter and buffer, by name."""
+def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Two hashes of the bits of every parameter and buffer, and of what dequantizes them, by name."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, parameter in model.named_parameters():
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:  # scales are neither parameters nor buffers
+            parts = state.as_dict(packed=True)
+            tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+    return {name: _bits(tensor.detach()) for name, tensor in tensors.items()}
+
+
+def _bits(tensor: Tensor) -> tuple[int, int]:
+    """Exclusive or and wrapping sum over 8 bytes at a time: over single bytes both say little."""
     import torch
 
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {
-        name: int(torch.hash_tensor(tensor.detach()).view(torch.int64))
-        for name, tensor in tensors.items()
-    }
+    flat = tensor.contiguous().flatten().view(torch.uint8)
+    words = torch.zeros(-(-len(flat) // 8), dtype=torch.int64, device=flat.device)
+    words.view(torch.uint8)[: len(flat)] = flat
+    return int(torch.hash_tensor(words).view(torch.int64)), int(words.sum())
 
 
 def _strip(model: nn.Module) -> None:
-    """Take adapter layers out of ``model``, in place."""
+    """Take adapter layers out of ``model``, in place, and what else training switched on."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in list(model.named_modules()):
@@ -79,3 +89,6 @@ def _strip(model: nn.Module) -> None:
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     if hasattr(model, "peft_config"):
         del model.peft_config
+    if model.is_gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+        model.disable_input_require_grads()

@@ -75,8 +75,7 @@ class Driver:
         )
 
     def run(self) -> list[Record]:
-        """All records of the sweep. Raises InputError for what a first job finds wrong."""
-        self._check()
+        """All records of the sweep. Raises InputError for what only a trial could tell."""
         self._search()
         self._confirm()
         return [
@@ -86,8 +85,11 @@ class Driver:
             for record in self._folder.records(plan.method, stage)
         ]
 
-    def _check(self) -> None:
-        """Every method's default and every end of its space, on the model's skeleton."""
+    def check(self) -> None:
+        """Every method's default and every end of its space, on the model's skeleton.
+
+        Raises InputError; nothing has been trained or written then.
+        """
         configs = [plan.trial({}) for plan in self._plans]
         configs += [
             plan.trial({key: value})

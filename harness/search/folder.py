@@ -14,15 +14,11 @@ from typing import Any
 
 import yaml
 
-from harness.compose import MethodPlan
+from harness.compose import FREE_KEYS, MethodPlan
 from harness.config import SweepConfig
 from harness.errors import InputError
 from harness.records import Record, read_record, write_text
 from harness.records.fingerprint import identity as trial_identity
-
-# May differ between two runs of one sweep: they change no result.
-_FREE = ("plan", "launcher", "tracking", "runs_dir", "reports_dir")
-
 
 class SweepFolder:
     """``runs/NAME``: ``sweep.yaml``, ``trials/METHOD/FINGERPRINT/``, ``study.db``, ``workers/``."""
@@ -54,25 +50,29 @@ class SweepFolder:
         self._lock.write(f"process {os.getpid()}")
         self._lock.flush()
 
+    def compare(self, description: Mapping[str, Any]) -> None:
+        """Raises InputError with the differences if ``sweep.yaml`` describes another sweep."""
+        old = self._described()
+        differences = list(_differences(old.get("identity", {}), description["identity"]))
+        if old and differences:
+            listed = "\n  ".join(differences[:12])
+            raise InputError(
+                f"The sweep {self.path.name!r} was started with another configuration:\n  {listed}\n"
+                f"Give this one another name=, or remove {self.path}."
+            )
+
     def remember(self, description: Mapping[str, Any]) -> None:
-        """Write ``sweep.yaml``, or refuse if it says something else. Raises InputError."""
-        path = self.path / "sweep.yaml"
-        if path.exists():
-            try:
-                old = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            except yaml.YAMLError:
-                old = {}
-            differences = list(_differences(old.get("identity", {}), description["identity"]))
-            if old and differences:
-                raise InputError(
-                    f"The sweep {self.path.name!r} was started with another configuration:\n  "
-                    + "\n  ".join(differences[:12])
-                    + "\nGive this one another name=, or remove "
-                    + f"{self.path}."
-                )
-            if old:
-                return
-        write_text(path, yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True))
+        """Write ``sweep.yaml`` if there is none that can be read."""
+        if not self._described():
+            text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True)
+            write_text(self.path / "sweep.yaml", text)
+
+    def _described(self) -> dict[str, Any]:
+        try:
+            described = yaml.safe_load((self.path / "sweep.yaml").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return {}
+        return described if isinstance(described, dict) else {}
 
     def trial(self, method: str, fingerprint: str) -> Path:
         return self.path / "trials" / method / fingerprint
@@ -88,7 +88,7 @@ def describe(
     """What ``sweep.yaml`` holds: for the report, and as identity to compare a resumed sweep with."""
     whole = asdict(sweep)
     first = plans[0].trial({})
-    identity = {key: value for key, value in whole.items() if key not in _FREE}
+    identity = {key: value for key, value in whole.items() if key not in FREE_KEYS}
     identity["methods"] = {
         plan.method: {
             "trial": trial_identity(plan.trial({}), model, data),

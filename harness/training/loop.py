@@ -27,8 +27,8 @@ CHECKPOINT_SECONDS = 60.0  # between checkpoints, where the configuration names 
 class Diverged(Exception):
     """The loss is no finite number any more."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the loss became {loss} at step {step}")
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} at step {step}")
         self.step = step
 
 
@@ -59,6 +59,7 @@ class Hooks:
     on_begin: Callable[[int], None]  # training goes on after that many steps
     on_step: Callable[[dict[str, Any]], None]
     on_evaluation: Callable[[int], bool]  # after that many steps; False: stop here
+    on_checkpoint: Callable[[], None]  # before each: what is on disk must reach as far as it does
     stopping: Callable[[], bool]  # asked before every step: checkpoint and end the run here?
 
 
@@ -97,9 +98,13 @@ def train(
         model.enable_input_require_grads()
     model.train()
 
+    def save() -> None:
+        hooks.on_checkpoint()
+        checkpoints.save(_checkpoint(trained, optimizer, method, model, progress, device))
+
     while progress.step < plan.total_steps:
         if hooks.stopping():
-            checkpoints.save(_checkpoint(trained, optimizer, method, model, progress, device))
+            save()
             raise Interrupted(f"stopped after step {progress.step}")
         began = time.perf_counter()
         step = progress.step
@@ -111,7 +116,7 @@ def train(
             model, method, data, batches.indices(step), config, accelerator, progress
         )
         if not math.isfinite(loss):
-            raise Diverged(step, loss)
+            raise Diverged(step + 1, f"the loss became {loss}")
         norm = float("nan")
         if config.max_grad_norm is not None:
             norm = float(accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm))
@@ -134,8 +139,10 @@ def train(
         every = config.checkpoint_every
         due = at_evaluation and time.monotonic() - last_saved > CHECKPOINT_SECONDS
         if progress.step < plan.total_steps and (progress.step % every == 0 if every else due):
-            checkpoints.save(_checkpoint(trained, optimizer, method, model, progress, device))
+            save()
             last_saved = time.monotonic()
+    if not all(bool(parameter.isfinite().all()) for parameter in trained.values()):
+        raise Diverged(progress.step, "a parameter became NaN or infinite")
     return progress
 
 

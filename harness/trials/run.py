@@ -122,7 +122,7 @@ def run_trial(
                 config.seed,
                 _accelerator(config.training.precision, device),
                 checkpoints,
-                Hooks(log.begin, on_step, on_evaluation, stopping),
+                Hooks(log.begin, on_step, on_evaluation, log.flush, stopping),
             )
             check_limits(job.limits, clock)
             if progress.pruned:
@@ -131,6 +131,8 @@ def run_trial(
             status, reason = "diverged", str(error)
         except (Infeasible, OutOfMemory) as error:
             status, reason = "infeasible", str(error)
+        except torch.OutOfMemoryError as error:  # the optimizer's state, or an evaluation during it
+            status, reason = "infeasible", f"out of memory: {str(error).splitlines()[0]}"
         log.flush()
         if status == "complete":
             with clock.spent_on("evaluation"):
@@ -226,6 +228,8 @@ def _accelerator(precision: str, device: str) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
+    if precision == "fp16" and device == "cpu":
+        raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
     AcceleratorState._reset_state()  # a warm worker's next trial may want another precision
     return Accelerator(mixed_precision=precision, cpu=device == "cpu")
 

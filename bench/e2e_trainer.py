@@ -1,0 +1,155 @@
+"""What a user would get without us on E2E: transformers' Trainer and peft, the same settings.
+
+    python -m bench.e2e_trainer --model DIR --data DIR [--seeds 3]
+
+Prints one row a setting and seed: BLEU of the Trainer's model and of ours on the 50 validation inputs,
+greedy, sacrebleu 13a, at the same learning rate, schedule, batch size and steps. Minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sacrebleu.metrics.bleu import BLEU
+
+from harness.compose import compose_trial
+from harness.config import LimitsConfig
+from harness.data.encode import encode, prompts
+from harness.data.examples import read_splits
+from harness.evaluation.generation import generate
+from harness.models.load import load_base
+from harness.trials.job import Job
+from harness.trials.run import Workbench, run_trial
+
+SETTINGS = {
+    "lora r=8, 1e-2, 100 steps": ["method=lora", "method.r=8", "method.lora_alpha=16"]
+    + ["training.learning_rate=1e-2", "training.max_steps=100"],
+    "lora r=8, 1e-2, 300 steps": ["method=lora", "method.r=8", "method.lora_alpha=16"]
+    + ["training.learning_rate=1e-2", "training.max_steps=300"],
+    "full, 2e-3, 100 steps": ["method=full"]
+    + ["training.learning_rate=2e-3", "training.max_steps=100"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True, help="folder with train.jsonl and valid.jsonl")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    common = [
+        *("model=hub", f"model.name={arguments.model}", "model.dtype=float32"),
+        *("data=jsonl", f"data.train={arguments.data}/train.jsonl"),
+        *(f"data.validation={arguments.data}/valid.jsonl", "data.prompt_column=mr"),
+        *("data.answer_column=ref", "data.test_fraction=0", "training.precision=no"),
+        *("training.batch_size=8", "training.warmup_steps=0", "evaluation.max_new_tokens=100"),
+        "evaluation.batch_size=50",
+    ]
+    for name, setting in SETTINGS.items():
+        rows = []
+        for seed in range(arguments.seeds):
+            plan, _ = compose_trial([*common, *setting, f"seed={seed}"])
+            config = plan.trial({})
+            began = time.perf_counter()
+            theirs = with_trainer(config)
+            middle = time.perf_counter()
+            ours = with_harness(config)
+            ended = time.perf_counter()
+            rows.append((theirs, ours))
+            print(
+                f"{name:<28} seed {seed}  Trainer {theirs:5.1f}  harness {ours:5.1f}  "
+                f"({middle - began:.0f} s, {ended - middle:.0f} s)",
+                flush=True,
+            )
+        means = np.mean(rows, axis=0)
+        print(f"{name:<28} mean    Trainer {means[0]:5.1f}  harness {means[1]:5.1f}", flush=True)
+
+
+def with_harness(config: Any) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        limits = LimitsConfig(None, None, None, None)
+        job = Job(
+            f"{folder}/trial", folder, config, limits, 0, 1, "bench", "bench", (), {}, False, False
+        )
+        record = run_trial(job, Workbench("cpu", Path(folder)))
+    return record.measurements["validation.bleu"].value
+
+
+def with_trainer(config: Any) -> float:
+    """The same token sequences, in the order that Trainer's own sampler gives them."""
+    from transformers import Trainer, TrainingArguments
+
+    base = load_base(config.model, None, "cpu")
+    splits = read_splits(config.data)
+    data = encode(splits.train, base.tokenizer, config.data, all_references=True)
+    rows = [
+        {"ids": data.sequence(i).tolist(), "first": int(data.first_label[i])}
+        for i in range(len(data))
+    ]
+    torch.manual_seed(config.seed)
+    model = base.model.requires_grad_(config.method["name"] == "full")
+    if config.method["name"] == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        alpha = config.method["lora_alpha"]
+        lora = LoraConfig(
+            r=config.method["r"], lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM"
+        )
+        model = get_peft_model(model, lora)
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["ids"]) for row in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+        for i, row in enumerate(batch):
+            n, first = len(row["ids"]), row["first"]
+            ids[i, :n], mask[i, :n] = torch.tensor(row["ids"]), 1
+            labels[i, first:n] = ids[i, first:n]
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=folder,
+                max_steps=config.training.max_steps,
+                per_device_train_batch_size=config.training.batch_size,
+                learning_rate=config.training.learning_rate,
+                lr_scheduler_type="linear",
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                logging_strategy="no",
+                remove_unused_columns=False,
+                seed=config.seed,
+                use_cpu=True,
+            ),
+            train_dataset=rows,  # type: ignore[arg-type]
+            data_collator=collate,
+        )
+        trainer.train()
+    asked = prompts(splits.validation, base.tokenizer, config.data, reserve=100)
+    texts = generate(
+        model,
+        base.tokenizer,
+        asked,
+        max_new_tokens=100,
+        num_beams=1,
+        batch_size=50,
+        device="cpu",
+    ).texts
+    references = [example.references for example in splits.validation]
+    n = max(map(len, references))
+    streams = [[r[i] if i < len(r) else None for r in references] for i in range(n)]
+    return BLEU().corpus_score(texts, streams).score
+
+
+if __name__ == "__main__":
+    main()

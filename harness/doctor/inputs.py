@@ -1,0 +1,133 @@
+"""Model, data and tasks: found, and readable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.config import ModelConfig
+from harness.doctor.finding import OK, WARN, Line, Setup, first_line, within
+from harness.errors import InputError
+
+NETWORK_SECONDS = 5.0
+DATA_SECONDS = 60.0  # for a data set on the hub, which may have to be downloaded
+
+
+def check_model(setup: Setup) -> Iterator[Line]:
+    from harness.models import load
+
+    config = setup.first.model
+    load.check_model(config)
+    path = Path(load.model_path(config))
+    if config.name == "builtin":
+        yield "model", OK, _generates_a_token(config, setup.device)
+        return
+    if not path.is_dir():
+        found = _on_hub(config.name, config.revision)
+        yield "model", WARN if found.startswith("downloaded") else OK, f"{config.name}: {found}"
+        return
+    from safetensors import safe_open
+
+    n_bytes, n_tensors = 0, 0
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(str(file), "pt") as tensors:  # reads the header: a torn file shows here
+            n_tensors += len(list(tensors.keys()))
+        n_bytes += file.stat().st_size
+    parameters = sum(p.numel() for p in load.load_skeleton(config).parameters())
+    vocabulary = len(load.load_tokenizer(config))
+    fact = (
+        f"{config.name}: {parameters:,} parameters, {n_tensors} tensors in {n_bytes / 1e9:.2f} GB"
+    )
+    yield "model", OK, f"{fact} of safetensors, tokenizer with {vocabulary:,} entries"
+
+
+def _generates_a_token(config: ModelConfig, device: str) -> str:
+    import torch
+
+    from harness.models.load import load_base
+
+    base = load_base(config, None, device)
+    inputs = base.tokenizer("The mill", return_tensors="pt", return_token_type_ids=False).to(device)
+    with torch.no_grad():
+        made = base.model.generate(**inputs, max_new_tokens=1, min_new_tokens=1, do_sample=False)
+    token = base.tokenizer.decode(made[0, inputs["input_ids"].shape[1] :])
+    parameters = sum(p.numel() for p in base.model.parameters())
+    return f"{config.name}: {parameters:,} parameters, loads, generates {token!r} after 'The mill'"
+
+
+def _on_hub(name: str, revision: str | None) -> str:
+    """Raises InputError where it is neither in the cache nor found on the hub in a few seconds."""
+    import huggingface_hub
+    from huggingface_hub.utils import HfHubHTTPError
+
+    kinds = ["*.safetensors", "*.json"]
+    try:
+        cached = Path(
+            huggingface_hub.snapshot_download(
+                name, revision=revision, local_files_only=True, allow_patterns=kinds
+            )
+        )
+        if (cached / "config.json").is_file() and list(cached.glob("*.safetensors")):
+            return "in the local cache"
+    except (OSError, ValueError):  # not there, or not a name
+        pass
+
+    def ask() -> Any:
+        hub = huggingface_hub.HfApi()
+        return hub.model_info(name, revision=revision, timeout=NETWORK_SECONDS)
+
+    try:
+        files = [file.rfilename for file in within(NETWORK_SECONDS, ask).siblings or []]
+    except HfHubHTTPError as error:
+        raise InputError(
+            f"model.name={name!r} is not in the cache, and the hub refuses it: {first_line(error)}"
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"model.name={name!r} is not in the cache, and the hub does not answer "
+            f"({first_line(error)})"
+        ) from error
+    if not any(file.endswith(".safetensors") for file in files):
+        raise InputError(f"model.name={name!r} has no *.safetensors file; others are not read.")
+    return "downloaded at the first use (on the hub, with safetensors)"
+
+
+def check_data(setup: Setup) -> Iterator[Line]:
+    from harness.data.examples import read_splits
+    from harness.objectives import check_general
+
+    config = setup.first.data
+    seconds = DATA_SECONDS if config.source == "hub" else None
+    splits = within(seconds, lambda: read_splits(config))
+    sizes = (len(splits.train), len(splits.validation), len(splits.test))
+    rows = "{:,} train, {:,} validation, {:,} test".format(*sizes)
+    yield "data", OK, f"{config.name or config.train or config.source}: {rows}"
+    for name, count in splits.counts.items():
+        if count and name.endswith(("_without_answer", "_in_train", "_in_validation", "_rows")):
+            yield "data", WARN, f"{name.replace('_', ' ')}: {count:,}"
+    domains = ", ".join(f"{name} {len(texts)}" for name, texts in splits.general.items())
+    n = splits.counts["general_documents"], splits.counts["general_test_documents"]
+    if domains:
+        yield "general text", OK, f"documents: {domains}; {n[0]} to search by, {n[1]} for finalists"
+    check_general(setup.sweep.objectives, bool(domains))
+    if not domains:
+        yield "general text", WARN, "data.general is not set: forgetting is not measured"
+
+
+def check_tasks(setup: Setup) -> Iterator[Line]:
+    from harness.evaluation.benchmarks import folder_tasks
+
+    evaluation = setup.first.evaluation
+    if evaluation.task_folder:
+        tasks = folder_tasks(evaluation.task_folder)
+        files = [task.get("dataset_kwargs", {}).get("data_files") or {} for task in tasks]
+        named = [Path(path) for of in files if isinstance(of, dict) for path in of.values()]
+        missing = [str(path) for path in named if not path.is_file()]
+        if missing:
+            raise InputError(f"evaluation.task_folder: {', '.join(missing)} does not exist.")
+        yield "tasks", OK, f"{evaluation.task_folder}: " + ", ".join(str(t["task"]) for t in tasks)
+    if evaluation.tasks:
+        yield "tasks", OK, f"{', '.join(evaluation.tasks)}: looked up by lm-eval when a trial runs"
+    if not evaluation.task_folder and not evaluation.tasks:
+        yield "tasks", OK, "none configured"

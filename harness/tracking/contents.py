@@ -1,0 +1,147 @@
+"""What of a trial's folder goes into a run: names, redacted configuration, curves, summary, samples."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.records import Record, read_jsonl
+from harness.records.fingerprint import digest
+
+SAMPLES = 50
+SAMPLE_COLUMNS = ("prompt", "references", "base", "output")
+MAX_POINTS = 5000  # of one trial's curves; metrics.jsonl has them all
+REDACTED = "(redacted)"
+
+_SECRET = ("token", "key", "secret", "password", "passwd", "credential")
+_USER_INFO = re.compile(r"(://)[^/@\s]+@")
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a run is opened with."""
+
+    id: str
+    name: str
+    job_type: str
+    config: dict[str, Any]
+
+
+def run_id(sweep: str, key: str) -> str:
+    """The same for the same trial of the same sweep: a run that is mirrored again is the same run."""
+    readable = re.sub(r"[^A-Za-z0-9_-]", "-", sweep)[:40]
+    return f"{readable}-{digest([sweep, key], 16)}"
+
+
+def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
+    """``trial`` is a record or, while the trial runs, its spec. Raises KeyError, TypeError."""
+    stage, method = (
+        trial.get("stage") or trial["config"]["stage"],
+        trial["config"]["method"]["name"],
+    )
+    kind = "confirm-" if stage == "confirm" else ""
+    overrides = [_redact_override(text) for text in trial["overrides"]]
+    about = {
+        "sweep": sweep,
+        "fingerprint": trial["fingerprint"],
+        "configuration": trial["configuration"],
+        "overrides": overrides,
+    }
+    return Heading(
+        id=run_id(sweep, trial["fingerprint"]),
+        name=f"{method}-{kind}{trial['trial']:03d}",
+        job_type=stage,
+        config={**redact(trial["config"]), "trial": about},
+    )
+
+
+def redact(value: Any, key: str = "") -> Any:
+    """``value`` without what a key's name or a URL says is secret. Numbers are never a secret."""
+    if isinstance(value, Mapping):
+        return {str(k): redact(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item, key) for item in value]
+    if isinstance(value, str):
+        return REDACTED if value and _is_secret(key) else _USER_INFO.sub(r"\1***@", value)
+    return value
+
+
+def _is_secret(key: str) -> bool:
+    """By its words: hf_token, apiKey and passwords are; num_virtual_tokens' number and tokenize not."""
+    words = (word.lower() for word in _WORDS.findall(key))
+    return any(word.rstrip("s").endswith(_SECRET) for word in words)
+
+
+def _redact_override(text: str) -> str:
+    key, equals, value = text.partition("=")
+    return f"{key}{equals}{redact(value, key)}"
+
+
+def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    """(step, values) in the order of steps. Where an attempt repeated a step, the later row counts.
+
+    A dot in the name of a measurement becomes a slash, by which W&B groups its charts.
+    """
+    by_step: dict[int, dict[str, float]] = {}
+    for row in rows:
+        step = row.get("step") if isinstance(row, Mapping) else None
+        if not isinstance(step, int):
+            continue
+        if row.get("kind") == "evaluation":
+            values = {slashed(k): v for k, v in row.get("measurements", {}).items()}
+        else:
+            values = {f"train/{k}": v for k, v in row.items() if k not in ("kind", "step")}
+        by_step.setdefault(step, {}).update({k: v for k, v in values.items() if _is_finite(v)})
+    return sorted((step, values) for step, values in by_step.items() if values)
+
+
+def thinned(points: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[str, float]]]:
+    """At most about MAX_POINTS of them, with every one that has more than training values."""
+    stride = math.ceil(len(points) / MAX_POINTS)
+    return [
+        (step, values)
+        for number, (step, values) in enumerate(points)
+        if number % stride == 0 or any(not name.startswith("train/") for name in values)
+    ]
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """Measurements, cost and status. What was not measured is not there."""
+    values: dict[str, Any] = {slashed(k): m.value for k, m in record.measurements.items()}
+    values |= {f"cost/{name}": value for name, value in record.cost.items()}
+    values |= {"status": record.status, "attempt": record.attempt}
+    return values | ({} if record.reason is None else {"reason": record.reason})
+
+
+def samples(folder: Path) -> list[list[str]]:
+    """The first outputs beside the base's, as rows of SAMPLE_COLUMNS; [] where there are none."""
+    rows = []
+    try:
+        with (folder / "predictions.jsonl").open(encoding="utf-8", errors="replace") as file:
+            for line in itertools.islice(file, SAMPLES):
+                row = json.loads(line)
+                references = "\n".join(map(str, row.get("references") or []))
+                texts = (row.get("prompt"), references, row.get("base"), row.get("output"))
+                rows.append(["" if text is None else str(text) for text in texts])
+    except (FileNotFoundError, ValueError):  # absent, or a torn last line
+        pass
+    return rows
+
+
+def read_curves(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    return curves(read_jsonl(folder / "metrics.jsonl"))
+
+
+def slashed(name: str) -> str:
+    return name.replace(".", "/")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

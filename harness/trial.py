@@ -1,0 +1,118 @@
+"""``python -m harness.trial method=lora method.r=8``: one trial by hand, in this process.
+
+Every row of a report prints such a command. It leaves the same folder as a trial of a sweep, under
+``runs/NAME`` (by-hand if no name= is given), and goes on from its checkpoint if it was stopped.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted, 130 stopped (resumable)."""
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(arguments: Sequence[str]) -> int:
+    from harness.compose import compose_trial, hydra_asked, show_hydra
+
+    if hydra_asked(arguments):
+        show_hydra(arguments)
+        return 0
+    plan, tree = compose_trial(arguments)
+
+    from harness.config import LauncherConfig, LimitsConfig, build
+    from harness.data.examples import read_splits
+    from harness.launch.local import visible_devices
+    from harness.models.load import check_model, stored_fingerprint
+    from harness.records import read_record
+    from harness.records.fingerprint import fingerprints
+    from harness.trials.job import Job
+
+    config = plan.trial({})
+    check_model(config.model)
+    content = (stored_fingerprint(config.model), read_splits(config.data).fingerprint)
+    fingerprint, configuration = fingerprints(config, *content)
+    root = Path(tree["runs_dir"])
+    folder = root / (tree["name"] or "by-hand") / "trials" / plan.method / fingerprint
+    record = read_record(folder)
+    if record is None:
+        job = Job(
+            folder=str(folder),
+            cache=str(root / ".cache"),
+            config=config,
+            limits=build(LimitsConfig, tree["limits"], "limits"),
+            trial=0,
+            attempt=1,
+            fingerprint=fingerprint,
+            configuration=configuration,
+            overrides=(*plan.overrides, f"seed={config.seed}", f"stage={config.stage}"),
+            searched={},
+            decides=False,
+            keep_adapter=True,
+        )
+        launcher = build(LauncherConfig, tree["launcher"], "launcher")
+        record = _run(job, "cuda:0" if visible_devices() else "cpu", launcher.threads)
+        if isinstance(record, int):
+            return record
+    else:
+        print(f"{folder}: this trial is done already; its record is shown.")
+    show(record, folder)
+    return 0 if record.status == "complete" else 1
+
+
+def _run(job: Any, device: str, threads: int | None) -> Any:
+    """The record, or the exit code of a run that was asked to stop."""
+    import torch
+
+    from harness.training.loop import Interrupted
+    from harness.trials.run import Workbench, run_trial
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda signum, frame: stopped.append(signum))
+    try:
+        return run_trial(job, Workbench(device, Path(job.cache)), stopping=lambda: bool(stopped))
+    except Interrupted as stop:
+        print(f"{stop}; a checkpoint is written. The same command goes on from there.")
+        return 75 if signal.SIGTERM in stopped else 130
+
+
+def show(record: Any, folder: Path) -> None:
+    """Measurements and costs of one record, and where its files are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{record.method}, seed {record.seed}: {record.status}")
+    for header in ("measurement", "value", "95 % interval", "n", "unit", "untouched base"):
+        table.add_column(header, justify="left" if header in ("measurement", "unit") else "right")
+    for name, m in record.measurements.items():
+        interval = "–" if m.interval is None else f"[{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
+        base = record.base.get(name)
+        before = "–" if base is None else f"{base.value:.3f}"
+        table.add_row(name, f"{m.value:.3f}", interval, str(m.n), m.unit, before)
+    if record.measurements:
+        console.print(table)
+    if record.reason:
+        console.print(f"{record.status}: {record.reason}")
+    costs = [f"{name} {value:,.3f}".rstrip("0").rstrip(".") for name, value in record.cost.items()]
+    console.print(", ".join(costs), soft_wrap=True)
+    console.print(f"{folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

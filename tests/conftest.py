@@ -1,0 +1,91 @@
+"""What tests share: the built-in base loaded once, its data, and trials small enough for one core."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A trial of seconds: the real one, with less of everything.
+SMALL = (
+    "data.train_limit=12",
+    "data.validation_limit=5",
+    "data.test_limit=5",
+    "data.general_limit=2",
+    "evaluation.max_new_tokens=6",
+    "evaluation.batch_size=16",
+    "evaluation.watched_examples=4",
+    "evaluation.bootstrap_resamples=100",
+    "evaluation.task_limit=4",
+    "training.warmup_steps=2",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def trial_config() -> Callable[..., Any]:
+    """`trial_config("method=lora", "method.r=4")`: a small TrialConfig, through Hydra."""
+    from functools import cache
+
+    from harness.compose import compose_trial
+
+    @cache
+    def composed(*overrides: str) -> Any:
+        return compose_trial([*SMALL, *overrides])[0].trial({})
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def pool():
+    from harness.models.pool import ModelPool
+
+    return ModelPool("cpu")
+
+
+@pytest.fixture(scope="session")
+def model_config(trial_config):
+    return trial_config("method=full").model
+
+
+@pytest.fixture(scope="session")
+def tokenizer_builtin(pool, model_config):
+    return pool.tokenizer(model_config)
+
+
+@pytest.fixture(scope="session")
+def splits(trial_config):
+    from harness.data.examples import read_splits
+
+    return read_splits(trial_config("method=full").data)
+
+
+@pytest.fixture(scope="session")
+def encoded(splits, tokenizer_builtin, trial_config):
+    """The training sequences: 12 examples, some with several references."""
+    from harness.data.encode import encode
+
+    data = trial_config("method=full").data
+    return encode(splits.train, tokenizer_builtin, data, all_references=True)
+
+
+@pytest.fixture
+def lend(pool, model_config):
+    """`with lend(quantization) as base`: the built-in base, full precision unless asked."""
+
+    def lent(quantization=None, **changes):
+        return pool.lend(replace(model_config, **changes), quantization)
+
+    return lent

@@ -1,0 +1,134 @@
+"""O4 and O5 through the real class on the real model, and that what is frozen does not move."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from running import adapted, fit
+
+from harness.methods.base import AdaptPlan
+from harness.methods.ulmfit import (
+    default_interval,
+    discriminative_rates,
+    groups_trained,
+    layer_groups,
+)
+
+
+def test_discriminative_rates():
+    expected = [0.01, 0.003846153846, 0.001479289941, 0.000568957670, 0.000218829873]
+    assert discriminative_rates(0.01, 2.6, 5) == pytest.approx(expected, rel=1e-8)
+
+
+def test_groups_thaw_one_an_epoch():
+    # O5 counts from the bottom, 4 groups, one epoch each: [3], [2,3], [1,2,3], then all.
+    sets = [sorted(3 - depth for depth in range(groups_trained(e, 1, 4))) for e in range(6)]
+    assert sets == [[3], [2, 3], [1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(("per_epoch", "total", "n"), [(100, 1000, 6), (100, 60, 6), (3, 4, 6)])
+def test_interval_is_an_epoch_but_all_thaw_by_half_time(per_epoch, total, n):
+    every = default_interval(AdaptPlan(total, per_epoch, None), n)
+    assert every >= 1
+    if per_epoch * 2 * n <= total:
+        assert every == per_epoch
+    elif total >= 2 * n:
+        assert groups_trained(total // 2, every, n) == n
+
+
+def test_layer_groups_of_the_built_in_model(lend):
+    with lend() as base:
+        names = {id(p): name for name, p in base.model.named_parameters()}
+        groups = [sorted(names[id(p)] for p in group) for group in layer_groups(base.model)]
+        together = [id(p) for group in layer_groups(base.model) for p in group]
+        assert sorted(together) == sorted(names)  # each parameter once, tied ones too
+    assert len(groups) == 5  # four blocks, the head with the last one, and the embeddings
+    assert "model.norm.weight" in groups[0]
+    for depth, block in enumerate((3, 2, 1, 0)):
+        inside = [name for name in groups[depth] if "norm.weight" != name.split("model.")[-1]]
+        assert all(name.startswith(f"model.layers.{block}.") for name in inside)
+        assert len(inside) == 9
+    assert groups[-1] == ["model.embed_tokens.weight"]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "opt"])
+def test_layer_groups_of_other_architectures(kind):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {
+        "gpt2": {"n_layer": 3, "n_embd": 8, "n_head": 2},
+        "gpt_neox": {"num_hidden_layers": 3, "hidden_size": 8, "num_attention_heads": 2},
+        "opt": {
+            "num_hidden_layers": 3,
+            "hidden_size": 8,
+            "num_attention_heads": 2,
+            "word_embed_proj_dim": 8,
+        },
+    }[kind]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **small))
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = [{names[id(p)] for p in group} for group in layer_groups(model)]
+    assert sum(map(len, groups)) == len(names)
+    assert len(groups) == 4
+    for block, group in zip((2, 1, 0), groups, strict=False):
+        assert any(f".{block}." in name for name in group)
+        assert not any(f".{other}." in name for name in group for other in {0, 1, 2} - {block})
+    assert any("embed" in name or "wte" in name for name in groups[-1])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adafactor", "adamw_8bit"])
+def test_thawing_moves_exactly_the_thawed_groups(lend, trial_config, encoded, tmp_path, optimizer):
+    """Weight decay and momentum must not reach a group before its time."""
+    config = trial_config("method=ulmfit", "method.unfreeze_every_steps=2")
+    with lend() as base:
+        groups = layer_groups(base.model)
+        before = [[p.detach().clone() for p in group] for group in groups]
+        seen = []
+
+        def watch(done, row):
+            moved = [
+                [not torch.equal(p, old) for p, old in zip(group, olds, strict=True)]
+                for group, olds in zip(groups, before, strict=True)
+            ]
+            thawed = [all(p.requires_grad for p in group) for group in groups]
+            frozen = [not any(p.requires_grad for p in group) for group in groups]
+            seen.append((thawed, frozen, moved))
+
+        fit(
+            base,
+            config,
+            encoded,
+            tmp_path,
+            steps=9,
+            on_step=watch,
+            optimizer=optimizer,
+            weight_decay=0.1,
+            learning_rate=1e-3,
+            warmup_steps=0,
+        )
+    for step, (thawed, frozen, moved) in enumerate(seen):
+        n = min(5, 1 + step // 2)
+        assert thawed == [depth < n for depth in range(5)], step
+        assert frozen == [depth >= n for depth in range(5)], step
+        assert not any(map(any, moved[n:])), step
+        assert all(map(all, moved[:n])), step
+
+
+def test_rates_fall_with_depth_and_follow_the_schedule(lend, trial_config):
+    config = trial_config("method=ulmfit")
+    with lend() as base:
+        done = adapted(base, config)
+        groups = done.method.parameter_groups(done.model, 0.01, done.plan)
+    assert [group["lr"] for group in groups] == pytest.approx(discriminative_rates(0.01, 2.6, 5))
+
+
+def test_without_its_switches_it_is_full_fine_tuning(lend, trial_config, encoded, tmp_path):
+    off = ["method.gradual_unfreezing=false", "method.discriminative_factor=1"]
+    same = ["training.schedule=linear", "training.learning_rate=1e-3", "training.warmup_steps=0"]
+    with lend() as base:
+        full = fit(base, trial_config("method=full", *same), encoded, tmp_path / "full")
+    with lend() as base:
+        config = trial_config("method=ulmfit", *off, *same)
+        ulmfit = fit(base, config, encoded, tmp_path / "ulmfit")
+    assert ulmfit.losses == pytest.approx(full.losses, rel=1e-5)

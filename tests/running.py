@@ -1,0 +1,134 @@
+"""The real loop and the real trial, called the short way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import methods
+from harness.config import LimitsConfig, TrialConfig
+from harness.data.encode import Encoded
+from harness.methods import AdaptPlan
+from harness.training.checkpoint import CheckpointFolder
+from harness.training.loop import Hooks, Progress, train
+from harness.trials.job import Job
+from harness.trials.run import _accelerator
+
+NO_LIMITS = LimitsConfig(None, None, None, None)
+
+
+@dataclass
+class Fit:
+    """What one call of the loop did."""
+
+    model: Any
+    method: Any
+    plan: AdaptPlan
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def losses(self) -> list[float]:
+        return [row["loss"] for row in self.rows]
+
+
+def plan_for(config: TrialConfig, tokenizer: Any, steps: int, n: int = 24) -> AdaptPlan:
+    return AdaptPlan(steps, max(1, n // config.training.batch_size), tokenizer)
+
+
+def adapted(base: Any, config: TrialConfig, steps: int = 10) -> Fit:
+    """The method of ``config`` on ``base``, nothing trained yet."""
+    import torch
+
+    method = methods.build(config.method)
+    plan = plan_for(config, base.tokenizer, steps)
+    torch.manual_seed(config.seed)
+    return Fit(method.adapt(base.model, plan), method, plan)
+
+
+def fit(
+    base: Any,
+    config: TrialConfig,
+    data: Encoded,
+    folder: Path,
+    steps: int = 5,
+    stop_before: int | None = None,
+    on_step: Any = lambda fit, row: None,
+    **training: Any,
+) -> Fit:
+    """Train on ``data`` for ``steps``; ``training`` are changes to the training configuration."""
+    done = adapted(base, config, steps)
+    changed = replace(config.training, **training)
+
+    def stepped(row: dict[str, Any]) -> None:
+        done.rows.append(row)
+        on_step(done, row)
+
+    hooks = Hooks(
+        on_begin=lambda step: None,
+        on_step=stepped,
+        on_evaluation=lambda step: True,
+        on_checkpoint=lambda: None,
+        stopping=lambda: stop_before is not None and len(done.rows) >= stop_before,
+    )
+    done.progress = train(
+        done.model,
+        done.method,
+        done.plan,
+        data,
+        changed,
+        config.seed,
+        _accelerator(changed.precision, "cpu"),
+        CheckpointFolder(folder),
+        hooks,
+    )
+    done.model.eval()
+    return done
+
+
+def take(encoded: Encoded, indices: list[int]) -> Encoded:
+    """Some sequences of ``encoded``."""
+    sequences = [encoded.sequence(i) for i in indices]
+    return Encoded(
+        tokens=np.concatenate(sequences),
+        offsets=np.concatenate([[0], np.cumsum([len(s) for s in sequences])]),
+        first_label=encoded.first_label[indices],
+        example=np.arange(len(indices), dtype=np.int32),
+        label_bytes=encoded.label_bytes[indices],
+        counts=encoded.counts,
+    )
+
+
+def job(folder: Path, cache: Path, config: TrialConfig, **changes: Any) -> Job:
+    whole = Job(
+        folder=str(folder),
+        cache=str(cache),
+        config=config,
+        limits=NO_LIMITS,
+        trial=0,
+        attempt=1,
+        fingerprint="f" * 12,
+        configuration="c" * 12,
+        overrides=(),
+        searched={},
+        decides=False,
+        keep_adapter=False,
+    )
+    return replace(whole, **changes)
+
+
+def tensors(model: Any) -> dict[str, Any]:
+    """A copy of every parameter and buffer."""
+    both = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor.detach().clone() for name, tensor in both.items()}
+
+
+def logits_of(model: Any, ids: Any) -> Any:
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
