@@ -99,6 +99,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
     with _composer(arguments) as composer:
         names = composer.methods()
         composed = {name: composer.method(name, names) for name in names}
+        label = composer.label(names)
     plans = tuple(plan for plan, _ in composed.values())
     for plan in plans:
         _check_space(plan)
@@ -107,7 +108,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
         whole["objectives"], whole["data"], whole["evaluation"]
     )
     whole["search"].pop("space")
-    whole["name"] = _name(whole["name"], plans)
+    whole["name"] = _name(whole["name"], label, plans)
     return build(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 
 
@@ -165,6 +166,13 @@ class _Composer:
         for name in names:
             self._check_option("method", name)
         return names
+
+    def label(self, names: Sequence[str]) -> str:
+        """What a sweep without a name= is called: the named sweep it is, or its methods."""
+        for override in self.typed:
+            if override.key_or_group == "sweep" and override.value() is not None:
+                return str(override.value())
+        return "-".join(names) if len(names) < 4 else f"{len(names)}-methods"
 
     def method(self, name: str, names: Sequence[str]) -> tuple[MethodPlan, DictConfig]:
         """The plan and the whole tree of one of ``names``."""
@@ -254,7 +262,7 @@ def _plain(tree: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
-def _name(given: Any, plans: Sequence[MethodPlan]) -> str:
+def _name(given: Any, label: str, plans: Sequence[MethodPlan]) -> str:
     """The given name, or one made of what runs: the same command finds its folder again."""
     if given is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
@@ -271,5 +279,4 @@ def _name(given: Any, plans: Sequence[MethodPlan]) -> str:
         ]
         for plan in plans
     ]
-    names = "-".join(plan.method for plan in plans) if len(plans) < 4 else f"{len(plans)}-methods"
-    return f"{names}-{digest(what, 6)}"
+    return f"{label}-{digest(what, 6)}"

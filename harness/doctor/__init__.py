@@ -22,8 +22,8 @@ tracking. Nothing is trained and nothing is uploaded.
   python -m harness.doctor method=qlora,lora            what these methods need
   python -m harness.doctor model=hub model.name=Qwen/Qwen3-0.6B data=jsonl data.train=train.jsonl
 
-Overrides are those of `python -m harness.sweep`. A line a step: ok; warn, where something is missing
-that this configuration does not need, or that is worth knowing; FAIL, where it is needed.
+Overrides are those of `python -m harness.sweep`. A line a step: ok; warn, where something is worth
+knowing, or is missing and this configuration does not need it; FAIL, where it is needed.
 
 exit codes: 0 all that is needed is ok, 1 something that is needed fails, 2 wrong overrides"""
 

@@ -32,10 +32,10 @@ class Setup:
     def quantizations(self) -> set[str]:
         from harness import methods
 
-        own = {methods.build(trial.method).base_quantization for trial in self.trials} - {None}
-        return {q.kind for q in own} | {trial.model.quantization for trial in self.trials} - {
-            "none"
-        }
+        own = [methods.build(trial.method).base_quantization for trial in self.trials]
+        return {q.kind for q in own if q is not None} | {
+            trial.model.quantization for trial in self.trials
+        } - {"none"}
 
     @cached_property
     def optimizers(self) -> set[str]:
@@ -65,7 +65,7 @@ def tried(name: str, needed: bool, attempt: Callable[[], str]) -> Line:
 
 
 def within(seconds: float | None, ask: Callable[[], Any]) -> Any:
-    """What ``ask`` returns or raises; TimeoutError after ``seconds``: name look-ups have no limit."""
+    """What ``ask`` returns or raises; TimeoutError after ``seconds``, a name look-up included."""
     if seconds is None:
         return ask()
     answer: dict[str, Any] = {}

@@ -37,7 +37,7 @@ def check_model(setup: Setup) -> Iterator[Line]:
     parameters = sum(p.numel() for p in load.load_skeleton(config).parameters())
     vocabulary = len(load.load_tokenizer(config))
     fact = (
-        f"{config.name}: {parameters:,} parameters, {n_tensors} tensors in {n_bytes / 1e9:.2f} GB"
+        f"{config.name}: {parameters:,} parameters, {n_tensors} tensors in {n_bytes / 1e6:,.1f} MB"
     )
     yield "model", OK, f"{fact} of safetensors, tokenizer with {vocabulary:,} entries"
 

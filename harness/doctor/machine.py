@@ -93,6 +93,7 @@ def _quantized_linear(kind: str, setup: Setup) -> str:
     import torch
     from bitsandbytes import nn
 
+    torch.manual_seed(0)
     if kind == "int8":
         layer = nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False)
     else:
@@ -133,10 +134,10 @@ def _optimizer_step(name: str, setup: Setup) -> str:
 
 
 def _declared() -> tuple[str, list[str]]:
-    """(Python, packages) that pyproject.toml asks for; of the installed package where it is not here."""
+    """(Python, packages) that pyproject.toml asks for, or else the installed package."""
     import tomllib
 
-    file = Path(__file__).parent.parent / "pyproject.toml"
+    file = Path(__file__).parents[2] / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         return project["requires-python"], project["dependencies"]

@@ -45,7 +45,10 @@ class LoRA(Method):
             use_rslora=self.use_rslora,
             use_dora=self.use_dora,
         )
-        return get_peft_model(model, config)
+        tuned = get_peft_model(model, config)
+        if self.use_dora:
+            _check_directions(tuned)
+        return tuned
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,18 @@ class QLoRA(LoRA):
     @property
     def base_quantization(self) -> Quantization:
         return Quantization(self.quantization, self.double_quantization)
+
+
+def _check_directions(model: nn.Module) -> None:
+    """DoRA divides each row of W₀ by its norm: a row of zeros would make every output NaN."""
+    for name, magnitude in model.named_parameters():
+        if "lora_magnitude_vector" in name and not magnitude.is_meta and not magnitude.all():
+            module = name.removeprefix("base_model.model.").split(".lora_magnitude_vector")[0]
+            n = int((magnitude == 0).sum())
+            raise InputError(
+                f"method.use_dora=true cannot be used: {n} rows of the base's {module} are zero and "
+                "have no direction. Leave it out of method.target_modules."
+            )
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:

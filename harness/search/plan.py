@@ -63,9 +63,10 @@ def show_plan(
     documents = sum(map(len, splits.general.values()))
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
     terminal.say(f"objectives   {', '.join(f'{k} ({v})' for k, v in sweep.objectives.items())}")
-    # Standard error of a share near one half, paired answers being worth about twice as many.
-    detectable = 100 * 2.8 * (0.25 / max(n, 1)) ** 0.5
+    # Two shares near one half: 2.8 standard errors of their difference, sqrt(2 · 0.25 / n) each.
+    detectable = 100 * 2.8 * (0.5 / max(n, 1)) ** 0.5
     terminal.say(
-        f"power        {n} validation items show a difference of about {detectable:.1f} points of an "
-        "accuracy (unpaired, 80 % power); paired comparisons show smaller ones"
+        f"power        {n} validation items tell shares of right answers apart that differ by "
+        f"{detectable:.0f} points or more (80 % power, 5 % level); the paired tests of the report "
+        "usually see less"
     )

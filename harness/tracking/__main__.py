@@ -1,4 +1,4 @@
-"""The mirror's process: ``python -m harness.tracking FOLDER``, started by a sweep, beside its trials.
+"""The mirror's process: ``python -m harness.tracking FOLDER``, started by a sweep.
 
 Its standard input stays open as long as the sweep lives; one line on it says that the sweep is done
 and where the report lies. Its last line of standard output is the answer.
@@ -89,7 +89,8 @@ class Mirroring:
     def begin(self) -> None:
         """Raises OSError where the folder cannot be written."""
         (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
-        self._done = read_json(self._memory) or {}
+        found = read_json(self._memory)
+        self._done = found if isinstance(found, dict) else {}
 
     def scan(self) -> None:
         """Mirror what has ended since the last time; online also what goes on."""
@@ -119,7 +120,7 @@ class Mirroring:
             self._remember(key, run, mark)
 
     def close(self) -> None:
-        """Runs of trials that were interrupted: they go on under the same id when the trial does."""
+        """Runs of interrupted trials: they go on under the same id when the trial does."""
         for trial, run in self._open.items():
             with self._counting_failures(trial.name):
                 run.finish(failed=True)

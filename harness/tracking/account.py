@@ -51,7 +51,7 @@ def has_key() -> bool:
 
 
 def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a server answers at ``url`` in time. Any answer is one; name look-up is in the time."""
+    """Whether a server answers at ``url`` in time, name look-up included."""
     found = threading.Event()
 
     def ask() -> None:

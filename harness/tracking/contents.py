@@ -1,4 +1,4 @@
-"""What of a trial's folder goes into a run: names, redacted configuration, curves, summary, samples."""
+"""What of a trial's folder goes into a run: name, configuration, curves, summary, samples."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Heading:
 
 
 def run_id(sweep: str, key: str) -> str:
-    """The same for the same trial of the same sweep: a run that is mirrored again is the same run."""
+    """The same for the same trial of the same sweep: mirrored again, it is the same run."""
     readable = re.sub(r"[^A-Za-z0-9_-]", "-", sweep)[:40]
     return f"{readable}-{digest([sweep, key], 16)}"
 
@@ -74,7 +74,7 @@ def redact(value: Any, key: str = "") -> Any:
 
 
 def _is_secret(key: str) -> bool:
-    """By its words: hf_token, apiKey and passwords are; num_virtual_tokens' number and tokenize not."""
+    """By the ends of its words: hf_token, apiKey and passwords are, tokenize is not."""
     words = (word.lower() for word in _WORDS.findall(key))
     return any(word.rstrip("s").endswith(_SECRET) for word in words)
 

@@ -28,6 +28,7 @@ class WandbRuns:
         """Raises OSError where ``folder/wandb`` cannot be written."""
         self.online = online
         self.warnings: list[str] = []
+        self._has_been_online = False
         self._folder, self._project, self._entity, self._group = folder, project, entity, group
         (folder / "wandb" / "data").mkdir(parents=True, exist_ok=True)
 
@@ -38,9 +39,13 @@ class WandbRuns:
             raise OSError(f"{free / 2**20:.0f} MiB are free on the disk")
         if self.online:
             try:
-                return Run(self._init(heading, "online"))
+                run = Run(self._init(heading, "online"))
+                self._has_been_online = True
+                return run
             except Exception as error:  # whatever it is: trials are mirrored offline instead
                 self.online = False
+                if not self._has_been_online:
+                    wandb.teardown()  # it keeps the id of a run that it could not open
                 self.warnings.append(f"offline from {heading.name} on ({_first_line(error)})")
         remove_unsynced(self._folder, heading.id)
         return Run(self._init(heading, "offline"))
@@ -90,7 +95,7 @@ class Run:
 
     @property
     def url(self) -> str | None:
-        return self._run.url
+        return None if self._run.offline else self._run.url
 
     def log(self, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Points at steps that were logged before are passed over."""
@@ -141,9 +146,7 @@ def ends_with_exit(file: Path) -> bool:
     """Whether the last record of a .wandb file is the one of the run's end."""
     from wandb.proto import wandb_internal_pb2
 
-    last = b""
-    for last in raw_records(file):
-        pass
+    *_, last = b"", *raw_records(file)
     record = wandb_internal_pb2.Record()
     try:
         record.ParseFromString(last)
@@ -155,8 +158,8 @@ def ends_with_exit(file: Path) -> bool:
 def raw_records(file: Path) -> Iterator[bytes]:
     """The whole records of a .wandb file, LevelDB's log format; a torn end is left out.
 
-    Blocks of 32 KiB after 7 bytes of header count from the file's start; each chunk is crc (4 bytes),
-    length (2), kind (1: whole, 2: first, 3: middle, 4: last of a record), content.
+    Seven bytes of header, then chunks in blocks of 32 KiB that count from the file's start. In a
+    chunk: crc (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last), content.
     """
     data, position, parts = file.read_bytes(), 7, b""
     while position + 7 <= len(data):
@@ -175,4 +178,4 @@ def raw_records(file: Path) -> Iterator[bytes]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

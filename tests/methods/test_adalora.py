@@ -180,12 +180,11 @@ def test_nll_at_the_start_is_the_bases_and_outputs_loss_is_not(lend, trial_confi
         done = adapted(base, trial_config("method=adalora"))
         nll, _ = sequence_nll(done.model, encoded, 8, "cpu")
         ids = torch.from_numpy(encoded.sequence(0)[None].astype("int64"))
-        contaminated = done.model(input_ids=ids, labels=ids)
-        logits = contaminated.logits[0, :-1]
-        pure = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+        with torch.no_grad():
+            outputs = done.model(input_ids=ids, labels=ids)
+        pure = torch.nn.functional.cross_entropy(outputs.logits[0, :-1], ids[0, 1:])
     assert nll == pytest.approx(expected, rel=1e-6, abs=1e-6)
-    with pytest.raises(AssertionError):  # what peft calls the loss is another thing
-        assert float(contaminated.loss.detach()) == pytest.approx(float(pure), rel=1e-3)
+    assert float(outputs.loss) > float(pure) + 0.1  # what peft calls the loss is another thing
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,7 @@ def run(pool, model_config, trial_config, encoded, tmp_path_factory):
         patterns.append(dict(done.model.peft_config["default"].rank_pattern or {}))
         alive.append(
             {
-                name: (p != 0).flatten().tolist()
+                name.removeprefix("base_model.model."): (p != 0).flatten().tolist()
                 for name, p in done.model.named_parameters()
                 if "lora_E" in name
             }
@@ -216,14 +215,12 @@ def test_ranks_move_and_the_final_budget_is_met_exactly(run):
     sums = [sum(map(sum, pattern.values())) for pattern in patterns]
     assert sums[3] == 0  # nothing was taken yet: no pattern
     assert sums[4:] == sorted(sums[4:], reverse=True)
-    assert len({tuple(p["".join(n)]) for p in patterns[4:] for n in list(p)[:1]}) > 1
+    assert len({str(pattern) for pattern in patterns[4:]}) > 3
     assert sums[-1] == sums[14] == 28 * 4
     final = patterns[-1]
     assert len(set(map(sum, final.values()))) > 1  # the ranks of the matrices differ
     assert patterns[14] == final
-    assert {name: [bool(x) for x in mask] for name, mask in final.items()} == {
-        name: mask for name, mask in alive[-1].items()
-    }
+    assert final == alive[-1]
 
 
 def test_what_is_saved_has_the_final_ranks(run):

@@ -16,6 +16,8 @@ from harness.methods.lora import linear_modules, resolve_targets
 
 PLAN = AdaptPlan(10, 10, None)
 IDS = torch.arange(3, 43).reshape(2, 20)
+# Rows of the built-in q_proj and k_proj may be zero, which DoRA cannot take.
+DORA_TARGETS = "method.target_modules=[v_proj,o_proj,gate_proj,up_proj,down_proj]"
 
 
 def lora(**changes):
@@ -167,7 +169,7 @@ def test_start_is_uniform_within_one_over_root_in():
     [
         ["method=lora"],
         ["method=lora", "method.use_rslora=true"],
-        ["method=lora", "method.use_dora=true"],
+        ["method=lora", DORA_TARGETS, "method.use_dora=true"],
         ["method=adalora"],
     ],
     ids=lambda value: value[-1],
@@ -205,7 +207,8 @@ def test_merge_by_hand():
 
 @pytest.mark.parametrize("variant", ["use_rslora=false", "use_rslora=true", "use_dora=true"])
 def test_merged_answers_the_same(lend, trial_config, encoded, tmp_path, variant):
-    config = trial_config("method=lora", f"method.{variant}", "training.learning_rate=5e-3")
+    of_method = ["method=lora", f"method.{variant}", DORA_TARGETS]
+    config = trial_config(*of_method, "training.learning_rate=5e-3")
     with lend() as base:
         before = logits_of(base.model, IDS)
         done = fit(base, config, encoded, tmp_path)
@@ -226,6 +229,15 @@ def test_dropout_acts_only_while_training(lend, trial_config, encoded, tmp_path)
         with torch.no_grad():
             noisy = done.model(input_ids=IDS).logits
         assert not torch.allclose(noisy, once, atol=1e-4)
+
+
+def test_dora_refuses_rows_without_direction(lend):
+    """peft would divide zero by zero: NaN from the first forward pass on."""
+    with lend() as base:
+        with torch.no_grad():
+            base.model.model.layers[1].self_attn.v_proj.weight[5] = 0
+        with pytest.raises(InputError, match=r"1 rows .* model\.layers\.1\.self_attn\.v_proj are"):
+            lora(use_dora=True, target_modules=["v_proj"]).adapt(base.model, PLAN)
 
 
 def test_gpt2_trains_and_merges():

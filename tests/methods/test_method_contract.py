@@ -1,0 +1,207 @@
+"""What every method promises, over every YAML in conf/method/. A new YAML adds itself and one line to TABLE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from running import adapted, fit, logits_of, take, tensors
+
+from harness import methods
+from harness.compose import compose_trial, conf_dir
+from harness.evaluation.generation import generate
+from harness.evaluation.likelihood import sequence_nll
+from harness.methods import METHODS
+from harness.trials.artifacts import save_adapter
+
+FILES = sorted((conf_dir() / "method").rglob("*.yaml"))
+IDS = torch.arange(3, 43).reshape(2, 20)
+
+
+@dataclass(frozen=True)
+class Expected:
+    rate: float  # at which the loss of one batch falls within a dozen steps
+    trains: Callable[[str], bool]  # names of the parameters that it may change
+    merges: bool = False
+
+
+TABLE = {
+    "full": Expected(1e-3, lambda name: True),
+    "ulmfit": Expected(1e-3, lambda name: True),
+    "lora": Expected(5e-3, lambda name: ".lora_A." in name or ".lora_B." in name, merges=True),
+    "qlora": Expected(5e-3, lambda name: ".lora_A." in name or ".lora_B." in name),
+    "adalora": Expected(
+        1e-2, lambda name: any(f".lora_{part}." in name for part in "ABE"), merges=True
+    ),
+    "prompt_tuning": Expected(1e-1, lambda name: "prompt_encoder" in name),
+}
+
+
+def test_every_method_has_a_file_and_every_file_a_method():
+    assert {path.stem for path in FILES} == set(METHODS) == set(TABLE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_yaml_and_class_have_the_same_fields(path):
+    text = path.read_text(encoding="utf-8")
+    tree = yaml.safe_load(text)
+    assert text.startswith("# @package _global_\n")
+    assert tree["method"]["name"] == path.stem
+    own = {field.name for field in fields(METHODS[path.stem])}
+    assert set(tree["method"]) == own | {"name"}
+    assert path.stem == "full" or "arXiv:" in text.splitlines()[1]
+    assert tree["search"]["space"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_search_path_exists_and_both_ends_build(path):
+    plan, _ = compose_trial([f"method={path.stem}"])
+    assert plan.space
+    for key, dimension in plan.space.items():
+        built = []
+        for value in dimension.ends():
+            config = plan.trial({key: value})
+            group, field = key.split(".")
+            held = getattr(config, group)
+            held = held[field] if isinstance(held, dict) else getattr(held, field)
+            assert held == value, key
+            built.append(methods.build(config.method))
+        assert len(built) >= 2
+
+
+@pytest.fixture(scope="module", params=sorted(TABLE))
+def ran(request, pool, model_config, trial_config, encoded, splits, tmp_path_factory):
+    """A dozen steps on one batch with weight decay, then everything that is to be looked at."""
+    name = request.param
+    expected = TABLE[name]
+    config = trial_config(
+        f"method={name}",
+        "training.weight_decay=0.1",
+        f"training.learning_rate={expected.rate}",
+        "training.warmup_steps=0",
+        "training.schedule=constant",
+    )
+    method = methods.build(config.method)
+    one_batch = take(encoded, [0, 7, 14, 21])
+    folder = tmp_path_factory.mktemp(name)
+    before = {}
+
+    def first(done, row):
+        if row["step"] == 1:
+            before["requires_grad"] = {n: p.requires_grad for n, p in done.model.named_parameters()}
+
+    with pool.lend(model_config, method.base_quantization) as base:
+        untouched = adapted(base, config, steps=12)
+        before["tensors"] = tensors(untouched.model)
+        before["claimed"] = {n for n, p in untouched.model.named_parameters() if p.requires_grad}
+        del untouched
+    with pool.lend(model_config, method.base_quantization) as base:
+        done = fit(base, config, one_batch, folder / "c", steps=12, on_step=first)
+        after = tensors(done.model)
+        logits = logits_of(done.model, IDS)
+        nll, _ = sequence_nll(done.model, one_batch, 4, "cpu")
+        prompts = [one_batch.sequence(i)[: one_batch.first_label[i]] for i in range(4)]
+        how = {"num_beams": 1, "batch_size": 4, "device": "cpu"}
+        texts = generate(done.model, base.tokenizer, prompts, max_new_tokens=8, **how).texts
+        save_adapter(folder / "adapter", done.model, base.tokenizer)
+        merged = logits_of(done.model.merge_and_unload(), IDS) if expected.merges else None
+    return SimpleNamespace(
+        name=name,
+        expected=expected,
+        method=method,
+        config=config,
+        losses=done.losses,
+        before=before,
+        after=after,
+        logits=logits,
+        nll=nll,
+        n_labels=float(one_batch.lengths.sum() - one_batch.first_label.sum()),
+        texts=texts,
+        merged=merged,
+        adapter=folder / "adapter",
+    )
+
+
+def test_requires_grad_is_on_exactly_what_it_claims(ran):
+    names = set(ran.before["requires_grad"])
+    assert ran.before["claimed"] == {name for name in names if ran.expected.trains(name)}
+    assert ran.before["claimed"]
+
+
+def test_what_is_frozen_is_bit_identical_and_what_is_not_moves(ran):
+    """Weight decay and all (O39)."""
+    old, new = ran.before["tensors"], ran.after
+    assert set(old) == set(new)
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
+    assert moved == ran.before["claimed"]
+
+
+def test_loss_on_one_batch_falls(ran):
+    assert ran.losses[-1] < 0.9 * ran.losses[0]
+    assert all(map(math.isfinite, ran.losses))
+
+
+def test_generates_and_has_a_perplexity(ran):
+    assert len(ran.texts) == 4
+    assert all(isinstance(text, str) for text in ran.texts)
+    assert any(ran.texts)
+    # What evaluation says of the same batch goes on where training stopped.
+    assert ran.nll.sum() / ran.n_labels < 0.9 * ran.losses[0]
+
+
+def test_saved_and_loaded_again_it_answers_the_same(ran, pool, model_config):
+    assert list(ran.adapter.glob("*.safetensors"))
+    assert not list(ran.adapter.glob("*.bin"))
+    if ran.method.trains_base_weights:
+        from transformers import AutoModelForCausalLM
+
+        again = logits_of(AutoModelForCausalLM.from_pretrained(ran.adapter), IDS)
+    else:
+        from peft import PeftModel
+
+        with pool.lend(model_config, ran.method.base_quantization) as base:
+            again = logits_of(PeftModel.from_pretrained(base.model, ran.adapter), IDS)
+    assert float((again - ran.logits).abs().max()) < 1e-5 * float(ran.logits.abs().max())
+
+
+def test_merged_it_answers_the_same(ran):
+    if ran.merged is None:
+        assert not ran.expected.merges
+        return
+    assert float((ran.merged - ran.logits).abs().max()) < 1e-5 * float(ran.logits.abs().max())
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_same_seed_same_losses_and_another_seed_others(
+    name, pool, model_config, trial_config, encoded, tmp_path
+):
+    rate = f"training.learning_rate={TABLE[name].rate}"
+    losses = []
+    for number, seed in enumerate((1, 1, 2)):
+        config = trial_config(f"method={name}", rate, f"seed={seed}")
+        quantization = methods.build(config.method).base_quantization
+        with pool.lend(model_config, quantization) as base:
+            done = fit(base, config, encoded, tmp_path / str(number), steps=4)
+            losses.append(done.losses)
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_the_base_comes_back_untouched_after_all_of_them(pool, model_config):
+    """Adapters out, hooks out, nothing trainable: what every trial after begins with."""
+    from transformers import AutoModelForCausalLM
+
+    from harness.models.load import model_path
+
+    fresh = AutoModelForCausalLM.from_pretrained(model_path(model_config), dtype=torch.float32)
+    with pool.lend(model_config, None) as base:
+        state, expected = base.model.state_dict(), fresh.state_dict()
+        assert set(state) == set(expected)
+        assert all(torch.equal(state[name], expected[name]) for name in state)
+        assert not any(p.requires_grad for p in base.model.parameters())
+        assert torch.equal(logits_of(base.model, IDS), logits_of(fresh.eval(), IDS))

@@ -1,0 +1,170 @@
+"""Stopped in the middle and run again, a trial ends bit for bit where it would have ended."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from running import job
+
+from harness.config import build
+from harness.records import read_jsonl
+from harness.training.loop import Interrupted
+from harness.trials.run import Workbench, run_trial
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, pool):
+    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
+    bench.pool = pool
+    return bench
+
+
+def after(n):
+    """stopping(): true from the n-th time it is asked, that is before step n."""
+    asked = []
+
+    def stopping():
+        asked.append(1)
+        return len(asked) > n
+
+    return stopping
+
+
+def rows(folder, *drop):
+    """metrics.jsonl without times."""
+    found = read_jsonl(folder / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k not in ("seconds", *drop)} for row in found]
+
+
+# 12 steps; AdaLoRA shrinks its budget in steps 1 to 8 and holds it from 9 on.
+CASES = {
+    "full": (["method=full", "training.learning_rate=1e-3"], 5),
+    "ulmfit before all is thawed": (["method=ulmfit", "training.learning_rate=1e-3"], 3),
+    "ulmfit after": (["method=ulmfit", "method.unfreeze_every_steps=1"], 8),
+    "lora with dropout": (["method=lora", "method.lora_dropout=0.2"], 5),
+    "dropout, 8-bit": (
+        ["method=lora", "method.lora_dropout=0.2", "training.optimizer=adamw_8bit", "method.r=64"],
+        5,
+    ),
+    "full, 8-bit": (["method=full", "training.optimizer=adamw_8bit"], 4),
+    "full, adafactor": (["method=full", "training.optimizer=adafactor"], 4),
+    "full, sgd in bf16": (
+        ["method=full", "training.optimizer=sgd", "training.precision=bf16"],
+        4,
+    ),
+    "qlora": (["method=qlora"], 5),
+    "adalora, full budget": (["method=adalora", "training.learning_rate=1e-2"], 1),
+    "adalora, shrinking": (["method=adalora", "training.learning_rate=1e-2"], 5),
+    "adalora, before the last cut": (["method=adalora", "training.learning_rate=1e-2"], 9),
+    "adalora, final budget": (["method=adalora", "training.learning_rate=1e-2"], 10),
+    "prompt tuning": (["method=prompt_tuning"], 6),
+    "accumulation and smoothing": (
+        [
+            "method=lora",
+            "method.use_rslora=true",
+            "training.batch_size=4",
+            "training.gradient_accumulation_steps=2",
+            "training.label_smoothing=0.1",
+        ],
+        7,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(bench, trial_config, tmp_path_factory):
+    """The record and rows of a configuration run in one go; each only once."""
+    known = {}
+
+    def run(overrides):
+        key = tuple(overrides)
+        if key not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            record = run_trial(job(folder, bench.cache, trial_config(*overrides)), bench)
+            assert record.status == "complete", record.reason
+            known[key] = record, rows(folder)
+        return known[key]
+
+    return run
+
+
+COMMON = ["training.max_steps=12", "training.eval_every=4", "training.weight_decay=0.01"]
+
+
+@pytest.mark.parametrize(("overrides", "stop"), CASES.values(), ids=CASES)
+def test_resumed_equals_uninterrupted(bench, trial_config, tmp_path, uninterrupted, overrides, stop):
+    overrides = [*overrides, *COMMON]
+    expected, expected_rows = uninterrupted(overrides)
+    work = job(tmp_path, bench.cache, trial_config(*overrides))
+    with pytest.raises(Interrupted, match=f"after step {stop}"):
+        run_trial(work, bench, stopping=after(stop))
+    assert not (tmp_path / "record.json").exists()
+    assert (tmp_path / "checkpoint" / f"step-{stop}").is_dir()
+    record = run_trial(replace(work, attempt=2), bench)
+    assert record.status == "complete"
+    assert record.measurements == expected.measurements
+    assert rows(tmp_path) == expected_rows
+    assert not (tmp_path / "checkpoint").exists()
+    assert record.provenance["steps"] == 12
+
+
+def test_stopped_twice(bench, trial_config, tmp_path, uninterrupted):
+    overrides = ["method=adalora", "training.learning_rate=1e-2", *COMMON]
+    expected, expected_rows = uninterrupted(overrides)
+    work = job(tmp_path, bench.cache, trial_config(*overrides))
+    for stop in (2, 5):
+        with pytest.raises(Interrupted):
+            run_trial(work, bench, stopping=after(stop))
+    record = run_trial(work, bench)
+    assert record.measurements == expected.measurements
+    assert rows(tmp_path) == expected_rows
+
+
+class Killed(BaseException):
+    """Like SIGKILL: nobody gets to write anything more."""
+
+
+def killed_at(step, values):
+    if step == 8:
+        raise Killed
+
+
+@pytest.mark.parametrize("tear", ["nothing", "newest cut", "newest empty", "all"])
+def test_killed_and_perhaps_torn(bench, trial_config, tmp_path, uninterrupted, capsys, tear):
+    """Checkpoints at 3 and 6, killed at 8: from 6, or from 3 if 6 is torn, or from the start."""
+    overrides = ["method=lora", "method.lora_dropout=0.2", *COMMON, "training.checkpoint_every=3"]
+    expected, expected_rows = uninterrupted(overrides)
+    work = job(tmp_path, bench.cache, trial_config(*overrides))
+    with pytest.raises(Killed):
+        run_trial(work, bench, decide=killed_at)
+    checkpoints = tmp_path / "checkpoint"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step-3", "step-6"]
+    newest = checkpoints / "step-6"
+    if tear == "newest cut":
+        data = (newest / "tensors.safetensors").read_bytes()
+        (newest / "tensors.safetensors").write_bytes(data[:-7])
+    elif tear == "newest empty":
+        shutil.rmtree(newest)
+        newest.mkdir()
+    elif tear == "all":
+        for path in checkpoints.iterdir():
+            (path / "manifest.json").unlink()
+    capsys.readouterr()
+    seen = []
+    record = run_trial(work, bench, decide=lambda step, values: seen.append(step) or True)
+    assert seen == {"nothing": [8], "all": [4, 8]}.get(tear, [4, 8])
+    assert ("not whole" in capsys.readouterr().err) == (tear != "nothing")
+    assert record.measurements == expected.measurements
+    assert rows(tmp_path) == expected_rows
+
+
+def test_a_job_survives_its_json(bench, trial_config, tmp_path):
+    import json
+
+    from harness.trials.job import Job
+
+    work = job(tmp_path, bench.cache, trial_config("method=qlora"), searched={"method.r": "x"})
+    assert Job.from_json(json.loads(json.dumps(work.to_json()))) == work
+    assert build(type(work.config), work.to_json()["config"]) == work.config
