@@ -53,7 +53,12 @@ class MethodPlan:
             OmegaConf.update(tree, key, value)
         whole = _plain(tree)
         config = build(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
-        methods.build(config.method)  # raises for a value that the method cannot take
+        method = methods.build(config.method)  # raises for a value that the method cannot take
+        if method.trains_base_weights and config.model.quantization != "none":
+            raise InputError(
+                f"model.quantization={config.model.quantization!r} cannot be used: method="
+                f"{self.method} trains the base's own weights. Use none, or method=qlora."
+            )
         return config
 
     @property
@@ -103,12 +108,14 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
     plans = tuple(plan for plan, _ in composed.values())
     for plan in plans:
         _check_space(plan)
+    _check_alike(plans)
     whole = _plain(composed[names[0]][1])
     whole["objectives"] = resolve_objectives(
         whole["objectives"], whole["data"], whole["evaluation"]
     )
-    whole["search"].pop("space")
-    whole["name"] = _name(whole["name"], label, plans)
+    if isinstance(whole["search"], dict):
+        whole["search"].pop("space", None)  # has become the plans' spaces
+    whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
     return build(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 
 
@@ -123,7 +130,9 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
                 )
         (name,) = composer.methods()[:1]
         plan, tree = composer.method(name, [name])
-    return plan, _plain(tree)
+    whole = _plain(tree)
+    whole["name"] = checked_name(whole["name"]) or "by-hand"
+    return plan, whole
 
 
 @contextmanager
@@ -137,7 +146,7 @@ def _composer(arguments: Sequence[str]) -> Iterator[_Composer]:
         folder = Path(flags.config_dir)
         if not folder.is_dir():
             raise InputError(f"--config-dir={flags.config_dir!r}: there is no such folder.")
-        beside = [f"hydra.searchpath=[file://{folder.resolve()}]"]
+        beside = [f"hydra.searchpath=['file://{folder.resolve()}']"]
     grammar.guard_environment()
     with initialize_config_dir(config_dir=str(conf_dir().resolve()), version_base="1.3"):
         typed = [grammar.parse(text) for text in flags.overrides]
@@ -152,18 +161,21 @@ class _Composer:
         for override in typed:
             if grammar.is_group(override) and not grammar.is_swept(override):
                 self._check_option(override.key_or_group, override.value())
+            if override.key_or_group.split(".")[-1] == "_target_":
+                raise InputError(f"{override.input_line}: configuration is data, no code is called.")
         early = [o for o in typed if grammar.is_group(o) or o.key_or_group in _EARLY]
         self._first = self._compose([o.input_line for o in early if not grammar.is_swept(o)])
 
     def methods(self) -> list[str]:
         """Those named by ``method=`` on the command line, else those of the named sweep."""
-        names = list(self._first.methods or [self._first.method.name])
+        named = self._first.methods or self._first.method.name
+        names = [named] if isinstance(named, str) else list(named)
         for override in self.typed:
             if override.key_or_group == "method":
                 value = override.value()
                 names = value.list if isinstance(value, ChoiceSweep) else [value]
         names = list(dict.fromkeys(map(str, names)))
-        for name in names:
+        for name in (*names, *(self._first.per_method or ())):
             self._check_option("method", name)
         return names
 
@@ -176,8 +188,11 @@ class _Composer:
 
     def method(self, name: str, names: Sequence[str]) -> tuple[MethodPlan, DictConfig]:
         """The plan and the whole tree of one of ``names``."""
-        own = [grammar.parse(text) for text in self._first.per_method.get(name, [])]
-        given = [*own, *(o for o in self.typed if o.key_or_group != "method")]
+        own = (self._first.per_method or {}).get(name) or []
+        if isinstance(own, str):
+            raise InputError(f"per_method.{name}={own!r} cannot be used: it must be a list of texts.")
+        given = [grammar.parse(text) for text in own]
+        given += [override for override in self.typed if override.key_or_group != "method"]
         groups = [o.input_line for o in given if grammar.is_group(o)]
         keys = set(grammar.keys_of(self._compose([f"method={name}", *groups])))
         values = [o for o in given if not grammar.is_group(o)]
@@ -185,37 +200,45 @@ class _Composer:
         plain = [o.input_line for o in here if not grammar.is_swept(o)]
         tree = self._compose([f"method={name}", *groups, *plain])
         space: dict[str, Dimension] = {}
-        for key, text in tree.search.space.items():
-            if text is None:
-                continue  # a sweep or a user took it out
-            if key not in keys:
-                raise unknown("key in search.space", key, keys)
+        for key, text in (OmegaConf.select(tree, "search.space") or {}).items():
+            if text is None or not self._has(key, keys, names, "key in search.space"):
+                continue  # a sweep or a user took it out, or it is another method's
             space[key] = grammar.dimension_of(key, text)
         for override in here:  # in the order typed: the last word counts
             space.pop(override.key_or_group, None)
             if grammar.is_swept(override):
                 space[override.key_or_group] = grammar.dimension(override)
+        for key in space:
+            if not key.startswith(("method.", "training.")):
+                raise InputError(
+                    f"{key} cannot be searched: only method.* and training.* can. What the trials of "
+                    "a sweep are measured on is the same for all of them: run one sweep a value."
+                )
         typed = tuple(o for o in [f"method={name}", *groups, *plain] if _of_trial(o))
+        if self._folder is not None:
+            typed = (f"--config-dir={self._folder}", *typed)
         whole = OmegaConf.to_container(tree, resolve=False)
         assert isinstance(whole, dict)
         return MethodPlan(name, {str(k): v for k, v in whole.items()}, space, typed), tree
 
     def _belongs(self, override: Override, keys: set[str], names: Sequence[str]) -> bool:
+        return override.is_add() or self._has(override.key_or_group, keys, names, "key")
+
+    def _has(self, key: str, keys: set[str], names: Sequence[str], what: str) -> bool:
         """Whether the key exists for this method. Raises InputError if it exists for none."""
-        key = override.key_or_group
-        if override.is_add() or key in keys:
+        if key in keys:
             return True
         of_any = {f"method.{field}" for name in names for field in methods.field_names(name)}
         if key in of_any:
             return False  # another method's own field
-        raise unknown("key", key, keys | of_any, _siblings(key, keys | of_any))
+        raise unknown(what, key, keys | of_any, _siblings(key, keys | of_any))
 
     def _check_option(self, group: str, option: Any) -> None:
         known = set(GlobalHydra.instance().config_loader().get_group_options(group))
         if self._folder is not None:
             known |= {path.stem for path in (self._folder / group).glob("*.yaml")}
         known = {name for name in known if not name.startswith("_")}
-        if option is not None and str(option) not in known:
+        if str(option) not in known:
             raise unknown(group, option, known)
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -234,7 +257,26 @@ def _check_space(plan: MethodPlan) -> None:
     plan.trial({})
     for key, dimension in plan.space.items():
         for value in dimension.ends():
-            plan.trial({key: value})
+            try:
+                plan.trial({key: value})
+            except InputError as error:
+                hint = " tag(int, interval(...)) has whole numbers." * isinstance(value, float)
+                raise InputError(f"{error}{hint * ('integer' in str(error))}") from None
+
+
+def _check_alike(plans: Sequence[MethodPlan]) -> None:
+    """Methods can be compared on the same base, data and evaluation only."""
+    first, *others = ((plan.method, plan.trial({})) for plan in plans)
+    for name, config in others:
+        for part in ("model", "data", "evaluation"):
+            one, other = getattr(first[1], part), getattr(config, part)
+            for field in fields(one):
+                values = getattr(one, field.name), getattr(other, field.name)
+                if values[0] != values[1]:
+                    raise InputError(
+                        f"{part}.{field.name} is {values[0]!r} for {first[0]} and {values[1]!r} for "
+                        f"{name}: the methods of a sweep share model, data and evaluation."
+                    )
 
 
 def _siblings(key: str, keys: set[str]) -> set[str]:
@@ -249,11 +291,13 @@ def _siblings(key: str, keys: set[str]) -> set[str]:
 def _of_trial(override: str) -> bool:
     """Whether a typed override belongs to a trial, not to the sweep around it."""
     name = re.split(r"[.=]", override.lstrip("+~"))[0]
-    return name in (*TRIAL_KEYS, "tuned") and name not in ("seed", "stage")
+    return name not in (*SWEEP_KEYS, "stage", "methods", "per_method")
 
 
 def _plain(tree: DictConfig) -> dict[str, Any]:
     """The tree's own keys, resolved. Raises InputError for an interpolation that leads nowhere."""
+    for key in sorted(OmegaConf.missing_keys(tree)):
+        raise InputError(f"{key} is missing: set {key}=...")
     try:
         resolved = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
@@ -262,15 +306,18 @@ def _plain(tree: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
-def _name(given: Any, label: str, plans: Sequence[MethodPlan]) -> str:
-    """The given name, or one made of what runs: the same command finds its folder again."""
-    if given is not None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
-            raise InputError(
-                f"name={given!r} cannot be used: it names a folder, so letters, digits, "
-                "'.', '_' and '-', at most 80."
-            )
-        return given
+def checked_name(given: Any) -> str | None:
+    """``name=`` as text. Raises InputError where it is no name of a folder."""
+    if given is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
+        return None if given is None else str(given)
+    raise InputError(
+        f"name={given!r} cannot be used: it names a folder, so letters, digits, "
+        "'.', '_' and '-', at most 80, a letter or digit first."
+    )
+
+
+def _made_name(label: str, plans: Sequence[MethodPlan]) -> str:
+    """One made of what runs: the same command finds its folder again."""
     what = [
         [
             plan.method,

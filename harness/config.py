@@ -213,6 +213,9 @@ class TrialConfig:
     stage: Literal["search", "confirm"]  # confirm opens the test split and runs the tasks
     seed: int
 
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2³¹)")
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -338,7 +341,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if origin is Literal and value in typing.get_args(option):
             return value
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            if math.isfinite(value):
+                return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if option in (str, bool) and isinstance(value, option):
@@ -357,7 +361,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if is_union else (hint,)
 
 
-_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+_WORDS = {int: "an integer", float: "a finite number", str: "text", bool: "true or false"}
 
 
 def _describe(hint: Any) -> str:

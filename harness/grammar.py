@@ -47,7 +47,8 @@ def dimension(override: Override) -> space.Dimension:
         return space.stepped(key, value.start, value.stop, value.step)
     if isinstance(value, IntervalSweep):
         assert value.start is not None and value.end is not None
-        log, integer = "log" in value.tags, "int" in value.tags
+        log = "log" in value.tags
+        integer = "int" in value.tags or isinstance(value.start, int)  # int(interval(...))
         return space.interval(key, value.start, value.end, log=log, integer=integer)
     raise InputError(f"{override.input_line}: glob() cannot be searched; write choice(...).")
 
@@ -75,9 +76,11 @@ def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:
 def guard_environment() -> None:
     """Refuse ``${oc.env:NAME}`` for names that look like a secret: configuration is recorded."""
 
-    def read(name: str, default: Any = None) -> Any:
+    def read(name: str, *default: Any) -> Any:
         if re.search(r"token|key|secret|passw", name, re.IGNORECASE):
             raise InputError(f"${{oc.env:{name}}}: a secret must not enter the configuration.")
-        return os.environ.get(name, default)
+        if name not in os.environ and not default:
+            raise InputError(f"${{oc.env:{name}}}: there is no such environment variable.")
+        return os.environ.get(name, *default)
 
     OmegaConf.register_new_resolver("oc.env", read, replace=True)

@@ -54,7 +54,8 @@ Space = Mapping[str, Dimension]  # dotted configuration key → what it may be
 def choice(key: str, values: list[Any]) -> Choice:
     if not values:
         raise InputError(f"{key}: the search range is empty; give it at least one value.")
-    return Choice(tuple(dict.fromkeys(values)))
+    # By type and value: lists have no hash, and 1, 1.0 and true are three choices.
+    return Choice(tuple({f"{type(value)} {value}": value for value in values}.values()))
 
 
 def interval(key: str, low: float, high: float, *, log: bool, integer: bool) -> Interval:
@@ -66,7 +67,7 @@ def interval(key: str, low: float, high: float, *, log: bool, integer: bool) -> 
         raise InputError(f"{key}: a log interval must begin above 0, not at {low:g}.")
     if integer:
         return Interval(int(low), int(high), log, True)
-    return Interval(low, high, log, False)
+    return Interval(float(low), float(high), log, False)
 
 
 def stepped(key: str, start: float, stop: float, step: float) -> Dimension:

@@ -99,7 +99,8 @@ def show(record: Any, folder: Path) -> None:
     console = Console(highlight=False)
     table = Table(title=f"{record.method}, seed {record.seed}: {record.status}")
     for header in ("measurement", "value", "95 % interval", "n", "unit", "untouched base"):
-        table.add_column(header, justify="left" if header in ("measurement", "unit") else "right")
+        left = header in ("measurement", "unit")
+        table.add_column(header, justify="left" if left else "right", no_wrap=header != "unit")
     for name, m in record.measurements.items():
         interval = "–" if m.interval is None else f"[{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
         base = record.base.get(name)

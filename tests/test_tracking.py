@@ -22,8 +22,8 @@ from wandb.proto import wandb_internal_pb2
 from harness.compose import compose_sweep
 from harness.records import Measurement, Record, append_jsonl, write_json, write_record
 from harness.tracking import Mirror, start_mirror
-from harness.tracking.__main__ import Mirroring
 from harness.tracking.contents import curves, redact, run_id
+from harness.tracking.mirroring import Mirroring
 from harness.tracking.runs import ends_with_exit, raw_records
 
 SECRET = "hf_doNotMirrorThis"
@@ -276,10 +276,14 @@ def test_a_trial_that_cannot_be_read_costs_only_itself(sweep, folder, capfd):
     assert "2 offline runs" in said.out
 
 
+class Other(BaseHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None: ...
+
+
 @pytest.fixture
 def other_server():
     """Answers, but is none of W&B's."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Other)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -290,8 +294,9 @@ def other_server():
     [
         ("", "refused", "no API key is set"),
         ("k" * 40, "refused", "http://127.0.0.1:9 does not answer"),
-        ("k" * 40, "other", "offline from lora-003 on"),  # the first that was tried
+        ("k" * 40, "other", "offline from lora-confirm-001 on"),
     ],
+    ids=["no key", "refused", "another server"],
 )
 def test_online_falls_back_to_offline(
     key, server, why, other_server, sweep, folder, monkeypatch, capfd

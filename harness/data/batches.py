@@ -10,9 +10,7 @@ import torch
 
 from harness.data.encode import Encoded
 
-# Sorted by length together. On E2E eight leave 6 % padding instead of 25 %; fifty leave 1 %, but make
-# batches so uniform that 100-step runs scored lower over seeds.
-CHUNK_BATCHES = 8
+FORWARD_TOKENS = 256  # what one more forward pass costs, as padding tokens that would cost as much
 
 
 @dataclass
@@ -35,41 +33,57 @@ class Batch:
         )
 
 
-def plan_epoch(
-    lengths: np.ndarray | Sequence[int], batch_size: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """Batches of similar length in random order; every index once, the last partial batch kept.
+def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Batches of n sequences in random order; every index once, the last partial batch kept.
 
     Depends on the arguments alone.
     """
-    assert batch_size >= 1 and len(lengths) > 0
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(lengths))
-    lengths = np.asarray(lengths)
-    batches = []
-    for start in range(0, len(order), CHUNK_BATCHES * batch_size):
-        chunk = order[start : start + CHUNK_BATCHES * batch_size]
-        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
-        batches += [chunk[at : at + batch_size].tolist() for at in range(0, len(chunk), batch_size)]
-    return [batches[place] for place in rng.permutation(len(batches))]
+    assert batch_size >= 1 and n > 0
+    order = np.random.default_rng((seed, epoch)).permutation(n)
+    return [order[at : at + batch_size].tolist() for at in range(0, n, batch_size)]
+
+
+def micro_batches(
+    indices: Sequence[int], lengths: np.ndarray, most: int, forward_tokens: int = FORWARD_TOKENS
+) -> list[list[int]]:
+    """One step's sequences in micro-batches of at most ``most``, of similar length, longest first.
+
+    The split that costs least, counting padded tokens and ``forward_tokens`` for each pass. Which
+    sequences a step sees is left to chance: batches that are uniform in length make the steps of an
+    epoch so different from each other that short runs end measurably worse.
+    """
+    order = sorted(indices, key=lambda index: (-lengths[index], index))
+    n = len(order)
+    cost = np.zeros(n + 1)  # cost[i]: of the sequences from place i on
+    until = np.zeros(n, int)
+    for i in reversed(range(n)):
+        ends = np.arange(i + 1, min(i + most, n) + 1)
+        costs = (ends - i) * lengths[order[i]] + forward_tokens + cost[ends]
+        until[i] = ends[np.argmin(costs)]
+        cost[i] = costs.min()
+    parts, at = [], 0
+    while at < n:
+        parts.append(order[at : until[at]])
+        at = until[at]
+    return parts
 
 
 class BatchPlan:
     """Which sequences each step sees: a function of the step, so a resumed run replays nothing."""
 
-    def __init__(self, lengths: np.ndarray | Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed = np.asarray(lengths), batch_size, seed
+    def __init__(self, n_sequences: int, batch_size: int, seed: int) -> None:
+        self._n, self._batch_size, self._seed = n_sequences, batch_size, seed
         self._epoch, self._batches = -1, []
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self._lengths) // self._batch_size)
+        return -(-self._n // self._batch_size)
 
     def indices(self, step: int) -> list[int]:
         """The sequences of step 0, 1, ...; each epoch in an order of its own."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._batches = plan_epoch(self._lengths, self._batch_size, self._seed, epoch)
+            self._batches = plan_epoch(self._n, self._batch_size, self._seed, epoch)
             self._epoch = epoch
         return self._batches[place]
 

@@ -1,3 +1,5 @@
+"""``python -m harness.doctor``: the entry."""
+
 from __future__ import annotations
 
 import sys

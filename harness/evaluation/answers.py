@@ -12,7 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 def answer_statistics(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[np.ndarray, str]:
-    """(n, k) statistics of each sentence, and sacrebleu's signature for the corpus score of them."""
+    """(n, k) statistics of each sentence, and sacrebleu's signature for their corpus score."""
     # Sentences may have different numbers of references: sacrebleu takes streams, None for no more.
     n_streams = max(len(refs) for refs in references)
     streams = [

@@ -92,7 +92,7 @@ def task_folder(config_value: str) -> Path:
 
 
 def folder_tasks(folder: str) -> list[dict[str, Any]]:
-    """The task configurations of a folder, files that they name made absolute. Raises InputError."""
+    """Task configurations of a folder, files that they name made absolute. Raises InputError."""
     path = task_folder(folder)
     files = sorted(path.glob("*.yaml"))
     if not files:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class LogProbs:
     """The base's log-probabilities at every label token of an ``Encoded``, in its batches' order.
 
-    ``values`` (K, vocabulary) where that fits, else the top k of each row with their ``ids`` (K, k):
-    the rest of the mass is then one more outcome, and the KL a lower bound.
+    ``values`` (K, vocabulary) where that fits, else the top k of each row with their ``ids``
+    (K, k): the rest of the mass is then one more outcome, and the KL a lower bound.
     """
 
     values: Tensor

@@ -23,7 +23,7 @@ def quality(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """Adds perplexity, bits per byte and the configured metrics of ``texts.split`` to ``measured``."""
+    """Adds perplexity, bits per byte and the configured metrics of ``texts.split``."""
     nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
     about = f"split:{texts.split}|loss:labels|refs:first|weight:token"
     columns = by_example(texts.sequences, nll, n_labels(texts.sequences))

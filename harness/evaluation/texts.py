@@ -16,7 +16,7 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Texts:
-    """``split`` is 'validation' while searching, 'test' for finalists; the general text likewise."""
+    """``split``: 'validation' while searching, 'test' for finalists; the general text likewise."""
 
     split: str
     examples: tuple[Example, ...]
@@ -40,9 +40,10 @@ class Texts:
 
 
 def watch(splits: Splits, tokenizer: Any, data: DataConfig, limit: int) -> Texts:
-    """A part of the validation split that is cheap enough for every evaluation of a run; nothing is generated.
+    """A part of the validation split that is cheap enough for every evaluation of a run.
 
-    The first ``limit`` examples, and as many general documents, evenly from every domain.
+    The first ``limit`` examples, and as many general documents, evenly from every domain; nothing
+    is generated.
     """
     per_domain = max(1, limit // max(1, len(splits.general)))
     part = replace(

@@ -46,7 +46,7 @@ class Method:
         return False
 
     def check(self, model: nn.Module) -> None:
-        """Raises InputError for what ``model`` cannot take; it may be a skeleton without weights."""
+        """Raises InputError for what ``model`` cannot take; a skeleton without weights will do."""
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         """The model to train, ``requires_grad`` on exactly what it will update.

@@ -70,13 +70,13 @@ def _check_directions(model: nn.Module) -> None:
             module = name.removeprefix("base_model.model.").split(".lora_magnitude_vector")[0]
             n = int((magnitude == 0).sum())
             raise InputError(
-                f"method.use_dora=true cannot be used: {n} rows of the base's {module} are zero and "
-                "have no direction. Leave it out of method.target_modules."
+                f"method.use_dora=true cannot be used: {n} rows of the base's {module} are zero "
+                "and have no direction. Leave it out of method.target_modules."
             )
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Name → (in, out) features of every linear layer but the output one; GPT-2's are ``Conv1D``."""
+    """Name → (in, out) features of all linear layers but the output one; GPT-2's are Conv1D."""
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()

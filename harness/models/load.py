@@ -56,8 +56,8 @@ def check_model(config: ModelConfig) -> None:
         raise InputError(f"model.name={config.name!r} cannot be used: it has no config.json.")
     if not list(path.glob("*.safetensors")):
         raise InputError(
-            f"model.name={config.name!r} cannot be used: it has no *.safetensors file. Other formats "
-            "can carry code and are not read; convert it with save_pretrained()."
+            f"model.name={config.name!r} cannot be used: it has no *.safetensors file. Other "
+            "formats can carry code and are not read; convert it with save_pretrained()."
         )
 
 
@@ -166,9 +166,10 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
 def _keep_packing(model: nn.Module) -> None:
     """Hold bitsandbytes to one form of its 4-bit weights.
 
-    On CPUs with AVX512-BF16 its layers repack themselves at the first forward pass without gradients:
-    block maxima are rounded to bfloat16 and double quantization is undone, for good. The base would
-    then differ before and after its first evaluation, and layers whose size is no multiple of 32 fail.
+    On CPUs with AVX512-BF16 its layers repack themselves at the first forward pass without
+    gradients: block maxima are rounded to bfloat16 and double quantization is undone, for good. The
+    base would then differ before and after its first evaluation, and layers whose size is no
+    multiple of 32 fail.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

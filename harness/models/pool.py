@@ -59,7 +59,7 @@ class ModelPool:
 
 
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Two hashes of the bits of every parameter and buffer, and of what dequantizes them, by name."""
+    """Two hashes of the bits of each parameter, buffer and quantization constant, by name."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, parameter in model.named_parameters():
         state = getattr(parameter, "quant_state", None)

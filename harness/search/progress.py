@@ -76,7 +76,8 @@ class Terminal:
         seconds = record.cost.get("train_seconds", 0.0)
         number = f"{self._phase} {self._done}/{self._total}"
         self._console.print(
-            f"{number:>15}  {record.method:<14} {values:<34} {said}  ({seconds:.1f} s)"
+            f"{number:>15}  {record.method:<14} {values:<34} {said}  ({seconds:.1f} s)",
+            soft_wrap=True,
         )
 
     def say(self, text: str) -> None:

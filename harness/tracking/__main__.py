@@ -9,34 +9,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import sys
 import threading
-import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.records import Record, read_json, write_json
-from harness.tracking import account
-from harness.tracking.contents import (
-    Heading,
-    heading,
-    read_curves,
-    run_id,
-    samples,
-    summary,
-    thinned,
-)
+from harness.tracking.mirroring import Mirroring
 
 POLL_SECONDS = 1.0
 ORPHAN_SECONDS = 6.0  # to mirror what is done, after the sweep was stopped or killed
 UPLOAD_SECONDS = 600.0  # to finish after the sweep's end
-GIVE_UP = 3  # failures in a row
-REPORT_FILES = ("index.html", "report.md", "leaderboard.csv", "report.json")
 
 
 class Sweep(threading.Thread):
@@ -66,146 +50,6 @@ class Sweep(threading.Thread):
         last.daemon = True
         last.start()
         self.over.set()
-
-
-@dataclass
-class Mirroring:
-    """Trials of one folder into runs. What is mirrored is remembered in ``wandb/mirrored.json``."""
-
-    folder: Path
-    options: argparse.Namespace
-    failures: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    _runs: Any = None
-    _done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    _open: dict[Path, Any] = field(default_factory=dict)  # online: runs of trials that go on
-    _in_a_row: int = 0
-
-    @property
-    def broken(self) -> bool:
-        return self._in_a_row >= GIVE_UP
-
-    def begin(self) -> None:
-        """Raises OSError where the folder cannot be written."""
-        (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
-        found = read_json(self._memory)
-        self._done = found if isinstance(found, dict) else {}
-
-    def scan(self) -> None:
-        """Mirror what has ended since the last time; online also what goes on."""
-        for trial in sorted(self.folder.glob("trials/*/*")):
-            stamp = _stamp(trial / "record.json")
-            if self.broken or self._seen.get(trial) == stamp is not None:
-                continue
-            with self._counting_failures(trial.name):
-                if stamp is not None:
-                    self._seen[trial] = stamp
-                    self._ended(trial)
-                elif self.options.mode == "online" and (trial / "metrics.jsonl").exists():
-                    self._goes_on(trial)
-
-    def report(self, folder: Path) -> None:
-        """The report's files as an artifact of a last run; not again while they stay the same."""
-        files = [folder / name for name in REPORT_FILES if (folder / name).is_file()]
-        mark = _digest(b"".join(file.read_bytes() for file in files))
-        key = "report"
-        if not files or self._done.get(key, {}).get("content") == mark or self.broken:
-            return
-        with self._counting_failures(key):
-            sweep = self.options.sweep
-            run = self._wandb().open(Heading(run_id(sweep, key), f"{sweep}-{key}", key, {}))
-            run.artifact(f"{sweep}-{key}", files)
-            run.finish()
-            self._remember(key, run, mark)
-
-    def close(self) -> None:
-        """Runs of interrupted trials: they go on under the same id when the trial does."""
-        for trial, run in self._open.items():
-            with self._counting_failures(trial.name):
-                run.finish(failed=True)
-
-    def answer(self) -> dict[str, Any]:
-        warnings = list(self.warnings) + ([] if self._runs is None else self._runs.warnings)
-        if self.failures:
-            more = " (and gave up)" if self.broken else ""
-            warnings.append(f"{len(self.failures)} not mirrored{more}: {self.failures[-1]}")
-        modes = [entry["mode"] for entry in self._done.values()]
-        urls = [entry["url"] for entry in self._done.values() if entry.get("url")]
-        return {
-            "offline": modes.count("offline"),
-            "online": modes.count("online"),
-            "url": urls[-1].partition("/runs/")[0] if urls else None,
-            "warnings": warnings,
-        }
-
-    def _ended(self, trial: Path) -> None:
-        raw = (trial / "record.json").read_bytes()
-        key, mark = f"{trial.parent.name}/{trial.name}", _digest(raw)
-        if self._done.get(key, {}).get("content") == mark:
-            return
-        data = json.loads(raw)
-        record = Record.from_json(data)
-        run = self._open.pop(trial, None) or self._wandb().open(heading(self.options.sweep, data))
-        run.log(thinned(read_curves(trial)))
-        run.table("outputs", samples(trial))
-        run.finish(summary(record), failed=record.status in ("failed", "diverged"))
-        self._remember(key, run, mark)
-
-    def _goes_on(self, trial: Path) -> None:
-        if trial not in self._open:
-            spec = read_json(trial / "spec.json")
-            if spec is None:
-                return
-            self._open[trial] = self._wandb().open(heading(self.options.sweep, spec))
-        self._open[trial].log(read_curves(trial)[:-1])  # the newest step may get more values yet
-
-    def _wandb(self) -> Any:
-        """Imported when the first trial has ended: until then it costs the trials nothing."""
-        if self._runs is None:
-            options, online = self.options, self.options.mode == "online"
-            why = account.why_not_online() if online else None
-            if why is not None:
-                self.warnings.append(f"offline, because {why}")
-            from harness.tracking.runs import WandbRuns
-
-            place = (self.folder, options.project, options.entity, options.sweep)
-            self._runs = WandbRuns(*place, online=online and why is None)
-            options.mode = "online" if self._runs.online else "offline"
-        return self._runs
-
-    def _remember(self, key: str, run: Any, mark: str) -> None:
-        mode = "offline" if run.url is None else "online"
-        self._done[key] = {"mode": mode, "content": mark, "url": run.url}
-        write_json(self._memory, self._done)
-
-    @property
-    def _memory(self) -> Path:
-        return self.folder / "wandb" / "mirrored.json"
-
-    @contextlib.contextmanager
-    def _counting_failures(self, what: str) -> Iterator[None]:
-        try:
-            yield
-            self._in_a_row = 0
-        except ImportError:
-            raise
-        except Exception as error:
-            traceback.print_exc()
-            self._in_a_row += 1
-            self.failures.append(f"{what}: {type(error).__name__}: {str(error).strip()[:200]}")
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _lock(folder: Path, sweep: Sweep) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.data.batches import BatchPlan, collate
+from harness.data.batches import BatchPlan, collate, micro_batches
 from harness.data.encode import Encoded
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
@@ -77,7 +77,7 @@ def train(
     """Train ``model`` in place for ``plan.total_steps`` optimizer steps, or until pruned.
 
     The loss of a step is the mean negative log-likelihood over the label tokens of its effective
-    batch (``batch_size × gradient_accumulation_steps`` examples), however it is split to fit memory.
+    batch (``batch_size × gradient_accumulation_steps`` examples), however it is split to fit.
     Raises Diverged, OutOfMemory and Interrupted.
     """
     device = str(accelerator.device)
@@ -86,8 +86,7 @@ def train(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer, warnings = build_optimizer(config, groups, accelerator.device.type)
     optimizer = accelerator.prepare_optimizer(optimizer)
-    lengths = data.offsets[1:] - data.offsets[:-1]
-    batches = BatchPlan(lengths, config.batch_size * config.gradient_accumulation_steps, seed)
+    batches = BatchPlan(len(data), config.batch_size * config.gradient_accumulation_steps, seed)
     progress = Progress(micro_batch_size=config.batch_size, warnings=warnings)
     _resume(checkpoints, trained, optimizer, method, model, progress)
     hooks.on_begin(progress.step)
@@ -184,8 +183,7 @@ def _gradients(
     """Mean loss over the label tokens of ``indices``, and how many input tokens they have."""
     from torch.nn.functional import cross_entropy
 
-    size = progress.micro_batch_size
-    parts = [indices[i : i + size] for i in range(0, len(indices), size)]
+    parts = micro_batches(indices, data.lengths, progress.micro_batch_size)
     chunks = [collate(data, part, pad_id=0).to(accelerator.device) for part in parts]
     n_labels = sum(len(chunk.targets) for chunk in chunks)
     total = 0.0

@@ -1,4 +1,4 @@
-"""The files that a trial leaves beside its record: curves, per-example results, outputs, adapter."""
+"""Files that a trial leaves beside its record: curves, per-example results, outputs, adapter."""
 
 from __future__ import annotations
 

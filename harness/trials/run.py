@@ -91,7 +91,7 @@ def run_trial(
         if quantization != own:
             with clock.spent_on("base"):
                 quantized = bench.references.get(base, final, evaluation, device)
-        plan = _plan(job, data.lengths, tokenizer)
+        plan = _plan(job, len(data), tokenizer)
         torch.manual_seed(config.seed)  # before adapters are made: their start belongs to the run
         model = method.adapt(base.model, plan)
         size = sizes(model)
@@ -147,7 +147,6 @@ def run_trial(
             size |= final_sizes(model, trained)
             if job.keep_adapter:
                 save_adapter(job.path / "adapter", model, tokenizer)
-        del model
     write_items(job.path, measured, references[1])
 
     record = Record(
@@ -213,10 +212,10 @@ def _base(
         return known, benchmarks.base_results(folder, base, evaluation, device)
 
 
-def _plan(job: Job, lengths: Any, tokenizer: Any) -> AdaptPlan:
+def _plan(job: Job, n_sequences: int, tokenizer: Any) -> AdaptPlan:
     training = job.config.training
     effective = training.batch_size * training.gradient_accumulation_steps
-    per_epoch = BatchPlan(lengths, effective, job.config.seed).steps_per_epoch
+    per_epoch = BatchPlan(n_sequences, effective, job.config.seed).steps_per_epoch
     steps = training.max_steps
     if steps is None:
         assert training.epochs is not None

@@ -9,6 +9,7 @@ from harness.data.batches import (
     collate,
     evaluation_batches,
     left_padded,
+    micro_batches,
     plan_epoch,
 )
 from harness.data.encode import Encoded
@@ -38,33 +39,53 @@ def padding_share(batches, lengths) -> float:
 
 @pytest.mark.parametrize("size", [1, 7, 400, 401, 1000])
 def test_an_epoch_sees_every_sequence_once(size):
-    lengths = np.random.default_rng(1).integers(1, 50, size=size)
-    batches = plan_epoch(lengths, 8, seed=3, epoch=0)
+    batches = plan_epoch(size, 8, seed=3, epoch=0)
     assert sorted(index for batch in batches for index in batch) == list(range(size))
     assert sum(len(batch) < 8 for batch in batches) == (size % 8 > 0)
-    assert batches == plan_epoch(lengths, 8, seed=3, epoch=0)
+    assert batches == plan_epoch(size, 8, seed=3, epoch=0)
     if size > 8:
-        assert batches != plan_epoch(lengths, 8, seed=3, epoch=1)
-        assert batches != plan_epoch(lengths, 8, seed=4, epoch=0)
+        assert batches != plan_epoch(size, 8, seed=3, epoch=1)
+        assert batches != plan_epoch(size, 8, seed=4, epoch=0)
 
 
-def test_batches_of_similar_length_hold_less_padding():
+def test_micro_batches_of_similar_length_hold_less_padding():
     lengths = np.random.default_rng(1).integers(5, 200, size=1000)
-    order = np.random.default_rng(2).permutation(1000)
-    at_random = [order[at : at + 8] for at in range(0, 1000, 8)]
-    planned = plan_epoch(lengths, 8, seed=0, epoch=0)
-    assert padding_share(planned, lengths) < 0.05 < 0.3 < padding_share(at_random, lengths)
-    first = np.array([lengths[batch].max() for batch in planned])
-    assert np.any(np.diff(first) < 0), "the order of the batches is mixed"
+    steps = plan_epoch(1000, 32, seed=0, epoch=0)
+    parts = [part for step in steps for part in micro_batches(step, lengths, most=8)]
+    plain = [step[at : at + 8] for step in steps for at in range(0, len(step), 8)]
+    assert padding_share(parts, lengths) < 0.15 < 0.3 < padding_share(plain, lengths)
+    free = [part for s in steps for part in micro_batches(s, lengths, most=8, forward_tokens=0)]
+    assert padding_share(free, lengths) < 0.01
+
+
+@pytest.mark.parametrize("most", [1, 3, 8])
+def test_micro_batches_cost_least_of_all_splits_and_lose_nothing(most):
+    lengths = np.array([9, 2, 7, 7, 30, 3, 28, 1])
+    indices = [5, 0, 7, 2, 4, 1, 6, 3]
+
+    def cost(parts):
+        return sum(len(part) * lengths[part].max() + 20 for part in parts)
+
+    order = sorted(indices, key=lambda i: -lengths[i])
+    splits = [
+        np.split(order, [place + 1 for place in range(7) if mask >> place & 1])
+        for mask in range(2**7)
+    ]
+    least = min(cost(parts) for parts in splits if max(map(len, parts)) <= most)
+    found = micro_batches(indices, lengths, most, forward_tokens=20)
+    assert cost(found) == least
+    assert sorted(i for part in found for i in part) == sorted(indices)
+    assert max(map(len, found)) <= most
+    assert found == micro_batches(indices[::-1], lengths, most, forward_tokens=20)
 
 
 def test_a_step_needs_no_history():
     lengths = np.random.default_rng(1).integers(1, 50, size=45)
-    plan = BatchPlan(lengths, 8, seed=3)
+    plan = BatchPlan(len(lengths), 8, seed=3)
     assert plan.steps_per_epoch == 6
     history = [plan.indices(step) for step in range(18)]
     for step in (17, 0, 5, 6, 11, 12, 3):
-        assert BatchPlan(lengths, 8, seed=3).indices(step) == history[step]
+        assert BatchPlan(len(lengths), 8, seed=3).indices(step) == history[step]
         assert plan.indices(step) == history[step]
     for epoch in range(3):
         seen = [index for batch in history[epoch * 6 : epoch * 6 + 6] for index in batch]

@@ -1,4 +1,4 @@
-"""AdaLoRA's budget (O22, O23), importance (O24, O25), penalty and pure loss (O26), through our own configuration."""
+"""AdaLoRA's budget (O22, O23), importance (O24, O25), penalty and pure loss (O26)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import adapted, fit
+from running import adapted, fit, logits_of
 
 from harness import methods
 from harness.errors import InputError
@@ -226,7 +226,7 @@ def test_ranks_move_and_the_final_budget_is_met_exactly(run):
 def test_what_is_saved_has_the_final_ranks(run):
     from safetensors.torch import load_file
 
-    patterns, _, saved, _ = run
+    _patterns, _, saved, _ = run
     kept = load_file(saved / "adapter_model.safetensors")
     rows = sum(t.shape[0] for name, t in kept.items() if "lora_E" in name)
     assert rows == 28 * 4
@@ -238,6 +238,24 @@ def test_pruned_values_stay_zero_whatever_the_optimizer_remembers(run):
         for name, mask in patterns[14].items():
             held = [value for value, kept in zip(alive[step][name], mask, strict=True) if not kept]
             assert not any(held), (step, name)
+
+
+def test_matrices_that_lost_every_rank_are_saved_and_loaded(
+    pool, model_config, trial_config, encoded, tmp_path
+):
+    from peft import PeftModel
+
+    config = trial_config("method=adalora", "method.target_r=1", "training.learning_rate=1e-2")
+    ids = torch.arange(3, 43).reshape(2, 20)
+    with pool.lend(model_config, None) as base:
+        done = fit(base, config, encoded, tmp_path / "c", steps=12)
+        ranks = [sum(mask) for mask in done.model.peft_config["default"].rank_pattern.values()]
+        assert min(ranks) == 0
+        expected = logits_of(done.model, ids)
+        done.model.save_pretrained(tmp_path / "saved")
+    with pool.lend(model_config, None) as base:
+        again = logits_of(PeftModel.from_pretrained(base.model, tmp_path / "saved"), ids)
+    assert float((again - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 def test_reallocating_every_few_steps(pool, model_config, trial_config, encoded, tmp_path):

@@ -1,4 +1,4 @@
-"""What every method promises, over every YAML in conf/method/. A new YAML adds itself and one line to TABLE."""
+"""What every method promises, over every YAML in conf/method/; a new one adds a line to TABLE."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_layer_groups_of_the_built_in_model(lend):
     assert len(groups) == 5  # four blocks, the head with the last one, and the embeddings
     assert "model.norm.weight" in groups[0]
     for depth, block in enumerate((3, 2, 1, 0)):
-        inside = [name for name in groups[depth] if "norm.weight" != name.split("model.")[-1]]
+        inside = [name for name in groups[depth] if name.split("model.")[-1] != "norm.weight"]
         assert all(name.startswith(f"model.layers.{block}.") for name in inside)
         assert len(inside) == 9
     assert groups[-1] == ["model.embed_tokens.weight"]

@@ -63,7 +63,7 @@ def by_hand(model, encoded, config, steps, batch=8, smoothing=0.0, clip=1.0):
         model.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.1, foreach=False
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (steps - step) / steps)
-    batches = BatchPlan(encoded.lengths, batch, config.seed)
+    batches = BatchPlan(len(encoded), batch, config.seed)
     losses, norms = [], []
     for step in range(steps):
         total, count = sums(model, encoded, batches.indices(step), smoothing)
@@ -88,7 +88,7 @@ def test_losses_and_norms_are_those_of_a_plain_loop(lend, full, encoded, tmp_pat
     rates = [1e-3 * (6 - step) / 6 for step in range(6)]
     assert [row["learning_rate"] for row in done.rows] == pytest.approx(rates)
     assert [row["step"] for row in done.rows] == [1, 2, 3, 4, 5, 6]
-    batches = BatchPlan(encoded.lengths, 8, full.seed)
+    batches = BatchPlan(len(encoded), 8, full.seed)
     seen = [int(encoded.lengths[batches.indices(step)].sum()) for step in range(6)]
     assert [row["tokens"] for row in done.rows] == list(np.cumsum(seen))
 
@@ -230,7 +230,10 @@ def test_nan_in_the_very_last_step_does_not_pass(lend, full, encoded, tmp_path):
             with torch.no_grad():
                 next(done.model.parameters()).fill_(math.nan)
 
-    with pytest.raises(Diverged, match="parameter became NaN or infinite at step 3"), lend() as base:
+    with (
+        pytest.raises(Diverged, match="parameter became NaN or infinite at step 3"),
+        lend() as base,
+    ):
         fit(base, full, encoded, tmp_path, steps=3, on_step=poison)
 
 

@@ -94,7 +94,9 @@ COMMON = ["training.max_steps=12", "training.eval_every=4", "training.weight_dec
 
 
 @pytest.mark.parametrize(("overrides", "stop"), CASES.values(), ids=CASES)
-def test_resumed_equals_uninterrupted(bench, trial_config, tmp_path, uninterrupted, overrides, stop):
+def test_resumed_equals_uninterrupted(
+    bench, trial_config, tmp_path, uninterrupted, overrides, stop
+):
     overrides = [*overrides, *COMMON]
     expected, expected_rows = uninterrupted(overrides)
     work = job(tmp_path, bench.cache, trial_config(*overrides))
@@ -129,6 +131,7 @@ class Killed(BaseException):
 def killed_at(step, values):
     if step == 8:
         raise Killed
+    return True
 
 
 @pytest.mark.parametrize("tear", ["nothing", "newest cut", "newest empty", "all"])

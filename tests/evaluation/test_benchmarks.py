@@ -1,0 +1,176 @@
+"""lm-eval on the built-in tasks, through our own door."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from running import adapted
+
+from harness.errors import InputError
+from harness.evaluation import benchmarks
+from harness.evaluation.measured import Measured
+from harness.records import read_jsonl
+
+
+@pytest.fixture(scope="module")
+def evaluation(trial_config):
+    return trial_config("method=lora").evaluation
+
+
+@pytest.fixture(scope="module")
+def of_base(pool, model_config, evaluation):
+    with pool.lend(model_config, None) as base:
+        return benchmarks.run_tasks(base.model, base.tokenizer, evaluation, "cpu")
+
+
+def test_base_on_the_built_in_tasks(of_base, evaluation):
+    assert len(of_base) >= 3
+    for scores in of_base.values():
+        assert len(scores) == evaluation.task_limit == 4
+        assert set(scores) <= {0.0, 1.0}
+    assert sum(map(sum, of_base.values())) > 0
+
+
+def test_scores_are_the_likeliest_choice_by_hand(lend, evaluation, of_base):
+    """The first items of each task, without lm-eval: which ending has the higher likelihood?"""
+    import jinja2
+
+    for task in benchmarks.folder_tasks(evaluation.task_folder):
+        files = task["dataset_kwargs"]["data_files"]
+        path = files if isinstance(files, str) else next(iter(files.values()))
+        rows = read_jsonl(Path(path))[:4]
+        got = of_base[task["task"]]
+        with lend() as base:
+            tokenizer = base.tokenizer
+            for row, score in zip(rows, got, strict=True):
+
+                def render(field, row=row, task=task):
+                    value = task[field]
+                    if isinstance(value, str) and "{{" in value:
+                        return jinja2.Template(value).render(**row)
+                    return row[value] if isinstance(value, str) and value in row else value
+
+                context = render("doc_to_text")
+                choices = render("doc_to_choice")
+                choices = yaml.safe_load(choices) if isinstance(choices, str) else choices
+                label = render("doc_to_target")
+                label = int(label) if str(label).isdigit() else choices.index(label)
+                sums = []
+                for choice in choices:
+                    head = [tokenizer.bos_token_id, *tokenizer(context)["input_ids"]]
+                    whole = [tokenizer.bos_token_id, *tokenizer(f"{context} {choice}")["input_ids"]]
+                    ids = torch.tensor([whole])
+                    with torch.no_grad():
+                        log_probs = base.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+                    picked = log_probs.gather(1, ids[0, 1:, None])[len(head) - 1 :]
+                    sums.append(float(picked.sum()))
+                assert score == float(int(np.argmax(sums)) == label), (task["task"], row)
+
+
+def test_the_base_itself_changed_by_nothing(of_base, evaluation):
+    measured = Measured(100)
+    benchmarks.add(measured, of_base, of_base, evaluation)
+    assert set(measured.values().values()) == {0.0}
+    overall = measured.measurements["forgetting.tasks"]
+    assert overall.n == sum(map(len, of_base.values()))
+    assert overall.unit == "accuracy change"
+
+
+def test_change_is_paired_by_item(evaluation):
+    base = {"a": [1.0, 1.0, 0.0, 0.0], "b": [1.0, 0.0]}
+    tuned = {"a": [1.0, 0.0, 0.0, 0.0], "b": [1.0, 1.0]}
+    measured = Measured(100)
+    benchmarks.add(measured, tuned, base, evaluation)
+    assert measured.values() == {
+        "forgetting.tasks": 0.0,
+        "forgetting.tasks.a": -0.25,
+        "forgetting.tasks.b": 0.5,
+    }
+
+
+@pytest.mark.parametrize("name", ["lora", "prompt_tuning"])
+def test_adapters_go_through(lend, trial_config, evaluation, of_base, name):
+    with lend() as base:
+        model = adapted(base, trial_config(f"method={name}")).model
+        found = benchmarks.run_tasks(model, base.tokenizer, evaluation, "cpu")
+    assert {task: len(scores) for task, scores in found.items()} == dict.fromkeys(of_base, 4)
+    if name == "lora":  # untrained: the base
+        assert found == of_base
+
+
+def test_measured_once_and_again_if_the_items_change(tmp_path, lend, evaluation, of_base):
+    import shutil
+
+    tasks = tmp_path / "tasks"
+    shutil.copytree(benchmarks.task_folder(evaluation.task_folder), tasks)
+    config = replace(evaluation, task_folder=str(tasks))
+    runs = []
+    with lend() as base:
+        handle = base.model.register_forward_hook(lambda *_: runs.append(1))
+        first = benchmarks.base_results(tmp_path / "cache", base, config, "cpu")
+        n = len(runs)
+        assert n > 0
+        assert benchmarks.base_results(tmp_path / "cache", base, config, "cpu") == first == of_base
+        assert len(runs) == n
+        path = sorted(tasks.glob("*.jsonl"))[0]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("\n".join(lines[4:]) + "\n", encoding="utf-8")
+        benchmarks.base_results(tmp_path / "cache", base, config, "cpu")
+        assert len(runs) > n
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: x\nprocess_docs: !function evil.run\n", "not plain YAML"),
+        ("task: x\nfoo: !!python/object/apply:os.system ['true']\n", "not plain YAML"),
+        ("- a\n- b\n", "a mapping with a `task:` name"),
+        ("dataset_path: json\n", "a mapping with a `task:` name"),
+        (None, "no \\*.yaml in it"),
+    ],
+)
+def test_folders_that_are_refused(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "one.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        benchmarks.folder_tasks(str(tmp_path))
+
+
+def test_rows_of_one_task_under_several_filters_count_once():
+    rows = [
+        {"doc_id": 1, "filter": "strict", "metrics": ["exact_match"], "exact_match": 0.0},
+        {"doc_id": 0, "filter": "strict", "metrics": ["exact_match"], "exact_match": 1.0},
+        {"doc_id": 0, "filter": "flexible", "metrics": ["exact_match"], "exact_match": 0.5},
+    ]
+    assert benchmarks._scores(rows) == [1.0, 0.0]
+
+
+def test_zero_shot_is_zero_whatever_the_task_would_take(tmp_path, lend, evaluation):
+    """It goes into the signature: a task's own default must not take its place."""
+    import shutil
+
+    tasks = tmp_path / "tasks"
+    shutil.copytree(benchmarks.task_folder(evaluation.task_folder), tasks)
+    for path in tasks.glob("*.yaml"):
+        path.write_text(path.read_text(encoding="utf-8") + "\nnum_fewshot: 2\n", encoding="utf-8")
+    longest = {}
+    for folder, shots in (("builtin", 0), (str(tasks), 0), (str(tasks), 1)):
+        config = replace(evaluation, task_folder=folder, num_fewshot=shots, task_limit=2)
+        seen = []
+        with lend() as base:
+            handle = base.model.register_forward_pre_hook(
+                lambda module, args, kwargs, seen=seen: seen.append(
+                    (args or [*kwargs.values()])[0]
+                ),
+                with_kwargs=True,
+            )
+            benchmarks.run_tasks(base.model, base.tokenizer, config, "cpu")
+            handle.remove()
+        longest[folder == "builtin", shots] = max(ids.shape[1] for ids in seen)
+    assert longest[False, 0] == longest[True, 0] < longest[False, 1]
