@@ -27,13 +27,13 @@ from harness.models.load import load_base
 from harness.trials.job import Job
 from harness.trials.run import Workbench, run_trial
 
+LORA = ["method=lora", "method.r=8", "method.lora_alpha=16", "training.learning_rate=1e-2"]
 SETTINGS = {
-    "lora r=8, 1e-2, 100 steps": ["method=lora", "method.r=8", "method.lora_alpha=16"]
-    + ["training.learning_rate=1e-2", "training.max_steps=100"],
-    "lora r=8, 1e-2, 300 steps": ["method=lora", "method.r=8", "method.lora_alpha=16"]
-    + ["training.learning_rate=1e-2", "training.max_steps=300"],
-    "full, 2e-3, 100 steps": ["method=full"]
-    + ["training.learning_rate=2e-3", "training.max_steps=100"],
+    "lora r=8, 1e-2, 100 steps": [*LORA, "training.max_steps=100"],
+    "lora r=8, 1e-2, 300 steps": [*LORA, "training.max_steps=300"],
+    "full, 2e-3, 100 steps": [
+        *("method=full", "training.learning_rate=2e-3", "training.max_steps=100")
+    ],
 }
 
 

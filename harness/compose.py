@@ -138,7 +138,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
 @contextmanager
 def _composer(arguments: Sequence[str]) -> Iterator[_Composer]:
     """Hydra's Compose API on our conf/, with the user's own ``--config-dir`` beside it."""
-    flags, rest = get_args_parser().parse_known_args(list(arguments))
+    flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
     if rest:
         raise InputError(f"Unknown option {rest[0]}; overrides are written key=value.")
     beside = []
@@ -159,11 +159,15 @@ class _Composer:
     def __init__(self, typed: list[Override], beside: list[str], folder: Path | None) -> None:
         self.typed, self._beside, self._folder = typed, beside, folder
         for override in typed:
-            if grammar.is_group(override) and not grammar.is_swept(override):
+            if grammar.is_group(override) and not (
+                grammar.is_swept(override) or override.is_delete()
+            ):
                 self._check_option(override.key_or_group, override.value())
             if override.key_or_group.split(".")[-1] == "_target_":
-                raise InputError(f"{override.input_line}: configuration is data, no code is called.")
-        early = [o for o in typed if grammar.is_group(o) or o.key_or_group in _EARLY]
+                raise InputError(
+                    f"{override.input_line}: configuration is data, no code is called."
+                )
+        early = [o for o in typed if grammar.is_group(o) or o.key_or_group.split(".")[0] in _EARLY]
         self._first = self._compose([o.input_line for o in early if not grammar.is_swept(o)])
 
     def methods(self) -> list[str]:
@@ -190,7 +194,9 @@ class _Composer:
         """The plan and the whole tree of one of ``names``."""
         own = (self._first.per_method or {}).get(name) or []
         if isinstance(own, str):
-            raise InputError(f"per_method.{name}={own!r} cannot be used: it must be a list of texts.")
+            raise InputError(
+                f"per_method.{name}={own!r} cannot be used: it must be a list of texts."
+            )
         given = [grammar.parse(text) for text in own]
         given += [override for override in self.typed if override.key_or_group != "method"]
         groups = [o.input_line for o in given if grammar.is_group(o)]
@@ -296,8 +302,9 @@ def _of_trial(override: str) -> bool:
 
 def _plain(tree: DictConfig) -> dict[str, Any]:
     """The tree's own keys, resolved. Raises InputError for an interpolation that leads nowhere."""
-    for key in sorted(OmegaConf.missing_keys(tree)):
-        raise InputError(f"{key} is missing: set {key}=...")
+    for key in tree:
+        if OmegaConf.is_missing(tree, key):
+            raise InputError(f"{key} is missing: set {key}=...")
     try:
         resolved = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:

@@ -214,7 +214,7 @@ class TrialConfig:
     seed: int
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2³¹)")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2³²)")
 
 
 @dataclass(frozen=True)
@@ -307,6 +307,9 @@ class SweepConfig:
     tracking: TrackingConfig
     launcher: LauncherConfig
 
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2³¹)")  # confirm adds to it
+
 
 def build(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
     """``data`` as an instance of the dataclass ``cls``, strictly.
@@ -340,9 +343,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return value
         if origin is Literal and value in typing.get_args(option):
             return value
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            if math.isfinite(value):
-                return float(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if option is float and is_number and math.isfinite(value):
+            return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if option in (str, bool) and isinstance(value, option):

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -62,6 +69,16 @@ def dimension_of(key: str, text: str) -> space.Dimension:
             "interval(...) or tag(log, interval(...))."
         )
     return dimension(override)
+
+
+def shown(value: Any) -> str:
+    """``value`` so that this grammar reads exactly it again."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(shown, value)) + "]"
+    if isinstance(value, str):
+        word = re.fullmatch(r"[A-Za-z_][\w.-]*", value) and parse(f"x={value}").value() == value
+        return value if word else QuotedString(value, Quote.single).with_quotes()
+    return "null" if value is None else str(value)
 
 
 def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 SHORT = ("bleu", "chrf", "perplexity", "bits_per_byte")  # of the validation split
+FORGETTING = ("forgetting.kl", "forgetting.nll")  # overall; of one domain with its name behind
+KNOWN = (*(f"validation.{name}" for name in SHORT), *FORGETTING, "drift.kl_target")
 
 
 def resolve_objectives(
@@ -32,20 +34,40 @@ def resolve_objectives(
                 f"objectives: {name!r} cannot be searched by; name a measurement of the validation "
                 "split (validation.bleu, validation.perplexity, ...), forgetting.* or drift.*."
             )
+        if name not in KNOWN and not name.startswith(tuple(f"{kind}." for kind in FORGETTING)):
+            raise unknown("measurement in objectives", name, KNOWN)
         if is_text and name in ("validation.bleu", "validation.chrf"):
             raise InputError(
                 f"objectives: {name} needs answers, and data.text_column says plain text: "
                 "use validation.perplexity."
             )
+        metric = name.removeprefix("validation.")
+        if metric in ("bleu", "chrf") and metric not in evaluation["metrics"]:
+            raise InputError(
+                f"objectives: {name} is not measured: add {metric} to evaluation.metrics "
+                f"({', '.join(evaluation['metrics']) or 'empty'})."
+            )
     return named
 
 
-def check_general(objectives: Mapping[str, str], has_general: bool) -> None:
-    """Raises InputError where forgetting is an objective and there is no text to measure it on."""
+def check_general(
+    objectives: Mapping[str, str], limit: float | None, domains: Collection[str]
+) -> None:
+    """Raises InputError where forgetting is searched by or limited, without text to measure it on.
+
+    ``domains`` are those of the general text, ``limit`` is limits.forgetting.
+    """
+    asked = [f"objectives: {name}" for name in objectives if name.startswith("forgetting.")]
+    asked += ["limits.forgetting"] if limit is not None else []
+    if asked and not domains:
+        raise InputError(
+            f"{asked[0]} is measured on general text, and data.general is not set: give "
+            "a file of text that the model should not forget (data.general=wiki.txt), or "
+            "data.general=builtin, or leave it out (objectives={bleu:maximize})."
+        )
+    parts = [f"{kind}.{domain}" for kind in FORGETTING for domain in domains]
+    parts.append("forgetting.nll.worst_domain")
+    measured = {*KNOWN, *parts} if len(domains) > 1 else set(KNOWN)  # of one, the whole is all
     for name in objectives:
-        if name.startswith("forgetting") and not has_general:
-            raise InputError(
-                f"objectives: {name} is measured on general text, and data.general is not set: give "
-                "a file of text that the model should not forget (data.general=wiki.txt), or "
-                "data.general=builtin, or objectives without it."
-            )
+        if name not in measured:
+            raise unknown("measurement in objectives", name, measured)

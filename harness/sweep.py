@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before anything ran
+        return STOPPED
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     for plan in plans:
         check_model(plan.trial({}).model)
     splits = read_splits(first.data)
-    check_general(sweep.objectives, bool(splits.general))
+    check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
     content = (stored_fingerprint(first.model), splits.fingerprint)
 
     from harness.search.driver import Driver
@@ -56,30 +58,33 @@ def run(arguments: Sequence[str]) -> int:
 
     folder = SweepFolder(sweep)
     folder.open()
-    launcher = LocalLauncher(sweep.launcher, folder.cache, folder.path / "workers")
+    launcher = LocalLauncher(sweep.launcher, folder.cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
-    if sweep.plan:
-        try:
-            show_plan(sweep, plans, splits, launcher, folder, terminal)
-        finally:
-            launcher.close()
-        return 0
-    description = describe(sweep, plans, *content)
-    folder.compare(description)
     driver = Driver(sweep, plans, folder, launcher, terminal, content)
-    terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
+    description = describe(sweep, plans, *content, arguments)
 
     signal.signal(signal.SIGTERM, _preempt)
     mirror = None
     try:
+        if sweep.plan:
+            show_plan(sweep, plans, splits, launcher, folder, terminal)
+            folder.discard()
+            return 0
+        folder.compare(description)
+        terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
         launcher.start()
         driver.check()
         folder.remember(description)
         mirror = start_mirror(sweep, folder.path)
         with terminal:
             records = driver.run()
+    except InputError:
+        launcher.close()
+        folder.discard()
+        raise
     except (KeyboardInterrupt, Preempted) as stop:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the checkpoints are being written
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the checkpoints are being written
         terminal.say("Stopping: running trials write a checkpoint …")
         launcher.close()
         terminal.say(

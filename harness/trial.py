@@ -38,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.models.load import check_model, stored_fingerprint
     from harness.records import read_record
     from harness.records.fingerprint import fingerprints
+    from harness.search.folder import make_writable
     from harness.trials.job import Job
 
     config = plan.trial({})
@@ -45,9 +46,13 @@ def run(arguments: Sequence[str]) -> int:
     content = (stored_fingerprint(config.model), read_splits(config.data).fingerprint)
     fingerprint, configuration = fingerprints(config, *content)
     root = Path(tree["runs_dir"])
-    folder = root / (tree["name"] or "by-hand") / "trials" / plan.method / fingerprint
+    sweep = root / tree["name"]
+    folder = sweep / "trials" / plan.method / fingerprint
     record = read_record(folder)
     if record is None:
+        if (sweep / "sweep.yaml").exists():
+            raise InputError(f"name={sweep.name!r}: {sweep} is a sweep's, and has no such trial.")
+        make_writable("runs_dir", folder)
         job = Job(
             folder=str(folder),
             cache=str(root / ".cache"),

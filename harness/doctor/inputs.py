@@ -110,7 +110,7 @@ def check_data(setup: Setup) -> Iterator[Line]:
     n = splits.counts["general_documents"], splits.counts["general_test_documents"]
     if domains:
         yield "general text", OK, f"documents: {domains}; {n[0]} to search by, {n[1]} for finalists"
-    check_general(setup.sweep.objectives, bool(domains))
+    check_general(setup.sweep.objectives, setup.sweep.limits.forgetting, splits.general)
     if not domains:
         yield "general text", WARN, "data.general is not set: forgetting is not measured"
 

@@ -36,6 +36,8 @@ class Texts:
                     digest.update(np.ascontiguousarray(array).tobytes())
         for example in self.examples:
             digest.update("\0".join(example.references).encode())
+        for prompt in self.prompts:  # none where nothing is generated: then there are no answers
+            digest.update(np.ascontiguousarray(prompt).tobytes())
         return digest.hexdigest()[:16]
 
 

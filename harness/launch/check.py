@@ -26,13 +26,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     for data in spec["configs"]:
         config: TrialConfig = build(TrialConfig, data)
         method: Method = methods.build(config.method)
-        own = quantization_of(config.model)
-        if method.trains_base_weights and own is not None:
-            raise InputError(
-                f"method={config.method['name']} trains the base's own weights, which "
-                f"model.quantization={own.kind} does not allow: use none, or method=qlora."
-            )
-        for quantization in {own, method.base_quantization} - {None}:
+        for quantization in {quantization_of(config.model), method.base_quantization} - {None}:
             check_quantization(quantization, bench.device)
         skeleton = load_skeleton(config.model)
         method.check(skeleton)

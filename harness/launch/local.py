@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,9 @@ class _Worker:
 class LocalLauncher:
     """submit, poll, close. Nothing of a task passes through memory: only its folder's name does."""
 
-    def __init__(self, config: LauncherConfig, cache: Path, logs: Path) -> None:
+    def __init__(self, config: LauncherConfig, cache: Path, logs: Path, lock: int) -> None:
         self._config, self._cache, self._logs = config, cache, logs
+        self._lock = lock  # workers hold it too: no second driver begins while one of them writes
         devices = visible_devices() if config.devices is None else config.devices
         n = config.workers or max(1, len(devices))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -127,7 +130,9 @@ class LocalLauncher:
                     *("--device", worker.device),
                     *("--cache", str(self._cache)),
                     *("--threads", str(self._threads)),
+                    *("--driver", str(os.getpid())),
                 ],
+                pass_fds=(self._lock,),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -142,7 +147,8 @@ class LocalLauncher:
         if process is None:
             return
         if process.stdin is not None:
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it died before it read its last task
+                process.stdin.close()
         if process.poll() is None:
             process.terminate()
         try:
@@ -152,11 +158,13 @@ class LocalLauncher:
             process.wait()
 
 
-def visible_devices() -> list[int]:
-    """Indices of the GPUs that may be used, without touching CUDA in this process."""
+def visible_devices() -> list[int | str]:
+    """The GPUs that may be used, by index or UUID, without touching CUDA in this process."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [int(index) for index in named.split(",") if index.strip().isdigit()]
+        names = [name.strip() for name in named.split(",") if name.strip()]
+        used = takewhile(lambda name: name != "-1", names)  # CUDA reads no further than that
+        return [int(name) if name.isdigit() else name for name in used]
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(

@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from dataclasses import asdict
@@ -21,16 +22,17 @@ from harness.errors import InputError
 from harness.records import Record, read_json, write_json, write_record, write_text
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
+ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
 
 
 class Worker:
     """What the process knows: its driver, its workbench, and whether it was asked to stop."""
 
-    def __init__(self, device: str, cache: Path) -> None:
+    def __init__(self, device: str, cache: Path, driver: int) -> None:
         from harness.trials.run import Workbench
 
         self.bench = Workbench(device, cache)
-        self.driver = os.getppid()
+        self.driver = driver
         self.asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop)
 
@@ -98,18 +100,28 @@ def failed(job: Any, reason: str) -> Record:
     )
 
 
+def end_with(driver: int) -> None:
+    """End this process after its driver, whatever it is doing; first it may write a checkpoint."""
+    while os.getppid() == driver:
+        time.sleep(0.5)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(75)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--driver", type=int, required=True)
     arguments = parser.parse_args()
+    threading.Thread(target=end_with, args=[arguments.driver], daemon=True).start()
     import torch
 
     torch.set_num_threads(arguments.threads)
     from harness.training.loop import Interrupted
 
-    worker = Worker(arguments.device, Path(arguments.cache))
+    worker = Worker(arguments.device, Path(arguments.cache), arguments.driver)
     for line in sys.stdin:
         try:
             worker.run(Path(line.strip()))

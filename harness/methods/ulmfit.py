@@ -61,8 +61,6 @@ class ULMFiT(Method):
         for depth, group in enumerate(groups):
             for parameter in group:
                 parameter.requires_grad_(depth < thawed)
-                if depth >= thawed:
-                    parameter.grad = None
 
 
 def discriminative_rates(learning_rate: float, factor: float, n_groups: int) -> list[float]:

@@ -49,7 +49,7 @@ class Record:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Raises KeyError, TypeError or AssertionError where ``data`` is not a record."""
+        """Raises Key-, Type-, Attribute- or AssertionError where ``data`` is not a record."""
         record = cls(**data)
         return replace(
             record,

@@ -94,6 +94,6 @@ def read_record(folder: Path) -> Record | None:
         return None
     try:
         return Record.from_json(data)
-    except (KeyError, TypeError, AssertionError):
+    except (KeyError, TypeError, AttributeError, AssertionError):
         set_aside(path)
         return None

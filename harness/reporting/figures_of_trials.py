@@ -137,7 +137,7 @@ def learning_rate_figure(run: Run, look: Look) -> Picture | None:
 
 COSTS = (
     ("peak_memory_gb", "peak memory, GB", 1.0),
-    ("train_seconds", "training, min", 1 / 60),
+    ("train_seconds", "training, s", 1.0),
     ("tokens_per_second", "training, tokens/s", 1.0),
 )
 
@@ -150,6 +150,8 @@ def cost_figure(field: Field, look: Look) -> Picture | None:
         return None
     figure, axes_list = panels(len(costs), 10.9, 0.9 + 0.42 * len(shown))
     for axes, (name, words, factor) in zip(axes_list, costs, strict=True):
+        if name == "train_seconds" and max(c.cost.get(name, 0.0) for c in shown) > 300:
+            words, factor = "training, min", 1 / 60
         _bars(axes, [c.cost.get(name) for c in shown], factor, [look[c.method][0] for c in shown])
         axes.set_yticks(range(len(shown)), [c.label for c in shown])
         axes.tick_params(axis="y", labelleft=axes is axes_list[0], length=0, labelcolor=INK)

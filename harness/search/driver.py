@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.compose import MethodPlan
 from harness.config import SweepConfig, TrialConfig
 from harness.errors import InputError
+from harness.grammar import shown
 from harness.launch.local import Ended
 from harness.launch.worker import failed
 from harness.records import Record, read_jsonl, read_record, write_json, write_record
@@ -85,11 +87,16 @@ class Driver:
             for record in self._folder.records(plan.method, stage)
         ]
 
+    @cached_property
+    def _storage(self) -> Any:
+        return open_storage(self._sweep, self._folder.path)
+
     def check(self) -> None:
         """Every method's default and every end of its space, on the model's skeleton.
 
-        Raises InputError; nothing has been trained or written then.
+        Raises InputError; nothing has been trained then.
         """
+        _ = self._storage  # where it cannot be opened, that is said now
         configs = [plan.trial({}) for plan in self._plans]
         configs += [
             plan.trial({key: value})
@@ -101,15 +108,12 @@ class Driver:
         check_configs(self._launcher, self._folder, configs, self._sweep.confirm.finalists > 0)
 
     def _search(self) -> None:
-        storage = open_storage(self._sweep, self._folder.path)
         budgets = [search_budget(plan, self._sweep) for plan in self._plans]
         self._watcher.phase("search", sum(budgets))
         for plan, budget in zip(self._plans, budgets, strict=True):
-            study = MethodStudy(plan, self._sweep, storage)
+            study = MethodStudy(plan, self._sweep, self._storage)
             known = {r.fingerprint: r for r in self._folder.records(plan.method, "search")}
-            if study.is_new and known:
-                study.rebuild(list(known.values()))
-            waiting = list(study.running)
+            waiting = study.recover(known)
             numbers: dict[str, int] = {}
             for record in known.values():
                 self._watcher.ended(record)
@@ -176,7 +180,7 @@ class Driver:
     def _job(self, plan: MethodPlan, values: Any, stage: str, seed: int, number: int) -> Job:
         config = plan.trial(values, seed=seed, stage=stage)
         fingerprint, configuration = fingerprints(config, *self._content)
-        overrides = [*plan.overrides, *(f"{key}={_shown(value)}" for key, value in values.items())]
+        overrides = [*plan.overrides, *(f"{key}={shown(value)}" for key, value in values.items())]
         overrides += [f"seed={seed}"] + ([f"stage={stage}"] if stage != "search" else [])
         first_seed = seed == confirm_seed(self._sweep, 0)
         return Job(
@@ -305,11 +309,3 @@ def _values(plan: MethodPlan, record: Record) -> dict[str, Any]:
             node = node[part]
         values[key] = node
     return values
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join(map(str, value)) + "]"
-    if value is None:
-        return "null"
-    return f"{value:.8g}" if isinstance(value, float) else str(value)

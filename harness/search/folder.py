@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import sys
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,35 +22,61 @@ from harness.errors import InputError
 from harness.records import Record, read_record, write_text
 from harness.records.fingerprint import identity as trial_identity
 
+LEFT_BEHIND_SECONDS = 20.0  # that workers of a killed driver may take to end
+
+
 class SweepFolder:
     """``runs/NAME``: ``sweep.yaml``, ``trials/METHOD/FINGERPRINT/``, ``study.db``, ``workers/``."""
 
     def __init__(self, sweep: SweepConfig) -> None:
         self.path = Path(sweep.runs_dir) / sweep.name
         self.cache = Path(sweep.runs_dir) / ".cache"
+        self._reports = Path(sweep.reports_dir)
         self._lock: Any = None
 
     def open(self) -> None:
         """Make the folder and hold it. Raises InputError if it cannot be written or is held."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.cache.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
-        except OSError as error:
-            raise InputError(
-                f"runs_dir={str(self.path.parent)!r} cannot be used: {error.strerror}."
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        for field, folder in (
+            ("runs_dir", self.path),
+            ("runs_dir", self.cache),
+            ("reports_dir", self._reports),
+        ):
+            make_writable(field, folder)
+        until = time.monotonic() + LEFT_BEHIND_SECONDS
+        while not self._held():
             self._lock.seek(0)
             owner = self._lock.read().strip() or "another process"
-            raise InputError(
-                f"{self.path} is being written by {owner}: wait for it, or give this sweep a name=."
-            ) from error
+            if _lives(owner) or time.monotonic() > until:
+                raise InputError(
+                    f"{self.path} is being written by {owner}: wait for it, or give this sweep a "
+                    "name=."
+                )
+            time.sleep(0.2)  # its driver was killed; the workers hold the lock until they are gone
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()}")
         self._lock.flush()
+
+    @property
+    def lock(self) -> int:
+        """The file descriptor that holds the folder for as long as any process has it open."""
+        return self._lock.fileno()
+
+    def _held(self) -> bool:
+        path = self.path / "lock"
+        self._lock = path.open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(self.lock), path.stat())  # discard() may have passed
+        except OSError:
+            return False
+
+    def discard(self) -> None:
+        """Leave nothing behind of a sweep that was only planned, or refused before it began."""
+        if not (self.path / "sweep.yaml").exists() and not (self.path / "trials").exists():
+            shutil.rmtree(self.path)
+            for empty in (self.cache, self._reports):
+                with suppress(OSError):
+                    empty.rmdir()
 
     def compare(self, description: Mapping[str, Any]) -> None:
         """Raises InputError with the differences if ``sweep.yaml`` describes another sweep."""
@@ -82,8 +110,29 @@ class SweepFolder:
         return [record for record in found if record is not None and record.stage == stage]
 
 
+def make_writable(field: str, folder: Path) -> None:
+    """Make ``folder``, and raise InputError, naming ``field``, where no file can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{field}: {str(folder)!r} cannot be written: {error.strerror}.") from None
+
+
+def _lives(owner: str) -> bool:
+    """Whether ``owner``, as the lock names it, is a process of this machine."""
+    try:
+        os.kill(int(owner.removeprefix("process ")), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def describe(
-    sweep: SweepConfig, plans: Sequence[MethodPlan], model: str, data: str
+    sweep: SweepConfig, plans: Sequence[MethodPlan], model: str, data: str, typed: Sequence[str]
 ) -> dict[str, Any]:
     """What ``sweep.yaml`` holds: for the report, and as identity to compare a resumed sweep with."""
     whole = asdict(sweep)
@@ -96,10 +145,9 @@ def describe(
         }
         for plan in plans
     }
-    typed = shlex.join(sys.argv[1:])
     return {
         "name": sweep.name,
-        "command": f"python -m harness.sweep {typed}".strip(),
+        "command": f"python -m harness.sweep {shlex.join(typed)}".strip(),
         "created": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seed": sweep.seed,
         "methods": [plan.method for plan in plans],

@@ -69,8 +69,5 @@ def finalists(records: Sequence[Record], sweep: SweepConfig) -> list[Record]:
     if not usable:
         return []
     points = [[record.value(name) or 0.0 for name in names] for record in usable]
-    quality = -1.0 if sweep.objectives[names[0]] == "maximize" else 1.0
-    best = min(range(len(usable)), key=lambda i: (quality * points[i][0], *points[i][1:]))
-    order = best_first(points, list(sweep.objectives.values()))
-    ranked = [best, *(i for i in order if i != best)]
+    ranked = best_first(points, list(sweep.objectives.values()))
     return [usable[i] for i in ranked[: sweep.confirm.finalists]]

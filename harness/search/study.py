@@ -7,8 +7,9 @@ if it is lost or torn, it is made again from the records.
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from optuna.trial import TrialState
 
 from harness.compose import MethodPlan
 from harness.config import SweepConfig
+from harness.errors import InputError
 from harness.records import Record
 from harness.records.fingerprint import digest
 from harness.search.limits import excesses
@@ -54,34 +56,50 @@ class MethodStudy:
             sampler=self._sampler(0),
             load_if_exists=True,
         )
-        if not self._study.trials:
-            self._study.enqueue_trial(self._defaults())
 
-    @property
-    def running(self) -> list[Proposal]:
-        """Proposed, and not told yet: what an earlier driver left behind."""
-        states = (TrialState.RUNNING,)
+    def recover(self, known: Mapping[str, Record]) -> list[Proposal]:
+        """What an earlier driver left behind: proposed, but not told, or told and the record is lost.
+
+        ``known`` holds the records by fingerprint. From them an empty study is filled first, in the
+        order in which they were proposed.
+        """
+        if not self._asked():
+            for record in sorted(known.values(), key=lambda record: record.trial):
+                while len(self._asked()) < record.trial:
+                    self.ask()  # one that left no record of its own is proposed again
+                params = {
+                    key: _encoded(d, _value_at(record.config, key)) for key, d in self._pairs()
+                }
+                self.tell(self.ask(params).number, record)
         return [
-            Proposal(trial.number, self._decoded(trial.params))
-            for trial in self._study.get_trials(deepcopy=False, states=states)
+            self._proposal(trial)
+            for trial in self._asked()
+            if not trial.state.is_finished() or trial.user_attrs.get("fingerprint") not in known
         ]
 
     @property
     def told(self) -> int:
         """How many trials of the budget are used up; repeated configurations are not counted."""
-        done = self._study.get_trials(deepcopy=False)
-        return sum(t.state.is_finished() and "repeats" not in t.user_attrs for t in done)
+        return sum(t.state.is_finished() and "repeats" not in t.user_attrs for t in self._asked())
 
-    def ask(self) -> Proposal:
-        number = len(self._study.get_trials(deepcopy=False, states=_ASKED))
+    def ask(self, params: Mapping[str, Any] | None = None) -> Proposal:
+        """The next trial: with ``params`` if given, the first with the method's own values."""
+        number = len(self._asked())
+        if params is not None:
+            self._study.enqueue_trial(dict(params))
+        elif number == 0:
+            self._study.enqueue_trial(self._defaults(), skip_if_exists=True)
         self._study.sampler = self._sampler(number)
         trial = self._study.ask(fixed_distributions=self._distributions)
         return Proposal(trial.number, self._decoded(trial.params))
 
     def tell(self, number: int, record: Record, repeats: bool = False) -> None:
         """Close trial ``number`` with what was measured; without all objectives it counts as failed."""
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        if frozen.state.is_finished():
+            return  # its record was lost and has been made again
         values = [record.value(name) for name in self._sweep.objectives]
-        trial = optuna.trial.Trial(self._study, self._study.trials[number]._trial_id)
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
         trial.set_user_attr("fingerprint", record.fingerprint)
         trial.set_user_attr("status", record.status)
         if repeats:
@@ -94,17 +112,17 @@ class MethodStudy:
             trial.set_constraint(name, excess)
         self._study.tell(number, values)
 
-    def rebuild(self, records: Sequence[Record]) -> None:
-        """Fill an empty study with finished trials, in the order in which they were proposed."""
-        for record in sorted(records, key=lambda record: record.trial):
-            params = {key: _encoded(d, _value_at(record.config, key)) for key, d in self._pairs()}
-            self._study.enqueue_trial(params)
-            proposal = self.ask()
-            self.tell(proposal.number, record)
+    def _asked(self) -> list[optuna.trial.FrozenTrial]:
+        """All trials but one that was only enqueued when the driver was killed."""
+        return self._study.get_trials(deepcopy=False, states=_ASKED)
 
-    @property
-    def is_new(self) -> bool:
-        return not any(trial.state in _ASKED for trial in self._study.trials)
+    def _proposal(self, frozen: optuna.trial.FrozenTrial) -> Proposal:
+        params = dict(frozen.params)
+        if params.keys() != self._distributions.keys():  # the driver was killed while it asked
+            self._study.sampler = self._sampler(frozen.number)
+            trial = optuna.trial.Trial(self._study, frozen._trial_id)
+            params = {key: trial._suggest(key, d) for key, d in self._distributions.items()}
+        return Proposal(frozen.number, self._decoded(params))
 
     def _pairs(self) -> list[tuple[str, Dimension]]:
         return list(self.plan.space.items())
@@ -141,8 +159,15 @@ _ASKED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState
 
 def open_storage(sweep: SweepConfig, folder: Any) -> Any:
     """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside."""
-    if sweep.search.storage is not None:
-        return optuna.storages.RDBStorage(sweep.search.storage)
+    url = sweep.search.storage
+    if url is not None:
+        try:
+            return optuna.storages.RDBStorage(url)
+        except Exception as error:  # whatever SQLAlchemy and the database's driver raise
+            raise InputError(
+                f"search.storage={_without_password(url)!r} cannot be used: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
     path = folder / "study.db"
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
@@ -153,6 +178,10 @@ def open_storage(sweep: SweepConfig, folder: Any) -> Any:
         print(f"{path} is not readable; kept as {kept.name}, made again from the records")
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     return storage
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"://([^:@/]*):[^@]*@", r"://\1:***@", url)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -200,3 +200,20 @@ def test_every_method_that_starts_at_the_base_is_named(lend, trial_config, texts
         assert methods.build(prompt.method).base_quantization is None
         values = quick(adapted(base, prompt).model, texts, reference, config.evaluation, "cpu")
     assert values["forgetting.kl"] > 0.001
+
+
+def test_texts_that_nothing_is_generated_from_are_other_texts():
+    """A watched part as large as the whole split once took the place of the whole one's reference."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from harness.data.encode import Encoded
+    from harness.evaluation.texts import Texts
+
+    one = Encoded(
+        np.array([1, 2, 3], np.int32), np.array([0, 3]), np.array([1], np.int32),
+        np.array([0], np.int32), np.array([2]), {},
+    )  # fmt: skip
+    whole = Texts("validation", (), one, [np.array([1, 2], np.int32)], None, None)
+    assert whole.fingerprint != replace(whole, prompts=[]).fingerprint

@@ -177,6 +177,41 @@ def test_optimizers_are_torchs_with_its_values(full, name):
         assert weight.tolist() == pytest.approx(twin.tolist(), rel=1e-5)
 
 
+def test_adafactors_rate_is_the_users(full):
+    """No scaling by the size of a parameter, no rate of its own."""
+    small, large = (torch.nn.Parameter(torch.full((2,), size)) for size in (0.01, 100.0))
+    training = replace(full.training, optimizer="adafactor", weight_decay=0.0)
+    optimizer, _ = build_optimizer(training, [{"params": [small, large], "lr": 0.25}], "cpu")
+    small.grad, large.grad = torch.ones(2), torch.ones(2)
+    optimizer.step()
+    assert small.tolist() == pytest.approx([0.01 - 0.25] * 2)
+    assert large.tolist() == pytest.approx([100.0 - 0.25] * 2)
+
+
+def test_a_penalty_counts_once_a_step_however_it_is_split(lend, trial_config, encoded, tmp_path):
+    config = trial_config("method=adalora", "training.warmup_steps=0")
+    ends = []
+    for size, parts in ((8, 1), (2, 4)):
+        with lend() as base:
+            done = fit(
+                base,
+                config,
+                encoded,
+                tmp_path / str(size),
+                steps=3,
+                batch_size=size,
+                gradient_accumulation_steps=parts,
+                optimizer="sgd",
+                learning_rate=0.05,
+                max_grad_norm=None,
+            )
+            held = {n: p.detach().clone() for n, p in done.model.named_parameters()}
+            ends.append({name: p for name, p in held.items() if "lora_A" in name})
+    assert len(ends[0]) == 28
+    for name, whole in ends[0].items():
+        assert torch.allclose(whole, ends[1][name], rtol=1e-3, atol=1e-6), name
+
+
 def test_bf16_is_close_and_not_the_same(lend, full, encoded, tmp_path):
     with lend() as base:
         exact = fit(base, full, encoded, tmp_path / "a", steps=4)

@@ -1,0 +1,244 @@
+"""A mistake is one message that names field, value and what is accepted; exit code 2; nothing spent."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+
+def refused(answer: tuple[int, str, str], *named: str) -> str:
+    code, out, err = answer
+    assert code == 2, (out, err)
+    assert "Traceback" not in err + out
+    for word in named:
+        assert word in err, err
+    assert err.strip().count("\n") == 0, err
+    assert not Path("runs").exists() or not [p for p in Path("runs").rglob("*") if p.is_file()]
+    assert not Path("reports").exists()
+    return err
+
+
+METHODS = "Known: adalora, full, lora, prompt_tuning, qlora, ulmfit"
+RATE = "training.learning_rate"
+CASES = {
+    # names
+    "method": (["method=lroa"], ["'lroa'", "Did you mean lora", METHODS]),
+    "one of several": (["method=lora,qloar"], ["'qloar'", "qlora", METHODS]),
+    "no method": (["method=null"], ["method", METHODS]),
+    "model": (["model=builtn"], ["model 'builtn'", "Did you mean builtin", "hub"]),
+    "data": (["data=jsnol"], ["data 'jsnol'", "jsonl", "builtin_domain", "text"]),
+    "sweep": (["sweep=compar"], ["'compar'", "Did you mean compare"]),
+    "launcher": (["launcher=ray"], ["launcher 'ray'", "Known: local"]),
+    "optimizer": (["training.optimizer=adm"], ["training.optimizer='adm'", "adamw", "sgd"]),
+    "key": (["training.learnig_rate=1"], ["learnig_rate", "Did you mean training.learning_rate"]),
+    "method's key": (["method=lora", "method.rank=8"], ["method.rank", "method.r,"]),
+    "top key": (["objectve=1"], ["'objectve'", "objectives"]),
+    "searched key": (["+search.space={method.rr: 'choice(1,2)'}"], ["method.rr", "method.r"]),
+    "flag": (["--trials=3"], ["--trials=3", "key=value"]),
+    "no override": (["lora"], ["'lora'", "not an override"]),
+    "per_method": (["+per_method.lroa=['method.r=2']"], ["'lroa'", "lora"]),
+    "metric": (["evaluation.metrics=[blue]"], ["'blue'", "bleu, chrf"]),
+    # values
+    "r 0": (["method.r=0"], ["method.r=0", "integer of at least 1"]),
+    "r negative": (["method.r=-4"], ["method.r=-4", "at least 1"]),
+    "r 8.5": (["method.r=8.5"], ["method.r=8.5", "an integer"]),
+    "r in a range": (["method.r=choice(0,4)"], ["method.r=0", "at least 1"]),
+    "r over an interval": (["method.r=interval(2,64)"], ["integer", "tag(int, interval(...))"]),
+    "alpha": (["method.lora_alpha=0"], ["method.lora_alpha=0", "above 0"]),
+    "dropout": (["method.lora_dropout=1.5"], ["method.lora_dropout=1.5", "[0, 1)"]),
+    "rate 0": ([f"{RATE}=0"], [f"{RATE}=0", "above 0"]),
+    "rate negative": ([f"{RATE}=-1e-3"], [f"{RATE}=-0.001", "above 0"]),
+    "rate nan": ([f"{RATE}=nan"], [f"{RATE}=nan", "finite"]),
+    "rate inf": ([f"{RATE}=inf"], [f"{RATE}=inf", "finite"]),
+    "norm inf": (["training.max_grad_norm=inf"], ["max_grad_norm=inf", "finite number or null"]),
+    "text": ([f"{RATE}=fast"], [f"{RATE}='fast'", "number"]),
+    "quoted number": (["'training.batch_size=\"8\"'".strip("'")], ["batch_size='8'", "integer"]),
+    "a list": (["training.batch_size=[8]"], ["training.batch_size=[8]", "integer"]),
+    "truth": (["method.use_dora=yes"], ["method.use_dora='yes'", "true or false"]),
+    "no list": (["evaluation.metrics=bleu"], ["evaluation.metrics='bleu'", "a list"]),
+    "seed": (["seed=-1"], ["seed=-1"]),
+    "trials": (["search.trials=0"], ["search.trials=0", "at least 1"]),
+    "fraction": (["data.validation_fraction=1.5"], ["data.validation_fraction=1.5", "[0, 1)"]),
+    "limit": (["limits.minutes=0"], ["limits.minutes=0", "null or above 0"]),
+    "steps": (["training.max_steps=null"], ["training.max_steps", "training.epochs"]),
+    # ranges
+    "empty choice": (["method.r=choice()"], ["choice()", "empty"]),
+    "low > high": ([f"{RATE}=interval(1e-2,1e-4)"], ["interval(0.01, 0.0001)", "below"]),
+    "log from 0": ([f"{RATE}=tag(log,interval(0,1e-2))"], [RATE, "above 0"]),
+    "empty range": (["method.r=range(8,2)"], ["range(8, 2, 1)", "start < stop"]),
+    "no range": (["search.space={method.r: 8}"], ["search.space.method.r", "choice(...)"]),
+    "glob": (["method.r=glob(*)"], ["glob", "choice(...)"]),
+    "not searchable": (["search.trials=2,3"], ["search.trials", "method.*", "training.*"]),
+    "two models": (["model.name=a,b"], ["model.name cannot be searched"]),
+    # objectives
+    "test split": (["objectives={test.bleu:maximize}"], ["'test.bleu'", "validation split"]),
+    "direction": (["objectives={bleu:up}"], ["validation.bleu='up'", "maximize, minimize"]),
+    "measurement": (["objectives={validation.blue:maximize}"], ["'validation.blue'", "bleu"]),
+    "not measured": (
+        ["objectives={chrf:maximize}", "evaluation.metrics=[bleu]"],
+        ["validation.chrf", "evaluation.metrics"],
+    ),
+    "domain": (["objectives={forgetting.kl.news:minimize}"], ["forgetting.kl.news", "Known:"]),
+    "no mapping": (["objectives=[bleu]"], ["objectives=['bleu']", "direction"]),
+    "no text to forget": (["data.general=null"], ["forgetting.kl", "data.general"]),
+    "a limit on nothing": (
+        ["data.general=null", "objectives={bleu:maximize}", "limits.forgetting=0.1"],
+        ["limits.forgetting", "data.general"],
+    ),
+    # secrets, code, paths
+    "secret": (["model.name=${oc.env:HF_TOKEN}"], ["oc.env:HF_TOKEN", "secret"]),
+    "another secret": (["+x=${oc.env:MY_PASSWORD,none}"], ["oc.env:MY_PASSWORD", "secret"]),
+    "no such variable": (["model.name=${oc.env:NOT_SET_HERE}"], ["NOT_SET_HERE"]),
+    "interpolation": (["model.name=${nowhere.x}"], ["nowhere.x"]),
+    "code": (["+method._target_=os.system"], ["_target_", "no code"]),
+    "code above": (["+_target_=os.system"], ["_target_", "no code"]),
+    "escape": (["name=../../evil"], ["name='../../evil'", "letters"]),
+    "hidden": (["name=.ssh"], ["name='.ssh'"]),
+    "long": ([f"name={'x' * 81}"], ["at most 80"]),
+    "config-dir": (["--config-dir=nowhere"], ["--config-dir='nowhere'", "no such folder"]),
+    "missing": (["sweep=e2e"], ["e2e is missing", "set e2e=..."]),
+    # what only this machine can tell
+    "devices": (["launcher.devices=[97]"], ["launcher.devices=[97]", "GPUs are"]),
+    "workers": (["launcher.workers=0"], ["launcher.workers=0", "at least 1"]),
+    "quantized and full": (
+        ["method=full", "model.quantization=nf4"],
+        ["model.quantization='nf4'", "full", "qlora"],
+    ),
+    "no folder": (["model=hub", "model.name=./nothing"], ["./nothing", "no such folder"]),
+    "no name": (["model=hub"], ["model.name"]),
+    "storage": (["search.storage=nonsense"], ["search.storage='nonsense'"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_typed(sweep, monkeypatch, case):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    arguments, named = CASES[case]
+    assert "hf_secret" not in refused(sweep(*arguments), *named)
+
+
+def test_code_in_a_users_yaml(sweep):
+    Path("own/method").mkdir(parents=True)
+    Path("own/method/evil.yaml").write_text("name: lora\n_target_: os.system\n")
+    refused(sweep("--config-dir=own", "method=evil"), "_target_")
+
+
+def test_methods_that_are_not_measured_alike(sweep):
+    refused(
+        sweep("method=lora,full", "+per_method={lora: ['data.max_length=64']}"),
+        *("data.max_length", "64", "256", "share model, data and evaluation"),
+    )
+
+
+# -- models
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ([], "no config.json"),
+        (["config.json"], "safetensors"),
+        (["config.json", "pytorch_model.bin"], "safetensors"),
+    ],
+)
+def test_model_folders(sweep, files, named):
+    Path("model").mkdir()
+    for file in files:
+        Path("model", file).write_text("{}")
+    refused(sweep("model=hub", "model.name=./model"), "model.name='./model'", named)
+
+
+# -- data
+
+
+def jsonl(path: str, *rows: object) -> str:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"data.train={path}"
+
+
+ROWS = [{"prompt": f"p {i}", "answer": f"a {i}"} for i in range(20)]
+OWN = ["data=jsonl", "data.general=builtin"]
+
+
+def test_data_files(sweep):
+    def data(*arguments: str) -> tuple[int, str, str]:
+        return sweep(*OWN, *arguments)
+
+    refused(data("data.train=train.jsonl"), "data.train", "train.jsonl does not exist")
+    refused(data(), "data.train is not set")
+    Path("empty.jsonl").touch()
+    refused(data("data.train=empty.jsonl"), "empty.jsonl is empty")
+    Path("blank.jsonl").write_text("\n\n")
+    refused(data("data.train=blank.jsonl"), "no rows")
+    Path("torn.jsonl").write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "c", "ans')
+    refused(data("data.train=torn.jsonl"), "torn.jsonl:2", "not valid JSON")
+    Path("latin.jsonl").write_bytes('{"prompt": "a", "answer": "é"}\n'.encode("latin-1"))
+    refused(data("data.train=latin.jsonl"), "latin.jsonl:1", "UTF-8")
+    train = jsonl("train.jsonl", *ROWS)
+    refused(data(train, "data.answer_column=reply"), "reply", "answer", "prompt")
+    refused(data(train, "data.prompt_column=null"), "data.prompt_column", "data.text_column")
+    refused(data(train, "data.prompt_template={question}"), "question")
+    few = jsonl("few.jsonl", *ROWS[:2])
+    refused(data(few), "2 different prompts", "data.validation")
+    missing = jsonl("missing.jsonl", *ROWS, {"prompt": "x"})
+    refused(data(missing), "missing.jsonl:21", "answer")
+
+
+# -- what the first job tells, before any training
+
+
+def test_what_only_the_model_can_tell(sweep):
+    refused(
+        sweep("method=lora", "method.target_modules=[q_proj,c_attn]"),
+        *("'c_attn'", "method.target_modules", "q_proj", "down_proj"),
+    )
+    refused(sweep("method=lora", "method.r=4096"), "method.r=4096", "at most")
+    refused(sweep("method=lora", "method.r=choice(4,4096)"), "method.r=4096", "at most")
+    refused(
+        sweep("method=lora", "method.target_modules=choice([q_proj],[nope])"),
+        *("'nope'", "method.target_modules"),
+    )
+
+
+def test_too_long_is_counted(sweep):
+    train = jsonl("long.jsonl", *ROWS, {"prompt": "word " * 400, "answer": "a"})
+    err = refused(
+        sweep(*OWN, train, "data.too_long=error", "data.max_length=128", "data.train_limit=null"),
+        "data.too_long",
+    )
+    assert "1 of" in err and "128" in err
+
+
+def test_task_folders(sweep):
+    refused(sweep("evaluation.task_folder=nowhere"), "evaluation.task_folder='nowhere'")
+    Path("tasks").mkdir()
+    Path("tasks/evil.yaml").write_text("task: evil\nprocess_docs: !function os.system\n")
+    refused(sweep("evaluation.task_folder=tasks"), "evil.yaml", "!function")
+
+
+# -- folders
+
+
+@pytest.mark.parametrize("field", ["runs_dir", "reports_dir"])
+def test_a_folder_that_is_a_file(sweep, field):
+    Path("taken").write_text("")
+    refused(sweep(f"{field}=taken"), field, "taken", "cannot be written")
+    refused(sweep(f"{field}=taken/below"), field, "taken/below", "cannot be written")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("field", ["runs_dir", "reports_dir"])
+def test_a_folder_that_is_read_only(sweep, field):
+    Path("locked").mkdir(mode=0o500)
+    refused(sweep(f"{field}=locked"), field, "locked", "cannot be written")
+
+
+def test_a_plan_spends_nothing(sweep):
+    code, out, err = sweep("method=lora,full", "plan=true")
+    assert (code, err) == (0, "")
+    for word in ("nothing is run", "lora", "full", "984,192 parameters", "12 examples", "power"):
+        assert word in out
+    assert not [path for path in Path("runs").rglob("*") if path.is_file()]

@@ -1,0 +1,308 @@
+"""What was typed, and what becomes of it. Nothing here starts a process or loads a model."""
+
+from __future__ import annotations
+
+import pytest
+from sweeping import composed
+
+from harness import grammar
+from harness.compose import compose_sweep, compose_trial
+from harness.errors import InputError
+from harness.grammar import shown
+from harness.space import Choice, Interval
+
+RATE = "training.learning_rate"
+
+
+def spaces(*arguments):
+    return {name: dict(plan.space) for name, plan in composed(*arguments)[1].items()}
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+# -- methods
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["method=lora,qlora"],
+        ["-m", "method=lora,qlora"],
+        ["--multirun", "method=choice(lora,qlora)"],
+        ["methods=[lora,qlora]"],
+        ["method=lora,qlora,lora"],
+    ],
+)
+def test_several_methods(typed):
+    sweep, plans = composed(*typed)
+    assert list(plans) == ["lora", "qlora"]
+    assert sweep.name.startswith("lora-qlora-")
+
+
+def test_each_method_has_its_own_fields_and_preset():
+    _, plans = composed("method=full,lora,prompt_tuning")
+    trials = {name: plan.trial({}) for name, plan in plans.items()}
+    assert set(trials["full"].method) == {"name"}
+    assert trials["lora"].method["r"] == 8  # conf/tuned/builtin_lora.yaml
+    assert trials["prompt_tuning"].training.schedule == "constant"
+    assert trials["lora"].training.schedule == "linear"
+    assert {trial.model for trial in trials.values()} == {trials["lora"].model}
+
+
+def test_a_key_reaches_the_methods_that_have_it():
+    _, plans = composed("method=full,lora,qlora,adalora", "method.r=4")
+    assert {name: plan.trial({}).method.get("r") for name, plan in plans.items()} == {
+        "full": None,
+        "lora": 4,
+        "qlora": 4,
+        "adalora": None,
+    }
+    searched = spaces("method=full,lora", "method.r=choice(3,5)")
+    assert searched["lora"]["method.r"] == Choice((3, 5))
+    assert list(searched["full"]) == [RATE]
+    with pytest.raises(InputError, match=r"method\.r"):
+        composed("method=full", "method.r=4")
+
+
+def test_the_named_sweep_is_what_the_folder_is_called_by():
+    assert composed("sweep=compare")[0].name.startswith("compare-")
+    assert composed("sweep=compare", "method=lora")[1].keys() == {"lora"}
+    assert composed("method=full,lora,qlora,adalora")[0].name.startswith("4-methods-")
+
+
+# -- what is searched
+
+
+def test_a_pinned_key_leaves_the_search():
+    assert list(spaces("method=lora")["lora"]) == ["method.r", RATE]
+    assert list(spaces("method=lora", "method.r=8")["lora"]) == [RATE]
+    assert spaces("method=lora", "method.r=8", f"{RATE}=1e-3")["lora"] == {}
+
+
+def test_the_last_word_counts():
+    ranges = spaces("method=lora", "method.r=choice(1,2)", "method.r=8")["lora"]
+    assert "method.r" not in ranges
+    _, plans = composed("method=lora", "method.r=2", "method.r=choice(2,4)")
+    assert plans["lora"].space["method.r"] == Choice((2, 4))
+    assert plans["lora"].trial({}).method["r"] == 2, "the value before the range is the default"
+
+
+def test_the_command_line_wins_over_the_yaml(tmp_path):
+    write(
+        tmp_path,
+        "sweep/mine.yaml",
+        "# @package _global_\nsearch:\n  space:\n    method.r: choice(2, 4)\n"
+        "    training.weight_decay: interval(0.0, 0.1)\nmethods: [lora, full]\n",
+    )
+    own = [f"--config-dir={tmp_path}", "sweep=mine"]
+    searched = spaces(*own)
+    assert searched["lora"]["method.r"] == Choice((2, 4))
+    assert set(searched["full"]) == {RATE, "training.weight_decay"}, "r is another method's"
+    searched = spaces(*own, "method=lora", "method.r=choice(8,16)")["lora"]
+    assert searched["method.r"] == Choice((8, 16))
+    assert searched["training.weight_decay"] == Interval(0.0, 0.1)
+
+
+def test_null_takes_a_key_out_of_the_search(tmp_path):
+    write(
+        tmp_path,
+        "sweep/mine.yaml",
+        "# @package _global_\nsearch:\n  space:\n    method.r: null\n",
+    )
+    assert list(spaces(f"--config-dir={tmp_path}", "sweep=mine")["lora"]) == [RATE]
+
+
+@pytest.mark.parametrize(
+    ("typed", "dimension"),
+    [
+        ("method.r=choice(2,4,8)", Choice((2, 4, 8))),
+        ("method.r=2,4,8", Choice((2, 4, 8))),
+        ("method.r=choice(2,4,2)", Choice((2, 4))),
+        ("method.r=range(1,4)", Choice((1, 2, 3))),
+        ("method.r=range(2,9,3)", Choice((2, 5, 8))),
+        ("method.r=range(2,8,3)", Choice((2, 5))),
+        ("training.weight_decay=range(0.1,0.4,0.1)", Choice((0.1, 0.2, 0.1 + 2 * 0.1))),
+        ("training.weight_decay=interval(0,1)", Interval(0.0, 1.0)),
+        ("training.weight_decay=interval(0.1,1)", Interval(0.1, 1.0)),
+        (f"{RATE}=tag(log,interval(1e-5,1e-2))", Interval(1e-5, 1e-2, log=True)),
+        ("method.r=tag(int,interval(2,64))", Interval(2, 64, integer=True)),
+        ("method.r=int(interval(2,64))", Interval(2, 64, integer=True)),
+        ("method.r=tag(int,log,interval(2,64))", Interval(2, 64, log=True, integer=True)),
+        ('training.precision=choice("no",bf16)', Choice(("no", "bf16"))),
+        (
+            "method.target_modules=choice([q_proj,v_proj],[q_proj],all-linear)",
+            Choice((["q_proj", "v_proj"], ["q_proj"], "all-linear")),
+        ),
+        ("method.use_dora=choice(true,false)", Choice((True, False))),
+        ("training.max_grad_norm=null,1.0", Choice((None, 1.0))),
+    ],
+)
+def test_ranges(typed, dimension):
+    found = grammar.dimension(grammar.parse(typed))
+    assert found == dimension
+    assert [type(value) for value in found.ends()] == [type(value) for value in dimension.ends()]
+
+
+def test_whole_numbers_keep_their_type():
+    assert Interval(2, 64, integer=True).ends() == (2, 64)
+    for value in spaces("method=lora", "method.r=tag(int,interval(2,64))")["lora"][
+        "method.r"
+    ].ends():
+        assert isinstance(value, int)
+
+
+def test_the_space_of_a_method_survives_as_text():
+    """What the record and sweep.yaml hold is typed again as it stands."""
+    for method, space in spaces("method=full,ulmfit,lora,qlora,adalora,prompt_tuning").items():
+        again = spaces(f"method={method}", *(f"{key}={d}" for key, d in space.items()))
+        assert again[method] == space
+
+
+# -- values that hang on others
+
+
+def test_a_tied_value_follows_what_is_searched(tmp_path):
+    write(
+        tmp_path,
+        "sweep/tied.yaml",
+        "# @package _global_\nmethod:\n  lora_alpha: ${method.r}\nmethods: [lora]\n",
+    )
+    _, plans = composed(f"--config-dir={tmp_path}", "sweep=tied", "method.r=choice(4,32)")
+    for r in (4, 32):
+        assert plans["lora"].trial({"method.r": r}).method["lora_alpha"] == r
+    _, plans = composed("method=lora", "method.lora_alpha=${method.r}")
+    assert plans["lora"].trial({"method.r": 64}).method["lora_alpha"] == 64
+
+
+def test_per_method_overrides(tmp_path):
+    write(
+        tmp_path,
+        "sweep/mine.yaml",
+        "# @package _global_\nmethods: [lora, qlora]\nper_method:\n"
+        "  lora:\n    - method.r=2\n    - method.r=choice(2, 4)\n    - training.max_steps=7\n"
+        "  qlora:\n    - training.learning_rate=1e-3\n",
+    )
+    own = [f"--config-dir={tmp_path}", "sweep=mine"]
+    _, plans = composed(*own)
+    lora, qlora = plans["lora"], plans["qlora"]
+    assert lora.trial({}).method["r"] == 2 and lora.space["method.r"] == Choice((2, 4))
+    assert lora.trial({}).training.max_steps == 7 != qlora.trial({}).training.max_steps
+    assert list(qlora.space) == ["method.r"] and qlora.trial({}).training.learning_rate == 1e-3
+    _, plans = composed(*own, "training.max_steps=9", "method.r=16")  # what is typed comes last
+    assert [plan.trial({}).training.max_steps for plan in plans.values()] == [9, 9]
+    assert "method.r" not in plans["lora"].space
+
+
+# -- a user's own folder
+
+
+def test_a_users_own_presets(tmp_path):
+    folder = tmp_path / "my conf (own)"
+    write(
+        folder,
+        "method/tiny_lora.yaml",
+        "# @package _global_\nmethod:\n  name: lora\n  r: 1\n  lora_alpha: 1\n  lora_dropout: 0.0\n"
+        "  target_modules: [q_proj]\n  use_rslora: false\n  use_dora: false\n"
+        "search:\n  space:\n    training.learning_rate: tag(log, interval(1e-4, 1e-2))\n",
+    )
+    write(folder, "data/mine.yaml", "defaults: [_base, _self_]\nsource: jsonl\ntrain: x.jsonl\n")
+    write(folder, "sweep/nightly.yaml", "# @package _global_\nsearch:\n  trials: 5\n")
+    sweep, plans = composed(
+        f"--config-dir={folder}", "sweep=nightly", "method=tiny_lora", "data=mine"
+    )
+    assert sweep.search.trials == 5 and sweep.name.startswith("nightly-")
+    assert list(plans) == ["tiny_lora"]
+    trial = plans["tiny_lora"].trial({})
+    assert trial.method["name"] == "lora" and trial.method["target_modules"] == ["q_proj"]
+    assert trial.data.source == "jsonl" and trial.data.train == "x.jsonl"
+    assert plans["tiny_lora"].overrides[0] == f"--config-dir={folder}"
+    with pytest.raises(InputError, match="Did you mean nightly"):
+        composed(f"--config-dir={folder}", "sweep=nightli")
+
+
+# -- objectives
+
+
+@pytest.mark.parametrize(
+    ("typed", "resolved"),
+    [
+        ([], {"validation.bleu": "maximize", "forgetting.kl": "minimize"}),
+        (["objectives={bleu:maximize}"], {"validation.bleu": "maximize"}),
+        (
+            ["objectives={chrf:maximize,drift.kl_target:minimize}"],
+            {"validation.chrf": "maximize", "drift.kl_target": "minimize"},
+        ),
+        (
+            ["evaluation.metrics=[]"],
+            {"validation.perplexity": "minimize", "forgetting.kl": "minimize"},
+        ),
+        (
+            ["data=builtin_domain"],
+            {"validation.perplexity": "minimize", "forgetting.kl": "minimize"},
+        ),
+    ],
+)
+def test_objectives(typed, resolved):
+    assert composed("method=lora", *typed)[0].objectives == resolved
+
+
+# -- names and trials by hand
+
+
+def test_the_same_command_has_the_same_folder_and_another_another():
+    def name(*typed):
+        return composed("method=lora", *typed)[0].name
+
+    assert name() == name()
+    free = ["launcher.workers=2", "runs_dir=x", "reports_dir=y", "plan=true"]
+    assert name(*free) == name()
+    counted = ["seed=1", "method.r=8", "confirm.seeds=1", "data.max_length=64"]
+    assert len({name(), *map(name, counted)}) == 1 + len(counted)
+    assert name("name=123") == "123"
+
+
+def test_a_trial_by_hand():
+    plan, tree = compose_trial(["method=lora", "method.r=4"])
+    assert plan.trial({}).method["r"] == 4 and tree["name"] == "by-hand"
+    with pytest.raises(InputError, match="one value a key"):
+        compose_trial(["method=lora", "method.r=2,4"])
+    with pytest.raises(InputError, match="name="):
+        compose_trial(["method=lora", "name=../../evil"])
+
+
+def test_what_a_trial_prints_composes_to_it_again(tmp_path):
+    """The overrides of a plan and its values, as `harness.trial` takes them."""
+    write(
+        tmp_path,
+        "sweep/mine.yaml",
+        "# @package _global_\nmine: ???\nmethods: [lora, full]\ndata:\n  max_length: 100\n"
+        "training:\n  weight_decay: ${mine}\nper_method:\n  lora: [training.max_steps=7]\n",
+    )
+    _, plans = compose_sweep(
+        [f"--config-dir={tmp_path}", "sweep=mine", "mine=0.25", "tracking=none", "seed=4"]
+    )
+    values = {
+        "training.learning_rate": 0.0012345678901234567,
+        "method.r": 3,
+        "method.lora_dropout": 0.1 + 0.2,
+        "method.target_modules": ["q_proj", "v_proj"],
+        "training.max_grad_norm": None,
+        "method.use_dora": True,
+    }
+    typed = [*plans[0].overrides, *(f"{key}={shown(value)}" for key, value in values.items())]
+    again, _ = compose_trial([*typed, "seed=4", "stage=confirm"])
+    assert again.trial({}) == plans[0].trial(values, seed=4, stage="confirm")
+    assert again.trial({}).training.weight_decay == 0.25
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e-5, 0.1 + 0.2, 1e22, 7, True, None, "plain", "two words", "a'b", "1e-3", "true", "Null", "",
+     "a,b", "{x}", "x=y", "back\\slash", "end\\", "[1]", ["a b", "c,d"], ["q_proj", 3], "a:b"],
+)  # fmt: skip
+def test_shown_values_are_read_again(value):
+    assert grammar.parse(f"key={shown(value)}").value() == value

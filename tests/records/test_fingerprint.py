@@ -1,0 +1,100 @@
+"""A trial's identity: everything that can change its result is in it, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import fields, replace
+
+import pytest
+from sweeping import composed
+
+from harness.config import TrialConfig
+from harness.records.fingerprint import digest, fingerprints
+
+PLACES = ["source", "name", "subset", "train", "validation", "test", "general", "general_test"]
+
+
+@pytest.fixture(scope="module")
+def config():
+    return composed("method=lora")[1]["lora"].trial({})
+
+
+def other(value, hint):
+    """Another value of the same kind; none of them is checked for sense here."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, "another"]
+    if value is None:
+        return 7 if {int, float} & set(typing.get_args(hint)) else "another"
+    if isinstance(value, dict):
+        return {**value, "another": 1}
+    return f"{value}_"
+
+
+def changed(config, part, name):
+    """``config`` with another value of one field, without the checks of its class."""
+    inner = getattr(config, part)
+    copy = object.__new__(type(inner))
+    hints = typing.get_type_hints(type(inner))
+    for field in fields(inner):
+        value = getattr(inner, field.name)
+        object.__setattr__(
+            copy, field.name, other(value, hints[field.name]) if field.name == name else value
+        )
+    return replace(config, **{part: copy})
+
+
+FIELDS = [
+    (part.name, field.name)
+    for part in fields(TrialConfig)
+    if dataclasses.is_dataclass(hint := typing.get_type_hints(TrialConfig)[part.name])
+    for field in fields(hint)
+]
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+def test_every_field_counts_but_places(config, part, name):
+    new = changed(config, part, name)
+    assert getattr(getattr(new, part), name) != getattr(getattr(config, part), name)
+    same = fingerprints(new, "m", "d")[0] == fingerprints(config, "m", "d")[0]
+    is_place = (part == "data" and name in PLACES) or (
+        part == "model" and name in ("name", "revision")
+    )
+    assert same == is_place
+
+
+def test_all_parts_were_tried():
+    assert {part for part, _ in FIELDS} == {"model", "data", "training", "evaluation"}
+    assert {f.name for f in fields(TrialConfig)} == {*dict(FIELDS), "method", "stage", "seed"}
+
+
+def test_content_method_stage_and_seed_count(config):
+    own = fingerprints(config, "m", "d")
+    others = [
+        fingerprints(config, "m2", "d"),
+        fingerprints(config, "m", "d2"),
+        fingerprints(replace(config, method={**config.method, "r": 3}), "m", "d"),
+        fingerprints(replace(config, method={**config.method, "name": "qlora"}), "m", "d"),
+    ]
+    assert len({own, *others}) == 5
+    assert len({x for pair in [own, *others] for x in pair}) == 10
+    for new in (replace(config, seed=1), replace(config, stage="confirm")):
+        assert fingerprints(new, "m", "d")[0] != own[0]
+        assert fingerprints(new, "m", "d")[1] == own[1], "the configuration is the same"
+
+
+def test_where_and_on_what_it_runs_does_not_count():
+    """Folders, devices, workers, tracking: not part of a TrialConfig, nor of its hash."""
+    here = composed("method=lora", "launcher.workers=1", "runs_dir=a")[1]["lora"].trial({})
+    there = composed("method=lora", "launcher.workers=7", "runs_dir=b", "name=x", "plan=true")[1]
+    assert fingerprints(here, "m", "d") == fingerprints(there["lora"].trial({}), "m", "d")
+
+
+def test_canonical():
+    assert digest({"a": 1, "b": [2.0]}) == digest({"b": [2.0], "a": 1})
+    assert len(digest({}, 6)) == 6
+    assert digest({"a": "1"}) != digest({"a": 1})

@@ -1,0 +1,172 @@
+"""Sweeps without training: a launcher that makes measurements up, and one that runs in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.compose import compose_sweep
+from harness.config import SweepConfig
+from harness.launch.local import Ended
+from harness.records import Measurement, Record, read_json, write_json, write_record
+from harness.search.driver import Driver
+from harness.search.folder import SweepFolder
+from harness.search.progress import Terminal
+from harness.trials.job import Job
+
+# A real sweep of seconds.
+SMALL = (
+    "tracking=none",
+    "launcher.threads=1",
+    "data.train_limit=12",
+    "data.validation_limit=4",
+    "data.test_limit=4",
+    "data.general_limit=2",
+    "evaluation.task_folder=null",
+    "evaluation.max_new_tokens=4",
+    "evaluation.watched_examples=2",
+    "evaluation.bootstrap_resamples=100",
+    "training.warmup_steps=0",
+)
+CONTENT = ("model", "data")  # fingerprints of what is never loaded
+
+
+def composed(*arguments: str) -> tuple[SweepConfig, dict[str, Any]]:
+    """(sweep, {method: plan})."""
+    sweep, plans = compose_sweep([*arguments, "tracking=none"])
+    return sweep, {plan.method: plan for plan in plans}
+
+
+def measurement(value: float, name: str = "") -> Measurement:
+    return Measurement(value, "points", 4, None, f"made up {name}")
+
+
+def quality_and_forgetting(config: dict[str, Any]) -> tuple[float, float]:
+    """A landscape with a best rate and a price for rank; deterministic, different for each seed."""
+    rate = math.log10(config["training"]["learning_rate"])
+    rank = config["method"].get("r") or 1
+    noise = int(hashlib.sha256(repr(config).encode()).hexdigest()[:4], 16) / 65536
+    return 40 - 8 * (rate + 2.6) ** 2 + math.log2(rank) + noise, 0.05 * rank**0.5 + 0.01 * noise
+
+
+def record_of(job: Job, **changes: Any) -> Record:
+    config = asdict(job.config)
+    quality, forgetting = quality_and_forgetting(config)
+    split = "test" if job.config.stage == "confirm" else "validation"
+    values = {f"{split}.bleu": quality, "forgetting.kl": forgetting}
+    fields = dict(
+        status="complete",
+        stage=job.config.stage,
+        method=job.config.method["name"],
+        trial=job.trial,
+        attempt=job.attempt,
+        fingerprint=job.fingerprint,
+        configuration=job.configuration,
+        seed=job.config.seed,
+        config=config,
+        overrides=list(job.overrides),
+        measurements={name: measurement(value, name) for name, value in values.items()},
+        cost={"train_seconds": 1.0, "trainable_parameters": 10 * config["method"].get("r", 1)},
+        provenance={"search_space": dict(job.searched)},
+    )
+    return Record(**{**fields, **changes})
+
+
+class Killed(BaseException):
+    """The driver, at a chosen moment."""
+
+
+class FakeLauncher:
+    """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
+
+    ``fault(job)`` may answer "dies", ("rejects", message), ("record", changes), "killed before" the
+    record is there, or "killed after" it.
+    """
+
+    def __init__(self, slots: int = 1, fault: Callable[[Job], Any] = lambda job: None) -> None:
+        self.slots, self.fault = slots, fault
+        self.submitted: list[Job] = []
+        self.most = 0
+        self._running: list[tuple[Path, Job]] = []
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def has_room(self) -> bool:
+        return len(self._running) < self.slots
+
+    def submit(self, folder: Path, spec: dict[str, Any]) -> None:
+        assert self.has_room()
+        job = Job.from_json(spec)
+        self.submitted.append(job)
+        self._running.append((folder, job))
+        self.most = max(self.most, len(self._running))
+
+    def poll(self) -> list[Ended]:
+        if not self._running:
+            return []
+        folder, job = self._running.pop()
+        match self.fault(job):
+            case "dies":
+                return [Ended(folder, lost=-9)]
+            case ("rejects", message):
+                return [Ended(folder, rejected=message)]
+            case ("record", changes):
+                write_record(folder, record_of(job, **changes))
+            case "killed before":
+                raise Killed
+            case "killed after":
+                write_record(folder, record_of(job))
+                raise Killed
+            case None:
+                write_record(folder, record_of(job))
+        return [Ended(folder)]
+
+
+def drive(launcher: FakeLauncher, *arguments: str) -> list[Record]:
+    """A driver from the command line to the last record, on a launcher that is not real."""
+    sweep, plans = composed(*arguments)
+    folder = SweepFolder(sweep)
+    folder.open()
+    try:
+        return Driver(sweep, list(plans.values()), folder, launcher, Terminal(sweep), CONTENT).run()
+    finally:
+        os.close(folder.lock)
+
+
+class InProcessLauncher:
+    """The real worker's code without its process: what it costs is the trial itself."""
+
+    pool: Any = None  # set by the fixture: the base that the test session holds
+
+    def __init__(self, config: Any, cache: Path, logs: Path, lock: int) -> None:
+        from harness.launch.worker import Worker
+
+        self._worker = Worker("cpu", cache, os.getppid())
+        self._worker.bench.pool = self.pool
+        self._ended: list[Ended] = []
+
+    size = 1
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def has_room(self) -> bool:
+        return not self._ended
+
+    def submit(self, folder: Path, spec: dict[str, Any]) -> None:
+        write_json(folder / "spec.json", spec)
+        self._worker.run(folder)
+        rejected = read_json(folder / "rejected.json")
+        self._ended.append(Ended(folder, rejected=rejected and rejected["message"]))
+
+    def poll(self) -> list[Ended]:
+        ended, self._ended = self._ended, []
+        return ended
