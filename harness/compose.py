@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ class MethodPlan:
                 f"{self.method} trains the base's own weights. Use none, or method=qlora."
             )
         return config
+
+    def pinned(self, revision: str | None) -> MethodPlan:
+        """The same plan with ``model.revision`` set to the commit it stands for."""
+        if revision is None:
+            return self
+        return replace(self, tree={**self.tree, "model": {**self.tree["model"], "revision": revision}})
 
     @property
     def n_configurations(self) -> int | None:

@@ -119,7 +119,7 @@ class TrainingConfig:
     gradient_checkpointing: bool
     label_smoothing: float
     eval_every: int | None  # optimizer steps; null: four times a run
-    checkpoint_every: int | None  # optimizer steps; null: at every evaluation
+    checkpoint_every: int | None  # optimizer steps; null: at evaluations, once a minute at most
 
     def __post_init__(self) -> None:
         at = "training."

@@ -39,13 +39,16 @@ def run(arguments: Sequence[str]) -> int:
 
     from harness.data.examples import read_splits
     from harness.launch.local import LocalLauncher, check_launcher
-    from harness.models.load import check_model, stored_fingerprint
+    from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.objectives import check_general
 
     check_launcher(sweep.launcher)
     first = plans[0].trial({})
     for plan in plans:
         check_model(plan.trial({}).model)
+    revision = pinned_revision(first.model)
+    plans = tuple(plan.pinned(revision) for plan in plans)
+    first = plans[0].trial({})
     splits = read_splits(first.data)
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
     content = (stored_fingerprint(first.model), splits.fingerprint)

@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.config import LauncherConfig, LimitsConfig, build
     from harness.data.examples import read_splits
     from harness.launch.local import visible_devices
-    from harness.models.load import check_model, stored_fingerprint
+    from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.records import read_record
     from harness.records.fingerprint import fingerprints
     from harness.search.folder import make_writable
@@ -43,6 +43,8 @@ def run(arguments: Sequence[str]) -> int:
 
     config = plan.trial({})
     check_model(config.model)
+    plan = plan.pinned(pinned_revision(config.model))
+    config = plan.trial({})
     content = (stored_fingerprint(config.model), read_splits(config.data).fingerprint)
     fingerprint, configuration = fingerprints(config, *content)
     root = Path(tree["runs_dir"])

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ SMALL = (
 CONTENT = ("model", "data")  # fingerprints of what is never loaded
 
 
+@cache
 def composed(*arguments: str) -> tuple[SweepConfig, dict[str, Any]]:
     """(sweep, {method: plan})."""
     sweep, plans = compose_sweep([*arguments, "tracking=none"])
@@ -137,7 +139,7 @@ def drive(launcher: FakeLauncher, *arguments: str) -> list[Record]:
     try:
         return Driver(sweep, list(plans.values()), folder, launcher, Terminal(sweep), CONTENT).run()
     finally:
-        os.close(folder.lock)
+        folder._lock.close()
 
 
 class InProcessLauncher:

@@ -14,7 +14,7 @@ from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.base import Quantization
 from harness.models.load import load_skeleton
-from harness.trials.run import Workbench, quantization_of
+from harness.trials.workbench import Workbench, quantization_of
 
 
 def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
         method: Method = methods.build(config.method)
         for quantization in {quantization_of(config.model), method.base_quantization} - {None}:
             check_quantization(quantization, bench.device)
+        if config.training.precision == "fp16" and bench.device == "cpu":
+            raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
         skeleton = load_skeleton(config.model)
         method.check(skeleton)
         if counts:

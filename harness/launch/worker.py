@@ -29,7 +29,7 @@ class Worker:
     """What the process knows: its driver, its workbench, and whether it was asked to stop."""
 
     def __init__(self, device: str, cache: Path, driver: int) -> None:
-        from harness.trials.run import Workbench
+        from harness.trials.workbench import Workbench
 
         self.bench = Workbench(device, cache)
         self.driver = driver

@@ -61,6 +61,40 @@ def check_model(config: ModelConfig) -> None:
         )
 
 
+def pinned_revision(config: ModelConfig) -> str | None:
+    """The commit that a hub model's revision stands for now; None for a local model.
+
+    Asked once, before anything is fingerprinted: a branch that moves must not pass for the model that
+    was measured. Without a network the commit that lies in the cache. Raises InputError.
+    """
+    if Path(model_path(config)).exists():
+        return None
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    revision = config.revision or "main"
+    if len(revision) == 40 and all(character in "0123456789abcdef" for character in revision):
+        return revision
+    cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=config.name, repo_type="model")
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            return HfApi().model_info(config.name, revision=revision, timeout=5).sha
+    except Exception as error:  # no network, no such model, no permission: the cache may still know
+        if not (cached / "refs" / revision).is_file():
+            first = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"model.name={config.name!r} cannot be used: it is neither a folder here nor in the "
+                f"cache, and the hub says: {first}"
+            ) from error
+    try:
+        return (cached / "refs" / revision).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InputError(
+            f"model.name={config.name!r} cannot be used: it is neither a folder here nor in the cache, "
+            "and HF_HUB_OFFLINE forbids asking the hub."
+        ) from error
+
+
 @lru_cache(maxsize=8)
 def stored_fingerprint(config: ModelConfig) -> str:
     """Hash of the stored files of a local model; of name and revision for one on the hub."""

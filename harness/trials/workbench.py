@@ -1,0 +1,101 @@
+"""What stays warm between the trials of one process: bases, what they measured, tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.config import DataConfig, ModelConfig, TrialConfig
+from harness.data.cache import cached_encode
+from harness.data.encode import Encoded
+from harness.data.examples import Splits, read_splits
+from harness.evaluation import benchmarks
+from harness.evaluation.reference import Reference, ReferenceStore
+from harness.evaluation.texts import Texts, prepare, watch
+from harness.methods.base import Quantization
+from harness.models.pool import ModelPool
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tokens of one trial."""
+
+    splits: Splits
+    tokenizer: PreTrainedTokenizerBase
+    train: Encoded
+    watched: Texts  # at every evaluation of the run
+    final: Texts  # at its end: validation while searching, test for finalists
+
+
+@dataclass(frozen=True)
+class Before:
+    """The untouched base on the same texts and tasks."""
+
+    watched: Reference
+    final: Reference
+    tasks: benchmarks.Results | None  # finalists only
+
+
+class Workbench:
+    """One a process. Its ``cache`` folder is shared by all processes and sweeps of a runs_dir."""
+
+    def __init__(self, device: str, cache: Path) -> None:
+        self.device = device
+        self.cache = cache
+        self.pool = ModelPool(device)
+        self.references = ReferenceStore(cache / "base")
+        self._splits: tuple[str, Splits] | None = None
+
+    def splits(self, config: DataConfig) -> Splits:
+        key = json.dumps(asdict(config), sort_keys=True, default=str)
+        if self._splits is None or self._splits[0] != key:
+            self._splits = (key, read_splits(config))
+        return self._splits[1]
+
+    def inputs(self, config: TrialConfig) -> Inputs:
+        """Everything a trial reads, tokenized. Raises InputError."""
+        data, evaluation = config.data, config.evaluation
+        splits, tokenizer = self.splits(data), self.pool.tokenizer(config.model)
+        split = "test" if config.stage == "confirm" else "validation"
+        tokens = self.cache / "tokens"
+        return Inputs(
+            splits=splits,
+            tokenizer=tokenizer,
+            train=cached_encode(tokens, splits.train, tokenizer, data, all_references=True),
+            watched=watch(splits, tokenizer, data, evaluation.watched_examples),
+            final=prepare(splits, tokenizer, data, evaluation, split),
+        )
+
+    def before(self, config: TrialConfig, inputs: Inputs) -> Before:
+        """The base as the user has it, at ``model.quantization``; measured now if nobody has yet.
+
+        QLoRA is measured against the same base as LoRA, so that what quantization costs is a part of
+        what it costs.
+        """
+        evaluation, own = config.evaluation, quantization_of(config.model)
+        texts = (inputs.watched, inputs.final)
+        with_tasks = config.stage == "confirm" and benchmarks.wanted(evaluation)
+        found = [self.references.find(config.model, own, text, evaluation) for text in texts]
+        watched, final = found
+        if watched is not None and final is not None and not with_tasks:
+            return Before(watched, final, None)
+        with self.pool.lend(config.model, own) as base:
+            get = self.references.get
+            watched, final = (get(base, text, evaluation, self.device) for text in texts)
+            tasks = None
+            if with_tasks:
+                folder = self.cache / "tasks"
+                tasks = benchmarks.base_results(folder, base, evaluation, self.device)
+        return Before(watched, final, tasks)
+
+
+def quantization_of(model: ModelConfig) -> Quantization | None:
+    """How the user's own base is stored."""
+    if model.quantization == "none":
+        return None
+    return Quantization(model.quantization, model.double_quantization)

@@ -1,0 +1,210 @@
+"""The local launcher with workers that are a few lines of Python: no torch, milliseconds a task."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sweeping import composed
+
+from harness.errors import InputError
+from harness.launch import local
+from harness.launch.local import Ended, LocalLauncher, check_launcher, visible_devices
+from harness.records import read_json
+
+# Does what worker.py does: one answer a line; how is said in the folder's name.
+WORKER = """
+import os, pathlib, signal, sys, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *a: stopped.append(1))
+for line in sys.stdin:
+    folder = pathlib.Path(line.strip())
+    (folder / "seen").write_text(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    if folder.name.startswith("dies"):
+        os._exit(7)
+    if folder.name.startswith("kills"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if folder.name.startswith("rejects"):
+        (folder / "rejected.json").write_text('{"message": "no"}')
+        continue
+    if folder.name.startswith("slow"):
+        while not stopped:
+            time.sleep(0.01)
+        (folder / "checkpoint").touch()
+        sys.exit(75)
+    if folder.name.startswith("stubborn"):
+        time.sleep(60)
+    (folder / "record.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch):
+    """`launch(**changes)` → a started launcher whose workers are WORKER."""
+    program = tmp_path / "worker.py"
+    program.write_text(WORKER)
+    real = local.subprocess.Popen
+
+    def popen(command, **options):
+        assert command[1:3] == ["-m", "harness.launch.worker"]
+        return real([sys.executable, str(program)], **options)
+
+    monkeypatch.setattr(local.subprocess, "Popen", popen)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    lock = (tmp_path / "lock").open("w")
+    made = []
+
+    def build(**changes):
+        config = replace(composed("method=full")[0].launcher, threads=1, **changes)
+        made.append(LocalLauncher(config, tmp_path, tmp_path / "logs", lock.fileno()))
+        return made[-1]
+
+    yield build
+    for launcher in made:
+        launcher.close()
+
+
+def task(launcher, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    launcher.submit(folder, {"x": 1})
+    return folder
+
+
+def ends(launcher, n=1, seconds=10.0) -> list[Ended]:
+    ended, until = [], time.monotonic() + seconds
+    while len(ended) < n and time.monotonic() < until:
+        ended += launcher.poll()
+        time.sleep(0.01)
+    assert len(ended) == n
+    return ended
+
+
+def test_one_worker_runs_task_after_task(launch, tmp_path):
+    launcher = launch()
+    assert launcher.size == 1 and launcher.has_room()
+    pids = set()
+    for name in ("a", "b"):
+        folder = task(launcher, tmp_path / name)
+        assert not launcher.has_room()
+        assert ends(launcher) == [Ended(folder)]
+        assert read_json(folder / "spec.json") == {"x": 1}
+        pids.add((folder / "seen").read_text())
+    assert len(pids) == 1 and launcher.poll() == []
+
+
+def test_isolated_tasks_have_a_process_each(launch, tmp_path):
+    launcher = launch(isolate=True)
+    pids = set()
+    for name in ("a", "b"):
+        folder = task(launcher, tmp_path / name)
+        ends(launcher)
+        pids.add((folder / "seen").read_text())
+    assert len(pids) == 2
+
+
+def test_several_workers(launch, tmp_path):
+    launcher = launch(workers=2)
+    task(launcher, tmp_path / "slow"), task(launcher, tmp_path / "b")
+    assert not launcher.has_room()
+    assert ends(launcher) == [Ended(tmp_path / "b")]
+    assert launcher.has_room()
+
+
+@pytest.mark.parametrize(("name", "code"), [("dies", 7), ("kills", -9)])
+def test_a_worker_that_died_is_replaced(launch, tmp_path, name, code):
+    launcher = launch()
+    folder = task(launcher, tmp_path / name)
+    assert ends(launcher) == [Ended(folder, lost=code)]
+    assert launcher.has_room()
+    task(launcher, tmp_path / "next")
+    assert ends(launcher) == [Ended(tmp_path / "next")]
+
+
+def test_a_rejection_is_a_message(launch, tmp_path):
+    launcher = launch()
+    folder = task(launcher, tmp_path / "rejects")
+    assert ends(launcher) == [Ended(folder, rejected="no")]
+    assert not (folder / "rejected.json").exists()
+
+
+def test_an_old_answer_does_not_count(launch, tmp_path):
+    launcher = launch()
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    (folder / "record.json").write_text("an answer of an attempt that is over")
+    task(launcher, folder)
+    assert launcher.poll() == [] and not (folder / "record.json").exists()
+
+
+def test_closing_lets_workers_write_a_checkpoint(launch, tmp_path):
+    launcher = launch(workers=2)
+    folder = task(launcher, tmp_path / "slow")
+    until = time.monotonic() + 10
+    while not (folder / "seen").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    began = time.monotonic()
+    launcher.close()
+    assert (folder / "checkpoint").exists() and time.monotonic() - began < 5
+    launcher.close()  # again: nothing left to do
+
+
+def test_closing_does_not_wait_for_ever(launch, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "GRACE_SECONDS", 0.5)
+    launcher = launch()
+    folder = task(launcher, tmp_path / "stubborn")
+    until = time.monotonic() + 10
+    while not (folder / "seen").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    pid = int((folder / "seen").read_text().split()[0])
+    launcher.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_worker_that_died_while_idle(launch, tmp_path):
+    """Its pipe is broken when the next task is written, or when it is closed: neither is an error."""
+    launcher = launch()
+    task(launcher, tmp_path / "a"), ends(launcher)
+    worker = launcher._workers[0]
+    os.kill(worker.process.pid, 9)
+    os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT)
+    worker.process.poll = lambda: None  # as if it had not been noticed yet
+    task(launcher, tmp_path / "b")
+    del worker.process.poll
+    assert ends(launcher) == [Ended(tmp_path / "b", lost=-9)]
+    launcher.close()
+
+
+# -- devices
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [("", []), ("0", [0]), ("2,3", [2, 3]), ("GPU-8f2a,1", ["GPU-8f2a", 1]), ("0,-1,1", [0])],
+)
+def test_devices_as_cuda_reads_them(monkeypatch, named, found):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_devices() == found
+
+
+def test_one_worker_a_device(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-8f2a")
+    launcher = launch()
+    assert launcher.size == 2
+    task(launcher, tmp_path / "a"), task(launcher, tmp_path / "b")
+    ends(launcher, n=2)
+    seen = {(tmp_path / name / "seen").read_text().split()[1] for name in ("a", "b")}
+    assert seen == {"0", "GPU-8f2a"}
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    config = composed("method=full")[0].launcher
+    check_launcher(config)
+    check_launcher(replace(config, devices=[1]))
+    with pytest.raises(InputError, match=r"launcher\.devices=\[2\]"):
+        check_launcher(replace(config, devices=[2]))

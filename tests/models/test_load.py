@@ -1,0 +1,45 @@
+"""Where a model comes from: pinned, in safetensors, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InputError
+from harness.models.load import pinned_revision, stored_fingerprint
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache that knows where main of owner/model points, and no network."""
+    from huggingface_hub import constants
+
+    refs = tmp_path / "models--owner--model" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMIT)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def test_a_branch_is_pinned_to_the_commit_in_the_cache(cache, model_config):
+    assert pinned_revision(replace(model_config, name="owner/model", revision=None)) == COMMIT
+
+
+def test_a_commit_is_pinned_already_and_a_folder_needs_no_pin(model_config):
+    assert pinned_revision(replace(model_config, name="owner/other", revision=COMMIT)) == COMMIT
+    assert pinned_revision(model_config) is None
+
+
+def test_what_is_nowhere_is_said_to_be_nowhere(cache, model_config):
+    with pytest.raises(InputError, match="neither a folder here nor in the cache"):
+        pinned_revision(replace(model_config, name="owner/other", revision=None))
+
+
+def test_two_commits_of_one_name_are_two_models(model_config):
+    one, other = (replace(model_config, name="owner/m", revision=c * 40) for c in "ab")
+    assert stored_fingerprint(one) != stored_fingerprint(other)
