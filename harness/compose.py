@@ -65,7 +65,9 @@ class MethodPlan:
         """The same plan with ``model.revision`` set to the commit it stands for."""
         if revision is None:
             return self
-        return replace(self, tree={**self.tree, "model": {**self.tree["model"], "revision": revision}})
+        return replace(
+            self, tree={**self.tree, "model": {**self.tree["model"], "revision": revision}}
+        )
 
     @property
     def n_configurations(self) -> int | None:

@@ -8,6 +8,7 @@ Hydra: code takes these objects, or plain arguments. A method's own fields belon
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -234,6 +235,11 @@ class SearchConfig:
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
         )
+        if self.storage is not None and re.search(r"://[^/@]*:[^/]*@", self.storage):
+            raise InputError(
+                "search.storage: a password must not enter the configuration, which is recorded. "
+                "PostgreSQL takes it from PGPASSWORD or ~/.pgpass."
+            )
 
 
 @dataclass(frozen=True)

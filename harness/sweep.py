@@ -73,11 +73,12 @@ def run(arguments: Sequence[str]) -> int:
             show_plan(sweep, plans, splits, launcher, folder, terminal)
             folder.discard()
             return 0
-        folder.compare(description)
+        resumes = folder.resumes(description)
         terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
-        launcher.start()
-        driver.check()
-        folder.remember(description)
+        if not resumes:  # else all this was found good before
+            launcher.start()
+            driver.check()
+            folder.remember(description)
         mirror = start_mirror(sweep, folder.path)
         with terminal:
             records = driver.run()

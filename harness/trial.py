@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before anything ran
+        return 130
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -68,7 +68,7 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
         task_manager=manager,
     )
     assert results is not None
-    return {task: _scores(rows) for task, rows in sorted(results["samples"].items())}
+    return {task: _scores(rows) for task, rows in sorted(results.get("samples", {}).items())}
 
 
 def _scores(rows: list[dict[str, Any]]) -> list[float]:

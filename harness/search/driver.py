@@ -49,7 +49,7 @@ class Watcher(Protocol):
 @dataclass
 class _Running:
     job: Job
-    rows_read: int = 0
+    bytes_read: int = 0
     decided: set[int] = field(default_factory=set)
 
 
@@ -239,10 +239,14 @@ class Driver:
         return None
 
     def _follow(self, running: _Running) -> None:
-        rows = read_jsonl(running.job.path / "metrics.jsonl")
-        if len(rows) == running.rows_read:
+        path = running.job.path / "metrics.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        if size == running.bytes_read:
             return
-        running.rows_read = len(rows)
+        running.bytes_read = size
+        rows = read_jsonl(path)
+        if not rows:
+            return  # what a lost attempt wrote was taken back
         self._watcher.moved(running.job, rows[-1])
         if not running.job.decides:
             return

@@ -78,8 +78,8 @@ class SweepFolder:
                 with suppress(OSError):
                     empty.rmdir()
 
-    def compare(self, description: Mapping[str, Any]) -> None:
-        """Raises InputError with the differences if ``sweep.yaml`` describes another sweep."""
+    def resumes(self, description: Mapping[str, Any]) -> bool:
+        """Whether this sweep began before. Raises InputError with the differences if another did."""
         old = self._described()
         differences = list(_differences(old.get("identity", {}), description["identity"]))
         if old and differences:
@@ -88,12 +88,12 @@ class SweepFolder:
                 f"The sweep {self.path.name!r} was started with another configuration:\n  {listed}\n"
                 f"Give this one another name=, or remove {self.path}."
             )
+        return bool(old)
 
     def remember(self, description: Mapping[str, Any]) -> None:
-        """Write ``sweep.yaml`` if there is none that can be read."""
-        if not self._described():
-            text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True)
-            write_text(self.path / "sweep.yaml", text)
+        """Write ``sweep.yaml``: from now on this folder is this sweep's."""
+        text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True)
+        write_text(self.path / "sweep.yaml", text)
 
     def _described(self) -> dict[str, Any]:
         try:
@@ -107,7 +107,8 @@ class SweepFolder:
 
     def records(self, method: str, stage: str) -> list[Record]:
         found = [read_record(path) for path in sorted(self.path.glob(f"trials/{method}/*"))]
-        return [record for record in found if record is not None and record.stage == stage]
+        those = [record for record in found if record is not None and record.stage == stage]
+        return sorted(those, key=lambda record: (record.trial, record.fingerprint))
 
 
 def make_writable(field: str, folder: Path) -> None:

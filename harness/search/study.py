@@ -7,7 +7,6 @@ if it is lost or torn, it is made again from the records.
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -165,8 +164,7 @@ def open_storage(sweep: SweepConfig, folder: Any) -> Any:
             return optuna.storages.RDBStorage(url)
         except Exception as error:  # whatever SQLAlchemy and the database's driver raise
             raise InputError(
-                f"search.storage={_without_password(url)!r} cannot be used: "
-                f"{str(error).splitlines()[0]}"
+                f"search.storage={url!r} cannot be used: {str(error).splitlines()[0]}"
             ) from None
     path = folder / "study.db"
     try:
@@ -178,10 +176,6 @@ def open_storage(sweep: SweepConfig, folder: Any) -> Any:
         print(f"{path} is not readable; kept as {kept.name}, made again from the records")
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     return storage
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"://([^:@/]*):[^@]*@", r"://\1:***@", url)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

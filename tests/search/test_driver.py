@@ -320,3 +320,25 @@ def test_decisions_are_written_where_the_worker_reads_them():
     assert decisions[0] == decisions[1] == [True, True], "too few to judge"
     assert decisions[4] == [False, False]
     assert all(len(answers) == 2 for answers in decisions.values())
+
+
+def test_a_curve_that_begins_anew():
+    """A lost attempt's rows are taken back: for a moment there are none."""
+
+    class Slow(FakeLauncher):
+        polls = 0
+
+        def poll(self):
+            self.polls += 1
+            path = self._running[-1][1].path / "metrics.jsonl" if self._running else None
+            if path and self.polls == 1:
+                path.write_text('{"kind": "train", "step": 1, "loss": 1.0}\n')
+                return []
+            if path and self.polls == 2:
+                path.write_text("")
+                return []
+            return super().poll()
+
+    assert (
+        len(drive(Slow(), "method=full", "name=s", "search.trials=1", "confirm.finalists=0")) == 1
+    )

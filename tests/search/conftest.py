@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import sqlalchemy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_sync():
+    """These tests kill objects, not machines: waiting for the disk would be half of their time."""
+
+    def relax(connection, record):
+        connection.execute("pragma synchronous=off")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", relax)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", relax)
