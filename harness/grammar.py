@@ -47,6 +47,7 @@ def dimension(override: Override) -> space.Dimension:
     """choice(...), range(...), interval(...) and their tags. Raises InputError for an empty one."""
     key, value = override.key_or_group, override.value()
     if isinstance(value, ChoiceSweep):
+        assert value.list is not None
         plain = [OmegaConf.to_object(OmegaConf.create([item]))[0] for item in value.list]
         return space.choice(key, plain)
     if isinstance(value, RangeSweep):
