@@ -48,7 +48,8 @@ def dimension(override: Override) -> space.Dimension:
     key, value = override.key_or_group, override.value()
     if isinstance(value, ChoiceSweep):
         assert value.list is not None
-        plain = [OmegaConf.to_object(OmegaConf.create([item]))[0] for item in value.list]
+        plain = OmegaConf.to_object(OmegaConf.create(list(value.list)))
+        assert isinstance(plain, list)
         return space.choice(key, plain)
     if isinstance(value, RangeSweep):
         assert value.start is not None and value.stop is not None

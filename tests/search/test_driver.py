@@ -13,7 +13,7 @@ from harness.errors import InputError
 from harness.records import read_record
 from harness.search.folder import confirm_seed
 
-TWO = ("method=full,lora", "name=s", "search.trials=5", "confirm.seeds=2")
+TWO = ("method=full,lora", "name=s", "search.trials=5", "confirm.finalists=1", "confirm.seeds=2")
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +231,7 @@ def test_several_in_flight_killed():
 
 
 def test_a_finite_space_ends():
-    finite = ("method=lora", "name=s", "training.learning_rate=1e-3", "confirm.seeds=1")
+    finite = ("method=lora", "name=s", "training.learning_rate=1e-3", "confirm.finalists=1")
     launcher = FakeLauncher()
     drive(launcher, *finite, "method.r=choice(2,4,8)", "search.trials=50")
     searched = [job for job in launcher.submitted if job.config.stage == "search"]

@@ -27,7 +27,7 @@ NAME = "s"
 STEPS = 50
 COMMAND = [
     *SMALL,
-    *("method=lora", f"name={NAME}", "search.trials=2", "confirm.seeds=1"),
+    *("method=lora", f"name={NAME}", "search.trials=2", "confirm.finalists=1", "confirm.seeds=1"),
     *(f"training.max_steps={STEPS}", "training.checkpoint_every=2", "training.eval_every=20"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
