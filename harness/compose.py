@@ -208,11 +208,13 @@ class _Composer:
         given = [grammar.parse(text) for text in own]
         given += [override for override in self.typed if override.key_or_group != "method"]
         groups = [o.input_line for o in given if grammar.is_group(o)]
-        keys = set(grammar.keys_of(self._compose([f"method={name}", *groups])))
+        tree = self._compose([f"method={name}", *groups])
+        keys = set(grammar.keys_of(tree))
         values = [o for o in given if not grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
         plain = [o.input_line for o in here if not grammar.is_swept(o)]
-        tree = self._compose([f"method={name}", *groups, *plain])
+        if plain:
+            tree = self._compose([f"method={name}", *groups, *plain])
         space: dict[str, Dimension] = {}
         for key, text in (OmegaConf.select(tree, "search.space") or {}).items():
             if text is None or not self._has(key, keys, names, "key in search.space"):
