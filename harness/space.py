@@ -51,6 +51,14 @@ Dimension = Choice | Interval
 Space = Mapping[str, Dimension]  # dotted configuration key → what it may be
 
 
+def value_at(tree: Mapping[str, Any], key: str) -> Any:
+    """What lies at a dotted key of a nested mapping."""
+    node: Any = tree
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
 def choice(key: str, values: list[Any]) -> Choice:
     if not values:
         raise InputError(f"{key}: the search range is empty; give it at least one value.")

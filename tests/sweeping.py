@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.compose import compose_sweep
 from harness.config import SweepConfig
-from harness.launch.local import Ended
+from harness.launch.launcher import Ended
 from harness.records import Measurement, Record, read_json, write_json, write_record
 from harness.search.driver import Driver
 from harness.search.folder import SweepFolder

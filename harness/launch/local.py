@@ -16,19 +16,11 @@ from typing import Any
 
 from harness.config import LauncherConfig
 from harness.errors import InputError
+from harness.launch.launcher import Ended
 from harness.records import read_json, write_json
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A task that is over. ``lost`` is the exit code of a worker that died under it."""
-
-    folder: Path
-    rejected: str | None = None
-    lost: int | None = None
 
 
 @dataclass

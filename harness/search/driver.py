@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import yaml
+
 from harness.compose import MethodPlan
-from harness.config import SweepConfig, TrialConfig
+from harness.config import SweepConfig
 from harness.errors import InputError
 from harness.grammar import shown
-from harness.launch.local import Ended
+from harness.launch.launcher import Launcher
 from harness.launch.worker import failed
-from harness.records import Record, read_jsonl, read_record, write_json, write_record
+from harness.records import (
+    Record,
+    read_jsonl,
+    read_record,
+    write_json,
+    write_record,
+    write_text,
+)
 from harness.records.fingerprint import fingerprints
+from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
 from harness.search.pruning import RungTable
 from harness.search.selection import finalists
 from harness.search.study import MethodStudy, open_storage
+from harness.space import value_at
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
 DUPLICATES = 20  # in a row: the space has nothing new to propose
-
-
-class Launcher(Protocol):
-    """Where tasks run."""
-
-    def start(self) -> None: ...
-    def has_room(self) -> bool: ...
-    def submit(self, folder: Path, spec: dict[str, Any]) -> None: ...
-    def poll(self) -> list[Ended]: ...
-    def close(self) -> None: ...
 
 
 class Watcher(Protocol):
@@ -111,50 +112,54 @@ class Driver:
         budgets = [search_budget(plan, self._sweep) for plan in self._plans]
         self._watcher.phase("search", sum(budgets))
         for plan, budget in zip(self._plans, budgets, strict=True):
-            study = MethodStudy(plan, self._sweep, self._storage)
-            known = {r.fingerprint: r for r in self._folder.records(plan.method, "search")}
-            waiting = study.recover(known)
-            numbers: dict[str, int] = {}
-            for record in known.values():
-                self._watcher.ended(record)
-            repeats = 0
-            while True:
-                out = len(self._running)
-                while self._launcher.has_room() and repeats < DUPLICATES:
-                    if waiting:
-                        proposal = waiting.pop(0)
-                    elif study.told + out < budget:
-                        proposal = study.ask()
-                    else:
-                        break
-                    job = self._job(
-                        plan, proposal.values, "search", self._sweep.seed, proposal.number
-                    )
-                    if job.fingerprint in known:
-                        told = known[job.fingerprint]
-                        again = told.trial != proposal.number
-                        study.tell(proposal.number, told, repeats=again)
-                        repeats += again
-                        continue
-                    if (
-                        job.fingerprint in numbers
-                    ):  # the same, still running: not worth a second one
-                        waiting.append(proposal)
-                        break
-                    repeats = 0
-                    numbers[job.fingerprint] = proposal.number
-                    self._submit(job)
-                    out += 1
-                if not self._running and (repeats >= DUPLICATES or not waiting):
-                    break
-                for record in self._wait():
-                    known[record.fingerprint] = record
-                    study.tell(numbers.pop(record.fingerprint), record)
+            self._search_method(plan, budget)
+
+    def _search_method(self, plan: MethodPlan, budget: int) -> None:
+        study = MethodStudy(plan, self._sweep, self._storage)
+        known = {r.fingerprint: r for r in self._folder.records(plan.method, "search")}
+        waiting = study.recover(known)
+        numbers: dict[str, int] = {}  # of what is running
+        for record in known.values():
+            self._watcher.ended(record)
+
+        def next_job() -> Job | None:
+            """One that is worth running now. What is known already is told and not run again."""
+            for _ in range(DUPLICATES):
+                if waiting:
+                    proposal = waiting.pop(0)
+                elif study.told + len(self._running) < budget:
+                    proposal = study.ask()
+                else:
+                    return None
+                values, number = proposal.values, proposal.number
+                job = self._job(plan, values, "search", self._sweep.seed, number)
+                if job.fingerprint in numbers:
+                    waiting.append(proposal)  # the same is running: its result will do for both
+                    return None
+                if job.fingerprint not in known:
+                    numbers[job.fingerprint] = number
+                    return job
+                record = known[job.fingerprint]
+                study.tell(number, record, repeats=record.trial != number)
+            return None  # the space has nothing new to propose
+
+        while True:
+            while self._launcher.has_room() and (job := next_job()) is not None:
+                self._submit(job)
+            if not self._running:
+                break
+            for record in self._wait():
+                known[record.fingerprint] = record
+                study.tell(numbers.pop(record.fingerprint), record)
 
     def _confirm(self) -> None:
         seeds = [confirm_seed(self._sweep, i) for i in range(self._sweep.confirm.seeds)]
         jobs = [
-            self._job(plan, _values(plan, finalist), "confirm", seed, place * len(seeds) + i)
+            self._job(
+                plan,
+                {key: value_at(finalist.config, key) for key in plan.space},
+                *("confirm", seed, place * len(seeds) + i),
+            )
             for plan in self._plans
             for place, finalist in enumerate(
                 finalists(self._folder.records(plan.method, "search"), self._sweep)
@@ -200,7 +205,8 @@ class Driver:
 
     def _submit(self, job: Job) -> None:
         job.path.mkdir(parents=True, exist_ok=True)
-        write_config(job)
+        text = yaml.safe_dump(asdict(job.config), sort_keys=False, allow_unicode=True)
+        write_text(job.path / "config.yaml", text)  # for people: the spec holds the same
         self._running[job.path] = _Running(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
@@ -233,8 +239,6 @@ class Driver:
             write_record(job.path, record)
             return record
         self._attempts[job.path] = attempt + 1
-        from dataclasses import replace
-
         self._submit(replace(job, attempt=attempt + 1))
         return None
 
@@ -265,51 +269,3 @@ class Driver:
 def search_budget(plan: MethodPlan, sweep: SweepConfig) -> int:
     """The trials of one method: the sweep's budget, or fewer where there are not that many."""
     return min(sweep.search.trials, plan.n_configurations or sweep.search.trials)
-
-
-def check_configs(
-    launcher: Launcher, folder: SweepFolder, configs: Sequence[TrialConfig], opens_test: bool
-) -> dict[str, Any]:
-    """What a worker says of ``configs`` without training them. Raises InputError."""
-    from dataclasses import asdict
-
-    from harness.records import read_json
-
-    path = folder.path / "check"
-    path.mkdir(parents=True, exist_ok=True)
-    spec = {"kind": "check", "opens_test": opens_test, "configs": [asdict(c) for c in configs]}
-    launcher.submit(path, spec)
-    while True:
-        for end in launcher.poll():
-            if end.rejected is not None:
-                raise InputError(end.rejected)
-            answer = read_json(path / "answer.json")
-            if answer is None:
-                raise RuntimeError(
-                    f"the first worker died with exit code {end.lost}; see {folder.path}/workers/"
-                )
-            return answer
-        time.sleep(POLL_SECONDS)
-
-
-def write_config(job: Job) -> None:
-    """``config.yaml``: the resolved configuration, for people."""
-    from dataclasses import asdict
-
-    import yaml
-
-    from harness.records import write_text
-
-    text = yaml.safe_dump(asdict(job.config), sort_keys=False, allow_unicode=True)
-    write_text(job.path / "config.yaml", text)
-
-
-def _values(plan: MethodPlan, record: Record) -> dict[str, Any]:
-    """What was searched, as the record has it."""
-    values = {}
-    for key in plan.space:
-        node: Any = record.config
-        for part in key.split("."):
-            node = node[part]
-        values[key] = node
-    return values

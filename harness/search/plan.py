@@ -10,7 +10,9 @@ from rich.table import Table
 from harness.compose import MethodPlan
 from harness.config import SweepConfig
 from harness.data.examples import Splits
-from harness.search.driver import Launcher, check_configs, search_budget
+from harness.launch.launcher import Launcher
+from harness.search.checks import check_configs
+from harness.search.driver import search_budget
 from harness.search.folder import SweepFolder
 from harness.search.progress import Terminal
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness.config import SweepConfig
 from harness.records import Record
+from harness.space import value_at
 from harness.trials.job import Job
 
 
@@ -71,7 +72,9 @@ class Terminal:
             if record.status == "complete"
             else f"{record.status}: {record.reason}"
         )
-        searched = {k: _at(record.config, k) for k in record.provenance.get("search_space", {})}
+        searched = {
+            k: value_at(record.config, k) for k in record.provenance.get("search_space", {})
+        }
         values = " ".join(f"{k.split('.')[-1]}={_short(v)}" for k, v in searched.items())
         seconds = record.cost.get("train_seconds", 0.0)
         number = f"{self._phase} {self._done}/{self._total}"
@@ -86,12 +89,6 @@ class Terminal:
     def _describe(self, text: str) -> None:
         if self._task is not None:
             self._bar.update(self._task, description=f"{self._phase}: {text}")
-
-
-def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree[part]
-    return tree
 
 
 def _short(value: Any) -> str:

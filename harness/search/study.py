@@ -27,7 +27,7 @@ from harness.errors import InputError
 from harness.records import Record
 from harness.records.fingerprint import digest
 from harness.search.limits import excesses
-from harness.space import Choice, Dimension
+from harness.space import Choice, Dimension, value_at
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -67,7 +67,7 @@ class MethodStudy:
                 while len(self._asked()) < record.trial:
                     self.ask()  # one that left no record of its own is proposed again
                 params = {
-                    key: _encoded(d, _value_at(record.config, key)) for key, d in self._pairs()
+                    key: _encoded(d, value_at(record.config, key)) for key, d in self._pairs()
                 }
                 self.tell(self.ask(params).number, record)
         return [
@@ -131,7 +131,7 @@ class MethodStudy:
         tree = self.plan.trial({})
         own = {"method": dict(tree.method), "training": vars(tree.training)}
         own |= {"data": vars(tree.data), "model": vars(tree.model)}
-        values = {key: _value_at(own, key) for key, _ in self._pairs()}
+        values = {key: value_at(own, key) for key, _ in self._pairs()}
         return {
             key: _encoded(dimension, values[key])
             for key, dimension in self._pairs()
@@ -197,10 +197,3 @@ def _decode(dimension: Dimension, value: Any) -> Any:
     if isinstance(dimension, Choice) and isinstance(value, str) and value not in dimension.values:
         return json.loads(value)
     return value
-
-
-def _value_at(tree: Mapping[str, Any], key: str) -> Any:
-    node: Any = tree
-    for part in key.split("."):
-        node = node[part]
-    return node

@@ -13,7 +13,8 @@ from sweeping import composed
 
 from harness.errors import InputError
 from harness.launch import local
-from harness.launch.local import Ended, LocalLauncher, check_launcher, visible_devices
+from harness.launch.launcher import Ended
+from harness.launch.local import LocalLauncher, check_launcher, visible_devices
 from harness.records import read_json
 
 # Does what worker.py does: one answer a line; how is said in the folder's name.

@@ -148,6 +148,8 @@ def disturbed(tmp_path_factory):
     end = time.monotonic() + 60
     kept = {path.parent.name for path in story.notes["checkpoint after Ctrl-C"]}
     while time.monotonic() < end and {p.name for p in second.glob("checkpoint/step-*")} <= kept:
+        if (second / "record.json").exists():
+            break  # on a busy machine its last steps may pass between two looks: the next trial will do
         time.sleep(0.01)
     worker = worker_of(driver)
     driver.kill()

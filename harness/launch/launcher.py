@@ -1,0 +1,37 @@
+"""What a launcher is: tasks are folders, handed in and asked after; nothing passes through memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task that is over. ``lost`` is the exit code of a worker that died under it."""
+
+    folder: Path
+    rejected: str | None = None  # the input was at fault: what to tell the user
+    lost: int | None = None
+
+
+class Launcher(Protocol):
+    """Where tasks run."""
+
+    def start(self) -> None:
+        """Begin what takes time before the first task."""
+
+    def has_room(self) -> bool:
+        """Whether ``submit`` would find someone idle."""
+        ...
+
+    def submit(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Hand over the task of ``folder``."""
+
+    def poll(self) -> list[Ended]:
+        """Tasks that ended since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Stop: those on a trial write a checkpoint first."""
