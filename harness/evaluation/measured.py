@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from harness.records import Measurement
-from harness.statistics.resampling import bootstrap_interval
+from harness.statistics.resampling import bootstrap_scores, draw_counts, percentile_interval
 from harness.statistics.scores import aggregate
 
 UNITS = {
@@ -21,6 +22,12 @@ UNITS = {
     "nll": "nats/token",
     "tasks": "accuracy change",
 }
+
+
+@lru_cache(maxsize=8)
+def _counts(n: int, resamples: int) -> np.ndarray:
+    """(resamples, n) drawn once: measurements of the same examples see the same resamples."""
+    return draw_counts(n, resamples, np.random.default_rng(0))
 
 
 @dataclass
@@ -45,8 +52,8 @@ class Measured:
             value = float(aggregate(name, statistics))
             interval = None
             if len(statistics) > 1:
-                rng = np.random.default_rng(0)
-                interval = bootstrap_interval(name, statistics, rng, self.resamples)
+                counts = _counts(len(statistics), self.resamples)
+                interval = percentile_interval(bootstrap_scores(name, statistics, counts))
         self.items[name] = statistics
         if not math.isfinite(value):
             return
