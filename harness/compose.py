@@ -6,12 +6,11 @@ sweep and one plan a method; ``compose_trial`` one plan, of which nothing is sea
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,55 +24,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import grammar, methods
-from harness.config import SweepConfig, TrialConfig, build
+from harness.config import SweepConfig
 from harness.errors import InputError, unknown
 from harness.objectives import resolve_objectives
+from harness.plans import MethodPlan, plain
 from harness.records.fingerprint import digest
-from harness.space import Choice, Dimension, Space
+from harness.space import Dimension
+from harness.strict import build
 
-TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
 # What changes no result: no part of a sweep's name, and free to differ when it is resumed.
 FREE_KEYS = ("name", "plan", "launcher", "tracking", "runs_dir", "reports_dir")
-
-
-@dataclass(frozen=True)
-class MethodPlan:
-    """One method of a sweep: its configuration with the defaults, and what is searched."""
-
-    method: str
-    tree: Mapping[str, Any]  # everything composed, interpolations still open
-    space: Space
-    overrides: tuple[str, ...]  # what a person types to get this configuration
-
-    def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
-        """The trial with ``values`` (by dotted key) and ``fixed`` (seed, stage). Raises InputError."""
-        tree = OmegaConf.create(dict(self.tree))
-        for key, value in {**values, **fixed}.items():
-            OmegaConf.update(tree, key, value)
-        whole = _plain(tree)
-        config = build(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
-        method = methods.build(config.method)  # raises for a value that the method cannot take
-        if method.trains_base_weights and config.model.quantization != "none":
-            raise InputError(
-                f"model.quantization={config.model.quantization!r} cannot be used: method="
-                f"{self.method} trains the base's own weights. Use none, or method=qlora."
-            )
-        return config
-
-    def pinned(self, revision: str | None) -> MethodPlan:
-        """The same plan with ``model.revision`` set to the commit it stands for."""
-        if revision is None:
-            return self
-        return replace(
-            self, tree={**self.tree, "model": {**self.tree["model"], "revision": revision}}
-        )
-
-    @property
-    def n_configurations(self) -> int | None:
-        """How many there are to try; None where the space is continuous."""
-        sizes = [len(d.values) for d in self.space.values() if isinstance(d, Choice)]
-        return math.prod(sizes) if len(sizes) == len(self.space) else None
 
 
 def conf_dir() -> Path:
@@ -117,7 +78,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
     for plan in plans:
         _check_space(plan)
     _check_alike(plans)
-    whole = _plain(composed[names[0]][1])
+    whole = plain(composed[names[0]][1])
     whole["objectives"] = resolve_objectives(
         whole["objectives"], whole["data"], whole["evaluation"]
     )
@@ -138,7 +99,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
                 )
         (name,) = composer.methods()[:1]
         plan, tree = composer.method(name, [name])
-    whole = _plain(tree)
+    whole = plain(tree)
     whole["name"] = checked_name(whole["name"]) or "by-hand"
     return plan, whole
 
@@ -308,19 +269,6 @@ def _of_trial(override: str) -> bool:
     """Whether a typed override belongs to a trial, not to the sweep around it."""
     name = re.split(r"[.=]", override.lstrip("+~"))[0]
     return name not in (*SWEEP_KEYS, "stage", "methods", "per_method")
-
-
-def _plain(tree: DictConfig) -> dict[str, Any]:
-    """The tree's own keys, resolved. Raises InputError for an interpolation that leads nowhere."""
-    for key in tree:
-        if OmegaConf.is_missing(tree, key):
-            raise InputError(f"{key} is missing: set {key}=...")
-    try:
-        resolved = OmegaConf.to_container(tree, resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0]) from error
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
 def checked_name(given: Any) -> str | None:

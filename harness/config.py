@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from harness.errors import InputError, unknown
+from harness.strict import require
 
 Quantized = Literal["none", "nf4", "fp4", "int8"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -32,12 +31,6 @@ Optimizer = Literal[
 ]
 Schedule = Literal["constant", "linear", "cosine", "stlr"]
 Direction = Literal["maximize", "minimize"]
-
-
-def require(good: bool, field: str, value: object, accepted: str) -> None:
-    """Raises InputError naming the field, the value and what would be accepted."""
-    if not good:
-        raise InputError(f"{field}={value!r} cannot be used: it must be {accepted}.")
 
 
 @dataclass(frozen=True)
@@ -315,76 +308,3 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2³¹)")  # confirm adds to it
-
-
-def build(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
-    """``data`` as an instance of the dataclass ``cls``, strictly.
-
-    Raises InputError for a key that ``cls`` does not have (with the nearest one it has), for one
-    that is missing, and for a value of another type.
-    """
-    if not isinstance(data, Mapping):
-        raise InputError(f"{path or cls.__name__}={data!r} cannot be used: it must be a mapping.")
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in fields(cls)]
-    for key in data:
-        if key not in names:
-            raise unknown(f"key in {path or 'the configuration'}", key, names)
-    values = {}
-    for name in names:
-        where = f"{path}.{name}" if path else name
-        if name not in data:
-            raise InputError(f"{where} is missing: set {where}=...")
-        values[name] = _convert(hints[name], data[name], where)
-    return cls(**values)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as ``hint`` says; an integer passes for a float, nothing else is coerced."""
-    if is_dataclass(hint):
-        return build(typing.cast(type, hint), value, where)
-    for option in _options(hint):
-        origin = typing.get_origin(option)
-        if option is Any or (option is type(None) and value is None):
-            return value
-        if origin is Literal and value in typing.get_args(option):
-            return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if option is float and is_number and math.isfinite(value):
-            return float(value)
-        if option is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if option in (str, bool) and isinstance(value, option):
-            return value
-        if origin is list and isinstance(value, list):
-            (inner,) = typing.get_args(option)
-            return [_convert(inner, item, f"{where}[{i}]") for i, item in enumerate(value)]
-        if origin is not None and isinstance(value, Mapping) and issubclass(origin, Mapping):
-            _, inner = typing.get_args(option)
-            return {str(k): _convert(inner, v, f"{where}.{k}") for k, v in value.items()}
-    raise InputError(f"{where}={value!r} cannot be used: it must be {_describe(hint)}.")
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if is_union else (hint,)
-
-
-_WORDS = {int: "an integer", float: "a finite number", str: "text", bool: "true or false"}
-
-
-def _describe(hint: Any) -> str:
-    words = []
-    for option in _options(hint):
-        origin = typing.get_origin(option)
-        if option is type(None):
-            words.append("null")
-        elif origin is Literal:
-            words.append("one of " + ", ".join(map(str, typing.get_args(option))))
-        elif origin is list:
-            words.append("a list")
-        elif origin is not None:
-            words.append("a mapping")
-        else:
-            words.append(_WORDS.get(option, str(option)))
-    return " or ".join(words)

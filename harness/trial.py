@@ -34,13 +34,14 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     plan, tree = compose_trial(arguments)
 
-    from harness.config import LauncherConfig, LimitsConfig, build
+    from harness.config import LauncherConfig, LimitsConfig
     from harness.data.examples import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.records import read_record
     from harness.records.fingerprint import fingerprints
     from harness.search.folder import make_writable
+    from harness.strict import build
     from harness.trials.job import Job
 
     config = plan.trial({})

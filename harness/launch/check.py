@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import methods
-from harness.config import TrialConfig, build
+from harness.config import TrialConfig
 from harness.data.encode import encode
 from harness.errors import InputError
 from harness.evaluation import benchmarks
@@ -14,6 +14,7 @@ from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.base import Quantization
 from harness.models.load import load_skeleton
+from harness.strict import build
 from harness.trials.workbench import Workbench, quantization_of
 
 

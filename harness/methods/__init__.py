@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from harness.config import build as build_dataclass
 from harness.errors import unknown
 from harness.methods.adalora import AdaLoRA
 from harness.methods.base import AdaptPlan, Method
@@ -17,6 +16,7 @@ from harness.methods.full import Full
 from harness.methods.lora import LoRA, QLoRA
 from harness.methods.prompt_tuning import PromptTuning
 from harness.methods.ulmfit import ULMFiT
+from harness.strict import build as build_dataclass
 
 METHODS: dict[str, type[Method]] = {
     "full": Full,

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.config import require
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.lora import check_rank, resolve_targets
+from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

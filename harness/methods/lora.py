@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.config import require
 from harness.errors import InputError, unknown
 from harness.methods.base import AdaptPlan, Method, Quantization
+from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.config import require
 from harness.methods.base import AdaptPlan, Method
+from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn

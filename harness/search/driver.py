@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import yaml
 
-from harness.compose import MethodPlan
 from harness.config import SweepConfig
 from harness.errors import InputError
 from harness.grammar import shown
 from harness.launch.launcher import Launcher
 from harness.launch.worker import failed
+from harness.plans import MethodPlan
 from harness.records import (
     Record,
     read_jsonl,

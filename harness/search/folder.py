@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 
-from harness.compose import FREE_KEYS, MethodPlan
+from harness.compose import FREE_KEYS
 from harness.config import SweepConfig
 from harness.errors import InputError
+from harness.plans import MethodPlan
 from harness.records import Record, read_record, write_text
 from harness.records.fingerprint import identity as trial_identity
 

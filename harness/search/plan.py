@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness.compose import MethodPlan
 from harness.config import SweepConfig
 from harness.data.examples import Splits
 from harness.launch.launcher import Launcher
+from harness.plans import MethodPlan
 from harness.search.checks import check_configs
 from harness.search.driver import search_budget
 from harness.search.folder import SweepFolder

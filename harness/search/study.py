@@ -21,9 +21,9 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from harness.compose import MethodPlan
 from harness.config import SweepConfig
 from harness.errors import InputError
+from harness.plans import MethodPlan
 from harness.records import Record
 from harness.records.fingerprint import digest
 from harness.search.limits import excesses

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.config import LimitsConfig, TrialConfig, build
+from harness.config import LimitsConfig, TrialConfig
+from harness.strict import build
 
 
 @dataclass(frozen=True)

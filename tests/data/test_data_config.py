@@ -6,8 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harness.config import DataConfig, build
+from harness.config import DataConfig
 from harness.data.examples import read_splits
+from harness.strict import build
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))

@@ -24,11 +24,11 @@ from harness.records import read_jsonl, read_record
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "s"
-STEPS = 50
+STEPS = 120  # what is stopped in its first quarter must not be done before the signal arrives
 COMMAND = [
     *SMALL,
     *("method=lora", f"name={NAME}", "search.trials=2", "confirm.finalists=1", "confirm.seeds=1"),
-    *(f"training.max_steps={STEPS}", "training.checkpoint_every=2", "training.eval_every=20"),
+    *(f"training.max_steps={STEPS}", "training.checkpoint_every=2", "training.eval_every=50"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -82,7 +82,7 @@ def training(folder: Path, without: set[Path], until: float = 60) -> Path:
             steps = [row["step"] for row in read_jsonl(trial / "metrics.jsonl")]
             if (
                 steps
-                and 4 < max(steps) < STEPS - 15
+                and 4 < max(steps) < STEPS // 4
                 and list(trial.glob("checkpoint/step-*/manifest.json"))
             ):
                 return trial

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from running import job
 
-from harness.config import build
 from harness.records import read_jsonl
+from harness.strict import build
 from harness.training.loop import Interrupted
 from harness.trials.run import Workbench, run_trial
 

@@ -1,0 +1,71 @@
+"""One method of a sweep as it was composed, and the trials that can be made of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness import methods
+from harness.config import TrialConfig
+from harness.errors import InputError
+from harness.space import Choice, Space
+from harness.strict import build
+
+TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """One method of a sweep: its configuration with the defaults, and what is searched."""
+
+    method: str
+    tree: Mapping[str, Any]  # everything composed, interpolations still open
+    space: Space
+    overrides: tuple[str, ...]  # what a person types to get this configuration
+
+    def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
+        """The trial with ``values`` (by dotted key) and ``fixed`` (seed, stage). Raises InputError."""
+        tree = OmegaConf.create(dict(self.tree))
+        for key, value in {**values, **fixed}.items():
+            OmegaConf.update(tree, key, value)
+        whole = plain(tree)
+        config = build(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
+        method = methods.build(config.method)  # raises for a value that the method cannot take
+        if method.trains_base_weights and config.model.quantization != "none":
+            raise InputError(
+                f"model.quantization={config.model.quantization!r} cannot be used: method="
+                f"{self.method} trains the base's own weights. Use none, or method=qlora."
+            )
+        return config
+
+    def pinned(self, revision: str | None) -> MethodPlan:
+        """The same plan with ``model.revision`` set to the commit it stands for."""
+        if revision is None:
+            return self
+        return replace(
+            self, tree={**self.tree, "model": {**self.tree["model"], "revision": revision}}
+        )
+
+    @property
+    def n_configurations(self) -> int | None:
+        """How many there are to try; None where the space is continuous."""
+        sizes = [len(d.values) for d in self.space.values() if isinstance(d, Choice)]
+        return math.prod(sizes) if len(sizes) == len(self.space) else None
+
+
+def plain(tree: DictConfig) -> dict[str, Any]:
+    """The tree's own keys, resolved. Raises InputError for an interpolation that leads nowhere."""
+    for key in tree:
+        if OmegaConf.is_missing(tree, key):
+            raise InputError(f"{key} is missing: set {key}=...")
+    try:
+        resolved = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(str(error).splitlines()[0]) from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
