@@ -10,7 +10,7 @@ from harness.methods.base import AdaptPlan, Method
 from harness.strict import require
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,23 @@ def default_interval(plan: AdaptPlan, n_groups: int) -> int:
 def groups_trained(step: int, every: int, n_groups: int) -> int:
     """How many groups, counted from the top, are trained in optimizer step ``step`` (from 0)."""
     return min(n_groups, 1 + step // every)
+
+
+def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """h_c = [h_T, maxpool(H), meanpool(H)] (§3.3): what a classifier on top of the model sees.
+
+    ``hidden`` (batch, length, d) and ``mask`` (batch, length), 1 where there is text, at least once
+    in each row; padding may be on either side. Returns (batch, 3·d).
+    """
+    import torch
+
+    real = mask.bool()
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (real * places).argmax(dim=1)
+    at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
+    highest = hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
+    mean = (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+    return torch.cat([at_end, highest, mean], dim=-1)
 
 
 def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:

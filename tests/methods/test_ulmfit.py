@@ -8,6 +8,7 @@ from running import adapted, fit
 
 from harness.methods.base import AdaptPlan
 from harness.methods.ulmfit import (
+    concat_pool,
     default_interval,
     discriminative_rates,
     groups_trained,
@@ -132,3 +133,16 @@ def test_without_its_switches_it_is_full_fine_tuning(lend, trial_config, encoded
         config = trial_config("method=ulmfit", *off, *same)
         ulmfit = fit(base, config, encoded, tmp_path / "ulmfit")
     assert ulmfit.losses == pytest.approx(full.losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("side", ["none", "right", "left"])
+def test_concat_pooling_is_last_max_mean_whatever_the_padding(side):
+    """O6."""
+    rows = [[1.0, 2.0], [3.0, -1.0], [5.0, 0.0]]
+    mask = [1, 1, 1]
+    if side == "right":
+        rows, mask = [*rows, [99.0, 99.0]], [*mask, 0]
+    if side == "left":
+        rows, mask = [[99.0, 99.0], *rows], [0, *mask]
+    pooled = concat_pool(torch.tensor([rows]), torch.tensor([mask]))
+    torch.testing.assert_close(pooled, torch.tensor([[5.0, 0.0, 5.0, 2.0, 3.0, 1 / 3]]))
