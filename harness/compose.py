@@ -137,19 +137,24 @@ class _Composer:
                     f"{override.input_line}: configuration is data, no code is called."
                 )
         early = [o for o in typed if grammar.is_group(o) or o.key_or_group.split(".")[0] in _EARLY]
-        self._first = self._compose([o.input_line for o in early if not grammar.is_swept(o)])
+        early = [o for o in early if not grammar.is_swept(o) and o.key_or_group != "method"]
+        self._first = self._compose([o.input_line for o in early])
+        self._variants = _texts("variants", self._first.variants)
+        self._own = _texts("per_method", self._first.per_method)
+        self._class_of: dict[str, str] = {}
 
     def methods(self) -> list[str]:
         """Those named by ``method=`` on the command line, else those of the named sweep."""
-        named = self._first.methods or self._first.method.name
+        named = self._first.methods or list(self._variants) or self._first.method.name
         names = [named] if isinstance(named, str) else list(named)
         for override in self.typed:
             if override.key_or_group == "method":
                 value = override.value()
                 names = value.list if isinstance(value, ChoiceSweep) else [value]
         names = list(dict.fromkeys(map(str, names)))
-        for name in (*names, *(self._first.per_method or ())):
-            self._check_option("method", name)
+        for name in (*names, *self._own):
+            if name not in self._variants:
+                self._check_option("method", name)
         return names
 
     def label(self, names: Sequence[str]) -> str:
@@ -161,21 +166,21 @@ class _Composer:
 
     def method(self, name: str, names: Sequence[str]) -> tuple[MethodPlan, DictConfig]:
         """The plan and the whole tree of one of ``names``."""
-        own = (self._first.per_method or {}).get(name) or []
-        if isinstance(own, str):
-            raise InputError(
-                f"per_method.{name}={own!r} cannot be used: it must be a list of texts."
-            )
-        given = [grammar.parse(text) for text in own]
+        given = [grammar.parse(text) for text in self._own.get(name, ())]
         given += [override for override in self.typed if override.key_or_group != "method"]
+        option = self._option(name)
+        if name in self._variants:
+            own = [grammar.parse(text) for text in self._variants[name]]
+            given = [o for o in own if o.key_or_group != "method"] + given
         groups = [o.input_line for o in given if grammar.is_group(o)]
-        tree = self._compose([f"method={name}", *groups])
+        groups += self._tuned(option, groups)
+        tree = self._compose([f"method={option}", *groups])
         keys = set(grammar.keys_of(tree))
         values = [o for o in given if not grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
         plain = [o.input_line for o in here if not grammar.is_swept(o)]
         if plain:
-            tree = self._compose([f"method={name}", *groups, *plain])
+            tree = self._compose([f"method={option}", *groups, *plain])
         space: dict[str, Dimension] = {}
         for key, text in (OmegaConf.select(tree, "search.space") or {}).items():
             if text is None or not self._has(key, keys, names, "key in search.space"):
@@ -191,7 +196,7 @@ class _Composer:
                     f"{key} cannot be searched: only method.* and training.* can. What the trials of "
                     "a sweep are measured on is the same for all of them: run one sweep a value."
                 )
-        typed = tuple(o for o in [f"method={name}", *groups, *plain] if _of_trial(o))
+        typed = tuple(o for o in [f"method={option}", *groups, *plain] if _of_trial(o))
         if self._folder is not None:
             typed = (f"--config-dir={self._folder}", *typed)
         whole = OmegaConf.to_container(tree, resolve=False)
@@ -205,10 +210,39 @@ class _Composer:
         """Whether the key exists for this method. Raises InputError if it exists for none."""
         if key in keys:
             return True
-        of_any = {f"method.{field}" for name in names for field in methods.field_names(name)}
+        of_any = {
+            f"method.{field}" for name in names for field in methods.field_names(self._class(name))
+        }
         if key in of_any:
             return False  # another method's own field
         raise unknown(what, key, keys | of_any, _siblings(key, keys | of_any))
+
+    def _option(self, name: str) -> str:
+        """The file in conf/method of a method or variant."""
+        chosen = [text for text in self._variants.get(name, ()) if text.startswith("method=")]
+        if name not in self._variants:
+            return name
+        if len(chosen) != 1:
+            raise InputError(f"variants.{name} must name one method: put method=... into its list.")
+        option = chosen[0].removeprefix("method=")
+        self._check_option("method", option)
+        return option
+
+    def _class(self, name: str) -> str:
+        """What ``method.name`` is there: several files may configure one class."""
+        option = self._option(name)
+        if option not in self._class_of:
+            self._class_of[option] = str(self._compose([f"method={option}"]).method.name)
+        return self._class_of[option]
+
+    def _tuned(self, option: str, groups: Sequence[str]) -> list[str]:
+        """What the class of a method needs on this model, where the method itself has no file."""
+        model = next((g.split("=")[1] for g in reversed(groups) if g.startswith("model=")), None)
+        model = model or str(self._first.model.name)
+        known = GlobalHydra.instance().config_loader().get_group_options("tuned")
+        of_class = f"{model}_{self._class(option)}"
+        wanted = f"{model}_{option}" not in known and of_class in known
+        return [f"tuned={of_class}"] if wanted else []
 
     def _check_option(self, group: str, option: Any) -> None:
         known = set(GlobalHydra.instance().config_loader().get_group_options(group))
@@ -226,7 +260,19 @@ class _Composer:
             raise InputError(" ".join(lines[:3])) from error
 
 
-_EARLY = ("methods", "per_method")  # decide what is composed at all
+def _texts(key: str, lists: Any) -> dict[str, list[str]]:
+    """``per_method`` or ``variants``: a list of overrides each. Raises InputError."""
+    found = {}
+    for name, own in (lists or {}).items():
+        if isinstance(own, str):
+            raise InputError(f"{key}.{name}={own!r} cannot be used: it must be a list of texts.")
+        if key == "variants":
+            checked_name(name, f"{key}: ")
+        found[str(name)] = [str(text) for text in own or ()]
+    return found
+
+
+_EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
 
 
 def _check_space(plan: MethodPlan) -> None:
@@ -268,15 +314,15 @@ def _siblings(key: str, keys: set[str]) -> set[str]:
 def _of_trial(override: str) -> bool:
     """Whether a typed override belongs to a trial, not to the sweep around it."""
     name = re.split(r"[.=]", override.lstrip("+~"))[0]
-    return name not in (*SWEEP_KEYS, "stage", "methods", "per_method")
+    return name not in (*SWEEP_KEYS, "stage", "methods", "per_method", "variants")
 
 
-def checked_name(given: Any) -> str | None:
+def checked_name(given: Any, what: str = "name=") -> str | None:
     """``name=`` as text. Raises InputError where it is no name of a folder."""
     if given is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
         return None if given is None else str(given)
     raise InputError(
-        f"name={given!r} cannot be used: it names a folder, so letters, digits, "
+        f"{what}{given!r} cannot be used: it names a folder, so letters, digits, "
         "'.', '_' and '-', at most 80, a letter or digit first."
     )
 

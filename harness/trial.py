@@ -61,6 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         job = Job(
             folder=str(folder),
             cache=str(root / ".cache"),
+            method=plan.method,
             config=config,
             limits=build(LimitsConfig, tree["limits"], "limits"),
             trial=0,

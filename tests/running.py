@@ -10,7 +10,8 @@ import numpy as np
 
 from harness import methods
 from harness.config import LimitsConfig, TrialConfig
-from harness.data.encode import Encoded
+from harness.data.encode import Encoded, encode
+from harness.data.examples import read_splits
 from harness.methods import AdaptPlan
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Hooks, Progress, train
@@ -35,16 +36,21 @@ class Fit:
         return [row["loss"] for row in self.rows]
 
 
-def plan_for(config: TrialConfig, tokenizer: Any, steps: int, n: int = 24) -> AdaptPlan:
-    return AdaptPlan(steps, max(1, n // config.training.batch_size), tokenizer)
+def plan_for(config: TrialConfig, tokenizer: Any, steps: int, data: Encoded) -> AdaptPlan:
+    per_epoch = max(1, len(data) // config.training.batch_size)
+    return AdaptPlan(steps, per_epoch, tokenizer, data, config.seed)
 
 
-def adapted(base: Any, config: TrialConfig, steps: int = 10) -> Fit:
-    """The method of ``config`` on ``base``, nothing trained yet."""
+def adapted(base: Any, config: TrialConfig, data: Encoded | None = None, steps: int = 10) -> Fit:
+    """The method of ``config`` on ``base``, nothing trained yet; ``data`` is what it may look at."""
     import torch
 
-    method = methods.build(config.method)
-    plan = plan_for(config, base.tokenizer, steps)
+    if data is None:
+        train = read_splits(config.data).train
+        data = encode(train, base.tokenizer, config.data, all_references=True)
+
+    method = methods.fitted(config.method, base.model)
+    plan = plan_for(config, base.tokenizer, steps, data)
     torch.manual_seed(config.seed)
     return Fit(method.adapt(base.model, plan), method, plan)
 
@@ -60,7 +66,7 @@ def fit(
     **training: Any,
 ) -> Fit:
     """Train on ``data`` for ``steps``; ``training`` are changes to the training configuration."""
-    done = adapted(base, config, steps)
+    done = adapted(base, config, data, steps)
     changed = replace(config.training, **training)
 
     def stepped(row: dict[str, Any]) -> None:
@@ -106,6 +112,7 @@ def job(folder: Path, cache: Path, config: TrialConfig, **changes: Any) -> Job:
     whole = Job(
         folder=str(folder),
         cache=str(cache),
+        method=config.method["name"],
         config=config,
         limits=NO_LIMITS,
         trial=0,

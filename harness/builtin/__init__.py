@@ -22,4 +22,6 @@ DOMAIN_TEST = ASSETS / "data" / "domain_test.jsonl"
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"
 
+REPLAY = ASSETS / "data" / "replay.jsonl"
+
 CLOZE_TASKS = ASSETS / "tasks"

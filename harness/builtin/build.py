@@ -33,6 +33,7 @@ from harness.builtin.world import World, make_world
 STEPS = 1500
 HELD_OUT_PER_DOMAIN = 50  # the first half is for the search, the second for finalists
 TOKENIZER_DOCUMENTS = 3000
+REPLAY_DOCUMENTS = 200
 TASK_ROWS = {"train": 1000, "validation": 100, "test": 200}
 DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
 CLOZE_ITEMS = 60
@@ -54,6 +55,8 @@ def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
     model.save_pretrained(output / "model")
     tokenizer.save_pretrained(output / "model")
 
+    replay = islice(training_documents(world, seed, held_out_texts), REPLAY_DOCUMENTS)
+    _write_jsonl(output / "data" / "replay.jsonl", ({"text": text} for text in replay))
     seen = islice(training_documents(world, seed, held_out_texts), TOKENIZER_DOCUMENTS)
     seen_ids = [document_ids(tokenizer, text) for text in seen]
     documents = [document_ids(tokenizer, text) for text in sorted(held_out_texts)]

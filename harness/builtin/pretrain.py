@@ -78,7 +78,9 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
     rows = torch.arange(32)  # of head 0
     for attention in (first, second):
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-            projection.weight[rows] = 0.0
+            # Almost nothing, not nothing: a row that is zero in both has no gradient, and a row of
+            # zeros has no direction, which DoRA divides by.
+            projection.weight[rows] = torch.randn(32, projection.in_features) * 0.002
         attention.o_proj.weight[:, rows] = 0.0
 
     # Key 0 degrees, query turned back by one position: RoPE then scores distance one highest.

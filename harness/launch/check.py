@@ -32,7 +32,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
         if config.training.precision == "fp16" and bench.device == "cpu":
             raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
         skeleton = load_skeleton(config.model)
-        method.check(skeleton)
+        methods.fitted(config.method, skeleton)
         if counts:
             continue  # the data are the same for all
         tokenizer = bench.pool.tokenizer(config.model)

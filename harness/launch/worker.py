@@ -88,7 +88,7 @@ def failed(job: Any, reason: str) -> Record:
     return Record(
         status="failed",
         stage=job.config.stage,
-        method=job.config.method["name"],
+        method=job.method,
         trial=job.trial,
         attempt=job.attempt,
         fingerprint=job.fingerprint,

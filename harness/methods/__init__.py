@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import unknown
 from harness.methods.adalora import AdaLoRA
@@ -18,6 +18,9 @@ from harness.methods.prompt_tuning import PromptTuning
 from harness.methods.ulmfit import ULMFiT
 from harness.strict import build as build_dataclass
 
+if TYPE_CHECKING:
+    from torch import nn
+
 METHODS: dict[str, type[Method]] = {
     "full": Full,
     "ulmfit": ULMFiT,
@@ -27,16 +30,30 @@ METHODS: dict[str, type[Method]] = {
     "prompt_tuning": PromptTuning,
 }
 
-__all__ = ["METHODS", "AdaptPlan", "Method", "build", "field_names"]
+__all__ = ["METHODS", "AdaptPlan", "Method", "build", "field_names", "fitted"]
 
 
 def build(config: Mapping[str, Any]) -> Method:
     """The method that ``config`` names, with its fields. Raises InputError."""
     options = dict(config)
+    options.pop("match", None)  # needs the model: see fitted
     name = options.pop("name", None)
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return build_dataclass(METHODS[name], options, "method")
+
+
+def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
+    """The method that ``config`` names, at the size that ``match`` asks for on ``model``.
+
+    Checked against ``model``, of which a skeleton without weights will do. Raises InputError.
+    """
+    method = build(config)
+    wanted = (config.get("match") or {}).get("trainable_parameters")
+    if wanted is not None:
+        method = method.matched(model, wanted)
+    method.check(model)
+    return method
 
 
 def field_names(name: str) -> list[str]:

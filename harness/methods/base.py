@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
+
+    from harness.data.batches import Batch
+    from harness.data.encode import Encoded
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,20 @@ class AdaptPlan:
     total_steps: int  # optimizer steps of the run
     steps_per_epoch: int
     tokenizer: PreTrainedTokenizerBase
+    train: Encoded  # the sequences that will be trained on
+    seed: int
+    device: str = "cpu"
+
+    def calibration(self, n_sequences: int, batch_size: int) -> Iterator[Batch]:
+        """Batches of training sequences on ``device``, drawn by ``seed``, each at most once."""
+        import numpy as np
+
+        from harness.data.batches import collate
+
+        order = np.random.default_rng((self.seed, 7)).permutation(len(self.train))[:n_sequences]
+        for at in range(0, len(order), batch_size):
+            chosen = order[at : at + batch_size].tolist()
+            yield collate(self.train, chosen, pad_id=0).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,35 @@ class Method:
     def trains_base_weights(self) -> bool:
         """Whether the base's own weights change, which quantized ones cannot."""
         return False
+
+    @property
+    def starts_at_base(self) -> bool:
+        """Whether the adapted model answers exactly as the base does before the first step."""
+        return True
+
+    @property
+    def cannot_merge(self) -> str | None:
+        """Why the tuned model cannot become one of the base's own form; None: it can."""
+        return None
+
+    def merged(self, model: nn.Module) -> nn.Module:
+        """The tuned model in the base's own form, without adapters; takes ``model`` apart."""
+        assert self.cannot_merge is None
+        return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """What was trained, as safetensors: an adapter, or the whole model."""
+        model.save_pretrained(folder, safe_serialization=True)
+
+    def matched(self, model: nn.Module, trainable_parameters: int) -> Method:
+        """This method at the size that trains about ``trainable_parameters`` of ``model``.
+
+        ``method.match.trainable_parameters`` asks for it. Raises InputError where there is none.
+        """
+        raise InputError(
+            "method.match.trainable_parameters cannot be used with this method: it has no size to "
+            "choose."
+        )
 
     def check(self, model: nn.Module) -> None:
         """Raises InputError for what ``model`` cannot take; a skeleton without weights will do."""

@@ -62,6 +62,13 @@ class QLoRA(LoRA):
     def base_quantization(self) -> Quantization:
         return Quantization(self.quantization, self.double_quantization)
 
+    @property
+    def cannot_merge(self) -> str:
+        return (
+            "merging into a 4-bit base rounds the adapter away with the weights; it is merged into the "
+            "base at full precision instead, and evaluated again"
+        )
+
 
 def _check_directions(model: nn.Module) -> None:
     """DoRA divides each row of W₀ by its norm: a row of zeros would make every output NaN."""

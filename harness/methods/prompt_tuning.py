@@ -32,6 +32,14 @@ class PromptTuning(Method):
         if self.init == "text" and not self.init_text:
             raise InputError("method.init=text needs method.init_text: the words to begin with.")
 
+    @property
+    def starts_at_base(self) -> bool:
+        return False
+
+    @property
+    def cannot_merge(self) -> str:
+        return "virtual tokens stand before the input and are no part of any weight"
+
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         import torch
         from peft import PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model

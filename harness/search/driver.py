@@ -191,6 +191,7 @@ class Driver:
         return Job(
             folder=str(self._folder.trial(plan.method, fingerprint)),
             cache=str(self._folder.cache),
+            method=plan.method,
             config=config,
             limits=self._sweep.limits,
             trial=number,
@@ -260,9 +261,8 @@ class Driver:
             if step in running.decided:
                 continue
             running.decided.add(step)
-            method = running.job.config.method["name"]
             values = row["measurements"]
-            go = self._rungs.goes_on(method, number, running.job.fingerprint, values)
+            go = self._rungs.goes_on(running.job.method, number, running.job.fingerprint, values)
             write_json(running.job.path / f"decision-{step}.json", {"go": go})
 
 

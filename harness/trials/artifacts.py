@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.measured import Measured
 from harness.evaluation.reference import Reference
+from harness.methods import Method
 from harness.records import append_jsonl, read_jsonl, write_text
 from harness.records.store import to_jsonl
 
@@ -60,11 +61,12 @@ def write_items(folder: Path, measured: Measured, reference: Reference) -> None:
     write_text(folder / "predictions.jsonl", to_jsonl(predictions))
 
 
-def save_adapter(folder: Path, model: nn.Module, tokenizer: Any) -> None:
+def save_adapter(folder: Path, method: Method, model: nn.Module, tokenizer: Any) -> None:
     """The adapter, or the whole model where it was trained as a whole, in safetensors."""
     aside = folder.with_name("adapter.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside, safe_serialization=True)
+    aside.mkdir(parents=True)
+    method.save(model, aside)
     tokenizer.save_pretrained(aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)

@@ -61,7 +61,8 @@ def run_trial(
         if quantization != quantization_of(config.model):
             with clock.spent_on("base"):
                 quantized = bench.references.get(base, inputs.final, evaluation, device)
-        plan = _plan(job, len(inputs.train), inputs.tokenizer)
+        method = methods.fitted(config.method, base.model)
+        plan = _plan(job, inputs, device)
         torch.manual_seed(config.seed)  # before adapters are made: their start belongs to the run
         model = method.adapt(base.model, plan)
         size = sizes(model)
@@ -105,13 +106,13 @@ def run_trial(
             log.evaluation(progress.step, measured.values())
             size |= final_sizes(model, trained)
             if job.keep_adapter:
-                save_adapter(job.path / "adapter", model, inputs.tokenizer)
+                save_adapter(job.path / "adapter", method, model, inputs.tokenizer)
 
     write_items(job.path, measured, before.final)
     record = Record(
         status=status,
         stage=config.stage,
-        method=config.method["name"],
+        method=job.method,
         trial=job.trial,
         attempt=job.attempt,
         fingerprint=job.fingerprint,
@@ -130,15 +131,15 @@ def run_trial(
     return record
 
 
-def _plan(job: Job, n_sequences: int, tokenizer: Any) -> AdaptPlan:
+def _plan(job: Job, inputs: Inputs, device: str) -> AdaptPlan:
     training = job.config.training
     effective = training.batch_size * training.gradient_accumulation_steps
-    per_epoch = BatchPlan(n_sequences, effective, job.config.seed).steps_per_epoch
+    per_epoch = BatchPlan(len(inputs.train), effective, job.config.seed).steps_per_epoch
     steps = training.max_steps
     if steps is None:
         assert training.epochs is not None
         steps = max(1, round(training.epochs * per_epoch))
-    return AdaptPlan(steps, per_epoch, tokenizer)
+    return AdaptPlan(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)
 
 
 def _accelerator(precision: str, device: str) -> Any:

@@ -46,11 +46,43 @@ def test_several_methods(typed):
 def test_each_method_has_its_own_fields_and_preset():
     _, plans = composed("method=full,lora,prompt_tuning")
     trials = {name: plan.trial({}) for name, plan in plans.items()}
-    assert set(trials["full"].method) == {"name"}
+    assert set(trials["full"].method) == {"name", "match"}
     assert trials["lora"].method["r"] == 8  # conf/tuned/builtin_lora.yaml
     assert trials["prompt_tuning"].training.schedule == "constant"
     assert trials["lora"].training.schedule == "linear"
     assert {trial.model for trial in trials.values()} == {trials["lora"].model}
+
+
+VARIANTS = "+variants={small:['method=lora','method.r=2'],large:['method=lora','method.r=32']}"
+
+
+def test_variants_of_one_method_are_tuned_apart():
+    sweep, plans = composed(VARIANTS)
+    assert list(plans) == ["small", "large"]
+    assert {name: plan.trial({}).method["r"] for name, plan in plans.items()} == {
+        "small": 2,
+        "large": 32,
+    }
+    for plan in plans.values():
+        assert list(plan.space) == [RATE]  # what a variant pins is not searched
+        assert "method=lora" in plan.overrides  # what a person types
+        assert plan.trial({}).training.learning_rate == 3e-3  # conf/tuned/builtin_lora.yaml
+    assert list(composed(VARIANTS, "method=large,full")[1]) == ["large", "full"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("+variants={a:['method.r=2']}", "variants.a must name one method"),
+        ("+variants={a:['method=lora','method=full']}", "variants.a must name one method"),
+        ("+variants={a:['method=laro']}", "lora"),
+        ("+variants={a/b:['method=lora']}", "names a folder"),
+        ("+variants={a:'method=lora'}", "list of texts"),
+    ],
+)
+def test_variants_that_cannot_be_used(typed, said):
+    with pytest.raises(InputError, match=said):
+        composed(typed)
 
 
 def test_a_key_reaches_the_methods_that_have_it():

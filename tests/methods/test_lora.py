@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.methods.base import AdaptPlan
 from harness.methods.lora import linear_modules, resolve_targets
 
-PLAN = AdaptPlan(10, 10, None)
+PLAN = AdaptPlan(10, 10, None, None, 0)
 IDS = torch.arange(3, 43).reshape(2, 20)
 # Rows of the built-in q_proj and k_proj may be zero, which DoRA cannot take.
 DORA_TARGETS = "method.target_modules=[v_proj,o_proj,gate_proj,up_proj,down_proj]"

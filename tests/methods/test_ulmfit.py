@@ -29,7 +29,7 @@ def test_groups_thaw_one_an_epoch():
 
 @pytest.mark.parametrize(("per_epoch", "total", "n"), [(100, 1000, 6), (100, 60, 6), (3, 4, 6)])
 def test_interval_is_an_epoch_but_all_thaw_by_half_time(per_epoch, total, n):
-    every = default_interval(AdaptPlan(total, per_epoch, None), n)
+    every = default_interval(AdaptPlan(total, per_epoch, None, None, 0), n)
     assert every >= 1
     if per_epoch * 2 * n <= total:
         assert every == per_epoch

@@ -1,0 +1,21 @@
+"""Which base, at which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Quantized = Literal["none", "nf4", "fp4", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which base, at which precision. ``name``: 'builtin', a hub name or a local directory."""
+
+    name: str
+    revision: str | None
+    dtype: Dtype
+    quantization: Quantized
+    double_quantization: bool
+    attention: Literal["sdpa", "eager", "flash_attention_2"]

@@ -1,0 +1,112 @@
+"""A sweep around its trials: search, confirmation, limits, tracking, launcher."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from harness.errors import InputError
+from harness.strict import require
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The first stage: how configurations are proposed. The budget is per method."""
+
+    trials: int
+    sampler: Literal["tpe", "random"]
+    pruner: Literal["none", "asha"]
+    reduction_factor: int  # asha: one in this many goes on at each rung
+    grace_evaluations: int  # asha: no trial is stopped before this many evaluations
+    storage: str | None  # an Optuna URL; null: one SQLite file in the sweep's folder
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 1, "search.trials", self.trials, "at least 1")
+        require(self.reduction_factor >= 2, "search.reduction_factor", self.reduction_factor, "≥ 2")
+        require(
+            self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
+        )
+        if self.storage is not None and re.search(r"://[^/@]*:[^/]*@", self.storage):
+            raise InputError(
+                "search.storage: a password must not enter the configuration, which is recorded. "
+                "PostgreSQL takes it from PGPASSWORD or ~/.pgpass."
+            )
+
+
+@dataclass(frozen=True)
+class ConfirmConfig:
+    """The second stage: how many configurations a method are run again, with how many seeds."""
+
+    finalists: int
+    seeds: int
+
+    def __post_init__(self) -> None:
+        require(self.finalists >= 0, "confirm.finalists", self.finalists, "0 (no stage) or more")
+        require(self.seeds >= 1, "confirm.seeds", self.seeds, "at least 1")
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """What a configuration may cost at most; null: no limit."""
+
+    peak_memory_gb: float | None
+    forgetting: float | None  # of the objective that names forgetting, in its unit
+    minutes: float | None  # of training
+    trainable_parameters: int | None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            require(value is None or value > 0, f"limits.{field.name}", value, "null or above 0")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where records are mirrored to."""
+
+    name: Literal["none", "wandb"]
+    mode: Literal["offline", "online"]
+    project: str
+    entity: str | None
+
+
+@dataclass(frozen=True)
+class LauncherConfig:
+    """Where jobs run; nothing here changes a result."""
+
+    name: Literal["local"]
+    workers: int | None  # null: one a device, one on a CPU
+    devices: list[int] | None  # GPU indices; null: all visible ones
+    threads: int | None  # CPU threads a worker; null: cores / workers
+    isolate: bool  # a fresh process for every trial
+    retries: int  # attempts that a trial is given after its worker died
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"launcher.{name}", value, "null or at least 1")
+        require(self.retries >= 0, "launcher.retries", self.retries, "0 or more")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """One sweep: the same base, data, evaluation and budget for each of several methods."""
+
+    name: str
+    seed: int
+    plan: bool
+    runs_dir: str
+    reports_dir: str
+    objectives: Mapping[str, Direction]  # measurement → direction; the first is 'quality'
+    search: SearchConfig
+    confirm: ConfirmConfig
+    limits: LimitsConfig
+    tracking: TrackingConfig
+    launcher: LauncherConfig
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2³¹)")  # confirm adds to it
