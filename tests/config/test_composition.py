@@ -57,7 +57,7 @@ VARIANTS = "+variants={small:['method=lora','method.r=2'],large:['method=lora','
 
 
 def test_variants_of_one_method_are_tuned_apart():
-    sweep, plans = composed(VARIANTS)
+    _, plans = composed(VARIANTS)
     assert list(plans) == ["small", "large"]
     assert {name: plan.trial({}).method["r"] for name, plan in plans.items()} == {
         "small": 2,
