@@ -13,6 +13,7 @@ from harness.reporting.load import Run
 from harness.reporting.outputs import Example, examples
 from harness.reporting.recommendation import Recommendation, recommend
 from harness.reporting.tables import Table
+from harness.reporting.variants import variant_tables
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Content:
     command: str | None
     key_numbers: tuple[KeyNumber, ...]
     leaderboard: Table
+    variants: tuple[tuple[str, Table], ...]
     cost: Table
     budget: Table
     search: Table
@@ -73,6 +75,7 @@ def gather(run: Run) -> Content:
         command=tables.command(chosen.rows[0].record) if chosen else None,
         key_numbers=tuple(_key_numbers(recommendation)),
         leaderboard=tables.leaderboard(field, chosen),
+        variants=tuple(variant_tables(run, field)),
         cost=tables.cost_table(field, chosen),
         budget=search_tables.budget_table(run, measured, field.maximize),
         search=search_tables.search_table(run, field),

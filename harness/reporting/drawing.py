@@ -23,6 +23,7 @@ INK, QUIET, GRID = "#1f2933", "#667380", "#e4e8ec"
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255", "#44aa99",
 )  # fmt: skip
+FEW = 12  # candidates that a figure has room for as it is
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
 STYLE: dict[str, Any] = {
@@ -75,6 +76,12 @@ def palette(methods: Sequence[str]) -> Look:
         method: (COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
         for i, method in enumerate(methods)
     }
+
+
+def legend_beside(figure: Figure, *entries: Any) -> None:
+    """The legend right of the axes, in as many columns as its length asks for."""
+    labels = entries[1] if entries else figure.axes[0].get_legend_handles_labels()[1]
+    figure.legend(*entries, loc="outside right upper", ncols=1 + (len(labels) - 1) // 16)
 
 
 def panels(columns: int, width: float = 10.9, height: float = 3.6) -> tuple[Figure, list[Axes]]:

@@ -10,10 +10,12 @@ from harness.reporting import formatting as f
 from harness.reporting.candidates import CAPACITY, Candidate, Field
 from harness.reporting.cautions import base_measurement
 from harness.reporting.drawing import (
+    FEW,
     INK,
     QUIET,
     Look,
     Picture,
+    legend_beside,
     log_axis,
     palette,
     panels,
@@ -30,6 +32,7 @@ from harness.reporting.figures_of_trials import (
 )
 from harness.reporting.load import Row, Run, flat
 from harness.reporting.tables import ranked
+from harness.reporting.variants import families, family
 from harness.statistics.pareto import front
 
 
@@ -63,7 +66,7 @@ def front_figure(run: Run, field: Field, chosen: Candidate | None, look: Look) -
     shown = [c for c in ranked(field) if c.quality is not None and c.forgetting is not None]
     if forgetting is None or not shown:
         return None
-    figure, (axes,) = panels(1, 10.9, 5.0)
+    figure, (axes,) = panels(1, 10.9, 5.0 if len(shown) <= FEW else 6.4)
     tried = search_points(run, objective(run, field), forgetting) if field.confirmed else []
     for row, (quality, moved) in tried:
         colour, marker = look[row.record.method]
@@ -107,7 +110,7 @@ def front_figure(run: Run, field: Field, chosen: Candidate | None, look: Look) -
     axes.set_ylabel(f"{f.title(field.quality)}  ({'more' if field.maximize else 'less'} is better)")
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [name for name in (*run.sweep.methods, "untouched base") if name in handles]
-    figure.legend([handles[name] for name in order], order, loc="outside right upper")
+    legend_beside(figure, [handles[name] for name in order], order)
     alt = "Quality against forgetting. " + "; ".join(
         f"{c.label}: {f.score(c.quality.name, c.quality.value)} {f.title(c.quality.name)}, "
         f"{f.score(c.forgetting.name, c.forgetting.value)} {f.unit(c.forgetting.name)}"
@@ -174,11 +177,11 @@ def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
     if not series:
         return None
     figure, axes_list = panels(len(series), 10.9, 3.5)
-    methods = [m for m in run.sweep.methods if _sizes_of(m, rows, sizes)]
+    methods = [m for m in families(run) if _sizes_of(m, rows, sizes)]
     for axes, (words, value, larger) in zip(axes_list, series, strict=True):
         for method in methods:
-            colour, marker = look[method]
-            own = [r for r in rows if r.record.method == method and sizes[id(r)] is not None]
+            colour, marker = look[families(run)[method]]
+            own = [r for r in rows if family(r.record) == method and sizes[id(r)] is not None]
             points = [(sizes[id(r)], v) for r in own if (v := value(r)) is not None]
             axes.scatter(
                 *zip(*points, strict=True), s=18, c=colour, marker=marker, alpha=0.35, lw=0
@@ -201,4 +204,4 @@ def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
 
 
 def _sizes_of(method: str, rows: list[Row], sizes: Mapping[int, float | None]) -> bool:
-    return any(r.record.method == method and sizes[id(r)] is not None for r in rows)
+    return any(family(r.record) == method and sizes[id(r)] is not None for r in rows)

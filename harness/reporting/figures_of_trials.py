@@ -6,7 +6,18 @@ from matplotlib.axes import Axes
 
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Field
-from harness.reporting.drawing import GRID, INK, QUIET, Look, Picture, log_axis, panels, svg
+from harness.reporting.drawing import (
+    FEW,
+    GRID,
+    INK,
+    QUIET,
+    Look,
+    Picture,
+    legend_beside,
+    log_axis,
+    panels,
+    svg,
+)
 from harness.reporting.load import Row, Run, flat, read_curves
 from harness.reporting.tables import ranked
 from harness.statistics.budget import running_best
@@ -35,9 +46,14 @@ CURVES = (
 )
 
 
+BEST_SHOWN = 6  # of many finalists: more lines cannot be told apart
+
+
 def curves_figure(field: Field, look: Look) -> Picture | None:
     """Learning and forgetting over the steps of each finalist, one line a seed."""
-    read = [(c, read_curves(row.folder)) for c in ranked(field) for row in c.rows]
+    finalists = [c for c in ranked(field) if c.rows]
+    drawn = finalists if len(finalists) <= FEW else finalists[:BEST_SHOWN]
+    read = [(c, read_curves(row.folder)) for c in drawn for row in c.rows]
     known = [
         (name, words) for name, words in CURVES if any(len(s.get(name, ())) > 1 for _, s in read)
     ]
@@ -65,6 +81,8 @@ def curves_figure(field: Field, look: Look) -> Picture | None:
     figure.legend(loc="outside lower center", ncols=2)
     alt = f"{', '.join(words for _, words in known)} over training steps for each finalist."
     caption = "One line a seed. The training loss is a mean over a few steps."
+    if len(drawn) < len(finalists):
+        caption += f" The best {len(drawn)} of {len(finalists)} finalists."
     return Picture("curves", "Learning and forgetting", svg(figure, "curves", alt), alt, caption)
 
 
@@ -100,7 +118,7 @@ def budget_figure(run: Run, look: Look) -> Picture | None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("trials spent")
     axes.set_ylabel(f"best {f.title(name)} so far")
-    figure.legend(loc="outside right upper")
+    legend_beside(figure)
     alt = f"Best {f.title(name)} so far by number of trials: {'; '.join(ends)}."
     caption = "At the same number of trials every method has had the same budget. "
     caption += "Pruned and failed trials count as trials."
@@ -129,7 +147,7 @@ def learning_rate_figure(run: Run, look: Look) -> Picture | None:
     log_axis(axes.xaxis, 10, [rate for _, rate, _ in points])
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f.title(name))
-    figure.legend(loc="outside right upper")
+    legend_beside(figure)
     alt = f"{f.title(name)} against learning rate of {len(points)} search trials."
     caption = "Complete search trials. A best point at the edge asks for a wider range."
     return Picture("rate", "Learning rate", svg(figure, "rate", alt), alt, caption)
@@ -148,7 +166,9 @@ def cost_figure(field: Field, look: Look) -> Picture | None:
     costs = [cost for cost in COSTS if any(cost[0] in c.cost for c in shown)]
     if not shown or not costs:
         return None
-    figure, axes_list = panels(len(costs), 10.9, 0.9 + 0.42 * len(shown))
+    figure, axes_list = panels(
+        len(costs), 10.9, 0.9 + (0.42 if len(shown) <= FEW else 0.27) * len(shown)
+    )
     for axes, (name, words, factor) in zip(axes_list, costs, strict=True):
         if name == "train_seconds" and max(c.cost.get(name, 0.0) for c in shown) > 300:
             words, factor = "training, min", 1 / 60

@@ -28,6 +28,8 @@ def render(content: Content) -> str:
     lines += _list("Why not the others", [f"{label}: {why}" for label, why in r.runners_up])
     lines += _list("What would change it", r.would_change)
     lines += _table("Leader board", content.leaderboard)
+    for title, variants in content.variants:
+        lines += _table(title, variants)
     lines += _table("Search", content.budget)
     lines += _table("Cost", content.cost)
     for title, domain in content.domains:

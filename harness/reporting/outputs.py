@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.reporting.candidates import Candidate
 from harness.reporting.load import read_predictions
 
-SHOWN, LONGEST = 8, 1200
+SHOWN, ANSWERING, LONGEST = 8, 8, 1200
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,12 @@ class Example:
 
 
 def examples(candidates: Sequence[Candidate], split: str) -> tuple[Example, ...]:
-    """Evenly spaced examples of a split, answered by each candidate's first seed."""
+    """Evenly spaced examples of a split, answered by the first candidates, by their first seed."""
     answered: list[tuple[Candidate, dict[str, dict]]] = []
-    for candidate in candidates:
-        if candidate.rows:
-            rows = read_predictions(candidate.rows[0].folder)
-            own = [row for row in rows if row.get("split", split) == split]
-            answered.append((candidate, {str(row["prompt"]): row for row in own}))
+    for candidate in [c for c in candidates if c.rows][:ANSWERING]:
+        rows = read_predictions(candidate.rows[0].folder)
+        own = [row for row in rows if row.get("split", split) == split]
+        answered.append((candidate, {str(row["prompt"]): row for row in own}))
     prompts = list(next((rows for _, rows in answered if rows), {}))
     step = max(1, len(prompts) // SHOWN)
     made = []

@@ -40,6 +40,7 @@ class Profile:
     parameters: int
     memory_gb: float
     seconds: float
+    named: str | None = None  # by method= of its commands; variants share it
 
 
 PROFILES = (
@@ -105,10 +106,11 @@ class Maker:
         configuration = f"{profile.method}-{rate:g}-{size}"
         fingerprint = f"{configuration}-{stage}-{seed}-{number}"
         folder = self.folder / "trials" / profile.method / fingerprint
-        method: dict[str, Any] = {"name": profile.method}
+        named = profile.named or profile.method
+        method: dict[str, Any] = {"name": named}
         if profile.capacity:
             method[profile.capacity] = size
-        overrides = [f"method={profile.method}", f"training.learning_rate={rate:g}", f"seed={seed}"]
+        overrides = [f"method={named}", f"training.learning_rate={rate:g}", f"seed={seed}"]
         if profile.capacity:
             overrides.append(f"method.{profile.capacity}={size}")
         record = Record(
