@@ -33,6 +33,7 @@ from harness.space import Dimension
 from harness.strict import build
 
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
+SEARCHABLE = ("method.", "training.", "retention.")
 # What changes no result: no part of a sweep's name, and free to differ when it is resumed.
 FREE_KEYS = ("name", "plan", "launcher", "tracking", "runs_dir", "reports_dir")
 
@@ -60,6 +61,7 @@ def show_hydra(arguments: Sequence[str]) -> None:
             if grammar.is_swept(override):
                 first = grammar.dimension(override).ends()[0]
                 argument = f"{argument.split('=')[0]}={first}"
+            argument = _opened(argument)
         shown.append(argument)
     sys.argv = [sys.argv[0], *shown]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(print)()
@@ -173,8 +175,12 @@ class _Composer:
             own = [grammar.parse(text) for text in self._variants[name]]
             given = [o for o in own if o.key_or_group != "method"] + given
         groups = [o.input_line for o in given if grammar.is_group(o)]
-        groups += self._tuned(option, groups)
         tree = self._compose([f"method={option}", *groups])
+        self._class_of[option] = str(tree.method.name)
+        tuned = self._tuned(option, str(tree.model.name))
+        if tuned:
+            groups += tuned
+            tree = self._compose([f"method={option}", *groups])
         keys = set(grammar.keys_of(tree))
         values = [o for o in given if not grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
@@ -190,11 +196,13 @@ class _Composer:
             space.pop(override.key_or_group, None)
             if grammar.is_swept(override):
                 space[override.key_or_group] = grammar.dimension(override)
+        self._leave_to_match(OmegaConf.to_container(tree.method), space, here)
         for key in space:
-            if not key.startswith(("method.", "training.")):
+            if not key.startswith(SEARCHABLE):
                 raise InputError(
-                    f"{key} cannot be searched: only method.* and training.* can. What the trials of "
-                    "a sweep are measured on is the same for all of them: run one sweep a value."
+                    f"{key} cannot be searched: only method.*, training.* and retention.* can. What "
+                    "the trials of a sweep are measured on is the same for all of them: run one "
+                    "sweep a value."
                 )
         typed = tuple(o for o in [f"method={option}", *groups, *plain] if _of_trial(o))
         if self._folder is not None:
@@ -203,18 +211,33 @@ class _Composer:
         assert isinstance(whole, dict)
         return MethodPlan(name, {str(k): v for k, v in whole.items()}, space, typed), tree
 
+    def _leave_to_match(
+        self, method: Any, space: dict[str, Dimension], here: Sequence[Override]
+    ) -> None:
+        """What ``method.match`` decides is not searched. Raises InputError where it is typed too."""
+        decided = methods.matched_key(method)
+        for override in here:
+            if decided is not None and override.key_or_group == decided:
+                raise InputError(
+                    f"{override.input_line}: {decided} follows from method.match.trainable_parameters="
+                    f"{method['match']['trainable_parameters']}; leave one of them out."
+                )
+        space.pop(decided or "", None)
+
     def _belongs(self, override: Override, keys: set[str], names: Sequence[str]) -> bool:
         return override.is_add() or self._has(override.key_or_group, keys, names, "key")
 
     def _has(self, key: str, keys: set[str], names: Sequence[str], what: str) -> bool:
         """Whether the key exists for this method. Raises InputError if it exists for none."""
-        if key in keys:
+        if key in keys or _free_parent(key) in keys:
             return True
         of_any = {
             f"method.{field}" for name in names for field in methods.field_names(self._class(name))
         }
         if key in of_any:
             return False  # another method's own field
+        if _free_parent(key) in of_any:
+            return False
         raise unknown(what, key, keys | of_any, _siblings(key, keys | of_any))
 
     def _option(self, name: str) -> str:
@@ -235,10 +258,8 @@ class _Composer:
             self._class_of[option] = str(self._compose([f"method={option}"]).method.name)
         return self._class_of[option]
 
-    def _tuned(self, option: str, groups: Sequence[str]) -> list[str]:
+    def _tuned(self, option: str, model: str) -> list[str]:
         """What the class of a method needs on this model, where the method itself has no file."""
-        model = next((g.split("=")[1] for g in reversed(groups) if g.startswith("model=")), None)
-        model = model or str(self._first.model.name)
         known = GlobalHydra.instance().config_loader().get_group_options("tuned")
         of_class = f"{model}_{self._class(option)}"
         wanted = f"{model}_{option}" not in known and of_class in known
@@ -254,10 +275,20 @@ class _Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
-            return compose("config", overrides=[*self._beside, *overrides])
+            return compose("config", overrides=[*self._beside, *map(_opened, overrides)])
         except (HydraException, OmegaConfBaseException) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise InputError(" ".join(lines[:3])) from error
+
+
+def _free_parent(key: str) -> str | None:
+    """The mapping of a method's that ``key`` lies in and whose keys are not ours to know."""
+    return next((name for name in methods.free_fields() if key.startswith(f"{name}.")), None)
+
+
+def _opened(override: str) -> str:
+    """A key below such a mapping need not exist yet: Hydra wants that said."""
+    return f"++{override}" if _free_parent(override) else override
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:

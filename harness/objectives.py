@@ -7,7 +7,8 @@ from typing import Any
 
 from harness.errors import InputError, unknown
 
-SHORT = ("bleu", "chrf", "perplexity", "bits_per_byte")  # of the validation split
+OF_CLASSES = ("accuracy", "macro_f1", "loss")  # of a classifier
+SHORT = ("bleu", "chrf", "perplexity", "bits_per_byte", *OF_CLASSES)  # of the validation split
 FORGETTING = ("forgetting.kl", "forgetting.nll")  # overall; of one domain with its name behind
 KNOWN = (*(f"validation.{name}" for name in SHORT), *FORGETTING, "drift.kl_target")
 
@@ -19,7 +20,9 @@ def resolve_objectives(
 
     Raises InputError for what cannot be searched by: the test split above all.
     """
-    is_text = data["text_column"] is not None
+    is_text, has_classes = data["text_column"] is not None, data["label_column"] is not None
+    if given is None and has_classes:
+        return {"validation.accuracy": "maximize", "forgetting.kl": "minimize"}
     if given is None:
         quality = {"validation.bleu": "maximize"}
         if is_text or "bleu" not in evaluation["metrics"]:
@@ -36,12 +39,19 @@ def resolve_objectives(
             )
         if name not in KNOWN and not name.startswith(tuple(f"{kind}." for kind in FORGETTING)):
             raise unknown("measurement in objectives", name, KNOWN)
+        metric = name.removeprefix("validation.")
+        if metric in SHORT and (metric in OF_CLASSES) != has_classes:
+            what = "is set" if has_classes else "is not set"
+            measured = OF_CLASSES if has_classes else [m for m in SHORT if m not in OF_CLASSES]
+            raise InputError(
+                f"objectives: {name} is not measured where data.label_column {what}: use one of "
+                f"{', '.join(f'validation.{m}' for m in measured)}."
+            )
         if is_text and name in ("validation.bleu", "validation.chrf"):
             raise InputError(
                 f"objectives: {name} needs answers, and data.text_column says plain text: "
                 "use validation.perplexity."
             )
-        metric = name.removeprefix("validation.")
         if metric in ("bleu", "chrf") and metric not in evaluation["metrics"]:
             raise InputError(
                 f"objectives: {name} is not measured: add {metric} to evaluation.metrics "

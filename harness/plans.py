@@ -41,6 +41,12 @@ class MethodPlan:
                 f"model.quantization={config.model.quantization!r} cannot be used: method="
                 f"{self.method} trains the base's own weights. Use none, or method=qlora."
             )
+        if config.training.gradient_checkpointing and not method.allows_gradient_checkpointing:
+            raise InputError(
+                f"training.gradient_checkpointing=True cannot be used: method={self.method} works "
+                "through the cache of keys and values, which is dropped where activations are "
+                "recomputed. It must be false."
+            )
         return config
 
     def pinned(self, revision: str | None) -> MethodPlan:

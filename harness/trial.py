@@ -119,6 +119,10 @@ def show(record: Any, folder: Path) -> None:
         table.add_row(name, f"{m.value:.3f}", interval, str(m.n), m.unit, before)
     if record.measurements:
         console.print(table)
+    for name, outcome in record.afterwards.items():
+        said = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
+        said += [outcome.note] if outcome.note else []
+        console.print(f"{name}: {', '.join(said)}", soft_wrap=True)
     if record.reason:
         console.print(f"{record.status}: {record.reason}")
     costs = [f"{name} {value:,.3f}".rstrip("0").rstrip(".") for name, value in record.cost.items()]

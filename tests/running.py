@@ -14,6 +14,7 @@ from harness.data.encode import Encoded, encode
 from harness.data.examples import read_splits
 from harness.methods import AdaptPlan
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.criterion import Criterion
 from harness.training.loop import Hooks, Progress, train
 from harness.trials.job import Job
 from harness.trials.run import _accelerator
@@ -63,11 +64,14 @@ def fit(
     steps: int = 5,
     stop_before: int | None = None,
     on_step: Any = lambda fit, row: None,
+    replay: Encoded | None = None,
     **training: Any,
 ) -> Fit:
     """Train on ``data`` for ``steps``; ``training`` are changes to the training configuration."""
-    done = adapted(base, config, data, steps)
     changed = replace(config.training, **training)
+    criterion = Criterion(data, changed, config.seed, config.retention, replay)
+    criterion.remember(base.model, steps, 16, "cpu", top_k=8, memory_gb=1.0)
+    done = adapted(base, config, data, steps)
 
     def stepped(row: dict[str, Any]) -> None:
         done.rows.append(row)
@@ -90,6 +94,7 @@ def fit(
         _accelerator(changed.precision, "cpu"),
         CheckpointFolder(folder),
         hooks,
+        criterion,
     )
     done.model.eval()
     return done

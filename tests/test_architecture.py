@@ -57,45 +57,50 @@ IMPORTS = {name_of(path): imports(path) for path in FILES}
 FORBIDDEN = {
     "harness.records": (
         "harness.data harness.models harness.methods harness.training harness.evaluation "
-        "harness.trials harness.search harness.launch harness.tracking harness.reporting "
-        "harness.compose"
+        "harness.afterwards harness.trials harness.search harness.launch harness.tracking "
+        "harness.reporting harness.compose"
     ),
     "harness.config": (
         "harness.data harness.models harness.methods harness.training harness.evaluation "
-        "harness.trials harness.search harness.launch harness.tracking harness.reporting "
-        "harness.compose"
+        "harness.afterwards harness.trials harness.search harness.launch harness.tracking "
+        "harness.reporting harness.compose"
     ),
     "harness.data": (
-        "harness.models harness.methods harness.training harness.evaluation harness.trials "
-        "harness.search harness.launch harness.tracking harness.reporting harness.compose"
+        "harness.models harness.methods harness.training harness.evaluation "
+        "harness.afterwards harness.trials harness.search harness.launch harness.tracking "
+        "harness.reporting harness.compose"
     ),
     "harness.models": (
-        "harness.training harness.evaluation harness.trials harness.search harness.launch "
-        "harness.tracking harness.reporting harness.compose"
+        "harness.training harness.evaluation harness.afterwards harness.trials harness.search "
+        "harness.launch harness.tracking harness.reporting harness.compose"
     ),
     "harness.methods": (
-        "harness.training harness.evaluation harness.trials harness.search harness.launch "
-        "harness.tracking harness.reporting harness.compose harness.data"
+        "harness.training harness.evaluation harness.afterwards harness.trials harness.search "
+        "harness.launch harness.tracking harness.reporting harness.compose"
     ),
     "harness.evaluation": (
+        "harness.training harness.afterwards harness.trials harness.search harness.launch "
+        "harness.tracking harness.reporting harness.compose"
+    ),
+    "harness.afterwards": (
         "harness.training harness.trials harness.search harness.launch harness.tracking "
         "harness.reporting harness.compose"
     ),
     "harness.training": (
-        "harness.evaluation harness.trials harness.search harness.launch harness.tracking "
-        "harness.reporting harness.compose"
+        "harness.evaluation harness.afterwards harness.trials harness.search harness.launch "
+        "harness.tracking harness.reporting harness.compose"
     ),
     "harness.trials": (
         "harness.search harness.launch harness.tracking harness.reporting harness.compose"
     ),
     "harness.statistics": (
         "harness.data harness.models harness.methods harness.training harness.evaluation "
-        "harness.trials harness.search harness.launch harness.tracking harness.reporting "
-        "harness.compose"
+        "harness.afterwards harness.trials harness.search harness.launch harness.tracking "
+        "harness.reporting harness.compose"
     ),
     "harness.reporting": (
-        "harness.data harness.models harness.training harness.evaluation harness.trials "
-        "harness.launch harness.tracking"
+        "harness.data harness.models harness.training harness.evaluation harness.afterwards "
+        "harness.trials harness.launch harness.tracking"
     ),
 }
 

@@ -1,4 +1,5 @@
-"""The README's file map is the first line of every module's docstring. Rewrite it with
+"""The README's lists are what the files say of themselves: modules in their docstring's first line,
+methods in their YAML's second. Rewrite them with
 
 python tests/test_readme.py
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -42,15 +45,27 @@ def file_map() -> str:
     return "\n".join([*lines, "```"])
 
 
-def in_readme() -> str:
+def method_list() -> str:
+    lines = ["```"]
+    for path in sorted((ROOT / "conf" / "method").glob("*.yaml")):
+        said = path.read_text(encoding="utf-8").split("\n")[1]
+        lines.append(f"{path.stem:<18}{said.removeprefix('# ').rstrip('.')}")
+    return "\n".join([*lines, "```"])
+
+
+LISTS = {"Methods": method_list, "What is where": file_map}
+
+
+def listed(title: str) -> re.Match[str]:
     text = README.read_text(encoding="utf-8")
-    found = re.search(r"## What is where\n\n(```.*?```)", text, re.DOTALL)
-    assert found is not None
-    return found.group(1)
+    found = re.search(rf"(## {title}\n.*?\n)(```\n.*?```)", text, re.DOTALL)
+    assert found is not None, title
+    return found
 
 
-def test_the_map_names_every_file_and_says_what_the_file_says():
-    assert in_readme() == file_map()
+@pytest.mark.parametrize("title", LISTS)
+def test_the_lists_say_what_the_files_say(title):
+    assert listed(title).group(2) == LISTS[title]()
 
 
 def test_the_two_commands_are_in_the_makefile():
@@ -62,8 +77,7 @@ def test_the_two_commands_are_in_the_makefile():
 
 
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    head, _, tail = text.partition("## What is where\n\n")
-    rest = tail.partition("\n\n## ")
-    after = f"\n\n## {rest[2]}" if rest[1] else "\n"
-    README.write_text(f"{head}## What is where\n\n{file_map()}{after}", encoding="utf-8")
+    for title, made in LISTS.items():
+        found = listed(title)
+        whole = found.string[: found.start(2)] + made() + found.string[found.end(2) :]
+        README.write_text(whole, encoding="utf-8")

@@ -19,6 +19,10 @@ DOMAIN_TRAIN = ASSETS / "data" / "domain_train.jsonl"
 DOMAIN_VALIDATION = ASSETS / "data" / "domain_validation.jsonl"
 DOMAIN_TEST = ASSETS / "data" / "domain_test.jsonl"
 
+TOPICS_TRAIN = ASSETS / "data" / "topics_train.jsonl"
+TOPICS_VALIDATION = ASSETS / "data" / "topics_validation.jsonl"
+TOPICS_TEST = ASSETS / "data" / "topics_test.jsonl"
+
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"
 

@@ -1,6 +1,6 @@
 """Make the built-in model and data.
 
-    python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0]
+    python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0] [--data-only]
 
 The same seed gives the same files (the weights: on the same kind of CPU with the same torch).
 Seven minutes on one core; a second thread would change the weights' last bits and gain little on
@@ -28,6 +28,7 @@ from harness.builtin.pretrain import (
     unigram_perplexity,
 )
 from harness.builtin.task import notices
+from harness.builtin.topics import topics
 from harness.builtin.world import World, make_world
 
 STEPS = 1500
@@ -35,6 +36,7 @@ HELD_OUT_PER_DOMAIN = 50  # the first half is for the search, the second for fin
 TOKENIZER_DOCUMENTS = 3000
 REPLAY_DOCUMENTS = 200
 TASK_ROWS = {"train": 1000, "validation": 100, "test": 200}
+TOPIC_ROWS = {"train": 400, "validation": 100, "test": 200}
 DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
 CLOZE_ITEMS = 60
 
@@ -82,7 +84,7 @@ def file_hashes(output: Path) -> dict[str, str]:
 
 
 def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed: int) -> None:
-    """Everything but the model: target task, new domain, held-out general text, cloze tasks."""
+    """Everything but the model: tasks, new domain, held-out general text, cloze tasks."""
     data = output / "data"
     for split, rows in notices(world, seed, TASK_ROWS).items():
         _write_jsonl(data / f"task_{split}.jsonl", rows)
@@ -91,6 +93,8 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
         _write_jsonl(
             data / f"domain_{split}.jsonl", ({"text": text} for text in islice(logs, number))
         )
+    for split, rows in topics(world, seed, TOPIC_ROWS, held_out).items():
+        _write_jsonl(data / f"topics_{split}.jsonl", rows)
     for domain, texts in held_out.items():
         half = len(texts) // 2
         _write_jsonl(
@@ -102,6 +106,17 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
     for name, items in cloze_tasks(world, seed, CLOZE_ITEMS).items():
         _write_jsonl(output / "tasks" / f"{name}.jsonl", items)
         (output / "tasks" / f"{name}.yaml").write_text(TASK_YAML.format(name=name))
+
+
+def rewrite_data(output: Path, seed: int) -> dict:
+    """Write the data of an earlier build again, and its model's folder as it is; the new manifest."""
+    world = make_world(seed)
+    write_data(output, world, held_out_documents(world, seed, HELD_OUT_PER_DOMAIN), seed)
+    manifest = json.loads((output / MANIFEST.name).read_text())
+    assert manifest["build"]["seed"] == seed
+    manifest["sha256"] = file_hashes(output)
+    (output / MANIFEST.name).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
 
 
 def _write_jsonl(path: Path, rows: Iterable[dict]) -> None:
@@ -125,8 +140,16 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the world, its texts and the weights (default: 0)"
     )
+    parser.add_argument(
+        "--data-only",
+        action="store_true",
+        help="write the data again, keep the model that is there",
+    )
     arguments = parser.parse_args()
-    manifest = build(arguments.output, arguments.steps, arguments.seed)
+    if arguments.data_only:
+        manifest = rewrite_data(arguments.output, arguments.seed)
+    else:
+        manifest = build(arguments.output, arguments.steps, arguments.seed)
     perplexity = manifest["held_out_perplexity"]
     print(f"held-out perplexity: model {perplexity['model']}, unigram {perplexity['unigram']}")
     print(f"{len(manifest['sha256'])} files in {arguments.output}")

@@ -8,6 +8,7 @@ Hydra: code takes these objects, or plain arguments. A method's own fields belon
 from harness.config.data import DataConfig
 from harness.config.evaluation import EvaluationConfig
 from harness.config.model import ModelConfig
+from harness.config.retention import RetentionConfig
 from harness.config.sweep import (
     ConfirmConfig,
     LauncherConfig,
@@ -26,6 +27,7 @@ __all__ = [
     "LauncherConfig",
     "LimitsConfig",
     "ModelConfig",
+    "RetentionConfig",
     "SearchConfig",
     "SweepConfig",
     "TrackingConfig",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,22 +16,21 @@ FORWARD_TOKENS = 256  # what one more forward pass costs, as padding tokens that
 
 @dataclass
 class Batch:
-    """B sequences padded on the right to the longest, T tokens."""
+    """B sequences padded on the right to the longest, T tokens.
+
+    ``predict`` None: what is predicted are the B sequences' classes, the ``targets``.
+    """
 
     input_ids: torch.Tensor  # (B, T) int64
     attention_mask: torch.Tensor  # (B, T) int64, 0 at padding
-    predict: torch.Tensor  # (B, T) bool: the logits at t predict a label, token t + 1
+    predict: torch.Tensor | None  # (B, T) bool: the logits at t predict a label, token t + 1
     targets: torch.Tensor  # (K,) int64: those labels, in row-major order of `predict`
     rows: torch.Tensor  # (K,) int64: the row of each
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            *(
-                getattr(self, name).to(device, non_blocking=True)
-                for name in ("input_ids", "attention_mask", "predict", "targets", "rows")
-            )
-        )
+        present = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in present.items()})
 
 
 def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -88,6 +88,29 @@ class BatchPlan:
         return self._batches[place]
 
 
+class Stream:
+    """``size`` sequences a step: all of them in random order, again and again, no step with fewer.
+
+    A function of the step too. The orders are not those of a BatchPlan with the same seed.
+    """
+
+    def __init__(self, n_sequences: int, size: int, seed: int) -> None:
+        self._n, self._size, self._seed = n_sequences, size, seed
+
+    def indices(self, step: int) -> list[int]:
+        """The sequences of step 0, 1, ..."""
+        first = step * self._size
+        rounds = range(first // self._n, (first + self._size - 1) // self._n + 1)
+        orders = [_order(self._n, self._seed, number) for number in rounds]
+        start = first - rounds[0] * self._n
+        return np.concatenate(orders)[start : start + self._size].tolist()
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int, number: int) -> np.ndarray:
+    return np.random.default_rng((seed, number, 11)).permutation(n)
+
+
 def collate(encoded: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
     """The sequences of ``indices``, in that order."""
     chosen = np.asarray(indices)
@@ -96,6 +119,14 @@ def collate(encoded: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
     real = places < lengths[:, None]
     input_ids = np.full(real.shape, pad_id, np.int64)
     input_ids[real] = np.concatenate([encoded.sequence(index) for index in chosen])
+    if encoded.classes is not None:
+        return Batch(
+            input_ids=torch.from_numpy(input_ids),
+            attention_mask=torch.from_numpy(real.astype(np.int64)),
+            predict=None,
+            targets=torch.from_numpy(encoded.classes[chosen]),
+            rows=torch.arange(len(chosen)),
+        )
     labels = real & (places >= encoded.first_label[chosen][:, None])
     predict = np.zeros_like(labels)
     predict[:, :-1] = labels[:, 1:]

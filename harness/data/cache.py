@@ -19,7 +19,7 @@ from harness.data.encode import Encoded, encode
 from harness.data.examples import Example, fingerprint_examples
 
 _FORM = 1  # raise it when `encode` makes other sequences of the same input
-_ARRAYS = tuple(field.name for field in fields(Encoded) if field.name != "counts")
+_ARRAYS = tuple(f.name for f in fields(Encoded) if f.name not in ("counts", "classes"))
 
 
 def cached_encode(
@@ -35,7 +35,7 @@ def cached_encode(
         _FORM,
         fingerprint_examples(examples),
         tokenizer_fingerprint(tokenizer),
-        [config.loss_on, config.max_length, config.too_long, config.text_column is not None],
+        [config.loss_on, config.max_length, config.too_long, config.is_plain_text],
         all_references,
     ]
     path = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest() + ".npz")
@@ -63,6 +63,8 @@ def _save(path: Path, encoded: Encoded) -> None:
     """Written aside and renamed. No fsync: a file that a crash cut short is found and redone."""
     buffer = io.BytesIO()
     arrays = {name: getattr(encoded, name) for name in _ARRAYS}
+    if encoded.classes is not None:
+        arrays["classes"] = encoded.classes
     np.savez(buffer, counts=np.array(json.dumps(encoded.counts)), **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -75,6 +77,7 @@ def _load(path: Path) -> Encoded | None:
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in _ARRAYS}
-            return Encoded(**arrays, counts=json.loads(str(data["counts"])))
+            classes = data.get("classes")
+            return Encoded(**arrays, counts=json.loads(str(data["counts"])), classes=classes)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -27,23 +27,33 @@ def template_columns(config: DataConfig) -> list[str]:
             "the place of a column, e.g. '{prompt}'."
         )
     columns = [str(config.prompt_column) if name == "prompt" else name for name in names]
-    if config.answer_column in columns:
+    column, field = answer_field(config)
+    if column in columns:
         raise InputError(
             f"data.prompt_template={config.prompt_template!r} cannot be used: "
-            f"it shows data.answer_column '{config.answer_column}' in the prompt."
+            f"it shows {field} '{column}' in the prompt."
         )
     return list(dict.fromkeys(columns))
+
+
+def answer_field(config: DataConfig) -> tuple[str, str]:
+    """The column of what is to be learned, and the field that names it."""
+    if config.is_plain_text:
+        return str(config.text_column), "data.text_column"
+    if config.is_classification:
+        return str(config.label_column), "data.label_column"
+    return str(config.answer_column), "data.answer_column"
 
 
 def needed_columns(config: DataConfig) -> dict[str, str]:
     """`{column: the field that names it}`."""
     if config.text_column is not None:
-        return {config.text_column: "data.text_column"}
+        return {config.text_column: "data.text_column"} | dict([answer_field(config)])
     fields = {}
     for column in template_columns(config):
         own = column == config.prompt_column
         fields[column] = "data.prompt_column" if own else "data.prompt_template"
-    return fields | {str(config.answer_column): "data.answer_column"}
+    return fields | dict([answer_field(config)])
 
 
 def check_rows(records: Iterable[tuple[str, Any]], config: DataConfig) -> list[Row]:
@@ -95,7 +105,12 @@ def _kind(value: Any) -> str:
 
 
 def render(config: DataConfig, row: Row) -> str:
-    """The prompt of a row. A regex, not `str.format`: values and templates may hold any braces."""
+    """The prompt of a row. A regex, not `str.format`: values and templates may hold any braces.
+
+    A text that is to be classified stands for itself.
+    """
+    if config.text_column is not None:
+        return str(row[config.text_column])
 
     def replaced(match: re.Match[str]) -> str:
         if match[1] is None:

@@ -7,7 +7,7 @@ tokens are the same ones in training and in generation. A tokenizer without bos 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ class Encoded:
     example: np.ndarray  # (n,) int32: which example or document it comes from
     label_bytes: np.ndarray  # (n,) int64: UTF-8 bytes of the text that the labels spell
     counts: dict[str, int | str]
+    # (n,) int64: the class of each sequence, instead of tokens to predict; its one label counts at its
+    # last token. None: tokens are predicted.
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.first_label)
@@ -40,6 +43,19 @@ class Encoded:
     def sequence(self, index: int) -> np.ndarray:
         """(T,) int32 token ids of one sequence."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+    def take(self, indices: Sequence[int]) -> Encoded:
+        """Some of the sequences, in that order."""
+        chosen = np.asarray(indices)
+        return Encoded(
+            tokens=np.concatenate([self.sequence(index) for index in chosen]),
+            offsets=np.concatenate([[0], np.cumsum(self.lengths[chosen])]),
+            first_label=self.first_label[chosen],
+            example=self.example[chosen],
+            label_bytes=self.label_bytes[chosen],
+            counts=self.counts,
+            classes=None if self.classes is None else self.classes[chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -56,11 +72,13 @@ def encode(
 ) -> Encoded:
     """One sequence a reference, or only for the first one of each example.
 
-    Plain text (``config.text_column``) longer than ``max_length`` becomes several sequences and
+    Plain text longer than ``max_length`` becomes several sequences and
     loses nothing. Anything else too long is treated as ``config.too_long`` says.
     Raises InputError for too_long=error, and where nothing is left.
     """
-    if config.text_column is not None:
+    if config.is_classification:
+        return _encode_classes(examples, tokenizer, config)
+    if config.is_plain_text:
         texts = [example.references[0] for example in examples]
         return _encode_texts(texts, tokenizer, config.max_length)
     pairs = [
@@ -89,14 +107,49 @@ def encode(
         n_bytes = prompt_part.bytes_between(first - len(bos) + cut, n_prompt)
         n_bytes += answer_part.bytes_between(first - len(head), len(ids) - len(head))
         sequences.append(_Sequence(ids, first, index, n_bytes, pair))
+    counts = _lengths(config, len(pairs), n_too_long, longest)
+    return _packed(sequences, len(pairs), counts)
+
+
+def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataConfig) -> Encoded:
+    """`bos text` of each example and its class; a text that is too long is cut from its left."""
+    parts = tokenize((example.prompt for example in examples), tokenizer)
+    bos = special(tokenizer.bos_token_id)
+    sequences, n_too_long, longest = [], 0, 0
+    for index, example in enumerate(examples):
+        ids = parts[example.prompt].ids
+        room = config.max_length - len(bos)
+        longest = max(longest, len(bos) + len(ids))
+        n_too_long += len(ids) > room
+        if len(ids) <= room or config.too_long == "truncate":
+            ids = bos + ids[-room:]
+            sequences.append(_Sequence(ids, len(ids) - 1, index, 0, index))
+    counts = _lengths(config, len(examples), n_too_long, longest)
+    packed = _packed(sequences, len(examples), counts)
+    labels = np.array([-1 if e.label is None else e.label for e in examples], np.int64)
+    assert labels.min() >= 0
+    return replace(packed, classes=labels[packed.example])
+
+
+def encode_for_language_modelling(
+    examples: Sequence[Example], tokenizer: Any, config: DataConfig
+) -> Encoded:
+    """The same texts, every token of them a label: prompts and answers, or texts without classes."""
+    if config.is_classification:
+        texts = [example.prompt for example in examples]
+        return _encode_texts(texts, tokenizer, config.max_length)
+    return encode(examples, tokenizer, replace(config, loss_on="all"), all_references=True)
+
+
+def _lengths(config: DataConfig, n: int, n_too_long: int, longest: int) -> dict[str, int | str]:
+    """What is said of lengths. Raises InputError where the user wants none cut or dropped."""
     if n_too_long and config.too_long == "error":
         raise InputError(
-            f"{n_too_long} of {len(pairs)} sequences are longer than data.max_length="
-            f"{config.max_length} tokens; the longest has {longest}. Raise data.max_length, or set "
-            "data.too_long to truncate or drop."
+            f"{n_too_long} of {n} sequences are longer than data.max_length={config.max_length} "
+            f"tokens; the longest has {longest}. Raise data.max_length, or set data.too_long to "
+            "truncate or drop."
         )
-    counts = {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": config.too_long}
-    return _packed(sequences, len(pairs), counts)
+    return {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": config.too_long}
 
 
 def encode_documents(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:

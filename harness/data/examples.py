@@ -6,22 +6,26 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import builtin
 from harness.config import DataConfig
-from harness.data.columns import Row, needed_columns, render
-from harness.data.general import read_general
+from harness.data.columns import Row, answer_field, needed_columns, render
+from harness.data.general import read_general, read_replay
 from harness.data.sources import naming, read_rows
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input and every answer accepted. Plain text: prompt "", the document as reference."""
+    """One input and every answer accepted. Plain text: prompt "", the document as reference.
+
+    Classification: the text as prompt, the name of its class as reference.
+    """
 
     prompt: str
     references: tuple[str, ...]
+    label: int | None = None  # classification: the place of its class in ``Splits.labels``
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ class Splits:
     test: tuple[Example, ...]
     general: dict[str, tuple[str, ...]]  # domain → documents that forgetting is searched by
     general_test: dict[str, tuple[str, ...]]  # and those that only finalists are measured on
+    replay: tuple[str, ...]  # documents to look back at, none of them in either
     fingerprint: str
     counts: dict[str, int]
+    labels: tuple[str, ...] = ()  # classification: the names of the classes, sorted
 
 
 def read_splits(config: DataConfig) -> Splits:
@@ -43,7 +49,7 @@ def read_splits(config: DataConfig) -> Splits:
     What is not given is drawn from train by ``split_seed``, whole prompts at a time. Limits take
     the first n of a split, after drawing. ``test`` may be empty (``test_fraction=0``).
     """
-    is_text = config.text_column is not None
+    is_text = config.is_plain_text
     counts: dict[str, int] = {}
     given = _given(config)
     needed_columns(config)  # a template that cannot be used is no fault of the file read first
@@ -51,16 +57,18 @@ def read_splits(config: DataConfig) -> Splits:
     for name, (source, paths) in given.items():
         with naming(f"data.{name}"):
             rows[name] = _examples(read_rows(source, paths, config), config, name, counts)
+    labels = _label(rows, config) if config.is_classification else ()
     _draw(rows, config)
     train = tuple(rows["train"][: config.train_limit])
     validation, test = (
-        tuple((examples if is_text else merge(examples))[:limit])
+        tuple((examples if is_text or labels else merge(examples))[:limit])
         for examples, limit in (
             (rows["validation"], config.validation_limit),
             (rows["test"], config.test_limit),
         )
     )
     general, general_test = read_general(config)
+    replay = read_replay(config, general, general_test)
     keys = {"train": _keys(train), "validation": _keys(validation), "test": _keys(test)}
     counts |= {
         "train": len(train),
@@ -74,24 +82,29 @@ def read_splits(config: DataConfig) -> Splits:
         "general_documents_in_train": len(keys["train"] & _texts(general, general_test)),
         "general_documents": sum(map(len, general.values())),
         "general_test_documents": sum(map(len, general_test.values())),
+        "replay_documents": len(replay),
     }
     fingerprint = _fingerprint(
         {
             "columns": [config.prompt_column, config.answer_column, config.text_column],
-            "template": None if is_text else config.prompt_template,
+            "template": None if config.text_column is not None else config.prompt_template,
             "train": _plain(train),
             "validation": _plain(validation),
             "test": _plain(test),
             "general": general,
             "general_test": general_test,
+            "replay": replay,
         }
+        | ({"labels": [config.label_column, *labels]} if labels else {})
     )
-    return Splits(train, validation, test, general, general_test, fingerprint, counts)
+    texts = (train, validation, test, general, general_test, replay)
+    return Splits(*texts, fingerprint, counts, labels)
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 over prompts and references, in order."""
-    return _fingerprint(_plain(examples))
+    """sha256 over prompts, references and classes, in order."""
+    classes = [example.label for example in examples if example.label is not None]
+    return _fingerprint([_plain(examples), classes] if classes else _plain(examples))
 
 
 def merge(examples: Sequence[Example]) -> list[Example]:
@@ -114,7 +127,8 @@ def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
                 )
         task = (builtin.TASK_TRAIN, builtin.TASK_VALIDATION, builtin.TASK_TEST)
         domain = (builtin.DOMAIN_TRAIN, builtin.DOMAIN_VALIDATION, builtin.DOMAIN_TEST)
-        paths = task if config.text_column is None else domain
+        topics = (builtin.TOPICS_TRAIN, builtin.TOPICS_VALIDATION, builtin.TOPICS_TEST)
+        paths = domain if config.is_plain_text else topics if config.is_classification else task
         return {name: ("jsonl", str(path)) for name, path in zip(named, paths, strict=True)}
     if config.source == "hub" and config.name is None:
         raise InputError(
@@ -138,22 +152,42 @@ def _examples(
     rows: Sequence[Row], config: DataConfig, split: str, counts: dict[str, int]
 ) -> list[Example]:
     """Rows as examples; empty answers are left out and counted. InputError if none is left."""
-    examples = []
+    examples, (column, field) = [], answer_field(config)
     for row in rows:
-        prompt = "" if config.text_column is not None else render(config, row)
-        answers = row[config.text_column or str(config.answer_column)]
+        prompt = "" if config.is_plain_text else render(config, row)
+        answers = row[column]
         answers = [answers] if isinstance(answers, str) else answers
         references = tuple(answer for answer in answers if answer.strip())
         if references:
             examples.append(Example(prompt, references))
     counts[f"{split}_rows_without_answer"] = len(rows) - len(examples)
     if not examples:
-        field = "text_column" if config.text_column is not None else "answer_column"
-        raise InputError(
-            f"All {len(rows)} rows are empty in data.{field} "
-            f"'{config.text_column or config.answer_column}'."
-        )
+        raise InputError(f"All {len(rows)} rows are empty in {field} '{column}'.")
     return examples
+
+
+def _label(rows: dict[str, list[Example]], config: DataConfig) -> tuple[str, ...]:
+    """Number every example's class; the names of all classes of train, before anything is drawn.
+
+    Raises InputError for a single class, and for one that train does not have.
+    """
+    labels = sorted({example.references[0] for example in rows["train"]})
+    if len(labels) < 2:
+        raise InputError(
+            f"data.label_column={config.label_column!r} cannot be used: all of data.train is in one "
+            f"class, '{labels[0]}'. There is nothing to tell apart."
+        )
+    places = {label: place for place, label in enumerate(labels)}
+    for split, examples in rows.items():
+        for number, example in enumerate(examples):
+            name = example.references[0]
+            if name not in places:
+                with naming(f"data.{split}"):
+                    raise unknown(
+                        f"class in data.label_column={config.label_column!r}", name, labels
+                    )
+            examples[number] = replace(example, label=places[name])
+    return tuple(labels)
 
 
 def _draw(rows: dict[str, list[Example]], config: DataConfig) -> None:
@@ -173,7 +207,13 @@ def _draw(rows: dict[str, list[Example]], config: DataConfig) -> None:
         for name in missing
     }
     if sum(sizes.values()) >= len(groups):
-        unit = "prompts" if config.text_column is None else "documents"
+        unit = (
+            "documents"
+            if config.is_plain_text
+            else "texts"
+            if config.is_classification
+            else "prompts"
+        )
         text = "In a text file, blank lines separate documents. " * (config.source == "text")
         raise InputError(
             f"data.train has {len(groups)} different {unit}: too few to draw "

@@ -1,4 +1,4 @@
-"""General text, by domain: what the model is not trained on, where forgetting is measured."""
+"""General text, by domain: where forgetting is measured, and other text to replay against it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,28 @@ def read_general(config: DataConfig) -> tuple[Domains, Domains]:
     return _limited(general, limit), _limited(test, limit)
 
 
+def read_replay(config: DataConfig, *measured: Domains) -> tuple[str, ...]:
+    """General text to look back at while training, each document once; () where none is given.
+
+    Raises InputError where it holds a document of ``measured``: what a model was trained on shows
+    nothing of what it forgets. Documents are compared by their words, whatever the white space.
+    """
+    domains = _read(config.replay, "replay", builtin.REPLAY, config)
+    documents = tuple(dict.fromkeys(text for texts in domains.values() for text in texts))
+    held_out = {_words(text) for of in measured for texts in of.values() for text in texts}
+    n_shared = sum(_words(text) in held_out for text in documents)
+    if n_shared:
+        raise InputError(
+            f"data.replay: {n_shared} of its {len(documents)} documents are also in data.general or "
+            "data.general_test, where forgetting is measured. Give other text."
+        )
+    return documents
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _read(given: _Given, field: str, own: Path, config: DataConfig) -> Domains:
     with naming(f"data.{field}"):
         paths = _paths(given, field, own)
@@ -59,7 +81,7 @@ def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:
     if isinstance(given, str):
         folder = own if given == "builtin" else Path(given).expanduser()
         if not folder.is_dir():
-            return {"general": folder}
+            return {field.removesuffix("_test"): folder}
         files = sorted(path for path in folder.iterdir() if path.is_file())
         if not files:
             raise InputError(f"The folder {given} is empty.")

@@ -113,6 +113,8 @@ def check_data(setup: Setup) -> Iterator[Line]:
     check_general(setup.sweep.objectives, setup.sweep.limits.forgetting, splits.general)
     if not domains:
         yield "general text", WARN, "data.general is not set: forgetting is not measured"
+    if splits.replay:
+        yield "replay", OK, f"{len(splits.replay):,} documents, none of them in the general text"
 
 
 def check_tasks(setup: Setup) -> Iterator[Line]:

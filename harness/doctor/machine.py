@@ -84,6 +84,8 @@ def check_quantization(setup: Setup) -> Iterator[Line]:
     for kind in ("nf4", "fp4", "int8"):
         needed = kind in setup.quantizations
         yield tried(kind, needed, lambda kind=kind: _quantized_linear(kind, setup))
+    for scheme in setup.first.evaluation.quantization:
+        yield tried(f"ptq {scheme}", True, lambda scheme=scheme: _afterwards(scheme, setup))
     for name in ("adamw_8bit", "paged_adamw_8bit"):
         needed = bool(setup.optimizers & {name, name.removesuffix("_8bit")})
         yield tried(name, needed, lambda name=name: _optimizer_step(name, setup))
@@ -113,6 +115,14 @@ def _quantized_linear(kind: str, setup: Setup) -> str:
     if error > 0.5:
         raise RuntimeError(f"the output is {100 * error:.0f} % off")
     return f"quantizes, forward and backward run on {setup.device} ({100 * error:.1f} % error)"
+
+
+def _afterwards(scheme: str, setup: Setup) -> str:
+    from harness.afterwards import check_schemes
+    from harness.models.load import load_skeleton
+
+    check_schemes([scheme], load_skeleton(setup.first.model), setup.device)
+    return f"quantizes a tuned model on {setup.device}, and it runs"
 
 
 def _optimizer_step(name: str, setup: Setup) -> str:

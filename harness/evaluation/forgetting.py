@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.config import EvaluationConfig
-from harness.evaluation.likelihood import LogProbs, by_example, n_labels, sequence_nll
+from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.measured import Measured
 from harness.evaluation.reference import Reference
 from harness.evaluation.texts import Texts
+from harness.models.logprobs import LogProbs
 from harness.statistics.scores import aggregate
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def forgetting(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """KL from the base and rise of the NLL on general text: overall, by domain, worst domain."""
+    """KL from the base and rise of the NLL on general text: overall, by domain, worst domain.
+
+    Of a classifier: of its body under the base's own output layer, which it does not train.
+    """
     encoded, kept = texts.general, reference.general
     if encoded is None or kept is None:
         return
@@ -35,8 +39,9 @@ def forgetting(
     kl_columns = by_example(encoded, kl, counts)
     nll_columns = by_example(encoded, nll, counts, reference.general_nll)
     domains = np.asarray(texts.domains)
-    kl_about = _kl_signature(kept, general_text(texts))
-    nll_about = f"text:{general_text(texts)}|change from base|weight:token"
+    under = "|output layer:the base's" if texts.sequences.classes is not None else ""
+    kl_about = _kl_signature(kept, general_text(texts)) + under
+    nll_about = f"text:{general_text(texts)}|change from base|weight:token{under}"
     measured.add(f"{prefix}.kl", kl_columns, kl_about)
     measured.add(f"{prefix}.nll", nll_columns, nll_about)
     names = list(dict.fromkeys(texts.domains))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,38 +10,10 @@ import torch
 from harness.data.batches import evaluation_batches
 from harness.data.encode import Encoded
 from harness.models.logits import logits_at
+from harness.models.logprobs import LogProbs
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class LogProbs:
-    """The base's log-probabilities at every label token of an ``Encoded``, in its batches' order.
-
-    ``values`` (K, vocabulary) where that fits, else the top k of each row with their ``ids``
-    (K, k): the rest of the mass is then one more outcome, and the KL a lower bound.
-    """
-
-    values: Tensor
-    ids: Tensor | None
-
-    def divergence(self, logits: Tensor, start: int) -> Tensor:
-        """(R,) KL(base ‖ these) in nats for (R, vocabulary) logits of the rows from ``start``."""
-        other = torch.log_softmax(logits.float(), dim=-1)
-        base = self.values[start : start + len(logits)].to(other.device)
-        if self.ids is None:
-            return (base.exp() * (base - other)).sum(-1)
-        ids = self.ids[start : start + len(logits)].to(other.device)
-        picked = other.gather(-1, ids.long())
-        head = (base.exp() * (base - picked)).sum(-1)
-        base_tail, tail = _rest(base), _rest(picked)
-        return head + base_tail.exp() * (base_tail - tail)
-
-
-def _rest(log_probs: Tensor) -> Tensor:
-    """(R,) log of the mass that (R, k) log-probabilities leave over."""
-    return torch.log1p(-log_probs.exp().sum(-1).clamp(max=1 - 1e-6))
+    from torch import nn
 
 
 @torch.no_grad()
@@ -72,33 +43,6 @@ def sequence_nll(
             kl.index_add_(0, rows, divergence.double().cpu())
         start += len(rows)
     return nll.numpy(), None if reference is None else kl.numpy()
-
-
-@torch.no_grad()
-def base_logprobs(
-    model: nn.Module,
-    encoded: Encoded,
-    batch_size: int,
-    device: str,
-    top_k: int,
-    memory_gb: float,
-) -> LogProbs:
-    """The base's log-probabilities at all labels of ``encoded``: all of them, or the top k."""
-    n_labels = int((encoded.lengths - encoded.first_label).sum())
-    vocabulary = model.get_output_embeddings().weight.shape[0]
-    whole = n_labels * vocabulary * 4 <= memory_gb * 2**30
-    values, ids = [], []
-    for _, batch in evaluation_batches(encoded, batch_size):
-        batch = batch.to(device)
-        logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict)
-        log_probs = torch.log_softmax(logits.float(), dim=-1)
-        if whole:
-            values.append(log_probs.cpu())
-        else:
-            top = log_probs.topk(min(top_k, vocabulary), dim=-1)
-            values.append(top.values.cpu())
-            ids.append(top.indices.int().cpu())
-    return LogProbs(torch.cat(values), None if whole else torch.cat(ids))
 
 
 def by_example(encoded: Encoded, *columns: np.ndarray) -> np.ndarray:

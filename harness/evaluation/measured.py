@@ -21,6 +21,9 @@ UNITS = {
     "kl_target": "nats/token",
     "nll": "nats/token",
     "tasks": "accuracy change",
+    "accuracy": "share of texts",
+    "macro_f1": "mean F1 of the classes",
+    "loss": "nats/text",
 }
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import EvaluationConfig
 from harness.evaluation.answers import answer_statistics
+from harness.evaluation.classification import classification
 from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.measured import Measured
 from harness.evaluation.texts import Texts
+from harness.models.classifier import has_class_head
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +25,14 @@ def quality(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """Adds perplexity, bits per byte and the configured metrics of ``texts.split``."""
+    """Adds perplexity, bits per byte and the configured metrics of ``texts.split``.
+
+    Of a classifier how well it tells texts apart, and of a base, which is none, nothing.
+    """
+    if texts.sequences.classes is not None:
+        if has_class_head(model):
+            classification(measured, model, texts, config.batch_size, device)
+        return
     nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
     about = f"split:{texts.split}|loss:labels|refs:first|weight:token"
     columns = by_example(texts.sequences, nll, n_labels(texts.sequences))

@@ -12,24 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from harness.config import EvaluationConfig, ModelConfig
-from harness.evaluation.likelihood import (
-    LogProbs,
-    base_logprobs,
-    by_example,
-    n_labels,
-    sequence_nll,
-)
+from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.measured import Measured
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import Texts
 from harness.methods.base import Quantization
 from harness.models.load import Base, base_fingerprint
+from harness.models.logprobs import LogProbs, base_logprobs
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
 
 FORMAT = 1
 KEPT_IN_MEMORY = 4
 BENCHMARK_FIELDS = ("tasks", "task_folder", "task_limit", "num_fewshot")  # measured elsewhere
+# What is asked of tuned models only.
+AFTERWARDS_FIELDS = ("merged", "interpolation", "quantization", "update_analysis")
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class ReferenceStore:
 
 
 def _key(base_fingerprint: str, texts: Texts, config: EvaluationConfig) -> str:
-    how = {k: v for k, v in asdict(config).items() if k not in BENCHMARK_FIELDS}
+    how = {k: v for k, v in asdict(config).items() if k not in BENCHMARK_FIELDS + AFTERWARDS_FIELDS}
     return digest([FORMAT, base_fingerprint, texts.fingerprint, how], 16)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import EvaluationConfig
+from harness.evaluation.classification import class_logprobs, class_statistics
 from harness.evaluation.forgetting import drift, forgetting
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.measured import Measured
@@ -43,10 +44,15 @@ def quick(
     device: str,
 ) -> dict[str, float]:
     """What is cheap enough for every evaluation of a run: no generation, no intervals."""
-    nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
-    columns = {
-        f"{texts.split}.perplexity": by_example(texts.sequences, nll, n_labels(texts.sequences))
-    }
+    columns: dict[str, np.ndarray] = {}
+    if texts.sequences.classes is not None:
+        logprobs = class_logprobs(model, texts.sequences, config.batch_size, device)
+        statistics = class_statistics(logprobs, texts.sequences.classes)
+        columns |= {f"{texts.split}.{kind}": values for kind, values in statistics.items()}
+    else:
+        nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
+        about = by_example(texts.sequences, nll, n_labels(texts.sequences))
+        columns[f"{texts.split}.perplexity"] = about
     for name, encoded, kept in (
         ("forgetting.kl", texts.general, reference.general),
         ("drift.kl_target", texts.drift, reference.drift),

@@ -25,6 +25,13 @@ class Texts:
     drift: Encoded | None  # the prompts as documents: where the base would have gone on
     general: Encoded | None  # one sequence a document
     domains: list[str] = field(default_factory=list)  # of each document of ``general``
+    labels: tuple[str, ...] = ()  # classification: the names of the classes
+
+    def longest(self, max_new_tokens: int) -> int:
+        """Tokens of the longest text, one that is generated included."""
+        encoded = [part for part in (self.sequences, self.drift, self.general) if part is not None]
+        lengths = [int(part.lengths.max()) for part in encoded]
+        return max(lengths + [len(prompt) + max_new_tokens for prompt in self.prompts])
 
     @property
     def fingerprint(self) -> str:
@@ -64,7 +71,7 @@ def prepare(
     if not examples:
         raise InputError(f"data.{split} has no examples: finalists are measured on it.")
     asked = []
-    if data.text_column is None and evaluation.metrics:
+    if evaluation.metrics and not data.is_plain_text and not data.is_classification:
         asked = prompts(examples, tokenizer, data, reserve=evaluation.max_new_tokens)
     return _encode(splits, tokenizer, data, split, asked)
 
@@ -85,4 +92,5 @@ def _encode(
         drift=encode_documents(asked, tokenizer, data.max_length) if asked else None,
         general=encode_documents(documents, tokenizer, data.max_length) if documents else None,
         domains=domains,
+        labels=splits.labels,
     )

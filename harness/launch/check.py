@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness import methods
+from harness import afterwards, methods
 from harness.config import TrialConfig
 from harness.data.encode import encode
 from harness.errors import InputError
@@ -24,6 +24,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     Returns counts to be shown with the plan. Raises InputError for the first that cannot be used.
     """
     counts: dict[str, Any] = {}
+    longest = 0  # tokens of any text that the model will see
     for data in spec["configs"]:
         config: TrialConfig = build(TrialConfig, data)
         method: Method = methods.build(config.method)
@@ -32,20 +33,25 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
         if config.training.precision == "fp16" and bench.device == "cpu":
             raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
         skeleton = load_skeleton(config.model)
-        methods.fitted(config.method, skeleton)
-        if counts:
-            continue  # the data are the same for all
-        tokenizer = bench.pool.tokenizer(config.model)
-        splits = bench.splits(config.data)
-        counts = {
-            "parameters": sum(p.numel() for p in skeleton.parameters()),
-            "train": encode(splits.train, tokenizer, config.data, all_references=True).counts,
-            "rows": splits.counts,
-        }
-        for split in ("validation", "test") if spec["opens_test"] else ("validation",):
-            prepare(splits, tokenizer, config.data, config.evaluation, split)
-        if spec["opens_test"] and config.evaluation.task_folder:
-            benchmarks.folder_tasks(config.evaluation.task_folder)
+        method = methods.fitted(config.method, skeleton)
+        if not counts:  # the data are the same for all
+            afterwards.check_schemes(config.evaluation.quantization, skeleton, bench.device)
+            tokenizer = bench.pool.tokenizer(config.model)
+            splits = bench.splits(config.data)
+            train = encode(splits.train, tokenizer, config.data, all_references=True)
+            counts = {
+                "parameters": sum(p.numel() for p in skeleton.parameters()),
+                "train": train.counts,
+                "rows": splits.counts,
+            }
+            lengths = [int(train.lengths.max())]
+            for split in ("validation", "test") if spec["opens_test"] else ("validation",):
+                texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
+                lengths.append(texts.longest(config.evaluation.max_new_tokens))
+            longest = max(lengths)
+            if spec["opens_test"] and config.evaluation.task_folder:
+                benchmarks.folder_tasks(config.evaluation.task_folder)
+        method.check_length(skeleton, longest)
     return counts
 
 

@@ -6,17 +6,29 @@ Importing this package loads neither torch nor peft: configurations are checked 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from harness.errors import unknown
 from harness.methods.adalora import AdaLoRA
 from harness.methods.base import AdaptPlan, Method
+from harness.methods.bitfit import BitFit
+from harness.methods.forest import ForestImportance
 from harness.methods.full import Full
+from harness.methods.ia3 import IA3
+from harness.methods.importance_mask import ImportanceMask, RandomMask
 from harness.methods.lora import LoRA, QLoRA
+from harness.methods.norms import LNTuning
+from harness.methods.oft import OFT
+from harness.methods.p_tuning import PTuning
+from harness.methods.peft_generic import Peft
+from harness.methods.prefix_tuning import PrefixTuning
 from harness.methods.prompt_tuning import PromptTuning
+from harness.methods.shira import SHiRA
 from harness.methods.ulmfit import ULMFiT
+from harness.methods.vera import VeRA
 from harness.strict import build as build_dataclass
+from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,20 +39,51 @@ METHODS: dict[str, type[Method]] = {
     "lora": LoRA,
     "qlora": QLoRA,
     "adalora": AdaLoRA,
+    "vera": VeRA,
+    "ia3": IA3,
+    "ln_tuning": LNTuning,
+    "bitfit": BitFit,
+    "oft": OFT,
+    "shira": SHiRA,
+    "peft": Peft,
     "prompt_tuning": PromptTuning,
+    "prefix_tuning": PrefixTuning,
+    "p_tuning": PTuning,
+    "importance_mask": ImportanceMask,
+    "random_mask": RandomMask,
+    "forest_importance": ForestImportance,
 }
 
-__all__ = ["METHODS", "AdaptPlan", "Method", "build", "field_names", "fitted"]
+__all__ = [
+    "METHODS",
+    "AdaptPlan",
+    "Method",
+    "build",
+    "derived",
+    "field_names",
+    "fitted",
+    "free_fields",
+    "matched_key",
+]
+
+
+@dataclass(frozen=True)
+class Match:
+    """What the methods of a sweep are made equal in."""
+
+    trainable_parameters: int | None
+
+    def __post_init__(self) -> None:
+        n = self.trainable_parameters
+        accepted = "null or an integer of at least 1"
+        require(n is None or n >= 1, "method.match.trainable_parameters", n, accepted)
 
 
 def build(config: Mapping[str, Any]) -> Method:
-    """The method that ``config`` names, with its fields. Raises InputError."""
-    options = dict(config)
-    options.pop("match", None)  # needs the model: see fitted
-    name = options.pop("name", None)
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return build_dataclass(METHODS[name], options, "method")
+    """The method that ``config`` names, with its fields as they stand there. Raises InputError."""
+    _match(config)
+    options = {key: value for key, value in config.items() if key not in ("name", "match")}
+    return build_dataclass(_class(config), options, "method")
 
 
 def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
@@ -49,11 +92,46 @@ def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
     Checked against ``model``, of which a skeleton without weights will do. Raises InputError.
     """
     method = build(config)
-    wanted = (config.get("match") or {}).get("trainable_parameters")
+    wanted = _match(config).trainable_parameters
     if wanted is not None:
         method = method.matched(model, wanted)
     method.check(model)
     return method
+
+
+def derived(config: Mapping[str, Any], method: Method) -> dict[str, Any]:
+    """Where ``method`` is ``fitted``: its fields that are not as ``config`` says."""
+    written = build(config)
+    both = {f.name: (getattr(method, f.name), getattr(written, f.name)) for f in fields(written)}
+    return {name: value for name, (value, before) in both.items() if value != before}
+
+
+def matched_key(config: Mapping[str, Any]) -> str | None:
+    """The key that ``match`` decides, so that it is neither set nor searched. Raises InputError."""
+    field = _class(config).size_field
+    return f"method.{field}" if field and _match(config).trainable_parameters is not None else None
+
+
+def _class(config: Mapping[str, Any]) -> type[Method]:
+    name = config.get("name")
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def _match(config: Mapping[str, Any]) -> Match:
+    default = {"trainable_parameters": None}
+    return build_dataclass(Match, config.get("match") or default, "method.match")
+
+
+def free_fields() -> list[str]:
+    """Keys ``method.<field>`` that are mappings: any key may be set below them."""
+    return [
+        f"method.{name}"
+        for cls in METHODS.values()
+        for name, hint in get_type_hints(cls).items()
+        if get_origin(hint) is Mapping
+    ]
 
 
 def field_names(name: str) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
-from harness.methods.lora import check_rank, resolve_targets
+from harness.methods.scaling import resolve_alpha
+from harness.methods.sizing import largest_within
+from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -21,11 +23,14 @@ class AdaLoRA(Method):
 
     The budget follows the cubic schedule as the authors' code and peft have it (the printed Eq. 14
     exceeds the initial budget). Its times come from the run's own length.
+
+    The update is scaled by α/init_r for the whole run, as the authors and peft have it, so
+    ``lora_alpha: 2r`` is twice the *initial* rank: a scale of 2 whatever the target is.
     """
 
     init_r: int | None
     target_r: int
-    lora_alpha: float
+    lora_alpha: float | str  # α, or a multiple of the initial rank: 2r
     lora_dropout: float
     target_modules: str | list[str]
     beta1: float
@@ -35,6 +40,8 @@ class AdaLoRA(Method):
     reallocate_every_steps: int
     orthogonality_weight: float
 
+    size_field: ClassVar[str | None] = "target_r"
+
     def __post_init__(self) -> None:
         require(self.target_r >= 1, "method.target_r", self.target_r, "an integer of at least 1")
         require(
@@ -43,7 +50,7 @@ class AdaLoRA(Method):
             self.init_r,
             f"null or above method.target_r={self.target_r}: there must be a budget to give up",
         )
-        require(self.lora_alpha > 0, "method.lora_alpha", self.lora_alpha, "above 0")
+        resolve_alpha(self.lora_alpha, self.initial_r)
         require(0 <= self.lora_dropout < 1, "method.lora_dropout", self.lora_dropout, "in [0, 1)")
         for name in ("beta1", "beta2"):
             value = getattr(self, name)
@@ -68,9 +75,28 @@ class AdaLoRA(Method):
             "0 or more",
         )
 
+    @property
+    def initial_r(self) -> int:
+        return self.init_r or max(self.target_r + 1, math.ceil(1.5 * self.target_r))
+
+    def final_parameters(self, model: nn.Module) -> int:
+        """target_r·Σ (d_in + d_out + 1): P, Λ and Q of a budget that is spread evenly."""
+        shapes = chosen_modules(model, self.target_modules).values()
+        return self.target_r * sum(d_in + d_out + 1 for d_in, d_out in shapes)
+
+    def matched(self, model: nn.Module, trainable_parameters: int) -> AdaLoRA:
+        """At the size of the *final* budget; more is trained until the budget has shrunk."""
+
+        def count(r: int) -> int:
+            return replace(self, init_r=None, target_r=r).final_parameters(model)
+
+        ranks = range(1, largest_rank(chosen_modules(model, self.target_modules)) + 1)
+        r = largest_within(trainable_parameters, ranks, count, "method.target_r")
+        return replace(self, target_r=r)
+
     def check(self, model: nn.Module) -> None:
-        targets = resolve_targets(model, self.target_modules)
-        check_rank(model, targets, "method.target_r", self.target_r)
+        shapes = chosen_modules(model, self.target_modules)
+        check_rank(shapes, "method.target_r", self.target_r)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         from peft import AdaLoraConfig, TaskType, get_peft_model
@@ -82,15 +108,13 @@ class AdaLoRA(Method):
                 f"training.max_steps={plan.total_steps} is too short for AdaLoRA: its budget must "
                 "have at least one step to shrink in."
             )
-        targets = resolve_targets(model, self.target_modules)
-        initial_r = self.init_r or max(self.target_r + 1, math.ceil(1.5 * self.target_r))
         config = AdaLoraConfig(
             task_type=TaskType.CAUSAL_LM,
-            init_r=initial_r,
+            init_r=self.initial_r,
             target_r=self.target_r,
-            lora_alpha=self.lora_alpha,
+            lora_alpha=resolve_alpha(self.lora_alpha, self.initial_r),
             lora_dropout=self.lora_dropout,
-            target_modules=targets,
+            **peft_targets(model, self.target_modules),
             beta1=self.beta1,
             beta2=self.beta2,
             tinit=initial,
@@ -131,6 +155,12 @@ class AdaLoRA(Method):
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
             setattr(allocator, name, dict(state[name]))
         model.peft_config["default"].rank_pattern = dict(state["rank_pattern"])
+
+    def describe(self, model: nn.Module) -> dict[str, Any]:
+        """Rank of each module's update: how many of its triplets kept a λ."""
+        named = [(n, p) for n, p in model.named_parameters() if ".lora_E." in n]
+        ranks = {name.split(".lora_E.")[0]: int((p != 0).sum()) for name, p in named}
+        return {"ranks": {n.removeprefix("base_model.model."): rank for n, rank in ranks.items()}}
 
 
 def _factors(model: nn.Module) -> list[tuple[str, Tensor]]:

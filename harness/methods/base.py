@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import InputError
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from harness.config import TrainingConfig
     from harness.data.batches import Batch
     from harness.data.encode import Encoded
+
+
+CLASS_HEAD = "class_head"  # the submodule that a classification task puts on an adapted model
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,12 @@ class Quantization:
     """How the base's weights are stored while a method trains beside them."""
 
     kind: str  # nf4, fp4 or int8
-    double: bool
+    double: bool  # the constants of 4-bit blocks are quantized too
+
+    @classmethod
+    def of(cls, kind: str, double: bool) -> Quantization:
+        """int8 has a scale a row and no blocks: the same base whether ``double`` or not."""
+        return cls(kind, double and kind != "int8")
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class Method:
     A method holds no state of a run: what it needs to remember lies in the model, and what is
     not a parameter there goes through ``state`` into checkpoints.
     """
+
+    size_field: ClassVar[str | None] = None  # the field that ``matched`` chooses
 
     @property
     def base_quantization(self) -> Quantization | None:
@@ -68,6 +79,11 @@ class Method:
         return False
 
     @property
+    def allows_gradient_checkpointing(self) -> bool:
+        """Whether activations can be recomputed in the backward pass."""
+        return True
+
+    @property
     def starts_at_base(self) -> bool:
         """Whether the adapted model answers exactly as the base does before the first step."""
         return True
@@ -78,7 +94,11 @@ class Method:
         return None
 
     def merged(self, model: nn.Module) -> nn.Module:
-        """The tuned model in the base's own form, without adapters; takes ``model`` apart."""
+        """The tuned model in the base's own form, without adapters; takes ``model`` apart.
+
+        ``model`` is over weights at full precision: 4-bit ones would round the adapter away. What was
+        trained beside those is saved, and loaded onto the base at full precision first.
+        """
         assert self.cannot_merge is None
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
@@ -86,18 +106,43 @@ class Method:
         """What was trained, as safetensors: an adapter, or the whole model."""
         model.save_pretrained(folder, safe_serialization=True)
 
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        """What ``save`` left in ``folder``, on an untouched base ``model``: to use, not to train on.
+
+        Changes ``model``. An adapter is put around it, at whatever precision it has; of a model that
+        was trained as a whole it takes the weights.
+        """
+        if (folder / "adapter_config.json").exists():
+            from peft import PeftModel
+
+            return PeftModel.from_pretrained(model, folder)
+        # By way of transformers, which knows shards, tied weights and how it renamed what it stored.
+        whole = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
+        model.load_state_dict(whole.state_dict())
+        return model
+
     def matched(self, model: nn.Module, trainable_parameters: int) -> Method:
         """This method at the size that trains about ``trainable_parameters`` of ``model``.
 
         ``method.match.trainable_parameters`` asks for it. Raises InputError where there is none.
         """
         raise InputError(
-            "method.match.trainable_parameters cannot be used with this method: it has no size to "
-            "choose."
+            f"method.match.trainable_parameters cannot be used with {type(self).__name__}: it has no "
+            "size to choose."
         )
 
     def check(self, model: nn.Module) -> None:
         """Raises InputError for what ``model`` cannot take; a skeleton without weights will do."""
+
+    def check_length(self, model: nn.Module, longest: int) -> None:
+        """Raises InputError where texts of ``longest`` tokens leave no room for what it adds."""
+
+    def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
+        """What the base learns of the task's own texts before the task; None: there is no such stage.
+
+        ``total_steps`` are those of the task itself.
+        """
+        return None
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         """The model to train, ``requires_grad`` on exactly what it will update.
@@ -127,7 +172,19 @@ class Method:
         return {}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Put back what ``state`` gave."""
+        """Put back what ``state`` gave; trained parameters are back already."""
+
+    def describe(self, model: nn.Module) -> dict[str, Any]:
+        """What there is to see in the tuned ``model`` for the record: plain numbers by name."""
+        return {}
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """Language modelling on the texts of the task, every token of them, before the task itself."""
+
+    method: Method  # trains all of the base's own weights
+    training: TrainingConfig  # with its ``max_steps``
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -2,125 +2,170 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.errors import InputError, unknown
-from harness.methods.base import AdaptPlan, Method, Quantization
+from harness.errors import InputError
+from harness.methods import lora_starts
+from harness.methods.base import AdaptPlan, Method, Quantization, trainable
+from harness.methods.scaling import resolve_alpha
+from harness.methods.sizing import largest_within
+from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.strict import require
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 
 @dataclass(frozen=True)
 class LoRA(Method):
-    """h = W₀x + (α/r)·BAx, B zero and A uniform at the start, W₀ frozen (Eq. 3)."""
+    """h = W₀x + (α/r)·BAx, B zero and A uniform at the start, W₀ frozen (Eq. 3).
+
+    Its relatives are fields of it: rsLoRA (arXiv:2312.03732) scales by α/√r; DoRA (2402.09353) learns
+    the norm of each row apart; LoRA+ (2402.12354) has a rate for B that is ``lora_plus_ratio`` times
+    A's; LoRA-FA (2308.03303) leaves A as it began; ``init`` says how A and B begin: see lora_starts.
+    """
 
     r: int
-    lora_alpha: float
+    lora_alpha: float | str  # α, or a multiple of the rank: 2r
     lora_dropout: float
     target_modules: str | list[str]
     use_rslora: bool
     use_dora: bool
+    init: Literal["default", "gaussian", "pissa", "olora", "eva", "loftq"]
+    eva_rho: float
+    eva_sequences: int
+    lora_plus_ratio: float
+    freeze_a: bool
+
+    size_field: ClassVar[str | None] = "r"
 
     def __post_init__(self) -> None:
         require(self.r >= 1, "method.r", self.r, "an integer of at least 1")
-        require(self.lora_alpha > 0, "method.lora_alpha", self.lora_alpha, "above 0")
+        resolve_alpha(self.lora_alpha, self.r)
         require(0 <= self.lora_dropout < 1, "method.lora_dropout", self.lora_dropout, "in [0, 1)")
+        require(self.eva_rho >= 1, "method.eva_rho", self.eva_rho, "at least 1 (1: equal ranks)")
+        require(self.eva_sequences >= 1, "method.eva_sequences", self.eva_sequences, "at least 1")
+        ratio = self.lora_plus_ratio
+        require(ratio >= 1, "method.lora_plus_ratio", ratio, "at least 1 (1: one rate)")
+        if self.init == "loftq" and self.base_quantization is None:
+            raise InputError(
+                "method.init='loftq' makes up for what quantization takes away: use method=loftq, or "
+                "another method over a quantized base."
+            )
+
+    @property
+    def trains_base_weights(self) -> bool:
+        """PiSSA and OLoRA take what A and B begin with out of the base's weights."""
+        return self.init in lora_starts.TAKEN_FROM_BASE
+
+    @property
+    def starts_at_base(self) -> bool:
+        return self.init != "loftq"
+
+    @property
+    def cannot_merge(self) -> str | None:
+        if self.init != "loftq":
+            return None
+        return (
+            "its adapter holds what quantization rounded off: into the base at full precision it would "
+            "be merged a second time"
+        )
+
+    def trainable_parameters(self, model: nn.Module) -> int:
+        """Σ r·(d_in + d_out) over the targets, only r·d_out of it with A frozen; DoRA's + d_out."""
+        shapes = chosen_modules(model, self.target_modules).values()
+        factors = sum(self.r * (d_out if self.freeze_a else d_in + d_out) for d_in, d_out in shapes)
+        return factors + self.use_dora * sum(d_out for _, d_out in shapes)
+
+    def matched(self, model: nn.Module, trainable_parameters: int) -> LoRA:
+        most = largest_rank(chosen_modules(model, self.target_modules), every=self._cut_to_rank)
+
+        def count(r: int) -> int:
+            return replace(self, r=r).trainable_parameters(model)
+
+        ranks = range(1, most + 1)
+        return replace(self, r=largest_within(trainable_parameters, ranks, count, "method.r"))
+
+    @property
+    def _cut_to_rank(self) -> bool:
+        return self.init in (*lora_starts.TAKEN_FROM_BASE, "loftq")
 
     def check(self, model: nn.Module) -> None:
-        check_rank(model, resolve_targets(model, self.target_modules), "method.r", self.r)
+        shapes = chosen_modules(model, self.target_modules)
+        check_rank(shapes, "method.r", self.r, every=self._cut_to_rank)
+        lora_starts.check(model, shapes, self.init, self.r, self.eva_rho)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import LoraConfig, TaskType, get_peft_model
+        from peft import EvaConfig, LoraConfig, TaskType, get_peft_model
 
-        targets = resolve_targets(model, self.target_modules)
+        own: dict[str, Any] = {"default": True, "loftq": True}
         config = LoraConfig(
             task_type=TaskType.CAUSAL_LM,
             r=self.r,
-            lora_alpha=self.lora_alpha,  # peft divides it by r
+            lora_alpha=resolve_alpha(self.lora_alpha, self.r),  # peft divides it by r
             lora_dropout=self.lora_dropout,
-            target_modules=targets,
+            **peft_targets(model, self.target_modules),
             use_rslora=self.use_rslora,
             use_dora=self.use_dora,
+            init_lora_weights=own.get(self.init, self.init),
+            eva_config=EvaConfig(rho=self.eva_rho) if self.init == "eva" else None,
         )
-        tuned = get_peft_model(model, config)
+        # EVA makes its factors itself: none need to be held before.
+        tuned = get_peft_model(model, config, low_cpu_mem_usage=self.init == "eva")
         if self.use_dora:
-            _check_directions(tuned)
+            lora_starts.check_directions(tuned)
+        if self.init in lora_starts.TAKEN_FROM_BASE:
+            lora_starts.remember(tuned)
+        elif self.init == "eva":
+            lora_starts.eva(tuned, plan, self.eva_sequences, round(self.r * self.eva_rho))
+        elif self.init == "loftq":
+            lora_starts.loftq(tuned)
+        for name, parameter in tuned.named_parameters():
+            if self.freeze_a and ".lora_A." in name:
+                parameter.requires_grad_(False)
         return tuned
+
+    def parameter_groups(
+        self, model: nn.Module, learning_rate: float, plan: AdaptPlan
+    ) -> list[dict[str, Any]]:
+        """η_A, and η_B = ratio·η_A for B and DoRA's norms."""
+        if self.lora_plus_ratio == 1:
+            return super().parameter_groups(model, learning_rate, plan)
+        a = [p for n, p in model.named_parameters() if p.requires_grad and ".lora_A." in n]
+        seen = set(map(id, a))
+        b = [parameter for parameter in trainable(model) if id(parameter) not in seen]
+        faster = {"params": b, "lr": learning_rate * self.lora_plus_ratio}
+        return [{"params": a, "lr": learning_rate}, faster] if a else [faster]
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """An adapter for the base as it was, whatever the start took out of it."""
+        if self.init in lora_starts.TAKEN_FROM_BASE:
+            lora_starts.save_as_lora(model, folder)
+        else:
+            super().save(model, folder)
 
 
 @dataclass(frozen=True)
 class QLoRA(LoRA):
-    """LoRA beside a base in 4 bits: Y = X·dequantize(W^NF4) + (α/r)·X·A·B (Eq. 5)."""
+    """LoRA beside a quantized base: Y = X·dequantize(W^NF4) + (α/r)·X·A·B (Eq. 5).
 
-    quantization: Literal["nf4", "fp4"]
-    double_quantization: bool
+    In 8 bits the base is LLM.int8()'s, arXiv:2208.07339.
+    """
+
+    quantization: Literal["nf4", "fp4", "int8"]
+    double_quantization: bool  # int8 has a scale a row, and nothing to quantize twice
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init in lora_starts.TAKEN_FROM_BASE:
+            raise InputError(
+                f"method.init={self.init!r} cannot be used: it changes the base's weights, which "
+                "quantized ones cannot. Over a quantized base: default, gaussian, eva or loftq."
+            )
 
     @property
     def base_quantization(self) -> Quantization:
-        return Quantization(self.quantization, self.double_quantization)
-
-    @property
-    def cannot_merge(self) -> str:
-        return (
-            "merging into a 4-bit base rounds the adapter away with the weights; it is merged into the "
-            "base at full precision instead, and evaluated again"
-        )
-
-
-def _check_directions(model: nn.Module) -> None:
-    """DoRA divides each row of W₀ by its norm: a row of zeros would make every output NaN."""
-    for name, magnitude in model.named_parameters():
-        if "lora_magnitude_vector" in name and not magnitude.is_meta and not magnitude.all():
-            module = name.removeprefix("base_model.model.").split(".lora_magnitude_vector")[0]
-            n = int((magnitude == 0).sum())
-            raise InputError(
-                f"method.use_dora=true cannot be used: {n} rows of the base's {module} are zero "
-                "and have no direction. Leave it out of method.target_modules."
-            )
-
-
-def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Name → (in, out) features of all linear layers but the output one; GPT-2's are Conv1D."""
-    from transformers.pytorch_utils import Conv1D
-
-    head = model.get_output_embeddings()
-    found: dict[str, tuple[int, int]] = {}
-    for name, module in model.named_modules():
-        features: Any = (
-            getattr(module, "in_features", None),
-            getattr(module, "out_features", None),
-        )
-        if isinstance(module, Conv1D):
-            features = tuple(module.weight.shape)
-        if None not in features and module is not head:
-            found[name] = features
-    return found
-
-
-def resolve_targets(model: nn.Module, targets: str | list[str]) -> list[str]:
-    """The last parts of module names to adapt. Raises InputError with those the model has."""
-    known = sorted({name.rsplit(".", 1)[-1] for name in linear_modules(model)})
-    if targets == "all-linear":
-        return known
-    wanted = [targets] if isinstance(targets, str) else list(targets)
-    if not wanted:
-        raise InputError(f"method.target_modules is empty; this model has: {', '.join(known)}.")
-    for target in wanted:
-        if target not in known:
-            raise unknown("module in method.target_modules", target, [*known, "all-linear"])
-    return wanted
-
-
-def check_rank(model: nn.Module, targets: list[str], field: str, rank: int) -> None:
-    """A rank above the smaller side of every target cannot be used by any of them."""
-    sides = [
-        min(shape)
-        for name, shape in linear_modules(model).items()
-        if name.rsplit(".", 1)[-1] in targets
-    ]
-    require(
-        rank <= max(sides), field, rank, f"at most {max(sides)}, the largest rank a target can have"
-    )
+        return Quantization.of(self.quantization, self.double_quantization)

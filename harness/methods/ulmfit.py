@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from harness.methods.base import AdaptPlan, Method
+from harness.config.training import Schedule
+from harness.methods.base import CLASS_HEAD, AdaptPlan, FirstStage, Method
+from harness.methods.sizing import largest_within
 from harness.strict import require
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from harness.config import TrainingConfig
+
+Unfreezing = Literal["gradual", "chain_thaw", "last", "full"]
+CHAIN_THAW_BELOW = 0.1  # §5: "0.001 for the last layer and 0.0001 for all other layers"
 
 
 @dataclass(frozen=True)
 class ULMFiT(Method):
-    """Gradual unfreezing (§3.3) and discriminative fine-tuning (§3.2) of all parameters.
+    """Language-model fine-tuning, then the task with gradual unfreezing (§3.1 to §3.3).
 
-    Layer groups from top to bottom: the head with the final norm and the last block, the other
-    blocks one each, the embeddings. Tied input and output embeddings count as embeddings. The third
-    part, slanted triangular rates, is ``training.schedule=stlr``.
+    First, where ``lm_steps`` is not 0, all of the base on the texts of the task (§3.2); then the
+    task, with layers thawed as ``unfreezing`` says and lower ones at lower rates. Layer groups from
+    top to bottom: the classifier, where there is one; the output layer with the final norm and the
+    last block; the other blocks one each; the embeddings. Tied input and output embeddings count as
+    embeddings. Slanted triangular rates are ``training.schedule=stlr``.
     """
 
-    gradual_unfreezing: bool
+    unfreezing: Unfreezing
     unfreeze_every_steps: int | None
     discriminative_factor: float
+    layer_groups: int | None  # of the base, from the top
+    lm_steps: int | None
+    lm_learning_rate: float
+    lm_discriminative_factor: float
+    lm_schedule: Schedule
+
+    size_field: ClassVar[str | None] = "layer_groups"
 
     def __post_init__(self) -> None:
         every, factor = self.unfreeze_every_steps, self.discriminative_factor
@@ -35,32 +52,91 @@ class ULMFiT(Method):
             "null or at least 1",
         )
         require(factor >= 1, "method.discriminative_factor", factor, "at least 1 (1: one rate)")
+        factor, rate = self.lm_discriminative_factor, self.lm_learning_rate
+        require(factor >= 1, "method.lm_discriminative_factor", factor, "at least 1 (1: one rate)")
+        require(rate > 0, "method.lm_learning_rate", rate, "above 0")
+        steps = self.lm_steps
+        require(steps is None or steps >= 0, "method.lm_steps", steps, "null or at least 0")
+        n = self.layer_groups
+        require(n is None or n >= 1, "method.layer_groups", n, "null or at least 1")
 
     @property
     def trains_base_weights(self) -> bool:
         return True
 
+    def matched(self, model: nn.Module, trainable_parameters: int) -> Self:
+        """The top layer groups that have at most so many parameters together."""
+        sums = list(accumulate(sum(p.numel() for p in group) for group in layer_groups(model)))
+        n = largest_within(
+            trainable_parameters,
+            range(1, len(sums) + 1),
+            lambda n: sums[n - 1],
+            "method.layer_groups",
+        )
+        return replace(self, layer_groups=n)
+
+    def check(self, model: nn.Module) -> None:
+        known = len(layer_groups(model))
+        n = self.layer_groups
+        require(
+            n is None or n <= known,
+            "method.layer_groups",
+            n,
+            f"null or at most {known}, which this model has",
+        )
+
+    def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
+        """Language-model fine-tuning (§3.2): all layers from the first step on, rates of its own."""
+        steps = total_steps if self.lm_steps is None else self.lm_steps
+        if steps == 0:
+            return None
+        everything = replace(
+            self,
+            unfreezing="full",
+            layer_groups=None,
+            discriminative_factor=self.lm_discriminative_factor,
+        )
+        changes = {"learning_rate": self.lm_learning_rate, "schedule": self.lm_schedule}
+        return FirstStage(everything, replace(training, max_steps=steps, epochs=None, **changes))
+
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        return model.requires_grad_(True)
+        model.requires_grad_(False)
+        n = self.layer_groups
+        if self.unfreezing == "last":  # of a classifier, what is put on top
+            n = 0 if plan.train.classes is not None else 1
+        for group in layer_groups(model)[:n]:
+            for parameter in group:
+                parameter.requires_grad_(True)
+        return model
+
+    def _trained(self, model: nn.Module) -> list[list[nn.Parameter]]:
+        """The groups that are trained at some time, from the top."""
+        groups = layer_groups(model)
+        if self.unfreezing == "last":
+            return groups[:1]
+        has_classifier = hasattr(model, CLASS_HEAD)
+        return groups if self.layer_groups is None else groups[: self.layer_groups + has_classifier]
 
     def parameter_groups(
         self, model: nn.Module, learning_rate: float, plan: AdaptPlan
     ) -> list[dict[str, Any]]:
-        """η^{l−1} = η^l / factor, from the top group down."""
-        rates = discriminative_rates(
-            learning_rate, self.discriminative_factor, len(groups := layer_groups(model))
-        )
+        """η^{l−1} = η^l / factor, from the top group down; with chain-thaw a tenth below the top."""
+        groups = self._trained(model)
+        rates = discriminative_rates(learning_rate, self.discriminative_factor, len(groups))
+        if self.unfreezing == "chain_thaw":
+            rates = [rate * (CHAIN_THAW_BELOW if depth else 1) for depth, rate in enumerate(rates)]
         return [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)]
 
     def before_step(self, model: nn.Module, step: int, plan: AdaptPlan) -> None:
-        if not self.gradual_unfreezing:
+        if self.unfreezing not in ("gradual", "chain_thaw"):
             return
-        groups = layer_groups(model)
+        groups = self._trained(model)
         every = self.unfreeze_every_steps or default_interval(plan, len(groups))
-        thawed = groups_trained(step, every, len(groups))
+        trained_in = gradually if self.unfreezing == "gradual" else chain_thawed
+        thawed = trained_in(step // every, len(groups))
         for depth, group in enumerate(groups):
             for parameter in group:
-                parameter.requires_grad_(depth < thawed)
+                parameter.requires_grad_(depth in thawed)
 
 
 def discriminative_rates(learning_rate: float, factor: float, n_groups: int) -> list[float]:
@@ -73,35 +149,27 @@ def default_interval(plan: AdaptPlan, n_groups: int) -> int:
     return max(1, min(plan.steps_per_epoch, plan.total_steps // (2 * n_groups)))
 
 
-def groups_trained(step: int, every: int, n_groups: int) -> int:
-    """How many groups, counted from the top, are trained in optimizer step ``step`` (from 0)."""
-    return min(n_groups, 1 + step // every)
+def gradually(phase: int, n_groups: int) -> range:
+    """Which groups are trained in phase 0, 1, ...: one more each time, 0 being the top one (§3.3)."""
+    return range(min(n_groups, 1 + phase))
 
 
-def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """h_c = [h_T, maxpool(H), meanpool(H)] (§3.3): what a classifier on top of the model sees.
-
-    ``hidden`` (batch, length, d) and ``mask`` (batch, length), 1 where there is text, at least once
-    in each row; padding may be on either side. Returns (batch, 3·d).
-    """
-    import torch
-
-    real = mask.bool()
-    places = torch.arange(hidden.shape[1], device=hidden.device)
-    last = (real * places).argmax(dim=1)
-    at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
-    highest = hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
-    mean = (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
-    return torch.cat([at_end, highest, mean], dim=-1)
+def chain_thawed(phase: int, n_groups: int) -> range:
+    """The top one, then each of the others alone from the bottom up, then all (arXiv:1708.00524)."""
+    if phase >= n_groups:
+        return range(n_groups)
+    alone = (n_groups - phase) % n_groups
+    return range(alone, alone + 1)
 
 
 def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:
-    """All parameters by depth, top first; each once.
+    """All parameters by depth, top first; each once. A classifier on top is a group of its own.
 
     A block is what lies under a numbered module of the longest such list (``layers.3``, ``h.3``):
     parameters before the first numbered one are embeddings, those after the last one the head.
     """
-    named = list(model.named_parameters())  # in the order of definition, tied ones once
+    # In the order of definition, tied ones once.
+    named = [(n, p) for n, p in model.named_parameters() if not n.startswith(f"{CLASS_HEAD}.")]
     numbered = [re.match(r"(.*?\.)(\d+)\.", name) for name, _ in named]
     blocks = sorted({int(match.group(2)) for match in numbered if match})
     bottom: list[nn.Parameter] = []
@@ -114,8 +182,10 @@ def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:
             seen_block = True
         else:
             (top if seen_block else bottom).append(parameter)
+    new = [[p for name, p in model.named_parameters() if name.startswith(f"{CLASS_HEAD}.")]]
+    new = new if new[0] else []
     if not blocks:
-        return [top + bottom]
+        return [*new, top + bottom]
     first, *others = [by_block[block] for block in reversed(blocks)]
-    groups = [top + first, *others]
+    groups = [*new, top + first, *others]
     return [*groups, bottom] if bottom else groups

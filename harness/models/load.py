@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.methods.base import Quantization
+from harness.models.storage import bits_per_parameter, stored_bytes
 from harness.records.fingerprint import digest
 
 if TYPE_CHECKING:
@@ -117,8 +119,18 @@ def base_fingerprint(config: ModelConfig, quantization: Quantization | None) -> 
         config.dtype,
         config.attention,
         quantization and [quantization.kind, quantization.double],
+        compute_dtype(config, quantization),
     ]
     return digest([stored_fingerprint(config), *how], 16)
+
+
+def compute_dtype(config: ModelConfig, quantization: Quantization | None) -> str | None:
+    """What 4-bit weights are multiplied in; None for others, which have no choice of it."""
+    if quantization is None or quantization.kind == "int8":
+        return None
+    if config.compute_dtype != "auto":
+        return config.compute_dtype
+    return "bfloat16" if config.dtype in ("auto", "bfloat16") else "float32"
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -154,10 +166,10 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     check_model(config)
     path = model_path(config)
     options: dict[str, Any] = {"revision": config.revision or "main", "trust_remote_code": False}
@@ -192,7 +204,10 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
             "dtype": str(model.dtype).removeprefix("torch."),
             "quantization": storage,
             "double_quantization": quantization is not None and quantization.double,
+            "compute_dtype": compute_dtype(config, quantization),
             "attention": config.attention,
+            "bits_per_parameter": bits_per_parameter(model),
+            "base_bytes": stored_bytes(model),
         },
     )
 
@@ -217,11 +232,12 @@ def _quantization_config(config: ModelConfig, quantization: Quantization | None)
     from transformers import BitsAndBytesConfig
 
     if quantization.kind == "int8":
+        # It says at every layer that float32 inputs become float16: provenance says it once.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
-    compute = torch.bfloat16 if config.dtype in ("auto", "bfloat16") else torch.float32
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=quantization.kind,
         bnb_4bit_use_double_quant=quantization.double,
-        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_compute_dtype=getattr(torch, str(compute_dtype(config, quantization))),
     )

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.models.classifier import class_logits
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def logits_at(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, where: Tensor) -> Tensor:
+def logits_at(
+    model: nn.Module, input_ids: Tensor, attention_mask: Tensor, where: Tensor | None
+) -> Tensor:
     """(K, vocabulary) logits at the K true places of ``where`` (batch, length), row by row.
 
     ``logits_at(...)[k]`` is the distribution of the token *after* place k. The output layer sees
     only those hidden states. Methods that put virtual tokens before the input lengthen the hidden
     states: the last ``length`` of them are the input's.
+
+    ``where`` None: (batch, classes) logits of what the model's classifier makes of each sequence.
     """
+    if where is None:
+        return class_logits(model, input_ids, attention_mask)
     head = model.get_output_embeddings()
     length = input_ids.shape[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.config import ModelConfig
 from harness.methods.base import Quantization
 from harness.models.load import Base, load_base, load_tokenizer
+from harness.models.storage import stored_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,41 +50,44 @@ class ModelPool:
         kept = self._kept.pop(key, None)
         if kept is None:
             self._kept.clear()  # one base at a time: two may not fit
+            gc.collect()  # and models hold themselves
             base = load_base(config, quantization, self.device)
             kept = _Kept(base, checksums(base.model))
         yield kept.base
         # Reached only without an exception: a base that a failed trial held is not lent again.
         _strip(kept.base.model)
-        if checksums(kept.base.model) == kept.checksums:
+        # In the same order too: sums over all parameters round by it.
+        if list(checksums(kept.base.model).items()) == list(kept.checksums.items()):
             kept.base.model.requires_grad_(False).eval()
             self._kept[key] = kept
 
 
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Two hashes of the bits of each parameter, buffer and quantization constant, by name."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for name, parameter in model.named_parameters():
-        state = getattr(parameter, "quant_state", None)
-        if state is not None:  # scales are neither parameters nor buffers
-            parts = state.as_dict(packed=True)
-            tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+    tensors = stored_tensors(model)
     return {name: _bits(tensor.detach()) for name, tensor in tensors.items()}
 
 
 def _bits(tensor: Tensor) -> tuple[int, int]:
-    """Exclusive or and wrapping sum over 8 bytes at a time: over single bytes both say little."""
+    """Exclusive or and wrapping sum of squares over 8 bytes at a time: over bytes both say little.
+
+    Of squares, because in a plain sum signs that change in pairs cancel out.
+    """
     import torch
 
     flat = tensor.contiguous().flatten().view(torch.uint8)
     words = torch.zeros(-(-len(flat) // 8), dtype=torch.int64, device=flat.device)
     words.view(torch.uint8)[: len(flat)] = flat
-    return int(torch.hash_tensor(words).view(torch.int64)), int(words.sum())
+    return int(torch.hash_tensor(words).view(torch.int64)), int((words * words).sum())
 
 
 def _strip(model: nn.Module) -> None:
     """Take adapter layers out of ``model``, in place, and what else training switched on."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    from harness.methods import masks
+
+    masks.take_off(model)
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             parent = model.get_submodule(name.rpartition(".")[0])

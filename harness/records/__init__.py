@@ -1,7 +1,7 @@
 """What a trial leaves behind: measurements, the record, and the files it lies in. No torch here."""
 
 from harness.records.measurement import Measurement
-from harness.records.record import STATUSES, Record
+from harness.records.record import STATUSES, Outcome, Record
 from harness.records.store import (
     append_jsonl,
     read_json,
@@ -15,6 +15,7 @@ from harness.records.store import (
 __all__ = [
     "STATUSES",
     "Measurement",
+    "Outcome",
     "Record",
     "append_jsonl",
     "read_json",

@@ -15,6 +15,7 @@ PACKAGES = (
     "transformers",
     "peft",
     "bitsandbytes",
+    "torchao",
     "accelerate",
     "optuna",
     "sacrebleu",

@@ -13,6 +13,24 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of the tuned model after training: merged, interpolated, quantized or analysed."""
+
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    bytes: int | None = None  # of the whole model, as it is stored
+    note: str | None = None  # how it was made; why there is no number where there is none
+
+    def to_json(self) -> dict[str, Any]:
+        measurements = {name: m.to_json() for name, m in self.measurements.items()}
+        return {"measurements": measurements, "bytes": self.bytes, "note": self.note}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
+        measured = {name: Measurement.from_json(m) for name, m in data["measurements"].items()}
+        return cls(measured, data["bytes"], data["note"])
+
+
+@dataclass(frozen=True)
 class Record:
     """Config, status, measurements, cost and provenance of one trial."""
 
@@ -28,6 +46,7 @@ class Record:
     overrides: list[str]  # what a person types after `python -m harness.trial` to run it again
     measurements: dict[str, Measurement] = field(default_factory=dict)
     base: dict[str, Measurement] = field(default_factory=dict)  # the same on the untouched base
+    afterwards: dict[str, Outcome] = field(default_factory=dict)  # see harness/afterwards
     cost: dict[str, float] = field(default_factory=dict)  # see DESIGN names: train_seconds, ...
     provenance: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None  # why it is not complete
@@ -43,7 +62,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
-        for key in ("measurements", "base"):
+        for key in ("measurements", "base", "afterwards"):
             data[key] = {name: m.to_json() for name, m in getattr(self, key).items()}
         return data
 
@@ -55,4 +74,5 @@ class Record:
             record,
             measurements={k: Measurement.from_json(v) for k, v in data["measurements"].items()},
             base={k: Measurement.from_json(v) for k, v in data["base"].items()},
+            afterwards={k: Outcome.from_json(v) for k, v in data.get("afterwards", {}).items()},
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.records import Measurement
 from harness.reporting.formatting import gigabytes, score, settings
-from harness.reporting.load import Row, Run, Sweep, flat, read_items
+from harness.reporting.load import Row, Run, Sweep, derived, read_items, settings_of
 from harness.statistics.pareto import front
 from harness.statistics.resampling import (
     RESAMPLES,
@@ -135,11 +135,13 @@ def _forgetting_measurement(sweep: Sweep, complete: list[Row]) -> str | None:
 def distinguishing(rows: Iterable[Row]) -> list[str]:
     """Config paths that differ between trials of a method, and those that are always named."""
     seen: dict[str, set[str]] = {}
+    always = dict.fromkeys(ALWAYS_SHOWN)
     for row in rows:
-        for path, value in flat(row.record.config).items():
-            if path.startswith(("method.", "training.")) and path != "method.name":
+        always.update(derived(row.record))
+        for path, value in settings_of(row.record).items():
+            if path.startswith(("method.", "training.", "retention.")) and path != "method.name":
                 seen.setdefault(path, set()).add(str(value))
-    first = [path for path in ALWAYS_SHOWN if path in seen]
+    first = [path for path in always if path in seen]
     return first + [p for p, values in seen.items() if len(values) > 1 and p not in first]
 
 
@@ -182,7 +184,7 @@ def _candidate(
                 f"{method}: {name} recomputed from its examples is {made.value:.6g}, "
                 f"the record says {mean:.6g}. The recomputed value is shown."
             )
-    values = flat((rows or tuple(group))[0].record.config)
+    values = settings_of((rows or tuple(group))[0].record)
     own = {path: values[path] for path in shown if path in values}
     cost = _mean_cost(rows)
     return Candidate(

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from harness.reporting import formatting as f
 from harness.reporting import provenance, search_tables, tables
+from harness.reporting.afterwards import afterwards_table, update_table
 from harness.reporting.candidates import Field, build_field
 from harness.reporting.drawing import Picture, palette
 from harness.reporting.figures import all_figures, objective
 from harness.reporting.load import Run
 from harness.reporting.outputs import Example, examples
+from harness.reporting.quantization import quantization_tables
 from harness.reporting.recommendation import Recommendation, recommend
 from harness.reporting.tables import Table
 from harness.reporting.variants import variant_tables
@@ -38,11 +40,14 @@ class Content:
     leaderboard: Table
     variants: tuple[tuple[str, Table], ...]
     cost: Table
+    quantization: tuple[tuple[str, Table], ...]
     budget: Table
     search: Table
     failures: Table
     domains: tuple[tuple[str, Table], ...]
     tasks: Table
+    afterwards: Table
+    updates: Table
     pictures: dict[str, Picture]
     examples: tuple[Example, ...]
     commands: list[tuple[str, str]]
@@ -77,11 +82,14 @@ def gather(run: Run) -> Content:
         leaderboard=tables.leaderboard(field, chosen),
         variants=tuple(variant_tables(run, field)),
         cost=tables.cost_table(field, chosen),
+        quantization=tuple(quantization_tables(run, field)),
         budget=search_tables.budget_table(run, measured, field.maximize),
         search=search_tables.search_table(run, field),
         failures=search_tables.failures_table(run),
         domains=tuple(domains),
         tasks=tables.tasks_table(field, chosen),
+        afterwards=afterwards_table(field, chosen),
+        updates=update_table(field),
         pictures=all_figures(run, field, chosen),
         examples=examples(order, field.quality.split(".")[0]),
         commands=search_tables.commands(run.rows),

@@ -30,7 +30,8 @@ from harness.reporting.figures_of_trials import (
     learning_rate_figure,
     search_points,
 )
-from harness.reporting.load import Row, Run, flat
+from harness.reporting.figures_of_updates import update_figures
+from harness.reporting.load import Row, Run, settings_of
 from harness.reporting.tables import ranked
 from harness.reporting.variants import families, family
 from harness.statistics.pareto import front
@@ -47,6 +48,7 @@ def all_figures(run: Run, field: Field, chosen: Candidate | None) -> dict[str, P
             budget_figure(run, look),
             learning_rate_figure(run, look),
             cost_figure(field, look),
+            *update_figures(field, look),
         )
     return {picture.name: picture for picture in made if picture is not None}
 
@@ -152,7 +154,7 @@ def _frame(axes: Axes, shown, tried: list[tuple[float, ...]], base: float | None
 
 def capacity_of(row: Row) -> float | None:
     """The size of an adapter: its rank, or its virtual tokens."""
-    values = flat(row.record.config)
+    values = settings_of(row.record)
     known = (values.get(path) for path in CAPACITY)
     return next((float(v) for v in known if isinstance(v, int | float) and v > 0), None)
 

@@ -40,6 +40,7 @@ CURVES = (
     ("loss", "training loss, nats/token"),
     ("validation.perplexity", "validation perplexity"),
     ("validation.bleu", "validation BLEU"),
+    ("validation.accuracy", "validation accuracy"),
     ("forgetting.kl", "forgetting (KL), nats/token"),
     ("forgetting.nll", "forgetting (NLL rise), nats/token"),
     ("drift.kl_target", "drift on the task, nats/token"),

@@ -17,8 +17,11 @@ NAMES = {
     "kl": "KL",
     "nll": "NLL rise",
     "tasks": "tasks",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "loss": "loss",
 }
-UNITS = {"kl": "nats/token", "nll": "nats/token", "tasks": "points"}
+UNITS = {"kl": "nats/token", "nll": "nats/token", "tasks": "points", "loss": "nats/text"}
 SHORT = {
     "learning_rate": "lr",
     "lora_alpha": "alpha",

@@ -213,5 +213,15 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
+def settings_of(record: Record) -> dict[str, Any]:
+    """Dotted configuration as it ran: what ``method.match`` derived in place of what was written."""
+    return flat(record.config) | derived(record)
+
+
+def derived(record: Record) -> dict[str, Any]:
+    """Keys that ``method.match`` decided, and what they became on this model."""
+    return flat(record.provenance.get("derived") or {}, "method.")
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -32,9 +32,13 @@ def render(content: Content) -> str:
         lines += _table(title, variants)
     lines += _table("Search", content.budget)
     lines += _table("Cost", content.cost)
+    for title, table in content.quantization:
+        lines += _table(title, table)
     for title, domain in content.domains:
         lines += _table(f"By domain: {title}", domain)
     lines += _table("Tasks that were not trained for", content.tasks)
+    lines += _table("After training", content.afterwards)
+    lines += _table("What changed in the weights", content.updates)
     lines += _table("Trials that did not complete", content.failures)
     lines += _list("How it was measured", content.methodology + content.definitions)
     lines += _list("Warnings of the trials", content.warnings)

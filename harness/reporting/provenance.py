@@ -22,6 +22,9 @@ DEFINITIONS = {
     "base on text that was not trained on. 0 means unmoved.",
     "nll": "Rise of the negative log-likelihood over the untouched base, nats per token, on text "
     "that was not trained on.",
+    "accuracy": "Accuracy: the share of texts whose class is the one that was said most likely.",
+    "macro_f1": "Macro F1: the mean over classes of 2·both / (said + true), every class alike.",
+    "loss": "Loss: negative log-likelihood of the true class, nats per text.",
     "tasks": "Change of accuracy against the untouched base on tasks that were not trained for, "
     "paired by item, in percentage points; p by the exact McNemar test.",
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness.records import STATUSES, Record
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Field, distinguishing
-from harness.reporting.load import Row, Run, flat
+from harness.reporting.load import Row, Run, settings_of
 from harness.reporting.tables import Cell, Table, command
 from harness.statistics.budget import expected_best
 
@@ -72,7 +72,7 @@ def search_table(run: Run, field: Field) -> Table:
         own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
         paths = distinguishing(own)
         for row in own:
-            record, values = row.record, flat(row.record.config)
+            record, values = row.record, settings_of(row.record)
             settings = f.settings({p: values[p] for p in paths if p in values})
             cells = [Cell(method, "method"), Cell(str(record.trial), "number"), Cell(settings)]
             cells.append(Cell(record.status, "" if record.status == "complete" else "quiet"))

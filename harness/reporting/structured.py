@@ -7,6 +7,7 @@ import io
 from dataclasses import asdict
 from typing import Any
 
+from harness.reporting import afterwards
 from harness.reporting.candidates import Candidate, Estimate
 from harness.reporting.content import Content
 from harness.reporting.decision import tie_letters
@@ -22,6 +23,8 @@ COSTS = (
     "tokens_per_second",
     "generation_tokens_per_second",
     "trainable_parameters",
+    "trainable_parameters_final",
+    "trainable_percent",
     "total_parameters",
     "adapter_bytes",
 )
@@ -77,6 +80,7 @@ def as_json(content: Content) -> dict[str, Any]:
         "resamples": RESAMPLES,
         "comparisons": comparisons,
         "leaderboard": [_candidate(c, letters) for c in ranked(field)],
+        "afterwards": afterwards.as_json(field),
         "trials": [_trial(row.record) for row in content.run.rows],
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness.records import Record
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
-from harness.reporting.load import Run, flat
+from harness.reporting.load import Run, settings_of
 from harness.reporting.tables import Cell, Table, interval_text, second_measurements
 
 LEAST = 2  # variants that make a comparison
@@ -65,7 +65,7 @@ def _by_variant(run: Run, field: Field, shown: Sequence[Candidate]) -> Table:
     headers += ["Trainable", "Seeds"]
     rows = []
     for candidate in shown:
-        values = flat(candidate.rows[0].record.config)
+        values = settings_of(candidate.rows[0].record)
         cells = [Cell(candidate.method, "method")]
         cells += [Cell(f.setting(values.get(path)), "number") for path in varied]
         rate = values.get("training.learning_rate")
@@ -90,7 +90,7 @@ def _across(field: Field, shown: Sequence[Candidate]) -> Table:
     varied = _varied(shown)
     if len(varied) != 1:
         return Table((), ())
-    values = [flat(candidate.rows[0].record.config)[varied[0]] for candidate in shown]
+    values = [settings_of(candidate.rows[0].record)[varied[0]] for candidate in shown]
     name = varied[0].split(".", 1)[1]
     headers = ("", *(f"{name}={f.setting(value)}" for value in values))
     rows = [
@@ -105,7 +105,7 @@ def _across(field: Field, shown: Sequence[Candidate]) -> Table:
 def _varied(shown: Sequence[Candidate]) -> list[str]:
     """Settings that differ between variants and were not searched."""
     searched = {key for c in shown for key in c.rows[0].record.provenance.get("search_space", {})}
-    configs = [flat(candidate.rows[0].record.config) for candidate in shown]
+    configs = [settings_of(candidate.rows[0].record) for candidate in shown]
     paths = dict.fromkeys(path for config in configs for path in config)
     return [
         path

@@ -104,7 +104,7 @@ class Driver:
             for plan in self._plans
             for key, dimension in plan.space.items()
             for value in dimension.ends()
-            if not key.startswith("training.")
+            if not key.startswith(("training.", "retention."))
         ]
         check_configs(self._launcher, self._folder, configs, self._sweep.confirm.finalists > 0)
 

@@ -34,7 +34,8 @@ def show_plan(
         table.add_column(header)
     for plan, config in zip(plans, configs, strict=True):
         confirm = sweep.confirm.finalists * sweep.confirm.seeds
-        own = {k: v for k, v in config.method.items() if k != "name" and not isinstance(v, list)}
+        own = {k: v for k, v in config.method.items() if not isinstance(v, list | dict)}
+        own.pop("name")
         defaults = {"learning_rate": config.training.learning_rate, **own}
         searched = "\n".join(f"{key} {dimension}" for key, dimension in plan.space.items())
         table.add_row(

@@ -130,6 +130,7 @@ class MethodStudy:
         """The method's own values, as far as they lie in the ranges: the first trial."""
         tree = self.plan.trial({})
         own = {"method": dict(tree.method), "training": vars(tree.training)}
+        own |= {"retention": vars(tree.retention)}
         own |= {"data": vars(tree.data), "model": vars(tree.model)}
         values = {key: value_at(own, key) for key, _ in self._pairs()}
         return {

@@ -7,7 +7,7 @@ The columns are those of `items.jsonl`, see `KINDS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,21 @@ def change(sums: Array) -> Array:
     return (sums[..., 0] - sums[..., 1]) / sums[..., 2]
 
 
+def macro_f1(sums: Array) -> Array:
+    """(..., 3 * classes) columns said, true, both of each class -> (...) mean F1 of the classes.
+
+    F1 = 2·both / (said + true). A class that is neither said nor true plays no part, as in
+    scikit-learn.
+    """
+    said, true, both = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    counted = said + true > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where(counted, 2.0 * both / (said + true), 0.0)
+    return each.sum(axis=-1) / counted.sum(axis=-1)
+
+
 # kind -> (score of summed columns, how many columns a row of items.jsonl has)
-KINDS: dict[str, tuple[Callable[[Array], Array], tuple[int, ...]]] = {
+KINDS: dict[str, tuple[Callable[[Array], Array], Container[int]]] = {
     "bleu": (bleu, (10,)),
     "chrf": (chrf, (18, 24)),
     "perplexity": (perplexity, (2,)),
@@ -97,6 +110,8 @@ KINDS: dict[str, tuple[Callable[[Array], Array], tuple[int, ...]]] = {
     "kl": (ratio, (2,)),
     "nll": (rise, (3,)),
     "tasks": (change, (2,)),
+    "macro_f1": (macro_f1, range(6, 3 * 100_000, 3)),
+    "loss": (ratio, (2,)),
 }
 
 

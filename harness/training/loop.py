@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.data.batches import BatchPlan, collate, micro_batches
+from harness.data.batches import collate, micro_batches
 from harness.data.encode import Encoded
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
 from harness.training import schedules
 from harness.training.checkpoint import Checkpoint, CheckpointFolder
+from harness.training.criterion import Criterion
 from harness.training.optimizers import build_optimizer
 
 if TYPE_CHECKING:
@@ -73,11 +75,13 @@ def train(
     accelerator: Accelerator,
     checkpoints: CheckpointFolder,
     hooks: Hooks,
+    criterion: Criterion | None = None,
 ) -> Progress:
     """Train ``model`` in place for ``plan.total_steps`` optimizer steps, or until pruned.
 
     The loss of a step is the mean negative log-likelihood over the label tokens of its effective
-    batch (``batch_size × gradient_accumulation_steps`` examples), however it is split to fit.
+    batch (``batch_size × gradient_accumulation_steps`` sequences of ``data``), however it is split
+    to fit; ``criterion`` may say more.
     Raises Diverged, OutOfMemory and Interrupted.
     """
     device = str(accelerator.device)
@@ -86,7 +90,8 @@ def train(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer, warnings = build_optimizer(config, groups, accelerator.device.type)
     optimizer = accelerator.prepare_optimizer(optimizer)
-    batches = BatchPlan(len(data), config.batch_size * config.gradient_accumulation_steps, seed)
+    criterion = criterion or Criterion(data, config, seed)
+    criterion.hold(model, device)
     progress = Progress(micro_batch_size=config.batch_size, warnings=warnings)
     _resume(checkpoints, trained, optimizer, method, model, progress)
     hooks.on_begin(progress.step)
@@ -110,11 +115,12 @@ def train(
         scale = schedules.factor(config, step, plan.total_steps)
         for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = rate * scale
-        loss, n_tokens = _accumulate(
-            model, method, data, batches.indices(step), config, accelerator, progress
+        losses, n_tokens = _accumulate(
+            model, method, criterion, step, config, accelerator, progress
         )
-        if not math.isfinite(loss):
-            raise Diverged(step + 1, f"the loss became {loss}")
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise Diverged(step + 1, f"the {name.replace('_', ' ')} became {value}")
         norm = float("nan")
         if config.max_grad_norm is not None:
             norm = float(accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm))
@@ -124,7 +130,7 @@ def train(
         progress.step += 1
         progress.seconds += time.perf_counter() - began
         progress.tokens += n_tokens
-        row = {"step": progress.step, "loss": loss, "learning_rate": config.learning_rate * scale}
+        row = {"step": progress.step, **losses, "learning_rate": config.learning_rate * scale}
         row |= {"grad_norm": norm} if math.isfinite(norm) else {}
         hooks.on_step({**row, "tokens": progress.tokens, "seconds": round(progress.seconds, 4)})
 
@@ -147,18 +153,18 @@ def train(
 def _accumulate(
     model: nn.Module,
     method: Method,
-    data: Encoded,
-    indices: list[int],
+    criterion: Criterion,
+    step: int,
     config: TrainingConfig,
     accelerator: Accelerator,
     progress: Progress,
-) -> tuple[float, int]:
+) -> tuple[dict[str, float], int]:
     """Gradients of one effective batch; where it does not fit, in halves of the micro-batch."""
     import torch
 
     while True:
         try:
-            return _gradients(model, method, data, indices, config, accelerator, progress)
+            return _gradients(model, method, criterion, step, config, accelerator, progress)
         except torch.OutOfMemoryError as error:
             model.zero_grad(set_to_none=True)
             if progress.micro_batch_size == 1:
@@ -174,33 +180,57 @@ def _accumulate(
 def _gradients(
     model: nn.Module,
     method: Method,
-    data: Encoded,
-    indices: list[int],
+    criterion: Criterion,
+    step: int,
     config: TrainingConfig,
     accelerator: Accelerator,
     progress: Progress,
-) -> tuple[float, int]:
-    """Mean loss over the label tokens of ``indices``, and how many input tokens they have."""
+) -> tuple[dict[str, float], int]:
+    """What the step is reported with, and how many input tokens it has.
+
+    ``loss`` is the mean NLL of the target's label tokens and nothing else. Where there is more, the
+    replay text's is ``replay_loss``, and what KL and distance in weights add is ``penalty``.
+    """
     from torch.nn.functional import cross_entropy
 
-    parts = micro_batches(indices, data.lengths, progress.micro_batch_size)
-    chunks = [collate(data, part, pad_id=0).to(accelerator.device) for part in parts]
-    n_labels = sum(len(chunk.targets) for chunk in chunks)
-    total = 0.0
-    for number, chunk in enumerate(chunks):
-        with accelerator.autocast():
-            logits = logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)
-            summed = cross_entropy(
-                logits.float(),
-                chunk.targets,
-                reduction="sum",
-                label_smoothing=config.label_smoothing,
-            )
-        loss: Tensor = summed / n_labels
-        total += float(loss.detach())
-        penalty = method.penalty(model) if number == 0 else None
-        accelerator.backward(loss if penalty is None else loss + penalty)
-    return total, int(sum(int(chunk.attention_mask.sum()) for chunk in chunks))
+    losses: dict[str, float] = {}
+    added, n_tokens = 0.0, 0
+    first = True  # what is added to a step is added once
+    for part in criterion.parts(step):
+        groups = micro_batches(part.indices, part.data.lengths, progress.micro_batch_size)
+        chunks = [collate(part.data, group, pad_id=0).to(accelerator.device) for group in groups]
+        n_labels = sum(len(chunk.targets) for chunk in chunks)
+        n_tokens += sum(int(chunk.attention_mask.sum()) for chunk in chunks)
+        total = 0.0
+        for group, chunk in zip(groups, chunks, strict=True):
+            with accelerator.autocast():
+                logits = logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)
+                summed = cross_entropy(
+                    logits.float(),
+                    chunk.targets,
+                    reduction="sum",
+                    label_smoothing=config.label_smoothing,
+                )
+            mean = summed / n_labels
+            total += float(mean.detach())
+            loss: Tensor = part.nll_weight * mean
+            if part.kl_weight:
+                assert part.base is not None
+                summed = part.base.divergence(logits, part.data, group).sum()
+                divergence = part.kl_weight * summed / n_labels
+                added += float(divergence.detach())
+                loss = loss + divergence
+            penalty = method.penalty(model) if first else None
+            accelerator.backward(loss if penalty is None else loss + penalty)
+            first = False
+        losses[part.name] = total
+    held = criterion.penalty()
+    if held is not None:
+        added += float(held.detach())
+        accelerator.backward(held)
+    if criterion.has_penalty:
+        losses["penalty"] = added
+    return losses, n_tokens
 
 
 def _checkpoint(
@@ -239,6 +269,11 @@ def _resume(
 
     checkpoint = checkpoints.load()
     if checkpoint is None:
+        return
+    shapes = {name: parameter.shape for name, parameter in trained.items()}
+    if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
+        # What is trained was chosen by gradients, which other hardware rounds otherwise.
+        print(f"{checkpoints.folder} is of other parameters; training begins anew", file=sys.stderr)
         return
     with torch.no_grad():
         for name, parameter in trained.items():

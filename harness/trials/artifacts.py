@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.measured import Measured
 from harness.evaluation.reference import Reference
 from harness.methods import Method
-from harness.records import append_jsonl, read_jsonl, write_text
+from harness.records import append_jsonl, read_jsonl, write_json, write_text
 from harness.records.store import to_jsonl
 
 if TYPE_CHECKING:
@@ -54,19 +55,36 @@ def write_items(folder: Path, measured: Measured, reference: Reference) -> None:
         for name, statistics in measured.items.items()
     ]
     write_text(folder / "items.jsonl", to_jsonl(items))
+    n = len(measured.predictions)
     predictions = [
         {**row, "base": base}
-        for row, base in zip(measured.predictions, reference.outputs, strict=False)
+        for row, base in zip(measured.predictions, reference.outputs or n * [None], strict=False)
     ]
     write_text(folder / "predictions.jsonl", to_jsonl(predictions))
 
 
-def save_adapter(folder: Path, method: Method, model: nn.Module, tokenizer: Any) -> None:
-    """The adapter, or the whole model where it was trained as a whole, in safetensors."""
+def write_base_weights(folder: Path, layers: list[dict[str, Any]] | None) -> None:
+    """``base_weights.json``: how normal the weights are that this trial keeps quantized."""
+    if layers is not None:
+        write_json(folder / "base_weights.json", {"layers": layers})
+
+
+def save_adapter(
+    folder: Path, method: Method, model: nn.Module, tokenizer: Any, labels: Sequence[str] = ()
+) -> None:
+    """The adapter, or the whole model where it was trained as a whole, in safetensors.
+
+    The head of a classifier and its ``labels`` lie beside that.
+    """
+    from harness.models.classifier import save_class_head, without_class_head
+
     aside = folder.with_name("adapter.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    method.save(model, aside)
+    with without_class_head(model):
+        method.save(model, aside)
+    if labels:
+        save_class_head(model, aside, labels)
     tokenizer.save_pretrained(aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)

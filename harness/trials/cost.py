@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.config import LimitsConfig
+from harness.methods.base import CLASS_HEAD
 from harness.training.loop import Progress
 from harness.training.memory import peak_gb, reset_peak
 
@@ -35,6 +36,10 @@ class Clock:
         yield
         self._spent[what] += time.perf_counter() - began
 
+    def base_is_ready(self) -> None:
+        """Peak memory counts from here: who needs another base first, to be compared with, varies."""
+        reset_peak(self.device)
+
     def cost(
         self, progress: Progress, generation_tokens_per_second: float | None
     ) -> dict[str, float]:
@@ -55,7 +60,7 @@ class Clock:
         return {name: round(value, 4) for name, value in cost.items()}
 
 
-def check_size(limits: LimitsConfig, sizes: dict[str, int]) -> None:
+def check_size(limits: LimitsConfig, sizes: dict[str, float]) -> None:
     limit, n = limits.trainable_parameters, sizes["trainable_parameters"]
     if limit is not None and n > limit:
         raise Infeasible(f"{n:,} trainable parameters; limits.trainable_parameters={limit:,}")
@@ -71,16 +76,19 @@ def check_limits(limits: LimitsConfig, clock: Clock) -> None:
         raise Infeasible(f"{memory:.2f} GB; limits.peak_memory_gb={limits.peak_memory_gb:g}")
 
 
-def sizes(model: nn.Module) -> dict[str, int]:
-    """Parameters trained and in all; a 4-bit weight holds as many as it stands for."""
+def sizes(model: nn.Module) -> dict[str, float]:
+    """Parameters trained, in all, and their share; a 4-bit weight holds as many as it stands for."""
 
     def n(parameter: nn.Parameter) -> int:
         state = getattr(parameter, "quant_state", None)
         return parameter.numel() if state is None else state.shape.numel()
 
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(n(parameter) for parameter in model.parameters())
     return {
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "total_parameters": sum(n(parameter) for parameter in model.parameters()),
+        "trainable_parameters": trained,
+        "total_parameters": total,
+        "trainable_percent": round(100 * trained / total, 6),
     }
 
 
@@ -93,7 +101,15 @@ def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
         if isinstance(model, PeftModel)
         else {name: p for name, p in model.named_parameters() if name in trained}
     )
+    named = model.named_parameters()
+    kept |= {
+        name: p for name, p in named if name.startswith(f"{CLASS_HEAD}.")
+    }  # no part of an adapter
+    # What a module holds beside its trained parameters belongs to them: where the values of a mask go.
+    owners = {name.rpartition(".")[0] for name in trained}
+    beside = [b for name, b in model.named_buffers() if name.rpartition(".")[0] in owners]
+    tensors = [*kept.values(), *beside]
     return {
         "trainable_parameters_final": sum(t.numel() for t in kept.values()),
-        "adapter_bytes": sum(t.numel() * t.element_size() for t in kept.values()),
+        "adapter_bytes": sum(t.numel() * t.element_size() for t in tensors),
     }

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness import methods
-from harness.data.batches import BatchPlan
+from harness import afterwards, methods
 from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.forgetting import forgetting
@@ -15,12 +14,15 @@ from harness.evaluation.measured import Measured
 from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate, quick
 from harness.methods import AdaptPlan
-from harness.models.load import Base
+from harness.methods.base import FirstStage
+from harness.models.load import Base, load_skeleton
 from harness.records import Record, write_record
 from harness.records.provenance import environment
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.criterion import Criterion
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
-from harness.trials.artifacts import EventLog, save_adapter, write_items
+from harness.trials.adapt import Earlier, adapt, train_first_stage
+from harness.trials.artifacts import EventLog, save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, final_sizes, sizes
 from harness.trials.job import Job
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
@@ -50,10 +52,14 @@ def run_trial(
     log = EventLog(job.path / "metrics.jsonl")
     checkpoints = CheckpointFolder(job.path / "checkpoint")
     method = methods.build(config.method)
+    if job.keep_adapter and evaluation.quantization:
+        skeleton = load_skeleton(config.model)
+        afterwards.check_schemes(evaluation.quantization, skeleton, device)
 
     inputs = bench.inputs(config)
     with clock.spent_on("base"):
         before = bench.before(config, inputs)
+        write_base_weights(job.path, bench.base_weights(config.model, method.base_quantization))
 
     quantization = method.base_quantization or quantization_of(config.model)
     with bench.pool.lend(config.model, quantization) as base:
@@ -61,15 +67,28 @@ def run_trial(
         if quantization != quantization_of(config.model):
             with clock.spent_on("base"):
                 quantized = bench.references.get(base, inputs.final, evaluation, device)
+        clock.base_is_ready()
         method = methods.fitted(config.method, base.model)
-        plan = _plan(job, inputs, device)
-        torch.manual_seed(config.seed)  # before adapters are made: their start belongs to the run
-        model = method.adapt(base.model, plan)
-        size = sizes(model)
-        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        about = (inputs.train, config.training, config.seed, config.retention, inputs.replay)
+        criterion = Criterion(*about)
+        plan = _plan(job, inputs, criterion.steps_per_epoch, device)
+        with clock.spent_on("base"):
+            keep = {"top_k": evaluation.top_k_logprobs, "memory_gb": evaluation.cache_gb}
+            about = (base.model, plan.total_steps, evaluation.batch_size, device)
+            criterion.remember(*about, **keep)
+        accelerator = _accelerator(config.training.precision, device)
+        model, earlier, size, trained = base.model, Earlier(), {}, set()
+
+        def on_early_step(row: dict[str, Any]) -> None:
+            clock.train_seconds = row["seconds"]
+            check_limits(job.limits, clock)
+
+        def first_stage(stage: FirstStage) -> Earlier:
+            about = (stage, job, base, inputs, plan, accelerator, bench.cache / "first_stage")
+            return train_first_stage(*about, on_early_step, stopping)
 
         def on_step(row: dict[str, Any]) -> None:
-            clock.train_seconds = row["seconds"]
+            clock.train_seconds = earlier.seconds + row["seconds"]
             log.step(row)
 
         def on_evaluation(step: int) -> bool:
@@ -80,13 +99,15 @@ def run_trial(
             return decide(step, values)
 
         hooks = Hooks(log.begin, on_step, on_evaluation, log.flush, stopping)
-        accelerator = _accelerator(config.training.precision, device)
         progress, status, reason = Progress(), "complete", None
         try:
+            model, earlier = adapt(job, method, base, inputs, plan, first_stage)
+            size = sizes(model)
+            trained = {name for name, p in model.named_parameters() if p.requires_grad}
             check_size(job.limits, size)
             progress = train(
                 *(model, method, plan, inputs.train, config.training, config.seed),
-                *(accelerator, checkpoints, hooks),
+                *(accelerator, checkpoints, hooks, criterion),
             )
             check_limits(job.limits, clock)
             if progress.pruned:
@@ -99,15 +120,27 @@ def run_trial(
             status, reason = "infeasible", f"out of memory: {str(error).splitlines()[0]}"
         log.flush()
 
-        measured = Measured(evaluation.bootstrap_resamples)
+        measured, logits = Measured(evaluation.bootstrap_resamples), None
+        seen: dict[str, Any] = {}
         if status == "complete":
             with clock.spent_on("evaluation"):
                 measured = _measure(job, model, inputs, before, quantized, device)
             log.evaluation(progress.step, measured.values())
             size |= final_sizes(model, trained)
+            seen = method.describe(model)
             if job.keep_adapter:
-                save_adapter(job.path / "adapter", method, model, inputs.tokenizer)
+                save_adapter(
+                    job.path / "adapter", method, model, inputs.tokenizer, inputs.splits.labels
+                )
+                if afterwards.wanted(evaluation):
+                    logits = afterwards.some_logits(model, inputs.final, device)
 
+    cost = clock.cost(progress, measured.generation_tokens_per_second) | size
+    became = {}
+    if logits is not None:  # no cost of the method's
+        about = (plan, inputs.final, before.final, logits)
+        kept = afterwards.Trained(job.path, config, method, *about)
+        became = afterwards.outcomes_of(kept, bench.pool)
     write_items(job.path, measured, before.final)
     record = Record(
         status=status,
@@ -122,8 +155,10 @@ def run_trial(
         overrides=list(job.overrides),
         measurements=measured.measurements,
         base=before.final.measurements,
-        cost=clock.cost(progress, measured.generation_tokens_per_second) | size,
-        provenance=_provenance(job, base, inputs, plan, progress, device),
+        afterwards=became,
+        cost=cost,
+        provenance=_provenance(job, base, inputs, plan, earlier, progress, device)
+        | {"derived": methods.derived(config.method, method), "method": seen},
         reason=reason,
     )
     write_record(job.path, record)
@@ -131,10 +166,8 @@ def run_trial(
     return record
 
 
-def _plan(job: Job, inputs: Inputs, device: str) -> AdaptPlan:
+def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:
     training = job.config.training
-    effective = training.batch_size * training.gradient_accumulation_steps
-    per_epoch = BatchPlan(len(inputs.train), effective, job.config.seed).steps_per_epoch
     steps = training.max_steps
     if steps is None:
         assert training.epochs is not None
@@ -173,7 +206,13 @@ def _measure(
 
 
 def _provenance(
-    job: Job, base: Base, inputs: Inputs, plan: AdaptPlan, progress: Progress, device: str
+    job: Job,
+    base: Base,
+    inputs: Inputs,
+    plan: AdaptPlan,
+    earlier: Earlier,
+    progress: Progress,
+    device: str,
 ) -> dict[str, Any]:
     splits = inputs.splits
     return {
@@ -183,6 +222,7 @@ def _provenance(
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts},
         "steps": progress.step,
         "total_steps": plan.total_steps,
+        "first_stage_steps": earlier.steps,
         "search_space": dict(job.searched),
         "warnings": progress.warnings,
     }

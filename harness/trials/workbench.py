@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.config import DataConfig, ModelConfig, TrialConfig
 from harness.data.cache import cached_encode
 from harness.data.encode import Encoded
-from harness.data.examples import Splits, read_splits
+from harness.data.examples import Example, Splits, read_splits
 from harness.evaluation import benchmarks
 from harness.evaluation.reference import Reference, ReferenceStore
 from harness.evaluation.texts import Texts, prepare, watch
 from harness.methods.base import Quantization
+from harness.models.load import base_fingerprint
+from harness.models.normality import base_weights
 from harness.models.pool import ModelPool
+from harness.records import read_json, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,6 +33,7 @@ class Inputs:
     train: Encoded
     watched: Texts  # at every evaluation of the run
     final: Texts  # at its end: validation while searching, test for finalists
+    replay: Encoded | None  # general text, where a switch of ``retention`` looks back at it
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,18 @@ class Workbench:
         splits, tokenizer = self.splits(data), self.pool.tokenizer(config.model)
         split = "test" if config.stage == "confirm" else "validation"
         tokens = self.cache / "tokens"
+        replay = None
+        if config.retention.looks_back:
+            documents = [Example("", (text,)) for text in splits.replay]
+            plain = replace(data, text_column="text", label_column=None)
+            replay = cached_encode(tokens, documents, tokenizer, plain, all_references=True)
         return Inputs(
             splits=splits,
             tokenizer=tokenizer,
             train=cached_encode(tokens, splits.train, tokenizer, data, all_references=True),
             watched=watch(splits, tokenizer, data, evaluation.watched_examples),
             final=prepare(splits, tokenizer, data, evaluation, split),
+            replay=replay,
         )
 
     def before(self, config: TrialConfig, inputs: Inputs) -> Before:
@@ -93,9 +103,27 @@ class Workbench:
                 tasks = benchmarks.base_results(folder, base, evaluation, self.device)
         return Before(watched, final, tasks)
 
+    def base_weights(
+        self, config: ModelConfig, quantization: Quantization | None
+    ) -> list[dict[str, Any]] | None:
+        """How normal the weights are that a method keeps quantized; looked at once a base.
+
+        None for a method that quantizes nothing, and where the user's own base is quantized already:
+        then nothing lies here at full precision.
+        """
+        if quantization is None or quantization_of(config) is not None:
+            return None
+        file = self.cache / "weights" / f"{base_fingerprint(config, None)}.json"
+        kept = read_json(file)
+        if kept is None:
+            with self.pool.lend(config, None) as base:
+                kept = {"layers": base_weights(base.model)}
+            write_json(file, kept)
+        return kept["layers"]
+
 
 def quantization_of(model: ModelConfig) -> Quantization | None:
     """How the user's own base is stored."""
     if model.quantization == "none":
         return None
-    return Quantization(model.quantization, model.double_quantization)
+    return Quantization.of(model.quantization, model.double_quantization)

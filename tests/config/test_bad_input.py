@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import builtin
+from harness.compose import conf_dir
+
 
 def refused(answer: tuple[int, str, str], *named: str) -> str:
     code, out, err = answer
@@ -21,7 +24,8 @@ def refused(answer: tuple[int, str, str], *named: str) -> str:
     return err
 
 
-METHODS = "Known: adalora, full, lora, prompt_tuning, qlora, ulmfit"
+FILES = (conf_dir() / "method").glob("*.yaml")
+METHODS = "Known: " + ", ".join(sorted(path.stem for path in FILES))
 RATE = "training.learning_rate"
 CASES = {
     # names
@@ -73,6 +77,37 @@ CASES = {
     "glob": (["method.r=glob(*)"], ["glob", "choice(...)"]),
     "not searchable": (["search.trials=2,3"], ["search.trials", "method.*", "training.*"]),
     "two models": (["model.name=a,b"], ["model.name cannot be searched"]),
+    # against forgetting
+    "share 1": (["retention.replay_share=1"], ["retention.replay_share=1", "share in [0, 1)"]),
+    "share negative": (["retention.replay_share=-0.1"], ["replay_share=-0.1", "share in [0, 1)"]),
+    "weight": (["retention.kl_weight=-1"], ["retention.kl_weight=-1", "0 (off) or above"]),
+    "a range of weights": (
+        ["retention.l2_sp_weight=interval(-1,1)"],
+        ["retention.l2_sp_weight=-1", "0 (off) or above"],
+    ),
+    "stiffness": (["retention.ewc_weight=-1e-3"], ["retention.ewc_weight=-0.001"]),
+    "no samples": (["retention.ewc_samples=0"], ["retention.ewc_samples=0", "at least 1"]),
+    "kl on": (["retention.kl_on=both"], ["retention.kl_on='both'", "replay, target"]),
+    "nothing to replay": (
+        ["data.replay=null", "retention.replay_share=0.25"],
+        ["retention.replay_share=0.25 needs data.replay", "data.general"],
+    ),
+    "nothing for the KL": (
+        ["data.replay=null", "retention.kl_weight=choice(0,0.5)"],
+        ["retention.kl_weight=0.5 needs data.replay"],
+    ),
+    "nothing for the Fisher": (
+        ["data.replay=null", "retention.ewc_weight=2"],
+        ["retention.ewc_weight=2 needs data.replay"],
+    ),
+    "one sequence a step": (
+        ["retention.replay_share=0.25", "training.batch_size=1"],
+        ["retention.replay_share=0.25", "two sequences a step", "training.batch_size"],
+    ),
+    "replay of what is measured": (
+        ["retention.replay_share=0.25", f"data.replay={builtin.GENERAL}"],
+        ["data.replay: 16 of its 200 documents", "data.general"],
+    ),
     # objectives
     "test split": (["objectives={test.bleu:maximize}"], ["'test.bleu'", "validation split"]),
     "direction": (["objectives={bleu:up}"], ["validation.bleu='up'", "maximize, minimize"]),
@@ -200,6 +235,10 @@ def test_what_only_the_model_can_tell(sweep):
         *("'c_attn'", "method.target_modules", "q_proj", "down_proj"),
     )
     refused(sweep("method=lora", "method.r=4096"), "method.r=4096", "at most")
+    tokens = "method.num_virtual_tokens"
+    refused(sweep("method=prefix_tuning", f"{tokens}=300"), f"{tokens}=300", "below 256")
+    refused(sweep("method=prompt_tuning", f"{tokens}=250"), f"{tokens}=250", "longest text has")
+    refused(sweep("method=full", "method.match.trainable_parameters=9"), "match", "Full", "no size")
     refused(sweep("method=lora", "method.r=choice(4,4096)"), "method.r=4096", "at most")
     refused(
         sweep("method=lora", "method.target_modules=choice([q_proj],[nope])"),

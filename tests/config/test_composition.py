@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from sweeping import composed
 
-from harness import grammar
+from harness import grammar, methods
 from harness.compose import compose_sweep, compose_trial
 from harness.errors import InputError
 from harness.grammar import shown
+from harness.methods.base import Quantization
 from harness.space import Choice, Interval
 
 RATE = "training.learning_rate"
@@ -70,6 +71,22 @@ def test_variants_of_one_method_are_tuned_apart():
     assert list(composed(VARIANTS, "method=large,full")[1]) == ["large", "full"]
 
 
+def test_the_sweep_over_quantizations():
+    """Every way to store the frozen weights, each tuned by itself, beside the full precision."""
+    _, plans = composed("sweep=quantization")
+    stored = {
+        name: methods.build(plan.trial({}).method).base_quantization for name, plan in plans.items()
+    }
+    assert stored == {
+        "qlora_nf4_dq": Quantization("nf4", True),
+        "qlora_nf4": Quantization("nf4", False),
+        "qlora_fp4": Quantization("fp4", False),
+        "qlora_int8": Quantization("int8", False),
+        "lora": None,
+    }
+    assert len({tuple(map(str, plan.space.items())) for plan in plans.values()}) == 1
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -83,6 +100,23 @@ def test_variants_of_one_method_are_tuned_apart():
 def test_variants_that_cannot_be_used(typed, said):
     with pytest.raises(InputError, match=said):
         composed(typed)
+
+
+def test_the_sweep_against_forgetting():
+    """A switch a variant, searched with the rate; the first trial is its own default."""
+    from harness.search.study import MethodStudy
+
+    sweep, plans = composed("sweep=retention")
+    for name, plan in plans.items():
+        method, _, switch = name.partition("_")
+        searched = [key for key in plan.space if key.startswith("retention.")]
+        assert len(searched) == (switch != "") and all(switch in key for key in searched)
+        first = MethodStudy(plan, sweep, None)._defaults()
+        config = plan.trial({})
+        assert config.method["name"] == method
+        on = {k for k, v in vars(config.retention).items() if v and k.endswith(("weight", "share"))}
+        assert on == {key.removeprefix("retention.") for key in searched}
+        assert set(first) == set(plan.space), "every default lies in its range"
 
 
 def test_a_key_reaches_the_methods_that_have_it():
@@ -237,8 +271,7 @@ def test_a_users_own_presets(tmp_path):
     write(
         folder,
         "method/tiny_lora.yaml",
-        "# @package _global_\nmethod:\n  name: lora\n  r: 1\n  lora_alpha: 1\n  lora_dropout: 0.0\n"
-        "  target_modules: [q_proj]\n  use_rslora: false\n  use_dora: false\n"
+        "# @package _global_\ndefaults: [lora, _self_]\nmethod:\n  r: 1\n  target_modules: [q_proj]\n"
         "search:\n  space:\n    training.learning_rate: tag(log, interval(1e-4, 1e-2))\n",
     )
     write(folder, "data/mine.yaml", "defaults: [_base, _self_]\nsource: jsonl\ntrain: x.jsonl\n")

@@ -22,16 +22,16 @@ def composed(name: str) -> DataConfig:
 
 def test_there_is_one_for_each_source():
     sources = {"builtin", "jsonl", "json", "csv", "parquet", "text", "hub"}
-    assert sources | {"builtin_domain"} == set(NAMES)
+    assert sources | {"builtin_domain", "builtin_topics"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_is_complete(name):
     config = composed(name)
-    assert config.source == name.removesuffix("_domain")
+    assert config.source == name.split("_")[0]
 
 
-@pytest.mark.parametrize("name", ["builtin", "builtin_domain"])
+@pytest.mark.parametrize("name", ["builtin", "builtin_domain", "builtin_topics"])
 def test_builtin_needs_nothing_more(name):
     splits = read_splits(composed(name))
     assert splits.train and splits.validation and splits.test and splits.general

@@ -231,6 +231,25 @@ def test_general_is_halved_or_given(here, jsonl, config, pair):
     assert read_splits(config(**pair)).general == {}
 
 
+def test_replay_is_read_as_general_is_and_never_measured_on(here, jsonl, config, pair):
+    (here / "news.txt").write_text("n0\n\nn1\n\nn2")
+    jsonl("old.jsonl", [{"text": text} for text in ("o0", "o1", "o0", " ")])
+    (here / "more.txt").write_text("m0")
+    files = ["old.jsonl", "more.txt"]
+    splits = read_splits(config(**pair, general="news.txt", replay=files))
+    assert splits.replay == ("o0", "o1", "m0")
+    assert splits.counts["replay_documents"] == 3
+    without = read_splits(config(**pair, general="news.txt"))
+    assert without.replay == ()
+    assert without.fingerprint != splits.fingerprint
+    jsonl("leak.jsonl", [{"text": "n1\n"}, {"text": "x"}, {"text": "n 0"}, {"text": "  n2"}])
+    for given in ({"general": "news.txt"}, {"general": "more.txt", "general_test": "news.txt"}):
+        with pytest.raises(InputError, match=r"^data\.replay: 2 of its 4 documents are also in"):
+            read_splits(config(**pair, **given, replay="leak.jsonl"))
+    with pytest.raises(InputError, match=r"^data\.replay: no\.txt"):
+        read_splits(config(**pair, replay="no.txt"))
+
+
 def test_general_folder_holds_one_domain_a_file(jsonl, config, pair):
     for name in ("b", "a"):
         jsonl(f"general/{name}.jsonl", [{"text": name + "0"}, {"text": name + "1"}])

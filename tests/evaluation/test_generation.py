@@ -54,6 +54,8 @@ CASES = {
     "qlora": [],
     "adalora": ["training.learning_rate=1e-2"],
     "prompt_tuning": ["training.learning_rate=0.3", "method.num_virtual_tokens=10"],
+    "prefix_tuning": ["training.learning_rate=3e-3"],
+    "p_tuning": ["training.learning_rate=3e-2"],
 }
 
 
@@ -121,6 +123,21 @@ def test_beams_are_at_least_as_likely(lend, prompts):
             for p, a, b in zip(prompts, one, four, strict=True)
         ]
     assert sum(likelier) >= -0.05
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_prefix_of_real_words_answers_as_if_they_stood_there(lend, trial_config, prompts, beams):
+    """The base, asked with the words before each prompt, is the other implementation."""
+    from harness.methods.virtual_tokens import words
+
+    config = trial_config("method=p_tuning_v2", "method.init=activations")
+    with lend() as base:
+        begun = adapted(base, config)
+        before = np.array(words(begun.plan, 20, None), dtype=np.int32)
+        ours = answers(begun.model, base.tokenizer, prompts, 3, beams=beams).texts
+        longer = [np.concatenate([before, prompt]) for prompt in prompts]
+        assert ours == answers(base.model, base.tokenizer, longer, 1, beams=beams).texts
+    assert len(set(ours)) > 1
 
 
 def test_generating_changes_nothing_in_the_model(lend, trial_config, prompts):

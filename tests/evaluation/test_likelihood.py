@@ -9,7 +9,8 @@ import pytest
 import torch
 from running import adapted, fit, take
 
-from harness.evaluation.likelihood import LogProbs, base_logprobs, by_example, sequence_nll
+from harness.evaluation.likelihood import by_example, sequence_nll
+from harness.models.logprobs import LogProbs, base_logprobs
 from harness.statistics.scores import aggregate
 
 

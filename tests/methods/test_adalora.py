@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from running import adapted, fit, logits_of
+from skeletons import configured
 
-from harness import methods
 from harness.errors import InputError
 from harness.evaluation.likelihood import sequence_nll
 from harness.methods.adalora import orthogonality
@@ -16,20 +16,7 @@ from harness.methods.base import AdaptPlan
 
 
 def adalora(**changes):
-    fields = {
-        "init_r": 12,
-        "target_r": 8,
-        "lora_alpha": 32.0,
-        "lora_dropout": 0.0,
-        "target_modules": "all-linear",
-        "beta1": 0.85,
-        "beta2": 0.85,
-        "initial_warmup_fraction": 0.15,
-        "final_fraction": 0.3,
-        "reallocate_every_steps": 1,
-        "orthogonality_weight": 0.1,
-    }
-    return methods.build({"name": "adalora", **fields, **changes})
+    return configured("adalora", **{"init_r": 12, "lora_alpha": 32.0, **changes})
 
 
 def allocator(layers, total_steps, **changes):
@@ -282,3 +269,14 @@ def test_reallocating_every_few_steps(pool, model_config, trial_config, encoded,
 def test_values_that_cannot_be_used(wrong):
     with pytest.raises(InputError, match=f"method.{next(iter(wrong))}"):
         adalora(**wrong)
+
+
+def test_ranks_by_module_add_up_to_the_final_budget(lend, trial_config, encoded, tmp_path):
+    config = trial_config("method=adalora", "method.target_r=4", "training.learning_rate=1e-2")
+    with lend() as base:
+        modules = {n for n, m in base.model.named_modules() if n.endswith("_proj")}
+        done = fit(base, config, encoded, tmp_path, steps=12)
+        ranks = done.method.describe(done.model)["ranks"]
+    assert set(ranks) == modules
+    assert sum(ranks.values()) == 4 * len(modules)
+    assert len(set(ranks.values())) > 1  # it did move

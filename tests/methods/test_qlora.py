@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from running import fit, logits_of
 
+from harness import methods
+from harness.evaluation.likelihood import sequence_nll
 from harness.methods.base import Quantization
+from harness.models.load import base_fingerprint
 from harness.models.pool import checksums
+from harness.models.storage import stored_bytes
 
 NF4 = Quantization("nf4", True)
+INT8 = Quantization("int8", False)
 IDS = torch.arange(3, 43).reshape(2, 20)
 
 
@@ -60,7 +70,7 @@ def test_round_trip():
 
 @pytest.mark.parametrize(("double", "bits"), [(True, 4.126953125), (False, 4.5)])
 def test_bits_per_parameter_of_the_built_in_model(pool, model_config, double, bits):
-    """As it lies in memory. Blocks of 256 scales do not divide every layer: a little more."""
+    """O19, exactly: blocks of 64 weights and of 256 scales divide every layer."""
     with pool.lend(model_config, Quantization("nf4", double)) as base:
         layers = four_bit(base.model)
         assert len(layers) == 28
@@ -74,8 +84,45 @@ def test_bits_per_parameter_of_the_built_in_model(pool, model_config, double, bi
             stored += 8 * sum(t.numel() * t.element_size() for t in tensors)
             weights += state.shape.numel()
             assert state.blocksize == 64
+        assert base.provenance["bits_per_parameter"] == bits
     assert weights == 4 * (4 * 128 * 128 + 3 * 128 * 384)
-    assert stored / weights == pytest.approx(bits, abs=1e-3)
+    assert stored / weights == bits
+
+
+def test_bits_per_parameter_of_the_others(pool, model_config):
+    """int8 has one float32 scale an output; at full precision there is nothing beside the weights."""
+    outputs, weights = 4 * (4 * 128 + 2 * 384 + 128), 4 * (4 * 128 * 128 + 3 * 128 * 384)
+    with pool.lend(model_config, INT8) as base:
+        expected = 8 + 32 * outputs / weights
+        assert base.provenance["bits_per_parameter"] == pytest.approx(expected, abs=1e-12)
+        before = checksums(base.model)
+        logits_of(base.model, IDS)  # moves the scales from the weights to the layers
+        assert checksums(base.model) == before
+        assert base.provenance["base_bytes"] == stored_bytes(base.model)
+    with pool.lend(model_config, None) as base:
+        assert base.provenance["bits_per_parameter"] == 32
+        assert base.provenance["base_bytes"] == stored_bytes(base.model)
+        assert sum(4 * p.numel() for p in base.model.parameters()) == pytest.approx(
+            stored_bytes(base.model),
+            rel=1e-3,  # and the frequencies of the positions
+        )
+
+
+def test_int8_is_the_nearest_of_127_steps_a_row(pool, lend, model_config):
+    """O20, and the built-in model's own weights by hand."""
+    import bitsandbytes.functional as functional
+
+    integers, scales, _ = functional.int8_vectorwise_quant(torch.tensor([[0.5, -1.27, 0.3]]))
+    assert integers.tolist() == [[50, -127, 30]]
+    assert float(scales) == pytest.approx(1.27)
+    with lend() as base:
+        full = base.model.model.layers[1].mlp.down_proj.weight.detach().clone()
+    with pool.lend(model_config, INT8) as base:
+        got = base.model.model.layers[1].mlp.down_proj.weight.detach().clone()
+    by_hand = (full * 127 / full.abs().amax(1, keepdim=True)).round()
+    # bitsandbytes sees float16 weights: what lies between two steps may fall to either side.
+    assert float((got - by_hand).abs().max()) <= 1
+    assert float((got != by_hand).float().mean()) < 0.02
 
 
 def test_weights_are_the_nearest_code_times_the_blocks_maximum(lend, pool, model_config):
@@ -137,12 +184,69 @@ def test_base_is_bit_identical_after_training_and_lent_again(
         assert torch.equal(logits_of(base.model, IDS), untouched)
 
 
-@pytest.mark.parametrize("kind", ["nf4", "fp4"])
-def test_kinds_and_constants(trial_config, kind):
-    from harness import methods
+KINDS = [("nf4", True), ("nf4", False), ("fp4", False), ("int8", False)]
 
-    config = trial_config("method=qlora", f"method.quantization={kind}")
-    assert methods.build(config.method).base_quantization == Quantization(kind, True)
+
+@pytest.mark.parametrize(("kind", "double"), KINDS)
+def test_every_kind_trains_and_is_measured(
+    pool, model_config, trial_config, encoded, tmp_path, kind, double
+):
+    """Two steps move every B, the base stays as it was, and the held-out loss is a number."""
+    config = trial_config(
+        "method=qlora",
+        f"method.quantization={kind}",
+        f"method.double_quantization={double}",
+        "training.learning_rate=1e-3",
+    )
+    quantization = methods.build(config.method).base_quantization
+    assert quantization == Quantization(kind, double)
+    with pool.lend(model_config, quantization) as base:
+        before = checksums(base.model)
+        done = fit(base, config, encoded, tmp_path, steps=2)
+        moved = [
+            float(p.detach().abs().max()) for n, p in done.model.named_parameters() if "lora_B" in n
+        ]
+        nll, _ = sequence_nll(done.model, encoded, 16, "cpu")
+        after = {n.replace(".base_layer", ""): bits for n, bits in checksums(done.model).items()}
+    assert len(moved) == 28
+    assert min(moved) > 0
+    assert np.isfinite(nll).all()
+    inside = {n.removeprefix("base_model.model."): bits for n, bits in after.items()}
+    assert {name: inside.get(name) for name in before} == before
+
+
+def test_int8_has_nothing_to_quantize_twice(trial_config):
+    """One base, loaded once, whatever the switch says."""
+    config = trial_config("method=qlora", "method.quantization=int8")
+    assert methods.build(config.method).base_quantization == INT8
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16", "float16"])
+def test_compute_dtype_of_four_bits(pool, model_config, dtype):
+    config = replace(model_config, compute_dtype=dtype)
+    wanted = "float32" if dtype == "auto" else dtype
+    with pool.lend(config, NF4) as base:
+        assert {module.compute_dtype for module in four_bit(base.model).values()} == {
+            getattr(torch, wanted)
+        }
+        assert base.provenance["compute_dtype"] == wanted
+        assert torch.isfinite(logits_of(base.model, IDS)).all()
+    same = dtype in ("auto", "float32")
+    assert (base_fingerprint(config, NF4) == base_fingerprint(model_config, NF4)) == same
+    assert base_fingerprint(config, None) == base_fingerprint(model_config, None)
+
+
+def test_a_base_is_gone_before_the_next_is_loaded(pool, model_config):
+    """Two may not fit: QLoRA's peak must not hold the full-precision base that it is compared with."""
+    gc.disable()
+    try:
+        with pool.lend(model_config, None) as base:
+            full = weakref.ref(base.model)
+        del base
+        with pool.lend(model_config, NF4):
+            assert full() is None
+    finally:
+        gc.enable()
 
 
 def test_gradients_reach_the_adapter_through_the_quantized_weights(

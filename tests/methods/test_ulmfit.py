@@ -8,12 +8,13 @@ from running import adapted, fit
 
 from harness.methods.base import AdaptPlan
 from harness.methods.ulmfit import (
-    concat_pool,
+    chain_thawed,
     default_interval,
     discriminative_rates,
-    groups_trained,
+    gradually,
     layer_groups,
 )
+from harness.models.classifier import add_class_head, concat_pool
 
 
 def test_discriminative_rates():
@@ -23,8 +24,15 @@ def test_discriminative_rates():
 
 def test_groups_thaw_one_an_epoch():
     # O5 counts from the bottom, 4 groups, one epoch each: [3], [2,3], [1,2,3], then all.
-    sets = [sorted(3 - depth for depth in range(groups_trained(e, 1, 4))) for e in range(6)]
+    sets = [sorted(3 - depth for depth in gradually(epoch, 4)) for epoch in range(6)]
     assert sets == [[3], [2, 3], [1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_chain_thaw_trains_one_at_a_time():
+    # Counted from the bottom as in O5: the new layer, each other from the first on, then all.
+    sets = [sorted(3 - depth for depth in chain_thawed(epoch, 4)) for epoch in range(6)]
+    assert sets == [[3], [0], [1], [2], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert [list(chain_thawed(epoch, 1)) for epoch in range(3)] == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize(("per_epoch", "total", "n"), [(100, 1000, 6), (100, 60, 6), (3, 4, 6)])
@@ -34,7 +42,9 @@ def test_interval_is_an_epoch_but_all_thaw_by_half_time(per_epoch, total, n):
     if per_epoch * 2 * n <= total:
         assert every == per_epoch
     elif total >= 2 * n:
-        assert groups_trained(total // 2, every, n) == n
+        assert (
+            len(gradually(total // 2 // every, n)) == len(chain_thawed(total // 2 // every, n)) == n
+        )
 
 
 def test_layer_groups_of_the_built_in_model(lend):
@@ -78,10 +88,33 @@ def test_layer_groups_of_other_architectures(kind):
     assert any("embed" in name or "wte" in name for name in groups[-1])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adafactor", "adamw_8bit"])
-def test_thawing_moves_exactly_the_thawed_groups(lend, trial_config, encoded, tmp_path, optimizer):
-    """Weight decay and momentum must not reach a group before its time."""
-    config = trial_config("method=ulmfit", "method.unfreeze_every_steps=2")
+SCHEDULES = {
+    "gradual": lambda phase: set(gradually(phase, 5)),
+    "chain_thaw": lambda phase: set(chain_thawed(phase, 5)),
+    "last": lambda phase: {0},
+    "full": lambda phase: {0, 1, 2, 3, 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("unfreezing", "optimizer"),
+    [
+        ("gradual", "adamw"),
+        ("gradual", "adam"),
+        ("gradual", "adafactor"),
+        ("gradual", "adamw_8bit"),
+        ("chain_thaw", "adamw"),
+        ("last", "adamw"),
+        ("full", "adamw"),
+    ],
+)
+def test_each_step_moves_exactly_what_is_thawed(
+    lend, trial_config, encoded, tmp_path, unfreezing, optimizer
+):
+    """Weight decay and momentum must not reach a group before its time, nor after it."""
+    config = trial_config(
+        "method=ulmfit", f"method.unfreezing={unfreezing}", "method.unfreeze_every_steps=2"
+    )
     with lend() as base:
         groups = layer_groups(base.model)
         before = [[p.detach().clone() for p in group] for group in groups]
@@ -92,6 +125,9 @@ def test_thawing_moves_exactly_the_thawed_groups(lend, trial_config, encoded, tm
                 [not torch.equal(p, old) for p, old in zip(group, olds, strict=True)]
                 for group, olds in zip(groups, before, strict=True)
             ]
+            for group, olds in zip(groups, before, strict=True):
+                for parameter, old in zip(group, olds, strict=True):
+                    old.copy_(parameter.detach())
             thawed = [all(p.requires_grad for p in group) for group in groups]
             frozen = [not any(p.requires_grad for p in group) for group in groups]
             seen.append((thawed, frozen, moved))
@@ -101,7 +137,7 @@ def test_thawing_moves_exactly_the_thawed_groups(lend, trial_config, encoded, tm
             config,
             encoded,
             tmp_path,
-            steps=9,
+            steps=13,
             on_step=watch,
             optimizer=optimizer,
             weight_decay=0.1,
@@ -109,11 +145,25 @@ def test_thawing_moves_exactly_the_thawed_groups(lend, trial_config, encoded, tm
             warmup_steps=0,
         )
     for step, (thawed, frozen, moved) in enumerate(seen):
-        n = min(5, 1 + step // 2)
-        assert thawed == [depth < n for depth in range(5)], step
-        assert frozen == [depth >= n for depth in range(5)], step
-        assert not any(map(any, moved[n:])), step
-        assert all(map(all, moved[:n])), step
+        now = SCHEDULES[unfreezing](step // 2)
+        for depth in range(5):
+            assert thawed[depth] == (depth in now), step
+            assert frozen[depth] == (depth not in now), step
+            assert all(moved[depth]) if depth in now else not any(moved[depth]), (step, depth)
+
+
+def test_a_classifier_on_top_is_the_top_group(lend, trial_config):
+    config = trial_config("method=ulmfit", "method.layer_groups=2")
+    with lend() as base:
+        done = adapted(base, config)
+        add_class_head(done.model, 3)
+        names = {id(p): name for name, p in done.model.named_parameters()}
+        groups = [[names[id(p)] for p in group] for group in layer_groups(done.model)]
+        assert len(groups) == 6
+        assert len(groups[0]) == 8 and all(name.startswith("class_head.") for name in groups[0])
+        assert "model.norm.weight" in groups[1]
+        trained = done.method.parameter_groups(done.model, 0.01, done.plan)
+        assert [len(group["params"]) for group in trained] == [8, 10, 9]  # the head, and two
 
 
 def test_rates_fall_with_depth_and_follow_the_schedule(lend, trial_config):
@@ -122,10 +172,17 @@ def test_rates_fall_with_depth_and_follow_the_schedule(lend, trial_config):
         done = adapted(base, config)
         groups = done.method.parameter_groups(done.model, 0.01, done.plan)
     assert [group["lr"] for group in groups] == pytest.approx(discriminative_rates(0.01, 2.6, 5))
+    config = trial_config(
+        "method=ulmfit", "method.unfreezing=chain_thaw", "method.discriminative_factor=1"
+    )
+    with lend() as base:
+        done = adapted(base, config)
+        groups = done.method.parameter_groups(done.model, 0.001, done.plan)
+    assert [group["lr"] for group in groups] == pytest.approx([0.001] + 4 * [0.0001])
 
 
 def test_without_its_switches_it_is_full_fine_tuning(lend, trial_config, encoded, tmp_path):
-    off = ["method.gradual_unfreezing=false", "method.discriminative_factor=1"]
+    off = ["method.unfreezing=full", "method.discriminative_factor=1"]
     same = ["training.schedule=linear", "training.learning_rate=1e-3", "training.warmup_steps=0"]
     with lend() as base:
         full = fit(base, trial_config("method=full", *same), encoded, tmp_path / "full")

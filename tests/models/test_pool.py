@@ -47,7 +47,9 @@ def test_after_an_exception_it_is_loaded_anew(own):
         assert second is not first
 
 
-@pytest.mark.parametrize("method", ["lora", "adalora", "prompt_tuning"])
+@pytest.mark.parametrize(
+    "method", ["lora", "adalora", "prompt_tuning", "prefix_tuning", "random_mask"]
+)
 def test_adapters_are_taken_out(own, trial_config, method):
     with own() as first:
         names = [name for name, _ in first.model.named_modules()]

@@ -12,7 +12,8 @@ from sweeping import composed
 from harness.config import TrialConfig
 from harness.records.fingerprint import digest, fingerprints
 
-PLACES = ["source", "name", "subset", "train", "validation", "test", "general", "general_test"]
+PLACES = ["source", "name", "subset", "train", "validation", "test"]
+PLACES += ["general", "general_test", "replay"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_every_field_counts_but_places(config, part, name):
 
 
 def test_all_parts_were_tried():
-    assert {part for part, _ in FIELDS} == {"model", "data", "training", "evaluation"}
+    assert {part for part, _ in FIELDS} == {"model", "data", "training", "retention", "evaluation"}
     assert {f.name for f in fields(TrialConfig)} == {*dict(FIELDS), "method", "stage", "seed"}
 
 

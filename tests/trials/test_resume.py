@@ -60,6 +60,26 @@ CASES = {
     "adalora, before the last cut": (["method=adalora", "training.learning_rate=1e-2"], 9),
     "adalora, final budget": (["method=adalora", "training.learning_rate=1e-2"], 10),
     "prompt tuning": (["method=prompt_tuning"], 6),
+    "held in every way": (
+        [
+            "method=full",
+            "retention.replay_share=0.25",
+            "retention.kl_weight=0.5",
+            "retention.l2_sp_weight=0.01",
+            "retention.ewc_weight=10",
+            "retention.ewc_samples=4",
+        ],
+        5,
+    ),
+    "dropout, held beside the batch": (
+        ["method=lora", "method.lora_dropout=0.2", "retention.kl_weight=0.5"],
+        7,
+    ),
+    "fisher mask": (["method=importance_mask", "method.samples=8"], 5),
+    "forest": (
+        ["method=forest_importance", "method.masks=8", "method.samples=8", "method.trees=10"],
+        5,
+    ),
     "accumulation and smoothing": (
         [
             "method=lora",

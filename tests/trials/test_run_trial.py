@@ -25,6 +25,7 @@ COSTS = {
     "tokens_per_second",
     "trainable_parameters",
     "total_parameters",
+    "trainable_percent",
 }
 
 
@@ -71,6 +72,30 @@ def test_complete(bench, trial_config, tmp_path, splits):
     items = {row["measurement"]: row["statistics"] for row in read_jsonl(tmp_path / "items.jsonl")}
     assert set(record.measurements) <= set(items)
     json.dumps(record.to_json(), allow_nan=False)
+
+
+def test_the_size_that_match_derived_is_in_the_record(bench, trial_config, tmp_path):
+    """An MLP writes the prefix while training; what is kept is the prefix."""
+    config = trial_config(
+        "method=prefix_tuning",
+        "method.encoder_hidden_size=4",
+        "method.match.trainable_parameters=9000",
+        "training.max_steps=2",
+    )
+    record = run_trial(job(tmp_path, bench.cache, config, keep_adapter=True), bench)
+    mlp = (128 + 1) * 4 + (4 + 1) * 1024  # 4 layers of keys and values, 128 wide
+    n = (9000 - mlp) // 128
+    assert record.provenance["derived"] == {"num_virtual_tokens": n}
+    assert record.config["method"]["num_virtual_tokens"] == 10  # as it was asked for
+    trained = mlp + n * 128
+    assert record.cost["trainable_parameters"] == trained
+    assert record.cost["trainable_parameters_final"] == n * 1024
+    assert record.cost["adapter_bytes"] == 4 * n * 1024
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    assert 0 < file.stat().st_size - 4 * n * 1024 < 1000  # the header
+    total = record.cost["total_parameters"]
+    assert total == 984_192 + trained
+    assert record.cost["trainable_percent"] == pytest.approx(100 * trained / total, abs=1e-5)
 
 
 def test_items_give_the_measurements_again(bench, trial_config, tmp_path):

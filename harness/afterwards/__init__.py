@@ -1,0 +1,6 @@
+"""What becomes of a tuned model after training: merged, interpolated, quantized, analysed."""
+
+from harness.afterwards.outcomes import Trained, outcomes_of, some_logits, wanted
+from harness.afterwards.quantize import check_schemes
+
+__all__ = ["Trained", "check_schemes", "outcomes_of", "some_logits", "wanted"]

@@ -1,0 +1,111 @@
+"""One weight matrix and its update in numbers: ranks, amplification, shared directions, intruders."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXACT_SIDE = 2048  # the smaller side up to which all singular values are computed
+KEPT = 64  # directions of a larger matrix, by a randomized method; the most that are compared
+POWER_ITERATIONS = 4
+TOP_K, EPSILON = 10, 0.5  # of intruders: as peft has them
+
+
+@dataclass(frozen=True)
+class Svd:
+    """W = U·diag(σ)·Vᵀ, largest σ first: all of it, or the ``KEPT`` largest."""
+
+    left: Tensor  # U (m, k)
+    values: Tensor  # σ (k,)
+    right: Tensor  # V (n, k)
+    norm: float  # ‖W‖_F, of all singular values
+    exact: bool
+
+    def first(self, k: int) -> Svd:
+        return Svd(self.left[:, :k], self.values[:k], self.right[:, :k], self.norm, self.exact)
+
+    def above(self, floor: float) -> Svd:
+        """Without directions whose singular value is not above ``floor``, nor this computation's."""
+        import torch
+
+        m, n = len(self.left), len(self.right)
+        own = float(self.values[0]) * torch.finfo(self.values.dtype).eps * (m**0.5 + n**0.5)
+        return self.first(int((self.values > max(floor, own)).sum()))
+
+
+def svd(matrix: Tensor) -> Svd:
+    """Exact where the smaller side of (m, n) is at most ``EXACT_SIDE``, else the top ``KEPT``.
+
+    The randomized one is Halko et al. 2009, arXiv:0909.4061, with ``POWER_ITERATIONS``; it draws
+    from a generator of its own.
+    """
+    import torch
+
+    matrix = matrix.float()
+    norm = float(torch.linalg.matrix_norm(matrix))
+    if min(matrix.shape) <= EXACT_SIDE:
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        return Svd(left, values, right.T, norm, exact=True)
+    devices = [matrix.device] if matrix.is_cuda else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        left, values, right = torch.svd_lowrank(matrix, q=KEPT, niter=POWER_ITERATIONS)
+    return Svd(left, values, right, norm, exact=False)
+
+
+def rounding(tuned: Tensor) -> float:
+    """The spectral norm that rounding the (m, n) weights to their dtype can have.
+
+    What lies below it in W₁ − W₀ is no update: rounding errors are spread over at most a unit in the
+    last place, ε·|w|, and a random matrix of entries with deviation s has norm s·(√m + √n).
+    """
+    import torch
+
+    m, n = tuned.shape
+    root_mean_square = float(torch.linalg.matrix_norm(tuned.float())) / math.sqrt(m * n)
+    deviation = torch.finfo(tuned.dtype).eps * root_mean_square / math.sqrt(12)
+    return deviation * (math.sqrt(m) + math.sqrt(n))
+
+
+def stable_rank(values: Tensor) -> float:
+    """Σσ² / max σ² (Rudelson & Vershynin 2007, arXiv:math/0503442): at most the rank."""
+    return float(values.square().sum() / values.max().square())
+
+
+def effective_rank(values: Tensor) -> float:
+    """exp(−Σ p·ln p) with p = σ/Σσ (Roy & Vetterli 2007): the rank where all σ are equal."""
+    share = values / values.sum()
+    return float((-(share * share.clamp_min(1e-30).log()).sum()).exp())
+
+
+def amplification(base: Tensor, update: Svd) -> float | None:
+    """‖ΔW‖_F / ‖UᵀWV‖_F, U and V the update's directions (arXiv:2106.09685, §7.3).
+
+    How much larger the update is than what W has in the same directions; None where that is nothing.
+    """
+    import torch
+
+    there = float(torch.linalg.matrix_norm(update.left.T @ base.float() @ update.right))
+    return update.norm / there if there > 0 else None
+
+
+def subspace_similarity(a: Tensor, b: Tensor, i: int, j: int) -> float:
+    """φ = ‖AᵢᵀBⱼ‖²_F / min(i, j), in [0, 1] (arXiv:2106.09685, Eq. 4).
+
+    Of the first ``i`` and ``j`` columns of (d, k) matrices of singular vectors: 1 where the smaller
+    space lies within the other, 0 where they are orthogonal, i·j / (d·min(i, j)) on average at chance.
+    """
+    return float((a[:, :i].T @ b[:, :j]).square().sum()) / min(i, j)
+
+
+def intruders(base: Tensor, tuned: Tensor, epsilon: float = EPSILON) -> int:
+    """How many of the tuned singular vectors are like none of the base's (arXiv:2410.21228).
+
+    ``tuned`` (m, k): the top left singular vectors of W + ΔW. ``base`` (m, j): all of W with a
+    singular value. Counted are those whose every |cos| with the base's is below ``epsilon``.
+    """
+    return int(((tuned.T @ base).abs().amax(dim=1) < epsilon).sum())

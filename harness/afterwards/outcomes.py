@@ -1,0 +1,153 @@
+"""From a saved adapter and a fresh base to what became of them, each measured as the trial was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.afterwards.interpolate import interpolate, weights
+from harness.afterwards.quantize import CALIBRATION_SEQUENCES, quantized
+from harness.afterwards.update import update_analysis
+from harness.config import EvaluationConfig, TrialConfig
+from harness.data.batches import collate
+from harness.evaluation.reference import Reference
+from harness.evaluation.suite import evaluate
+from harness.evaluation.texts import Texts
+from harness.methods.base import AdaptPlan, Method
+from harness.models.logits import logits_at
+from harness.models.pool import ModelPool
+from harness.models.storage import stored_bytes
+from harness.records import Measurement, Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+COMPARED = 256  # positions that logits are compared at
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A tuned model that was measured and saved, and what it was measured on."""
+
+    folder: Path  # the trial's; the adapter lies in adapter/
+    config: TrialConfig
+    method: Method
+    plan: AdaptPlan
+    texts: Texts
+    reference: Reference
+    logits: Tensor  # its own: see some_logits
+
+
+def wanted(config: EvaluationConfig) -> bool:
+    kinds = (config.merged, config.interpolation, config.quantization, config.update_analysis)
+    return any(kinds)
+
+
+def some_logits(model: nn.Module, texts: Texts, device: str) -> Tensor:
+    """(positions, vocabulary) of the first few answers: at most ``COMPARED`` positions."""
+    import torch
+
+    some = list(range(min(len(texts.sequences), 8)))
+    batch = collate(texts.sequences, some, pad_id=0).to(device)
+    assert batch.predict is not None, "TrialConfig refuses it for classes"
+    where = batch.predict & (batch.predict.flatten().cumsum(0) <= COMPARED).view_as(batch.predict)
+    with torch.no_grad():
+        return logits_at(model.eval(), batch.input_ids, batch.attention_mask, where).float().cpu()
+
+
+def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
+    """name -> outcome, for all that the configuration asks for.
+
+    What cannot be made has no measurements, and says why. The base is given back as it was lent.
+    """
+    evaluation = trained.config.evaluation
+    reason = trained.method.cannot_merge
+    if reason is not None:
+        asked = {
+            "merged": evaluation.merged,
+            "interpolated": bool(evaluation.interpolation),
+            "quantized": bool(evaluation.quantization),
+            "update": evaluation.update_analysis,
+        }
+        note = f"not possible, there is no merged model: {reason}"
+        return {name: Outcome(note=note) for name, wished in asked.items() if wished}
+
+    found: dict[str, Outcome] = {}
+    with pool.lend(trained.config.model, None) as base:
+        before = weights(base.model)
+        model = trained.method.merged(trained.method.load(base.model, trained.folder / "adapter"))
+        after = weights(model)
+        assert after.keys() == before.keys(), "merged, a model has the base's own form"
+        if evaluation.merged or evaluation.quantization:  # what quantized ones are compared with
+            found["merged"] = _attempt(_merged, trained, model)
+        for share in evaluation.interpolation:
+            interpolate(model, before, after, share)
+            found[f"interpolated {share:g}"] = _attempt(_interpolated, trained, model)
+        interpolate(model, before, after, 1)
+        for scheme in evaluation.quantization:
+            found[f"quantized {scheme}"] = _attempt(_quantized, trained, model, scheme)
+        if evaluation.update_analysis:
+            about = (trained.folder, model, before, trained.plan.device)
+            found["update"] = _attempt(update_analysis, *about)
+        interpolate(model, before, after, 0)
+    return found
+
+
+def _attempt(make: Callable[..., Outcome], *arguments: Any) -> Outcome:
+    """What runs out of memory is missing, and costs the trial nothing else."""
+    import torch
+
+    try:
+        return make(*arguments)
+    except torch.OutOfMemoryError as error:
+        return Outcome(note=f"out of memory: {str(error).splitlines()[0]}")
+
+
+def _merged(trained: Trained, model: nn.Module) -> Outcome:
+    """Measured, compared with what was trained and, if asked, written to the trial's ``merged/``."""
+    logits = some_logits(model, trained.texts, trained.plan.device)
+    difference = float((logits - trained.logits).abs().max())
+    measured = measurements(trained, model)
+    signature = f"as trained and as merged|split:{trained.texts.split}|first answers"
+    measured["merged.max_logit_difference"] = Measurement(
+        difference, "logits", len(logits), None, signature
+    )
+    notes = []
+    if not (trained.folder / "adapter" / "adapter_config.json").exists():
+        notes.append("saved as a whole already: it is in adapter/")
+    elif trained.config.evaluation.merged:
+        _save(trained.folder / "merged", model, trained.plan.tokenizer)
+        notes.append("in merged/")
+    if trained.method.base_quantization or trained.config.model.quantization != "none":
+        notes.append("trained beside quantized weights, merged into those at full precision")
+    return Outcome(measured, stored_bytes(model), "; ".join(notes) or None)
+
+
+def _interpolated(trained: Trained, model: nn.Module) -> Outcome:
+    return Outcome(measurements(trained, model), stored_bytes(model))
+
+
+def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
+    sequences = trained.plan.calibration(CALIBRATION_SEQUENCES, batch_size=1)
+    small, size, note = quantized(model, scheme, sequences)
+    return Outcome(measurements(trained, small), size, note)
+
+
+def measurements(trained: Trained, model: nn.Module) -> dict[str, Measurement]:
+    """The same as of the tuned model itself, on the same texts and against the same base."""
+    plan, evaluation = trained.plan, trained.config.evaluation
+    about = (plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device)
+    return evaluate(model, *about).measurements
+
+
+def _save(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Whole or absent."""
+    aside = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside, safe_serialization=True)
+    tokenizer.save_pretrained(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.replace(folder)

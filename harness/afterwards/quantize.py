@@ -1,0 +1,229 @@
+"""The tuned model quantized after training: what smaller weights cost in quality and forgetting."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from harness.config.evaluation import QUANTIZATIONS
+from harness.errors import InputError
+from harness.models.storage import linear_layers, stored_bytes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.data.batches import Batch
+
+CALIBRATION_SEQUENCES = 16  # of the training data, one at a time: padding is no activation
+GROUP_SIZES = (128, 64, 32)  # that the int4 kernel knows; 128 is that of arXiv:2306.00978
+SMOOTHING = 0.5  # α of arXiv:2211.10438 Eq. 4
+ON_A_CPU = ("int4", "awq")  # torchao's kernel for four bits outside a GPU
+
+
+def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None:
+    """Really quantizes, on a model of one layer; of ``model`` a skeleton without weights will do.
+
+    Raises InputError where torchao is missing, or this machine or ``model`` cannot take a scheme.
+    """
+    for scheme in schemes:
+        at = f"evaluation.quantization={scheme}"
+        if scheme != "nf4" and find_spec("torchao") is None:
+            raise InputError(
+                f"{at} needs torchao, which is not installed: pip install 'finetune-harness[ptq]'. "
+                "Without it: nf4."
+            )
+        if scheme in ON_A_CPU and device != "cpu":
+            others = ", ".join(name for name in QUANTIZATIONS if name not in ON_A_CPU)
+            raise InputError(f"{at} runs on a CPU only, and this is {device}; here: {others}.")
+        if not _layers(model):
+            raise InputError(f"{at} cannot be used with this model: it has no nn.Linear layer.")
+        if scheme in ON_A_CPU:
+            _groups(model)
+        try:
+            _try(scheme, device)
+        except Exception as error:  # whatever a backend says: it cannot
+            raise InputError(
+                f"{at} cannot be used on this machine's {device}: {str(error).splitlines()[0]}"
+            ) from error
+
+
+def quantized(
+    model: nn.Module, scheme: str, calibration: Iterable[Batch]
+) -> tuple[nn.Module, int, str]:
+    """A copy of ``model`` with its linear layers quantized, its bytes, and how it was made.
+
+    ``model`` is at full precision and stays as it is; the output layer and embeddings are not
+    quantized. ``calibration`` are batches of one sequence; only smoothquant and awq look at them, and
+    awq keeps every layer's inputs meanwhile. The bytes are those of all that is stored, scales too.
+    """
+    assert scheme in SCHEMES, scheme
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # of kernels for other machines
+    copied = copy.deepcopy(model).requires_grad_(False).eval()
+    how = SCHEMES[scheme](copied, calibration)
+    return copied, stored_bytes(copied), how
+
+
+def _int8(model: nn.Module, calibration: Iterable[Batch]) -> str:
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    _apply(model, Int8WeightOnlyConfig(set_inductor_config=False), _layers(model))
+    return "int8 weights, a scale a row"
+
+
+def _w8a8(model: nn.Module, calibration: Iterable[Batch]) -> str:
+    _apply(model, _dynamic_int8(), _layers(model))
+    return "int8 weights, a scale a row; int8 activations, a scale a token, found as they come"
+
+
+def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
+    """s_j = max|X_j|^α / max|W_j|^(1−α): X/s and W·s, then as w8a8 (arXiv:2211.10438 Eq. 3, 4).
+
+    The paper folds 1/s into the norm before a layer; torchao multiplies by it, with the same result.
+    """
+    from torchao.prototype.smoothquant import SmoothQuantConfig
+    from torchao.prototype.smoothquant.core import SmoothQuantObservedLinear
+
+    def config(step: str) -> Any:
+        return SmoothQuantConfig(_dynamic_int8(), step, SMOOTHING, use_running_absmax=True)
+
+    _apply(model, config("prepare"), _layers(model))
+    n = _calibrate(model, calibration)
+    _apply(model, config("convert"), _instances(model, SmoothQuantObservedLinear))
+    return f"as w8a8, smoothed with α = {SMOOTHING:g} on {n} training sequences"
+
+
+def _int4(model: nn.Module, calibration: Iterable[Batch]) -> str:
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+    fitting, group_size, how = _groups(_in_bfloat16(model))
+    config = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
+    _apply(model, config, fitting)
+    return how
+
+
+def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
+    """s = mean|X|^α, α of the least error of a layer's output (arXiv:2306.00978 Eq. 4, 5)."""
+    from torchao.prototype.awq import AWQConfig
+    from torchao.prototype.awq.core import AWQObservedLinear
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+    fitting, group_size, how = _groups(_in_bfloat16(model))
+    base = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
+    _apply(model, AWQConfig(base, "prepare"), fitting)
+    n = _calibrate(model, calibration)
+    _apply(model, AWQConfig(base, "convert"), _instances(model, AWQObservedLinear))
+    return f"{how}; scaled by activations of {n} training sequences"
+
+
+def _nf4(model: nn.Module, calibration: Iterable[Batch]) -> str:
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for name, layer in _layers(model).items():
+        bias = layer.bias is not None
+        options = {"compute_dtype": layer.weight.dtype, "quant_type": "nf4"}
+        packed = Linear4bit(layer.in_features, layer.out_features, bias, **options)
+        packed.weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
+        packed.bias = layer.bias
+        packed.support_avx512bf16_for_cpu = False  # as harness/models/load.py has it
+        model.set_submodule(name, packed.to(layer.weight.device))
+    return "4-bit NormalFloat in blocks of 64, double quantization"
+
+
+SCHEMES: dict[str, Callable[[Any, Iterable[Any]], str]] = {
+    "int8": _int8,
+    "int4": _int4,
+    "w8a8": _w8a8,
+    "smoothquant": _smoothquant,
+    "awq": _awq,
+    "nf4": _nf4,
+}
+assert set(SCHEMES) == set(QUANTIZATIONS)
+
+
+def _layers(model: nn.Module) -> dict[str, Any]:
+    """What these libraries quantize: of all linear layers not GPT-2's, which lie transposed."""
+    from torch import nn
+
+    layers = linear_layers(model)
+    return {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
+
+
+@lru_cache
+def _try(scheme: str, device: str) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from harness.data.batches import Batch
+
+    sizes = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 4}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=32, num_hidden_layers=1, **sizes)).to(device)
+    ids = torch.arange(32, device=device).unsqueeze(0)
+    ones = torch.ones_like(ids)
+    batch = Batch(ids, ones, ones.bool(), ids[0], ones[0])
+    small, _, _ = quantized(model, scheme, [batch])
+    with torch.no_grad():
+        small(ids)
+
+
+def _dynamic_int8() -> Any:
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+    # Left to itself torchao changes how torch multiplies float32 everywhere in the process.
+    return Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+
+
+def _apply(model: nn.Module, config: Any, layers: dict[str, nn.Module]) -> None:
+    from torchao.quantization import quantize_
+
+    quantize_(model, config, filter_fn=lambda module, name: name in layers)
+
+
+def _instances(model: nn.Module, kind: type) -> dict[str, nn.Module]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+
+
+def _calibrate(model: nn.Module, calibration: Iterable[Batch]) -> int:
+    """Show the observers what comes; the number of sequences."""
+    import torch
+
+    n = 0
+    with torch.no_grad():
+        for batch in calibration:
+            assert len(batch.input_ids) == 1
+            model(batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+            n += 1
+    assert n > 0
+    return n
+
+
+def _in_bfloat16(model: nn.Module) -> nn.Module:
+    """What the int4 kernel is made for. Not the buffers: positions need their float32."""
+    import torch
+
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+    return model
+
+
+def _groups(model: nn.Module) -> tuple[dict[str, Any], int, str]:
+    """The layers whose rows divide into groups, at the size that most of them allow, and a note."""
+    layers = _layers(model)
+
+    def fitting(size: int) -> dict[str, nn.Module]:
+        return {name: m for name, m in layers.items() if m.in_features % size == 0}
+
+    size = max(GROUP_SIZES, key=lambda size: (len(fitting(size)), size))
+    chosen = fitting(size)
+    if not chosen:
+        raise InputError(
+            "evaluation.quantization=int4 and awq cannot be used with this model: the input of no "
+            f"linear layer is a multiple of {min(GROUP_SIZES)}."
+        )
+    note = f"int4 weights in groups of {size}, the rest in bfloat16"
+    if len(chosen) < len(layers):
+        note += f"; {len(layers) - len(chosen)} of {len(layers)} layers do not divide into groups"
+    return chosen, size, note

@@ -1,0 +1,69 @@
+"""How well texts are told apart: accuracy, macro-averaged F1 and cross-entropy of a classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from harness.data.batches import evaluation_batches
+from harness.data.encode import Encoded
+from harness.evaluation.measured import Measured
+from harness.evaluation.texts import Texts
+from harness.models.logits import logits_at
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@torch.no_grad()
+def class_logprobs(model: nn.Module, encoded: Encoded, batch_size: int, device: str) -> np.ndarray:
+    """(n, classes) log-probabilities of each sequence's class."""
+    model.eval()
+    rows, found = [], []
+    for indices, batch in evaluation_batches(encoded, batch_size):
+        batch = batch.to(device)
+        logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict)
+        found.append(torch.log_softmax(logits.double(), dim=-1).cpu().numpy())
+        rows += indices
+    together = np.concatenate(found)
+    ordered = np.empty_like(together)
+    ordered[rows] = together
+    return ordered
+
+
+def class_statistics(logprobs: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """kind → (n, k) statistics of (n, K) log-probabilities of texts whose ``classes`` are (n,)."""
+    n, n_classes = logprobs.shape
+    said, true = np.eye(n_classes)[logprobs.argmax(axis=1)], np.eye(n_classes)[classes]
+    nll = -logprobs[np.arange(n), classes]
+    return {
+        "accuracy": (said * true).sum(axis=1, keepdims=True),
+        "macro_f1": np.concatenate([said, true, said * true], axis=1),
+        "loss": np.stack([nll, np.ones(n)], axis=1),
+    }
+
+
+def classification(
+    measured: Measured, model: nn.Module, texts: Texts, batch_size: int, device: str
+) -> None:
+    """Adds accuracy, macro_f1 and loss of ``texts.split``, and what was said of each text."""
+    encoded = texts.sequences
+    assert encoded.classes is not None
+    logprobs = class_logprobs(model, encoded, batch_size, device)
+    about = f"split:{texts.split}|classes:{logprobs.shape[1]}|head:concat pooling"
+    how = {"accuracy": "|mean", "macro_f1": "|mean over classes said or true", "loss": "|mean"}
+    for kind, statistics in class_statistics(logprobs, encoded.classes).items():
+        measured.add(f"{texts.split}.{kind}", statistics, about + how[kind])
+    said = logprobs.argmax(axis=1)
+    examples = [texts.examples[index] for index in encoded.example]
+    measured.predictions = [
+        {
+            "split": texts.split,
+            "prompt": example.prompt,
+            "references": list(example.references),
+            "output": texts.labels[place],
+        }
+        for example, place in zip(examples, said, strict=True)
+    ]

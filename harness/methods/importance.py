@@ -1,0 +1,138 @@
+"""How much single entries of a model matter to its loss, and which matter most. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import InputError
+from harness.models.logits import logits_at
+
+if TYPE_CHECKING:
+    from harness.data.batches import Batch
+    from harness.methods.base import AdaptPlan
+
+Score = Literal[
+    "gradient", "gradient_squared", "weight_gradient", "fisher", "empirical_fisher", "magnitude"
+]
+GRADIENT_BATCH = 8  # sequences a pass, where only their sum is asked for
+
+
+def importance(model: nn.Module, plan: AdaptPlan, score: Score, samples: int) -> dict[str, Tensor]:
+    """Parameter name → float32 scores of its shape, 0 or more; tied parameters once.
+
+    With g = ∇ of the mean negative log-likelihood of the labels of ``samples`` training sequences:
+    gradient |g|, gradient_squared g², weight_gradient |w·g|. magnitude |w| looks at no data. fisher
+    and empirical_fisher are means over sequences of the squares of *each sequence's* ∇ log p (the
+    square of the mean is another thing: where samples disagree it is small). empirical_fisher has
+    the true labels; fisher has labels drawn from the model, E_x E_{y∼p_θ(y|x)} (∇ log p_θ(y|x))²
+    (Sung et al. 2021, arXiv:2111.09839, §2), drawn once a place, after the true text before it.
+    Raises InputError where they are not finite.
+    """
+    named = dict(model.named_parameters())
+    if score == "magnitude":
+        return {name: parameter.detach().float().abs() for name, parameter in named.items()}
+    squared = score in ("fisher", "empirical_fisher")
+    generator = torch.Generator(plan.device).manual_seed(plan.seed) if score == "fisher" else None
+    with gradient_sums(named, squared) as sums:
+        n_sequences = n_labels = 0
+        for batch in plan.calibration(samples, 1 if squared else GRADIENT_BATCH):
+            summed_nll(model, batch, generator).backward()
+            n_sequences += len(batch.input_ids)
+            n_labels += len(batch.targets)
+    for name, total in sums.items():
+        total /= n_sequences if squared else n_labels
+        if score == "gradient_squared":
+            total.square_()
+        if score == "weight_gradient":
+            total *= named[name].detach()
+        total.abs_()
+        if not total.isfinite().all():
+            raise InputError(
+                f"method.score={score!r} cannot be used: it is not finite for {name} on these data."
+            )
+    return sums
+
+
+def summed_nll(model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+    """−log p of the labels of ``batch`` in nats; of labels that the model draws, with a generator."""
+    logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict).float()
+    labels = batch.targets
+    if generator is not None:
+        labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+
+
+def mean_nll(model: nn.Module, batches: Sequence[Batch]) -> float:
+    """Nats a label token, over all of ``batches``."""
+    summed = sum(float(summed_nll(model, batch)) for batch in batches)
+    return summed / sum(len(batch.targets) for batch in batches)
+
+
+@contextmanager
+def gradient_sums(
+    named: Mapping[str, nn.Parameter], squared: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """float32 sums of the gradients (or of their squares) of each backward pass made inside.
+
+    Every gradient is freed as soon as it is added: one dense copy of the model, not two.
+    """
+    sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in named.items()}
+
+    def adding(total: Tensor) -> Any:
+        def add(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            gradient = parameter.grad.float()
+            total.addcmul_(gradient, gradient) if squared else total.add_(gradient)
+            parameter.grad = None
+
+        return add
+
+    handles = []
+    for name, parameter in named.items():
+        parameter.requires_grad_(True)
+        handles.append(parameter.register_post_accumulate_grad_hook(adding(sums[name])))
+    try:
+        yield sums
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in named.values():
+            parameter.requires_grad_(False)
+
+
+def largest(scores: Sequence[Tensor], k: int) -> list[Tensor]:
+    """For each tensor the places, in order, of the ``k`` largest of all together; of equals the first.
+
+    Non-negative floats are ordered as their bits are, so the k-th largest is found by bisection over
+    bits: exact, without sorting, whatever the number of ties.
+    """
+    bits = [score.float().flatten().view(torch.int32) for score in scores]
+    assert 1 <= k <= sum(map(len, bits))
+    low, high = 0, 2**31 - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(int((part >= middle).sum()) for part in bits) >= k:
+            low = middle
+        else:
+            high = middle - 1
+    missing = k - sum(int((part > low).sum()) for part in bits)
+    found = []
+    for part in bits:
+        above, equal = (part > low).nonzero()[:, 0], (part == low).nonzero()[:missing, 0]
+        missing -= len(equal)
+        found.append(torch.cat([above, equal]).sort().values)
+    return found
+
+
+def apportioned(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
+    """``total`` divided in proportion to ``sizes``, in whole numbers, by largest remainders."""
+    whole = sum(sizes.values())
+    shares = {name: divmod(total * size, whole) for name, size in sizes.items()}
+    spare = total - sum(quotient for quotient, _ in shares.values())
+    by_rest = sorted(shares, key=lambda name: -shares[name][1])  # stable: of equals the first
+    return {name: shares[name][0] + (name in by_rest[:spare]) for name in shares}

@@ -1,0 +1,196 @@
+"""Train the entries of the base that matter most: FISH Mask, SIFT and their kin; or random ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from harness.errors import InputError
+from harness.methods.base import CLASS_HEAD, AdaptPlan, Method
+from harness.methods.targets import linear_modules
+from harness.strict import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Mask(Method):
+    """Entries with the largest scores are trained, the rest of the base keeps its bits.
+
+    How many: ``keep_ratio`` of all, or as many as LoRA of rank ``like_lora_r`` would train on all
+    linear layers, Σ r·(d_in + d_out). ``ranked`` over the whole model, or tensor by tensor, each with
+    the same share of its entries (with ``like_lora_r`` each linear layer with its own r·(d_in + d_out),
+    and no other tensor).
+    """
+
+    size_field: ClassVar[str | None] = "keep_ratio"
+
+    ranked: Literal["model", "tensor"]
+    keep_ratio: float | None
+    like_lora_r: int | None
+
+    def __post_init__(self) -> None:
+        ratio, rank = self.keep_ratio, self.like_lora_r
+        require(ratio is None or 0 < ratio <= 1, "method.keep_ratio", ratio, "null or in (0, 1]")
+        require(rank is None or rank >= 1, "method.like_lora_r", rank, "null or at least 1")
+        if (ratio is None) == (rank is None):
+            raise InputError(
+                f"method.keep_ratio={ratio} and method.like_lora_r={rank} cannot be used together: "
+                "exactly one of them says how many entries are trained, the other must be null."
+            )
+
+    @property
+    def trains_base_weights(self) -> bool:
+        return True
+
+    def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
+        """Parameter name → scores of its shape, 0 or more; tied parameters once."""
+        raise NotImplementedError
+
+    def check(self, model: nn.Module) -> None:
+        sizes = _sizes(model)
+        if self.like_lora_r is not None:
+            for name, n in self._like_lora(model).items():
+                about = f"{n:,} entries are more than the {sizes[name]:,} of {name}"
+                require(n <= sizes[name], "method.like_lora_r", self.like_lora_r, f"less: {about}")
+        total = sum(sizes.values())
+        require(
+            self.n_entries(model) >= 1,
+            "method.keep_ratio",
+            self.keep_ratio,
+            f"enough for one of the {total:,} entries",
+        )
+
+    def matched(self, model: nn.Module, trainable_parameters: int) -> Mask:
+        """Exactly that many entries."""
+        total = sum(_sizes(model).values())
+        field = "method.match.trainable_parameters"
+        if self.like_lora_r is not None:
+            raise InputError(f"{field} and method.like_lora_r both say how many: set one of them.")
+        require(
+            1 <= trainable_parameters <= total, field, trainable_parameters, f"from 1 to {total:,}"
+        )
+        return replace(self, keep_ratio=trainable_parameters / total)
+
+    def n_entries(self, model: nn.Module) -> int:
+        """How many entries of ``model`` are trained."""
+        if self.keep_ratio is None:
+            return sum(self._like_lora(model).values())
+        return round(self.keep_ratio * sum(_sizes(model).values()))
+
+    def n_by_tensor(self, model: nn.Module) -> dict[str, int]:
+        """How many of each tensor, where they are ranked tensor by tensor."""
+        from harness.methods.importance import apportioned
+
+        if self.keep_ratio is None:
+            return self._like_lora(model)
+        return apportioned(self.n_entries(model), _sizes(model))
+
+    def _like_lora(self, model: nn.Module) -> dict[str, int]:
+        assert self.like_lora_r is not None
+        linear = linear_modules(model).items()
+        return {f"{name}.weight": self.like_lora_r * sum(shape) for name, shape in linear}
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        from harness.methods import masks
+        from harness.methods.importance import largest
+
+        scores = self.scores(model, plan)
+        if self.ranked == "model":
+            k = self.n_entries(model)
+            chosen = dict(zip(scores, largest(list(scores.values()), k), strict=True))
+        else:
+            by_tensor = {name: n for name, n in self.n_by_tensor(model).items() if n}
+            chosen = {name: largest([scores[name]], n)[0] for name, n in by_tensor.items()}
+        masks.attach(model, chosen)
+        return model
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        from harness.methods import masks
+
+        masks.write(model)
+
+    def state(self, model: nn.Module) -> dict[str, Any]:
+        """The mask, although it could be found again: other hardware may round scores otherwise."""
+        from harness.methods import masks
+
+        return {"places": {name: at.cpu() for name, at in masks.places(model).items()}}
+
+    def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        from harness.methods import masks
+
+        for name, at in masks.places(model).items():
+            at.copy_(state["places"][name])
+        masks.write(model)
+
+    def merged(self, model: nn.Module) -> nn.Module:
+        from harness.methods import masks
+
+        masks.take_off(model)
+        return model
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """The whole model in the base's form, and beside it what differs from the base."""
+        from harness.methods import masks
+
+        model.save_pretrained(folder, state_dict=masks.base_state(model))
+        masks.save(model, folder)
+
+    def describe(self, model: nn.Module) -> dict[str, Any]:
+        """Which share of the entries of each kind of tensor was chosen."""
+        from harness.methods import masks
+
+        chosen, places = {}, masks.places(model)
+        of_kind: dict[str, list[str]] = {}
+        sizes = {masks.base_name(name): n for name, n in _sizes(model).items()}
+        for name in sizes:
+            if not name.endswith(".0.values") and not name.startswith(CLASS_HEAD):
+                of_kind.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(name)
+        for kind, names in of_kind.items():
+            n = sum(len(places[name]) for name in names if name in places)
+            chosen[kind] = n / sum(sizes[name] for name in names)
+        return {"chosen": chosen}
+
+
+@dataclass(frozen=True)
+class ImportanceMask(Mask):
+    """Scores from the base's gradients on a few training sequences (see ``importance``).
+
+    score=fisher, ranked=model: FISH Mask, Sung et al. 2021, arXiv:2111.09839. score=gradient,
+    ranked=tensor: the choice of SIFT, Song et al. 2023, arXiv:2312.11875.
+    """
+
+    score: Literal[
+        "gradient", "gradient_squared", "weight_gradient", "fisher", "empirical_fisher", "magnitude"
+    ]
+    samples: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.samples >= 1, "method.samples", self.samples, "at least 1")
+
+    def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
+        from harness.methods.importance import importance
+
+        return importance(model, plan, self.score, self.samples)
+
+
+@dataclass(frozen=True)
+class RandomMask(Mask):
+    """Entries drawn by the run's seed: what any score has to beat at equal size."""
+
+    def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
+        """Uniform in [0, 1), drawn on the CPU, so that every device has the same mask."""
+        import torch
+
+        generator = torch.Generator().manual_seed(plan.seed)
+        named = model.named_parameters()
+        return {name: torch.rand(p.shape, generator=generator) for name, p in named}
+
+
+def _sizes(model: nn.Module) -> dict[str, int]:
+    return {name: parameter.numel() for name, parameter in model.named_parameters()}

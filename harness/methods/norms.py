@@ -1,0 +1,47 @@
+"""LN tuning, Zhao et al. 2023, arXiv:2312.11420: only the normalization layers are trained."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import InputError
+from harness.methods.base import AdaptPlan, Method
+from harness.methods.targets import shortest_ends
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class LNTuning(Method):
+    """Gains (and biases, where there are any) of every LayerNorm or RMSNorm; the rest is frozen."""
+
+    def trainable_parameters(self, model: nn.Module) -> int:
+        return sum(p.numel() for norm in norms(model).values() for p in norm.parameters())
+
+    def check(self, model: nn.Module) -> None:
+        if not norms(model):
+            raise InputError(
+                "method=ln_tuning cannot be used: this model has no normalization layer with "
+                "parameters of its own."
+            )
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        from peft import LNTuningConfig, TaskType, get_peft_model
+
+        targets = shortest_ends(norms(model), [name for name, _ in model.named_modules()])
+        config = LNTuningConfig(task_type=TaskType.CAUSAL_LM, target_modules=targets)
+        with warnings.catch_warnings():  # peft says so of every layer that is not linear
+            warnings.filterwarnings("ignore", "Unsupported layer type")
+            return get_peft_model(model, config)
+
+
+def norms(model: nn.Module) -> dict[str, nn.Module]:
+    """Name → normalization layer: known by the name of its class, which every architecture has."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if "norm" in type(module).__name__.lower() and list(module.parameters(recurse=False))
+    }

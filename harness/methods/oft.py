@@ -1,0 +1,85 @@
+"""OFT, Qiu et al. 2023, arXiv:2306.07280: weights are rotated, so angles between neurons stay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.methods.base import AdaptPlan, Method
+from harness.methods.sizing import largest_within
+from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
+from harness.strict import require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class OFT(Method):
+    """W = R·W₀, R block-diagonal and orthogonal, R = (I + Q)(I − Q)⁻¹ of skew-symmetric Q = 0 (Eq. 4).
+
+    peft rotates the input of a layer, in blocks of ``block_size``, and sums the inverse as a Neumann
+    series (OFTv2, arXiv:2506.19847) unless ``neumann_terms`` is null.
+    """
+
+    block_size: int
+    block_share: bool  # one rotation for all blocks of a layer
+    neumann_terms: int | None
+    module_dropout: float
+    target_modules: str | list[str]
+
+    size_field: ClassVar[str | None] = "block_size"
+
+    def __post_init__(self) -> None:
+        require(self.block_size >= 2, "method.block_size", self.block_size, "at least 2")
+        terms = self.neumann_terms
+        require(terms is None or terms >= 1, "method.neumann_terms", terms, "null or at least 1")
+        dropout = self.module_dropout
+        require(0 <= dropout < 1, "method.module_dropout", dropout, "in [0, 1)")
+
+    def trainable_parameters(self, model: nn.Module) -> int:
+        """Σ b(b−1)/2 for each of d_in/b blocks, or for one where they share it."""
+        b = self.block_size
+        shapes = chosen_modules(model, self.target_modules).values()
+        return sum((1 if self.block_share else d_in // b) * b * (b - 1) // 2 for d_in, _ in shapes)
+
+    def matched(self, model: nn.Module, trainable_parameters: int) -> OFT:
+        def count(size: int) -> int:
+            return replace(self, block_size=size).trainable_parameters(model)
+
+        sizes = self._possible(model)
+        size = largest_within(trainable_parameters, sizes, count, "method.block_size")
+        return replace(self, block_size=size)
+
+    def check(self, model: nn.Module) -> None:
+        refuse_conv1d(model, chosen_modules(model, self.target_modules), "OFT")
+        sizes = self._possible(model)
+        listed = ", ".join(map(str, sizes))
+        require(
+            self.block_size in sizes,
+            "method.block_size",
+            self.block_size,
+            f"one that divides the inputs of all targets: {listed}",
+        )
+
+    def _possible(self, model: nn.Module) -> list[int]:
+        common = math.gcd(
+            *(d_in for d_in, _ in chosen_modules(model, self.target_modules).values())
+        )
+        return [size for size in range(2, common + 1) if common % size == 0]
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        from peft import OFTConfig, TaskType, get_peft_model
+
+        config = OFTConfig(
+            task_type=TaskType.CAUSAL_LM,
+            r=0,
+            oft_block_size=self.block_size,
+            block_share=self.block_share,
+            module_dropout=self.module_dropout,
+            use_cayley_neumann=self.neumann_terms is not None,
+            num_cayley_neumann_terms=self.neumann_terms or 1,
+            target_modules=resolve_targets(model, self.target_modules),
+        )
+        return get_peft_model(model, config)

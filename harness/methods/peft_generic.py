@@ -1,0 +1,130 @@
+"""Any other method that peft has, by its name and the fields of its configuration."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import InputError, unknown
+from harness.methods.base import AdaptPlan, Method
+from harness.methods.targets import chosen_modules, resolve_targets
+from harness.strict import build, require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# What a configuration alone cannot run: who asks is told what can.
+ELSEWHERE = {
+    "ADALORA": "its budget moves after every step: use method=adalora",
+    "PROMPT_TUNING": "use method=prompt_tuning",
+    "P_TUNING": "use method=p_tuning",
+    "PREFIX_TUNING": "use method=prefix_tuning",
+    "MULTITASK_PROMPT_TUNING": "it needs several tasks",
+    "POLY": "it needs several tasks",
+    "CPT": "it needs a mask for every token of its prompt",
+    "CARTRIDGE": "it needs a prefix that was computed beforehand",
+    "XLORA": "it mixes adapters that were trained beforehand",
+    "SHADOW": "it needs a second model",
+    "ADAPTION_PROMPT": "it goes by layer numbers, which method.config cannot hold",
+    "TRAINABLE_TOKENS": "it trains rows of the embeddings, which method.target_modules does not mean",
+    "LN_TUNING": "use method=ln_tuning",
+}
+# With peft's defaults; measured by the difference of the logits.
+STARTS_ELSEWHERE = ("C3A", "FOURIERFT", "UNILORA")
+
+
+@dataclass(frozen=True)
+class Peft(Method):
+    """What ``peft_type`` names (peft's PeftType), with the fields of its configuration as ``config``.
+
+    Numbers, switches and choices can be set, nothing that names code, files or other models.
+    """
+
+    peft_type: str
+    target_modules: str | list[str]  # for the types that adapt linear layers
+    config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        why = ELSEWHERE.get(self.peft_type)
+        require(why is None, "method.peft_type", self.peft_type, f"another type ({why})")
+
+    @property
+    def starts_at_base(self) -> bool:
+        """As far as it is known: with ``init_weights`` as peft has it."""
+        at_base = self.peft_type not in STARTS_ELSEWHERE
+        return at_base and self.config.get("init_weights", True) is True
+
+    @property
+    def cannot_merge(self) -> str | None:
+        if self.peft_type not in ("LILY", "BEFT"):
+            return None
+        return f"peft has no merging for {self.peft_type}"
+
+    def check(self, model: nn.Module) -> None:
+        known = settable(config_class(self.peft_type))
+        for key in self.config:
+            if key not in known:
+                raise unknown(f"key in method.config of {self.peft_type}", key, known)
+        given = make_dataclass("Given", [(key, known[key]) for key in self.config])
+        build(given, self.config, "method.config")
+        if "target_modules" in _names(self.peft_type):
+            chosen_modules(model, self.target_modules)
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        from peft import TaskType, get_peft_model
+
+        self.check(model)
+        options = dict(self.config)
+        if "target_modules" in _names(self.peft_type):
+            options["target_modules"] = resolve_targets(model, self.target_modules)
+        try:
+            config = config_class(self.peft_type)(task_type=TaskType.CAUSAL_LM, **options)
+            return get_peft_model(model, config)
+        except (ValueError, TypeError, NotImplementedError) as error:  # peft's own checks
+            first = str(error).strip().splitlines()[0]
+            what = f"method.peft_type={self.peft_type} with method.config={dict(self.config)}"
+            raise InputError(f"{what} cannot be used: {first}") from error
+
+
+def config_class(peft_type: str) -> type:
+    """peft's configuration class for that type. Raises InputError."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    classes = {str(kind.value): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if peft_type not in classes:
+        raise unknown("method.peft_type", peft_type, set(classes) - set(ELSEWHERE))
+    return classes[peft_type]
+
+
+def settable(cls: type) -> dict[str, Any]:
+    """Field → type, of the fields that take a number, a switch, a fixed choice or a list of numbers.
+
+    What peft's own base class has (names of models, of tasks) is not among them, nor is free text.
+    """
+    from peft import PeftConfig
+
+    hints = typing.get_type_hints(cls)
+    inherited = {field.name for field in fields(PeftConfig)}
+    found = {}
+    for field in fields(cls):
+        options = [option for option in _options(hints[field.name]) if _is_plain(option)]
+        if field.name not in inherited and set(options) - {type(None)}:
+            found[field.name] = typing.Union[tuple(options)]  # noqa: UP007
+    return found
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _is_plain(option: Any) -> bool:
+    simple = (int, float, bool, type(None), list[int], list[float])
+    return option in simple or typing.get_origin(option) is Literal
+
+
+def _names(peft_type: str) -> set[str]:
+    return {field.name for field in fields(config_class(peft_type))}

@@ -1,0 +1,103 @@
+"""Prefix tuning, Li & Liang 2021, arXiv:2101.00190: learned keys and values in every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.methods.base import AdaptPlan
+from harness.methods.virtual_tokens import VirtualTokens, words
+from harness.strict import require
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PrefixTuning(VirtualTokens):
+    """Learned keys and values before those of the text, in every layer: P of n×(2·layers·width).
+
+    h_i = P[i, :] for i in the prefix (Eq. 3). With ``prefix_projection`` P[i, :] = MLP(P'[i, :])
+    while training (§4.3): steadier, and only the MLP's output is kept. Without it this is P-tuning
+    v2, Liu et al. 2021, arXiv:2110.07602.
+    """
+
+    prefix_projection: bool
+    encoder_hidden_size: int | None
+    init: Literal["activations", "random"]
+    init_text: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        hidden = self.encoder_hidden_size
+        require(
+            hidden is None or hidden >= 1,
+            "method.encoder_hidden_size",
+            hidden,
+            "null or at least 1",
+        )
+
+    @property
+    def allows_gradient_checkpointing(self) -> bool:
+        return False  # the prefix is a cache, which transformers drops where it recomputes
+
+    def size(self, model: nn.Module) -> tuple[int, int]:
+        width, out = _widths(model)
+        if not self.prefix_projection:
+            return out, 0
+        hidden = self.encoder_hidden_size or width
+        return width, (width + 1) * hidden + (hidden + 1) * out
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        import torch
+        from peft import PrefixTuningConfig, TaskType, get_peft_model
+
+        config = PrefixTuningConfig(
+            task_type=TaskType.CAUSAL_LM,
+            num_virtual_tokens=self.num_virtual_tokens,
+            prefix_projection=self.prefix_projection,
+            encoder_hidden_size=self.encoder_hidden_size,
+        )
+        tuned = get_peft_model(model, config)
+        if self.init == "activations":
+            ids = torch.tensor([words(plan, self.num_virtual_tokens, self.init_text)])
+            _begin_at(tuned.prompt_encoder["default"], activations(model, ids))
+        return tuned
+
+
+def activations(model: nn.Module, ids: Tensor) -> Tensor:
+    """(T, 2·layers·width) keys and values of every layer at the (1, T) tokens ``ids``."""
+    import torch
+    from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
+
+    with torch.no_grad():
+        cache = model(input_ids=ids.to(model.device), use_cache=True).past_key_values
+    return prompt_embeddings_from_past_key_values(cache, num_virtual_tokens=ids.shape[1]).float()
+
+
+def _begin_at(encoder: Any, prefix: Tensor) -> None:
+    """Make (n, out) ``prefix`` the first output of peft's ``encoder``.
+
+    Of the MLP only the last layer is set, by least squares: exact for up to as many virtual tokens
+    as it has hidden units. (The authors train it towards the activations.)
+    """
+    import torch
+
+    with torch.no_grad():
+        if not encoder.prefix_projection:
+            encoder.embedding.weight.copy_(prefix)
+            return
+        *before, last = encoder.transform
+        hidden = torch.nn.Sequential(*before)(encoder.embedding.weight)
+        mean = prefix.mean(dim=0)
+        last.weight.copy_((torch.linalg.pinv(hidden) @ (prefix - mean)).T)
+        last.bias.copy_(mean)
+
+
+def _widths(model: nn.Module) -> tuple[int, int]:
+    """Of one layer's keys (heads that share them counted once), and of all keys and values."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // heads
+    width = head * (getattr(config, "num_key_value_heads", None) or heads)
+    return width, 2 * config.num_hidden_layers * width

@@ -1,0 +1,27 @@
+"""lora_alpha as a number or as a multiple of the rank: the one place where it is resolved."""
+
+from __future__ import annotations
+
+import re
+
+from harness.strict import require
+
+_MULTIPLE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?\s*\*?\s*r")
+
+
+def resolve_alpha(alpha: float | str, r: int) -> float:
+    """α for rank ``r``: a number is itself; ``2r``, ``r`` and ``0.5r`` are multiples of the rank.
+
+    The update is scaled by α/r: with ``2r`` that is 2 at every rank, and a sweep over ranks compares
+    like with like. Raises InputError for other text and for anything that is not above 0.
+    """
+    accepted = "a number above 0, or a multiple of the rank such as 2r, r or 0.5r"
+    if isinstance(alpha, str):
+        match = _MULTIPLE.fullmatch(alpha.strip())
+        require(match is not None, "method.lora_alpha", alpha, accepted)
+        assert match is not None
+        value = float(match.group(1) or 1) * r
+        require(value > 0, "method.lora_alpha", alpha, accepted)
+        return value
+    require(alpha > 0, "method.lora_alpha", alpha, accepted)
+    return float(alpha)

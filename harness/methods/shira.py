@@ -1,0 +1,67 @@
+"""SHiRA, Bhardwaj et al. 2024, arXiv:2406.13175: a sparse random share of each weight is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.methods.base import AdaptPlan, Method
+from harness.methods.sizing import largest_within
+from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
+from harness.strict import require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SHiRA(Method):
+    """W = W₀ + S, S zero at the start and trained at r·(d_in + d_out) places drawn by the run's seed.
+
+    As many as LoRA of rank r has (SHiRA-Rand, §3.1): the null model for every mask that is chosen.
+    """
+
+    r: int
+    target_modules: str | list[str]
+
+    size_field: ClassVar[str | None] = "r"
+
+    def __post_init__(self) -> None:
+        require(self.r >= 1, "method.r", self.r, "an integer of at least 1")
+
+    def trainable_parameters(self, model: nn.Module) -> int:
+        shapes = chosen_modules(model, self.target_modules).values()
+        return sum(self.r * (d_in + d_out) for d_in, d_out in shapes)
+
+    def matched(self, model: nn.Module, trainable_parameters: int) -> SHiRA:
+        def count(r: int) -> int:
+            return replace(self, r=r).trainable_parameters(model)
+
+        most = self._densest(model)
+        ranks = range(1, most + 1)
+        return replace(self, r=largest_within(trainable_parameters, ranks, count, "method.r"))
+
+    def _densest(self, model: nn.Module) -> int:
+        """r for which no matrix has fewer than r·(d_in + d_out) places."""
+        shapes = chosen_modules(model, self.target_modules).values()
+        return min(d_in * d_out // (d_in + d_out) for d_in, d_out in shapes)
+
+    def check(self, model: nn.Module) -> None:
+        refuse_conv1d(model, chosen_modules(model, self.target_modules), "SHiRA")
+        most = self._densest(model)
+        require(self.r <= most, "method.r", self.r, f"at most {most}, which fills a target wholly")
+
+    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+        import torch
+        from peft import ShiraConfig, TaskType, get_peft_model
+
+        # Its places are drawn without repeats: torch need not check them, nor warn that it does not.
+        torch.sparse.check_sparse_tensor_invariants.disable()
+        config = ShiraConfig(
+            task_type=TaskType.CAUSAL_LM,
+            r=self.r,
+            mask_type="random",
+            random_seed=plan.seed,
+            target_modules=resolve_targets(model, self.target_modules),
+        )
+        return get_peft_model(model, config)

@@ -1,0 +1,142 @@
+"""Classes from a base: its body, pooled, under the two linear blocks of ULMFiT, arXiv:1801.06146."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.errors import InputError
+from harness.methods.base import CLASS_HEAD
+
+HIDDEN = 50  # units between the two blocks (§3.3)
+DROPOUT = 0.1
+
+
+class ClassHead(nn.Module):
+    """Two blocks of normalization, dropout and a linear layer, ReLU between them (§3.3); float32.
+
+    The normalization is LayerNorm where the paper has batch normalization: here a step's examples
+    may be split into micro-batches of similar length, down to a single example, and how they are
+    split must not show in the result.
+    """
+
+    def __init__(self, width: int, n_classes: int) -> None:
+        super().__init__()
+        self.pooled_norm = nn.LayerNorm(3 * width)
+        self.hidden = nn.Linear(3 * width, HIDDEN)
+        self.hidden_norm = nn.LayerNorm(HIDDEN)
+        self.output = nn.Linear(HIDDEN, n_classes)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, classes) logits of (B, T, width) hidden states, ``mask`` (B, T) 1 where there is text."""
+        pooled = concat_pool(hidden.float(), mask)
+        first = functional.dropout(self.pooled_norm(pooled), DROPOUT, self.training)
+        inner = self.hidden(first).relu()
+        return self.output(functional.dropout(self.hidden_norm(inner), DROPOUT, self.training))
+
+
+class FrozenOutput(nn.Module):
+    """The output layer of ``model`` as it is now; it holds no parameter, so nothing trains it.
+
+    Where it is tied to the embeddings it is not saved with the model: loading would untie them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        layer = model.get_output_embeddings()
+        bias = getattr(layer, "bias", None)
+        own = layer.weight is not model.get_input_embeddings().weight
+        self.register_buffer("weight", layer.weight.detach().clone(), persistent=own)
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return functional.linear(hidden, self.weight, self.bias)
+
+
+def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """h_c = [h_T, maxpool(H), meanpool(H)] (§3.3): (B, 3·d) of ``hidden`` (B, T, d).
+
+    ``mask`` (B, T) is 1 where there is text, at least once in each row; padding may be on either
+    side.
+    """
+    real = mask.bool()
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (real * places).argmax(dim=1)
+    at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
+    highest = hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
+    mean = (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+    return torch.cat([at_end, highest, mean], dim=-1)
+
+
+def add_class_head(model: nn.Module, n_classes: int) -> None:
+    """Put a new head, trainable, on an adapted ``model``; it goes on being a language model too."""
+    layer = model.get_output_embeddings()
+    head = ClassHead(layer.weight.shape[1], n_classes).to(layer.weight.device)
+    model.add_module(CLASS_HEAD, head)
+
+
+def has_class_head(model: nn.Module) -> bool:
+    return isinstance(getattr(model, CLASS_HEAD, None), ClassHead)
+
+
+def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """(B, classes) float32 logits. What the body gives is pooled; the output layer sees none of it.
+
+    Raises InputError before there is a head: for what looks at the loss to begin with.
+    """
+    if not has_class_head(model):
+        raise InputError(
+            "data.label_column cannot be used with this method, or with retention.kl_on=target: they "
+            "look at the loss before training, when there is no head for the classes yet."
+        )
+    length = input_ids.shape[1]
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(inputs[0][:, -length:])
+        return (inputs[0][:, :0], *inputs[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    finally:
+        handle.remove()
+    with torch.autocast(input_ids.device.type, enabled=False):
+        return getattr(model, CLASS_HEAD)(seen[0], attention_mask)
+
+
+@contextmanager
+def without_class_head(model: nn.Module) -> Iterator[None]:
+    """While it is saved as the language model that it also is."""
+    head = getattr(model, CLASS_HEAD, None)
+    if head is not None:
+        delattr(model, CLASS_HEAD)
+    yield
+    if head is not None:
+        model.add_module(CLASS_HEAD, head)
+
+
+def save_class_head(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
+    """``class_head.safetensors`` and the names of the classes, beside what was trained of the base."""
+    from safetensors.torch import save_file
+
+    state = getattr(model, CLASS_HEAD).state_dict()
+    save_file({name: t.cpu() for name, t in state.items()}, folder / f"{CLASS_HEAD}.safetensors")
+    text = json.dumps(list(labels), ensure_ascii=False)
+    (folder / "labels.json").write_text(text, encoding="utf-8")
+
+
+def load_class_head(model: nn.Module, folder: Path) -> list[str]:
+    """Put a saved head on ``model``, on which the rest has been loaded; the names of the classes."""
+    from safetensors.torch import load_file
+
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    add_class_head(model, len(labels))
+    getattr(model, CLASS_HEAD).load_state_dict(load_file(folder / f"{CLASS_HEAD}.safetensors"))
+    return labels

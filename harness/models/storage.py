@@ -1,0 +1,78 @@
+"""What weights take where they lie: every stored tensor, the constants of quantization included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters, buffers and quantization constants of ``model`` by name, tied ones once.
+
+    bitsandbytes keeps its scales beside the weights, neither as parameters nor as buffers; torchao's
+    weights are tensors made of tensors.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        found |= _parts(name, tensor)
+    for name, module in model.named_modules():
+        scales = _int8_scales(module)
+        if scales is not None:
+            found[f"{name}.weight.scales"] = scales
+    return found
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """Bytes of all of them."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in stored_tensors(model).values())
+
+
+def linear_layers(model: nn.Module) -> dict[str, Any]:
+    """The layers that quantization reaches: all linear ones but the output one."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    kinds = (nn.Linear, Conv1D)  # bitsandbytes' layers are linear ones too
+    found = {n: m for n, m in model.named_modules() if isinstance(m, kinds) and m is not head}
+    return {n: m for n, m in found.items() if m.weight.ndim == 2}
+
+
+def bits_per_parameter(model: nn.Module) -> float:
+    """Bits that a weight of the linear layers takes, its share of the scales included.
+
+    NF4 in blocks of 64 is 4 + 32/64 = 4.5; double quantization in blocks of 256 makes it
+    4 + 8/64 + 32/(64·256) = 4.127 (arXiv:2305.14314 §3). Code books and the one offset a layer are
+    no part of it: they do not grow with the layer. ``stored_bytes`` has them.
+    """
+    stored = weights = 0
+    for module in linear_layers(model).values():
+        state = getattr(module.weight, "quant_state", None)
+        held: list[Tensor | None] = [module.weight, _int8_scales(module)]
+        weights += module.weight.numel() if state is None else state.shape.numel()
+        if state is not None:
+            held += [state.absmax, state.state2.absmax if state.nested else None]
+        stored += sum(t.numel() * t.element_size() for t in held if t is not None)
+    return 8 * stored / weights
+
+
+def _parts(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    state: Any = getattr(tensor, "quant_state", None)
+    if state is not None:  # bitsandbytes, 4 bits
+        parts = state.as_dict(packed=True)
+        return {name: tensor} | {f"{name}.{part}": values for part, values in parts.items()}
+    if hasattr(tensor, "__tensor_flatten__"):  # torchao
+        names, _ = tensor.__tensor_flatten__()
+        return {f"{name}.{part}": getattr(tensor, part) for part in names}
+    return {name: tensor}
+
+
+def _int8_scales(module: nn.Module) -> Tensor | None:
+    """bitsandbytes, 8 bits: the first forward pass moves them from the weight to the layer."""
+    weight = module._parameters.get("weight")  # its own: an adapter around it shows the same one
+    if weight is None or str(weight.dtype) != "torch.int8":
+        return None
+    scales = getattr(weight, "SCB", None)
+    return scales if scales is not None else getattr(module.state, "SCB", None)

@@ -1,0 +1,162 @@
+"""What a step minimises: the loss of its own sequences, and what holds the model near its base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.config import RetentionConfig, TrainingConfig
+from harness.data.batches import BatchPlan, Stream
+from harness.data.encode import Encoded
+from harness.models.logprobs import LogProbs, base_logprobs
+from harness.training.anchor import Anchor, diagonal_fisher
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+OFF = RetentionConfig(0.0, 0.0, "replay", 1, 0.0, 0.0, 1)  # a loss and nothing more
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The base's log-probabilities at the labels of some sequences of a text."""
+
+    log_probs: LogProbs
+    first_row: dict[int, int]  # of each sequence, by its index in the text
+
+    def divergence(self, logits: Tensor, data: Encoded, indices: Sequence[int]) -> Tensor:
+        """(K,) KL(base ‖ model) in nats at the K labels of ``indices``, in the order of a batch."""
+        import torch
+
+        n_labels = data.lengths - data.first_label
+        starts = [self.first_row[index] for index in indices]
+        rows = [np.arange(at, at + n_labels[i]) for at, i in zip(starts, indices, strict=True)]
+        return self.log_probs.rows(torch.from_numpy(np.concatenate(rows))).divergence(logits, 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some sequences of a step, and what they add to its loss."""
+
+    name: str  # under which their mean NLL is reported
+    data: Encoded
+    indices: list[int]
+    nll_weight: float = 1.0  # of the mean NLL over their label tokens
+    kl_weight: float = 0.0  # of the mean KL(base ‖ model) over the same tokens
+    base: Memory | None = None
+
+
+class Criterion:
+    """The loss of every step of one run, as a function of the step.
+
+    With everything off it is the mean NLL over the label tokens of the step's sequences. In full,
+
+        L = (1 − s)·NLL(target) + s·NLL(replay) + λ·KL(base ‖ model) + ½ Σ_i (α + β·F_i)(θ_i − θ⁰_i)²
+
+    each mean over the label tokens of its own sequences, so that long documents do not outweigh
+    short answers. s is the share of the step's sequences that are replay text; KL is on the same
+    ones, on ``kl_sequences`` beside the batch if there are none, or on the target's. The base's own
+    log-probabilities are computed once: no second model is held. For a quantized base they are
+    those of the quantized one, where training starts.
+
+    What depends on the base (log-probabilities, θ⁰, F) is in no checkpoint: a resumed run computes
+    it again from the same base and seed. A stage before the task (Method.first_stage) is trained
+    without any of this: the KL is from the base all the same, θ⁰ is what that stage has left.
+    """
+
+    def __init__(
+        self,
+        data: Encoded,
+        training: TrainingConfig,
+        seed: int,
+        retention: RetentionConfig = OFF,
+        replay: Encoded | None = None,
+    ) -> None:
+        """``replay``: general text, needed where ``retention.looks_back``."""
+        assert replay is not None or retention.looks_back is None
+        self._data, self._replay, self._retention, self._seed = data, replay, retention, seed
+        batch = training.batch_size * training.gradient_accumulation_steps
+        n_replay = retention.n_replay(batch)
+        self._batches = BatchPlan(len(data), batch - n_replay, seed)
+        self._share = n_replay / batch
+        self._kl_on_target = retention.kl_weight > 0 and retention.kl_on == "target"
+        self._kl_on_replay = retention.kl_weight > 0 and retention.kl_on == "replay"
+        if n_replay == 0 and self._kl_on_replay:
+            n_replay = retention.kl_sequences
+        self._stream = Stream(len(replay), n_replay, seed) if replay and n_replay else None
+        self._memory: Memory | None = None
+        self._anchor: Anchor | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every target sequence is seen once."""
+        return self._batches.steps_per_epoch
+
+    def remember(
+        self,
+        base: nn.Module,
+        total_steps: int,
+        batch_size: int,
+        device: str,
+        top_k: int,
+        memory_gb: float,
+    ) -> None:
+        """The log-probabilities of ``base``, before anything touches it, at all that will be asked.
+
+        A forward pass over the sequences of ``total_steps``, each once; nothing where there is no KL.
+        """
+        if not self._retention.kl_weight:
+            return
+        text, asked = self._data, self._batches
+        if self._kl_on_replay:
+            assert self._replay is not None and self._stream is not None
+            text, asked = self._replay, self._stream
+        used = sorted({index for step in range(total_steps) for index in asked.indices(step)})
+        part = text.take(used)
+        log_probs = base_logprobs(base, part, batch_size, device, top_k, memory_gb)
+        order = np.argsort(-part.lengths, kind="stable")  # as evaluation_batches has them
+        n_labels = (part.lengths - part.first_label)[order]
+        rows = np.concatenate([[0], np.cumsum(n_labels)[:-1]])
+        first = {used[place]: int(row) for place, row in zip(order, rows, strict=True)}
+        self._memory = Memory(log_probs, first)
+
+    def hold(self, model: nn.Module, device: str) -> None:
+        """Tie the trained parameters of the freshly adapted ``model`` to where they are now.
+
+        Forward and backward passes over ``ewc_samples`` sequences where there is EWC.
+        """
+        retention, fisher = self._retention, {}
+        if not retention.l2_sp_weight and not retention.ewc_weight:
+            return
+        if retention.ewc_weight:
+            assert self._replay is not None
+            order = np.random.default_rng((self._seed, 13)).permutation(len(self._replay))
+            chosen = order[: retention.ewc_samples].tolist()
+            fisher = diagonal_fisher(model, self._replay, chosen, device)
+        self._anchor = Anchor(model, retention.l2_sp_weight, retention.ewc_weight, fisher)
+
+    def parts(self, step: int) -> list[Part]:
+        """The sequences of step 0, 1, ... and their weights."""
+        weight = self._retention.kl_weight
+        assert weight == 0 or self._memory is not None
+        own = (1 - self._share, weight) if self._kl_on_target else (1 - self._share, 0.0)
+        parts = [Part("loss", self._data, self._batches.indices(step), *own, self._memory)]
+        if self._stream is not None:
+            assert self._replay is not None
+            back = (self._share, weight if self._kl_on_replay else 0.0)
+            indices = self._stream.indices(step)
+            parts.append(Part("replay_loss", self._replay, indices, *back, self._memory))
+        return parts
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether anything but NLL is minimised."""
+        return bool(self._retention.kl_weight) or self._anchor is not None
+
+    def penalty(self) -> Tensor | None:
+        """What the distance in weights adds to the loss of a step."""
+        return None if self._anchor is None else self._anchor.penalty()

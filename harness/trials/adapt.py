@@ -1,0 +1,149 @@
+"""From the base to the model that is trained: the stage before the task, the method, the class head."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.encode import encode_for_language_modelling
+from harness.data.examples import fingerprint_examples
+from harness.methods.base import AdaptPlan, FirstStage, Method
+from harness.models.load import Base
+from harness.records.fingerprint import digest
+from harness.training.checkpoint import CheckpointFolder
+from harness.training.loop import Hooks, train
+from harness.trials.artifacts import EventLog
+from harness.trials.job import Job
+from harness.trials.workbench import Inputs
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the stage before the task cost, when it was trained."""
+
+    seconds: float = 0.0
+    steps: int = 0
+
+
+def adapt(
+    job: Job,
+    method: Method,
+    base: Base,
+    inputs: Inputs,
+    plan: AdaptPlan,
+    stage: Callable[[FirstStage], Earlier],
+) -> tuple[nn.Module, Earlier]:
+    """The model that is trained on the task, and what came before.
+
+    A classification model keeps the base's own output layer, as it was before anything was trained:
+    forgetting is what the tuned body does under it. Tied embeddings are trained as input alone.
+    """
+    import torch
+
+    labels = inputs.splits.labels
+    output = None
+    if labels and method.trains_base_weights:
+        from harness.models.classifier import FrozenOutput
+
+        output = FrozenOutput(base.model)
+    first = method.first_stage(job.config.training, plan.total_steps)
+    before = Earlier() if first is None else stage(first)
+    if output is not None:
+        base.model.set_output_embeddings(output)
+    torch.manual_seed(job.config.seed)  # before adapters are made: their start belongs to the run
+    model = method.adapt(base.model, plan)
+    if labels:
+        from harness.models.classifier import add_class_head
+
+        add_class_head(model, len(labels))
+    return model, before
+
+
+def train_first_stage(
+    stage: FirstStage,
+    job: Job,
+    base: Base,
+    inputs: Inputs,
+    plan: AdaptPlan,
+    accelerator: Accelerator,
+    cache: Path,
+    on_step: Callable[[dict[str, Any]], None],
+    stopping: Callable[[], bool],
+) -> Earlier:
+    """Change the weights of ``base`` to what the stage makes of them.
+
+    Kept in ``cache`` by content, so that trials which differ in the task's own stage alone share it;
+    what it cost is counted for each of them all the same. Raises what ``train`` raises.
+    """
+    import torch
+
+    config, tokenizer = job.config, inputs.tokenizer
+    text = [fingerprint_examples(inputs.splits.train), config.data.max_length, config.data.too_long]
+    how = [asdict(stage.method), asdict(stage.training), config.seed, plan.device.split(":")[0]]
+    path = cache / f"{digest([base.fingerprint, *text, *how], 16)}.safetensors"
+    before = _restored(path, base.model)
+    if before is not None:
+        return before
+    data = encode_for_language_modelling(inputs.splits.train, tokenizer, config.data)
+    own = AdaptPlan(_steps(stage), plan.steps_per_epoch, tokenizer, data, config.seed, plan.device)
+    torch.manual_seed(config.seed)
+    model = stage.method.adapt(base.model, own)
+    log = EventLog(job.path / "first_stage.jsonl")
+
+    def stepped(row: dict[str, Any]) -> None:
+        log.step(row)
+        on_step(row)
+
+    hooks = Hooks(log.begin, stepped, lambda step: True, log.flush, stopping)
+    checkpoints = CheckpointFolder(job.path / "checkpoint-first")
+    progress = train(
+        *(model, stage.method, own, data, stage.training, config.seed),
+        *(accelerator, checkpoints, hooks),
+    )
+    log.flush()
+    before = Earlier(progress.seconds, progress.step)
+    _keep(path, model, before)
+    checkpoints.clear()
+    return before
+
+
+def _steps(stage: FirstStage) -> int:
+    assert stage.training.max_steps is not None
+    return stage.training.max_steps
+
+
+def _keep(path: Path, model: nn.Module, before: Earlier) -> None:
+    """Every trained parameter; written aside and renamed."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    trained = {n: p.detach().cpu() for n, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, aside, metadata={"before": json.dumps(asdict(before))})
+    aside.replace(path)
+
+
+def _restored(path: Path, model: nn.Module) -> Earlier | None:
+    """None where there is no such file, or a broken one, which leaves ``model`` as it is."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            before = Earlier(**json.loads(file.metadata()["before"]))
+    except (OSError, SafetensorError):
+        return None
+    named = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            named[name].copy_(tensor)
+    return before
