@@ -10,7 +10,10 @@ from typing import Any
 from harness.config import TrialConfig
 
 # Where data lies is no part of a trial; what it says is, as the content's own fingerprint.
-_PLACES = ("source", "name", "subset", "train", "validation", "test", "general", "general_test", "replay")
+_PLACES = (
+    *("source", "name", "subset", "train", "validation", "test"),
+    *("general", "general_test", "replay"),
+)
 
 
 def digest(data: Any, length: int = 12) -> str:

@@ -68,7 +68,7 @@ TABLE = {
         chooses=True,
         less=("method.masks=8", "method.samples=8", "method.trees=10"),
     ),
-    "adalora": Expected(1e-2, lambda name: any(f".lora_{part}." in name for part in "ABE")),
+    "adalora": Expected(2e-2, lambda name: any(f".lora_{part}." in name for part in "ABE")),
     "prompt_tuning": Expected(
         1e-1, lambda name: "prompt_encoder" in name, merges=False, starts_at_base=False
     ),
