@@ -47,7 +47,7 @@ TABLE = {
     "dora": Expected(5e-3, lambda name: lora_factors(name) or "lora_magnitude_vector" in name),
     "pissa": Expected(3e-3, lora_factors, start_tolerance=5e-6),
     "olora": Expected(1e-3, lora_factors, start_tolerance=5e-6),
-    "eva": Expected(5e-3, lora_factors),
+    "eva": Expected(5e-3, lora_factors, less=("method.eva_sequences=8",)),
     "loftq": Expected(5e-3, lora_factors, merges=False, starts_at_base=False),
     "lora_plus": Expected(1e-3, lora_factors),
     "lora_fa": Expected(1e-2, lambda name: ".lora_B." in name),
