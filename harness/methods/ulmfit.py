@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.config import TrainingConfig
 
 Unfreezing = Literal["gradual", "chain_thaw", "last", "full"]
-CHAIN_THAW_BELOW = 0.1  # §5: "0.001 for the last layer and 0.0001 for all other layers"
+CHAIN_THAW_BELOW = 0.1  # §5: what lies below the last layer learns at a tenth of its rate
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def _by_variant(run: Run, field: Field, shown: Sequence[Candidate]) -> Table:
         rows.append(tuple(cells))
     note = (
         "Each variant was tuned by itself with the same budget; its best finalist is shown. The "
-        "validation loss is that of the search trial which chose it, in nats per label token."
+        "validation loss is that of the search trial which chose it, in nats per label token (of a "
+        "classifier per text)."
     )
     return Table(tuple(headers), tuple(rows), note)
 
@@ -117,11 +118,11 @@ def _varied(shown: Sequence[Candidate]) -> list[str]:
 
 
 def _validation_loss(run: Run, candidate: Candidate) -> str:
-    """ln of the validation perplexity of the trial that made this configuration a finalist."""
+    """Of the trial that made this configuration a finalist; ln of a language model's perplexity."""
     for row in run.rows:
         record = row.record
         same = record.configuration == candidate.configuration and record.stage != "confirm"
-        perplexity = record.value("validation.perplexity")
-        if same and record.method == candidate.method and perplexity:
-            return f"{math.log(perplexity):.3f}"
+        perplexity, loss = record.value("validation.perplexity"), record.value("validation.loss")
+        if same and record.method == candidate.method and (perplexity or loss is not None):
+            return f"{math.log(perplexity) if perplexity else loss:.3f}"
     return f.MISSING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
@@ -45,17 +45,33 @@ def run_trial(
     is true a checkpoint is written and Interrupted raised: the same job goes on from there later.
     Raises InputError for what only the loaded model or the data can tell.
     """
+    evaluation = job.config.evaluation
+    if job.keep_adapter and evaluation.quantization:
+        skeleton = load_skeleton(job.config.model)
+        afterwards.check_schemes(evaluation.quantization, skeleton, bench.device)
+    checkpoints = CheckpointFolder(job.path / "checkpoint")
+    record, kept = _tuned(job, bench, checkpoints, decide, stopping)
+    if kept is not None:  # no cost of the method's; the model it trained is given back by now
+        record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
+    write_record(job.path, record)
+    checkpoints.clear()
+    return record
+
+
+def _tuned(
+    job: Job,
+    bench: Workbench,
+    checkpoints: CheckpointFolder,
+    decide: Callable[[int, dict[str, float]], bool],
+    stopping: Callable[[], bool],
+) -> tuple[Record, afterwards.Trained | None]:
+    """Tune, measure and save; and what is needed to look at the tuned model again, if anything is."""
     import torch
 
     config, evaluation, device = job.config, job.config.evaluation, bench.device
     clock = Clock(device)
     log = EventLog(job.path / "metrics.jsonl")
-    checkpoints = CheckpointFolder(job.path / "checkpoint")
     method = methods.build(config.method)
-    if job.keep_adapter and evaluation.quantization:
-        skeleton = load_skeleton(config.model)
-        afterwards.check_schemes(evaluation.quantization, skeleton, device)
-
     inputs = bench.inputs(config)
     with clock.spent_on("base"):
         before = bench.before(config, inputs)
@@ -120,7 +136,7 @@ def run_trial(
             status, reason = "infeasible", f"out of memory: {str(error).splitlines()[0]}"
         log.flush()
 
-        measured, logits = Measured(evaluation.bootstrap_resamples), None
+        measured, kept = Measured(evaluation.bootstrap_resamples), None
         seen: dict[str, Any] = {}
         if status == "complete":
             with clock.spent_on("evaluation"):
@@ -134,13 +150,9 @@ def run_trial(
                 )
                 if afterwards.wanted(evaluation):
                     logits = afterwards.some_logits(model, inputs.final, device)
+                    about = (plan, inputs.final, before.final, logits)
+                    kept = afterwards.Trained(job.path, config, method, *about)
 
-    cost = clock.cost(progress, measured.generation_tokens_per_second) | size
-    became = {}
-    if logits is not None:  # no cost of the method's
-        about = (plan, inputs.final, before.final, logits)
-        kept = afterwards.Trained(job.path, config, method, *about)
-        became = afterwards.outcomes_of(kept, bench.pool)
     write_items(job.path, measured, before.final)
     record = Record(
         status=status,
@@ -155,15 +167,12 @@ def run_trial(
         overrides=list(job.overrides),
         measurements=measured.measurements,
         base=before.final.measurements,
-        afterwards=became,
-        cost=cost,
+        cost=clock.cost(progress, measured.generation_tokens_per_second) | size,
         provenance=_provenance(job, base, inputs, plan, earlier, progress, device)
         | {"derived": methods.derived(config.method, method), "method": seen},
         reason=reason,
     )
-    write_record(job.path, record)
-    checkpoints.clear()
-    return record
+    return record, kept
 
 
 def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:
