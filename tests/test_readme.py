@@ -37,11 +37,12 @@ def file_map() -> str:
     for path in sorted(package.glob("*.py")):
         if path.name != "__init__.py":
             lines.append(f"  {path.name:<26}{first_line(path)}")
-    for folder in sorted(path.parent for path in package.glob("*/__init__.py")):
-        lines.append(f"  {folder.name + '/':<26}{first_line(folder / '__init__.py')}")
+    for folder in sorted(path.parent for path in package.glob("**/__init__.py"))[1:]:
+        indent = "  " * len(folder.relative_to(package).parts)
+        lines.append(f"{indent + folder.name + '/':<28}{first_line(folder / '__init__.py')}")
         for path in sorted(folder.glob("*.py")):
             if path.name != "__init__.py":
-                lines.append(f"    {path.name:<24}{first_line(path)}")
+                lines.append(f"{indent + '  ' + path.name:<28}{first_line(path)}")
     return "\n".join([*lines, "```"])
 
 

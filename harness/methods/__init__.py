@@ -10,23 +10,23 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from harness.errors import unknown
-from harness.methods.adalora import AdaLoRA
+from harness.methods.adapters.bitfit import BitFit
+from harness.methods.adapters.ia3 import IA3
+from harness.methods.adapters.norms import LNTuning
+from harness.methods.adapters.oft import OFT
+from harness.methods.adapters.peft_generic import Peft
+from harness.methods.adapters.shira import SHiRA
 from harness.methods.base import AdaptPlan, Method
-from harness.methods.bitfit import BitFit
-from harness.methods.forest import ForestImportance
 from harness.methods.full import Full
-from harness.methods.ia3 import IA3
-from harness.methods.importance_mask import ImportanceMask, RandomMask
-from harness.methods.lora import LoRA, QLoRA
-from harness.methods.norms import LNTuning
-from harness.methods.oft import OFT
-from harness.methods.p_tuning import PTuning
-from harness.methods.peft_generic import Peft
-from harness.methods.prefix_tuning import PrefixTuning
-from harness.methods.prompt_tuning import PromptTuning
-from harness.methods.shira import SHiRA
+from harness.methods.importance.forest import ForestImportance
+from harness.methods.importance.importance_mask import ImportanceMask, RandomMask
+from harness.methods.low_rank.adalora import AdaLoRA
+from harness.methods.low_rank.lora import LoRA, QLoRA
+from harness.methods.low_rank.vera import VeRA
+from harness.methods.prompts.p_tuning import PTuning
+from harness.methods.prompts.prefix_tuning import PrefixTuning
+from harness.methods.prompts.prompt_tuning import PromptTuning
 from harness.methods.ulmfit import ULMFiT
-from harness.methods.vera import VeRA
 from harness.strict import build as build_dataclass
 from harness.strict import require
 

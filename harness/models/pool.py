@@ -85,7 +85,7 @@ def _strip(model: nn.Module) -> None:
     """Take adapter layers out of ``model``, in place, and what else training switched on."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from harness.methods import masks
+    from harness.methods.importance import masks
 
     masks.take_off(model)
     for name, module in list(model.named_modules()):

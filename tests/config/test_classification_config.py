@@ -53,5 +53,7 @@ def test_the_ablation_has_the_cells_of_the_table():
     assert switches == wanted | others | {("gradual", False, "cosine")}
     for plan in plans.values():
         assert list(plan.space) == ["training.learning_rate"], "each cell is tuned alike"
-    first = [trial.method | {"unfreezing": 0, "discriminative_factor": 0} for trial in cells.values()]
+    first = [
+        trial.method | {"unfreezing": 0, "discriminative_factor": 0} for trial in cells.values()
+    ]
     assert all(method == first[0] for method in first), "one first stage for all"

@@ -128,7 +128,7 @@ def test_beams_are_at_least_as_likely(lend, prompts):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_prefix_of_real_words_answers_as_if_they_stood_there(lend, trial_config, prompts, beams):
     """The base, asked with the words before each prompt, is the other implementation."""
-    from harness.methods.virtual_tokens import words
+    from harness.methods.prompts.virtual_tokens import words
 
     config = trial_config("method=p_tuning_v2", "method.init=activations")
     with lend() as base:

@@ -11,8 +11,8 @@ from skeletons import configured
 
 from harness.errors import InputError
 from harness.evaluation.likelihood import sequence_nll
-from harness.methods.adalora import orthogonality
 from harness.methods.base import AdaptPlan
+from harness.methods.low_rank.adalora import orthogonality
 
 
 def adalora(**changes):

@@ -12,8 +12,8 @@ from running import adapted, fit, job, take, tensors
 
 from harness import methods
 from harness.errors import InputError
-from harness.methods.forest import forest_importance, groups_of
-from harness.methods.importance import mean_nll
+from harness.methods.importance.forest import forest_importance, groups_of
+from harness.methods.importance.scores import mean_nll
 from harness.models.load import load_skeleton
 from harness.records import read_record
 from harness.trials.run import Workbench, run_trial

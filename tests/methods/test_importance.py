@@ -12,9 +12,9 @@ from harness import methods
 from harness.compose import compose_trial
 from harness.data.encode import Encoded
 from harness.errors import InputError
-from harness.methods import masks
 from harness.methods.base import AdaptPlan
-from harness.methods.importance import apportioned, gradient_sums, importance, largest
+from harness.methods.importance import masks
+from harness.methods.importance.scores import apportioned, gradient_sums, importance, largest
 
 
 @pytest.fixture(scope="module")

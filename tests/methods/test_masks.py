@@ -10,9 +10,9 @@ from running import adapted, fit, tensors
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.methods import masks
 from harness.methods.base import AdaptPlan
-from harness.methods.importance_mask import RandomMask
+from harness.methods.importance import masks
+from harness.methods.importance.importance_mask import RandomMask
 from harness.models.logits import logits_at
 from harness.training.loop import Interrupted
 from harness.training.optimizers import build_optimizer

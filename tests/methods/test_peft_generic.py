@@ -9,7 +9,12 @@ from skeletons import configured
 
 from harness.compose import compose_sweep, compose_trial
 from harness.errors import InputError
-from harness.methods.peft_generic import ELSEWHERE, STARTS_ELSEWHERE, config_class, settable
+from harness.methods.adapters.peft_generic import (
+    ELSEWHERE,
+    STARTS_ELSEWHERE,
+    config_class,
+    settable,
+)
 from harness.space import Choice
 
 IDS = torch.arange(3, 43).reshape(2, 20)

@@ -12,9 +12,9 @@ from harness import methods
 from harness.data.batches import collate
 from harness.errors import InputError
 from harness.methods.base import Quantization
-from harness.methods.prefix_tuning import activations
-from harness.methods.prompt_tuning import FREQUENT_TOKENS
-from harness.methods.virtual_tokens import words
+from harness.methods.prompts.prefix_tuning import activations
+from harness.methods.prompts.prompt_tuning import FREQUENT_TOKENS
+from harness.methods.prompts.virtual_tokens import words
 from harness.models.logits import logits_at
 from harness.trials.cost import final_sizes, sizes
 

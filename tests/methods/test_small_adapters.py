@@ -11,8 +11,8 @@ from running import fit
 from skeletons import PLAN, configured, skeleton
 
 from harness.errors import InputError
+from harness.methods.adapters.norms import norms
 from harness.methods.base import Method
-from harness.methods.norms import norms
 
 
 def adapted_modules(method: Method, model: Any) -> list[str]:

@@ -47,6 +47,7 @@ def record_for(setting, proposal, **changes):
     job = Job(
         folder="",
         cache="",
+        method=plan.method,
         config=config,
         limits=LimitsConfig(None, None, None, None),
         trial=proposal.number,

@@ -115,7 +115,12 @@ class ForestImportance(Method):
         import numpy as np
         import torch
 
-        from harness.methods.importance import GRADIENT_BATCH, gradient_sums, mean_nll, summed_nll
+        from harness.methods.importance.scores import (
+            GRADIENT_BATCH,
+            gradient_sums,
+            mean_nll,
+            summed_nll,
+        )
 
         n = min(self.samples, len(plan.train))
         if n < 2:

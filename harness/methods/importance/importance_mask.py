@@ -84,7 +84,7 @@ class Mask(Method):
 
     def n_by_tensor(self, model: nn.Module) -> dict[str, int]:
         """How many of each tensor, where they are ranked tensor by tensor."""
-        from harness.methods.importance import apportioned
+        from harness.methods.importance.scores import apportioned
 
         if self.keep_ratio is None:
             return self._like_lora(model)
@@ -96,8 +96,8 @@ class Mask(Method):
         return {f"{name}.weight": self.like_lora_r * sum(shape) for name, shape in linear}
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from harness.methods import masks
-        from harness.methods.importance import largest
+        from harness.methods.importance import masks
+        from harness.methods.importance.scores import largest
 
         scores = self.scores(model, plan)
         if self.ranked == "model":
@@ -110,39 +110,39 @@ class Mask(Method):
         return model
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        from harness.methods import masks
+        from harness.methods.importance import masks
 
         masks.write(model)
 
     def state(self, model: nn.Module) -> dict[str, Any]:
         """The mask, although it could be found again: other hardware may round scores otherwise."""
-        from harness.methods import masks
+        from harness.methods.importance import masks
 
         return {"places": {name: at.cpu() for name, at in masks.places(model).items()}}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        from harness.methods import masks
+        from harness.methods.importance import masks
 
         for name, at in masks.places(model).items():
             at.copy_(state["places"][name])
         masks.write(model)
 
     def merged(self, model: nn.Module) -> nn.Module:
-        from harness.methods import masks
+        from harness.methods.importance import masks
 
         masks.take_off(model)
         return model
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """The whole model in the base's form, and beside it what differs from the base."""
-        from harness.methods import masks
+        from harness.methods.importance import masks
 
         model.save_pretrained(folder, state_dict=masks.base_state(model))
         masks.save(model, folder)
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Which share of the entries of each kind of tensor was chosen."""
-        from harness.methods import masks
+        from harness.methods.importance import masks
 
         chosen, places = {}, masks.places(model)
         of_kind: dict[str, list[str]] = {}
@@ -174,7 +174,7 @@ class ImportanceMask(Mask):
         require(self.samples >= 1, "method.samples", self.samples, "at least 1")
 
     def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
-        from harness.methods.importance import importance
+        from harness.methods.importance.scores import importance
 
         return importance(model, plan, self.score, self.samples)
 

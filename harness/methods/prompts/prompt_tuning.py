@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan
-from harness.methods.virtual_tokens import VirtualTokens, words
+from harness.methods.prompts.virtual_tokens import VirtualTokens, words
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
-from harness.methods.scaling import resolve_alpha
+from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.strict import require

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.methods.base import AdaptPlan
-from harness.methods.virtual_tokens import VirtualTokens
+from harness.methods.prompts.virtual_tokens import VirtualTokens
 from harness.strict import require
 
 if TYPE_CHECKING:

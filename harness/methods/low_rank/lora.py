@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.errors import InputError
-from harness.methods import lora_starts
 from harness.methods.base import AdaptPlan, Method, Quantization, trainable
-from harness.methods.scaling import resolve_alpha
+from harness.methods.low_rank import lora_starts
+from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.strict import require

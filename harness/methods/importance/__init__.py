@@ -1,0 +1,1 @@
+"""A chosen part of the base itself: which entries matter, and training those and nothing else."""

@@ -1,0 +1,1 @@
+"""Learned vectors before the input, or before the keys and values of each layer."""
