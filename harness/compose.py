@@ -259,7 +259,12 @@ class _Composer:
         return self._class_of[option]
 
     def _tuned(self, option: str, model: str) -> list[str]:
-        """What the class of a method needs on this model, where the method itself has no file."""
+        """What the class of a method of ours needs on this model, where the method has no file itself.
+
+        A user's own method is left as it stands in its file.
+        """
+        if not (conf_dir() / "method" / f"{option}.yaml").is_file():
+            return []
         known = GlobalHydra.instance().config_loader().get_group_options("tuned")
         of_class = f"{model}_{self._class(option)}"
         wanted = f"{model}_{option}" not in known and of_class in known

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from harness.records import read_json, write_json
 if TYPE_CHECKING:
     from torch import nn
 
+FORMAT = 2  # of what base_results keeps: another way to ask makes other results
 Results = dict[str, list[float]]  # task → score of each item, by the item's number
 
 
@@ -53,7 +55,7 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     results = lm_eval.simple_evaluate(
         model=HFLM(
             pretrained=model,
-            tokenizer=tokenizer,
+            tokenizer=_beginning(tokenizer),
             backend="causal",
             batch_size=config.batch_size,
             device=device,
@@ -69,6 +71,24 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     )
     assert results is not None
     return {task: _scores(rows) for task, rows in sorted(results.get("samples", {}).items())}
+
+
+def _beginning(tokenizer: Any) -> Any:
+    """The tokenizer, or a copy that puts its bos before each text, as training and generation do.
+
+    lm-eval leaves it to the tokenizer, and one that only knows its bos adds none: the items would then
+    begin as no text did that the model has seen.
+    """
+    bos, backend = tokenizer.bos_token, getattr(tokenizer, "backend_tokenizer", None)
+    if bos is None or backend is None or tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+        return tokenizer
+    from tokenizers.processors import Sequence, TemplateProcessing
+
+    begins = TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)])
+    known = backend.post_processor
+    copy = deepcopy(tokenizer)
+    copy.backend_tokenizer.post_processor = begins if known is None else Sequence([known, begins])
+    return copy
 
 
 def _scores(rows: list[dict[str, Any]]) -> list[float]:
@@ -121,7 +141,7 @@ def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str
     """The base's results, measured once and kept under ``folder``."""
     asked = [config.tasks, config.task_limit, config.num_fewshot]
     local = _contents(config.task_folder) if config.task_folder else []
-    what = json.dumps([base.fingerprint, asked, local], sort_keys=True, default=str)
+    what = json.dumps([FORMAT, base.fingerprint, asked, local], sort_keys=True, default=str)
     path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
     known = read_json(path)
     if known is None:
