@@ -34,6 +34,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "C
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """As a shell in front of a person would: behind an ``&`` Ctrl-C is ignored from the start."""
     return subprocess.Popen(
         [sys.executable, "-m", "harness.sweep", *arguments],
         cwd=folder,
@@ -41,6 +42,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
