@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,15 +53,17 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
         if name not in manager.all_tasks:
             raise unknown("task in evaluation.tasks", name, manager.all_tasks)
         tasks.append(name)
-    results = lm_eval.simple_evaluate(
-        model=HFLM(
+    with _as_it_is(model):
+        wrapped = HFLM(
             pretrained=model,
             tokenizer=_beginning(tokenizer),
             backend="causal",
             batch_size=config.batch_size,
             device=device,
             add_bos_token=tokenizer.bos_token_id is not None,
-        ),
+        )
+    results = lm_eval.simple_evaluate(
+        model=wrapped,
         tasks=tasks,
         num_fewshot=config.num_fewshot,
         limit=config.task_limit,
@@ -71,6 +74,16 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     )
     assert results is not None
     return {task: _scores(rows) for task, rows in sorted(results.get("samples", {}).items())}
+
+
+@contextmanager
+def _as_it_is(model: nn.Module) -> Iterator[None]:
+    """lm-eval ties the weights of any model it is given; those of a masked one are no parameters."""
+    model.tie_weights = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        del model.tie_weights
 
 
 def _beginning(tokenizer: Any) -> Any:
