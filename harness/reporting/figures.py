@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from matplotlib.axes import Axes
@@ -178,8 +179,8 @@ def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
     series = series[:3]
     if not series:
         return None
-    figure, axes_list = panels(len(series), 10.9, 3.5)
     methods = [m for m in families(run) if _sizes_of(m, rows, sizes)]
+    figure, axes_list = panels(len(series), 10.9, 3.3 + 0.2 * -(-len(methods) // 7))
     for axes, (words, value, larger) in zip(axes_list, series, strict=True):
         for method in methods:
             colour, marker = look[families(run)[method]]
@@ -196,10 +197,11 @@ def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
             label = method if axes is axes_list[0] else None
             axes.plot(*zip(*sorted(best.items()), strict=True), c=colour, marker=marker, ms=5,
                       label=label)  # fmt: skip
-        log_axis(axes.xaxis, 2, distinct)
+        powers = [size for size in distinct if math.log2(size).is_integer()]
+        log_axis(axes.xaxis, 2, distinct if len(distinct) <= 8 or not powers else powers)
         axes.set_xlabel("rank or virtual tokens")
         axes.set_title(words)
-    figure.legend(loc="outside lower center", ncols=len(methods))
+    figure.legend(loc="outside lower center", ncols=min(len(methods), 7))
     alt = f"{', '.join(s[0] for s in series)} against rank for {', '.join(methods)}."
     caption = "Search trials; the line joins the best at each size. Other settings vary freely."
     return Picture("rank", "Against rank", svg(figure, "rank", alt), alt, caption)

@@ -98,10 +98,10 @@ def leaderboard(field: Field, chosen: Candidate | None) -> Table:
 
 
 def second_measurements(field: Field) -> list[str]:
-    """Other scores on the split that quality is measured on."""
+    """The first other score on the split that quality is measured on: a table has room for one more."""
     split = field.quality.split(".")[0]
     names = dict.fromkeys(n for c in field.candidates for n in c.estimates)
-    return [n for n in names if n.startswith(f"{split}.") and n != field.quality][:2]
+    return [n for n in names if n.startswith(f"{split}.") and n != field.quality][:1]
 
 
 def _base_rows(order: Sequence[Candidate], field: Field, headers, extra, zeros: int):
