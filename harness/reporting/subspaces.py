@@ -49,8 +49,8 @@ def subspace_figure(field: Field) -> Picture | None:
     alt = f"Subspace similarity between {small} and {large} in layer {middle}."
     caption = (
         f"φ(i, j) of A's right singular vectors (LoRA, Eq. 4) in layer {middle}, first seeds: 1 where "
-        f"the first i directions of {small} lie within the first j of {large}. Directions that both "
-        "share are the ones a small rank is enough for."
+        f"the first i directions of {small} lie within the first j of {large}; about j over the "
+        "width by chance. Directions that both share are the ones a small rank is enough for."
     )
     return Picture("subspaces", "The same directions?", svg(figure, "subspaces", alt), alt, caption)
 
