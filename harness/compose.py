@@ -102,17 +102,21 @@ def _check_space(plan: MethodPlan) -> None:
 
 
 def _check_alike(plans: Sequence[MethodPlan]) -> None:
-    """Methods can be compared on the same base, data and evaluation only."""
+    """Methods can be compared on the same data and evaluation only, and where variants name another
+    model on one that is loaded alike: each is then measured against its own base."""
     first, *others = ((plan.method, plan.trial({})) for plan in plans)
     for name, config in others:
         for part in ("model", "data", "evaluation"):
             one, other = getattr(first[1], part), getattr(config, part)
             for field in fields(one):
+                if part == "model" and field.name in ("name", "revision"):
+                    continue
                 values = getattr(one, field.name), getattr(other, field.name)
                 if values[0] != values[1]:
                     raise InputError(
                         f"{part}.{field.name} is {values[0]!r} for {first[0]} and {values[1]!r} for "
-                        f"{name}: the methods of a sweep share model, data and evaluation."
+                        f"{name}: the methods of a sweep share data, evaluation and how a model is "
+                        "loaded."
                     )
 
 

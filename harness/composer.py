@@ -25,6 +25,7 @@ from harness.space import Dimension
 
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
 SEARCHABLE = ("method.", "training.", "retention.")
+_LIKE = {"builtin_chat": "builtin"}  # the same model but for its weights: it needs the same
 _EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
 
 
@@ -195,9 +196,11 @@ class Composer:
         if not (conf_dir() / "method" / f"{option}.yaml").is_file():
             return []
         known = GlobalHydra.instance().config_loader().get_group_options("tuned")
-        of_class = f"{model}_{self._class(option)}"
-        wanted = f"{model}_{option}" not in known and of_class in known
-        return [f"tuned={of_class}"] if wanted else []
+        if f"{model}_{option}" in known:
+            return []  # composed already
+        like = _LIKE.get(model, model)
+        presets = (f"{like}_{option}", f"{like}_{self._class(option)}")
+        return [f"tuned={name}" for name in presets if name in known][:1]
 
     def _check_option(self, group: str, option: Any) -> None:
         known = set(GlobalHydra.instance().config_loader().get_group_options(group))
@@ -215,14 +218,19 @@ class Composer:
             raise InputError(" ".join(lines[:3])) from error
 
 
+FREE = ("evaluation.per_task",)  # beside those of methods: mappings whose keys are the user's
+
+
 def _free_parent(key: str) -> str | None:
     """The mapping of a method's that ``key`` lies in and whose keys are not ours to know."""
-    return next((name for name in methods.free_fields() if key.startswith(f"{name}.")), None)
+    free = (*methods.free_fields(), *FREE)
+    return next((name for name in free if key.startswith(f"{name}.")), None)
 
 
 def opened(override: str) -> str:
     """A key below such a mapping need not exist yet: Hydra wants that said."""
-    return f"++{override}" if _free_parent(override) else override
+    known = override.split("=")[0] not in FREE and _free_parent(override) is None
+    return override if known else f"++{override}"
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN, is_external, measured_as
 from harness.errors import InputError, unknown
+from harness.statistics.kinds import KINDS, kind_of
 
-OF_CLASSES = ("accuracy", "macro_f1", "loss")  # of a classifier
-SHORT = ("bleu", "chrf", "perplexity", "bits_per_byte", *OF_CLASSES)  # of the validation split
+OF_ANSWERS = (*OWN, JUDGE)
+SHORT = (*OF_ANSWERS, *ALWAYS, *OF_CLASSES)  # of the validation split
 FORGETTING = ("forgetting.kl", "forgetting.nll")  # overall; of one domain with its name behind
 KNOWN = (*(f"validation.{name}" for name in SHORT), *FORGETTING, "drift.kl_target")
 
@@ -37,9 +39,14 @@ def resolve_objectives(
                 f"objectives: {name!r} cannot be searched by; name a measurement of the validation "
                 "split (validation.bleu, validation.perplexity, ...), forgetting.* or drift.*."
             )
-        if name not in KNOWN and not name.startswith(tuple(f"{kind}." for kind in FORGETTING)):
-            raise unknown("measurement in objectives", name, KNOWN)
         metric = name.removeprefix("validation.")
+        external = metric.startswith("evaluate.")
+        if (
+            name not in KNOWN
+            and not external
+            and not name.startswith(tuple(f"{kind}." for kind in FORGETTING))
+        ):
+            raise unknown("measurement in objectives", name, KNOWN)
         if metric in SHORT and (metric in OF_CLASSES) != has_classes:
             what = "is set" if has_classes else "is not set"
             measured = OF_CLASSES if has_classes else [m for m in SHORT if m not in OF_CLASSES]
@@ -47,17 +54,44 @@ def resolve_objectives(
                 f"objectives: {name} is not measured where data.label_column {what}: use one of "
                 f"{', '.join(f'validation.{m}' for m in measured)}."
             )
-        if is_text and name in ("validation.bleu", "validation.chrf"):
+        if is_text and (external or metric in OF_ANSWERS):
             raise InputError(
                 f"objectives: {name} needs answers, and data.text_column says plain text: "
                 "use validation.perplexity."
             )
-        if metric in ("bleu", "chrf") and metric not in evaluation["metrics"]:
-            raise InputError(
-                f"objectives: {name} is not measured: add {metric} to evaluation.metrics "
-                f"({', '.join(evaluation['metrics']) or 'empty'})."
-            )
+        if external or metric in OF_ANSWERS:
+            _check_measured(name, metric, evaluation)
+        _check_direction(name, named[name])
     return named
+
+
+def _check_measured(name: str, metric: str, evaluation: Mapping[str, Any]) -> None:
+    """Raises InputError where no trial of the search would have it."""
+    asked = [str(each) for each in evaluation["metrics"]]
+    of_scripts = [measured_as(each) for each in asked if is_external(each)]
+    given = any(metric == each or metric.startswith(f"{each}.") for each in of_scripts)
+    if not given and metric not in asked:
+        wanted = "evaluate:NAME or the path" if metric.startswith("evaluate.") else metric
+        raise InputError(
+            f"objectives: {name} is not measured: add {wanted} to evaluation.metrics "
+            f"({', '.join(asked) or 'empty'})."
+        )
+    if metric == JUDGE and not evaluation["judge"]["during_search"]:
+        raise InputError(
+            f"objectives: {name} is measured of finalists only: evaluation.judge.during_search=true "
+            "has every trial judged, at its price."
+        )
+
+
+def _check_direction(name: str, direction: Any) -> None:
+    """Raises InputError where a known measurement would be searched for its worst values."""
+    kind = KINDS.get(kind_of(name))
+    better = None if kind is None else kind.direction
+    if direction not in ("maximize", "minimize") or better not in (None, direction):
+        raise InputError(
+            f"objectives: {name}={direction!r} cannot be used: it must be "
+            f"{better or 'maximize or minimize'}."
+        )
 
 
 def check_general(

@@ -47,6 +47,11 @@ class MethodPlan:
                 "through the cache of keys and values, which is dropped where activations are "
                 "recomputed. It must be false."
             )
+        if config.training.freeze_layers and not method.allows_freezing:
+            raise InputError(
+                f"training.freeze_layers={config.training.freeze_layers!r} cannot be used: method="
+                f"{self.method} itself decides what is trained. It must be []."
+            )
         return config
 
     def pinned(self, revision: str | None) -> MethodPlan:

@@ -43,15 +43,16 @@ def run(arguments: Sequence[str]) -> int:
     from harness.objectives import check_general
 
     check_launcher(sweep.launcher)
-    first = plans[0].trial({})
-    for plan in plans:
-        check_model(plan.trial({}).model)
-    revision = pinned_revision(first.model)
-    plans = tuple(plan.pinned(revision) for plan in plans)
+    bases = [plan.trial({}).model for plan in plans]  # several where variants name them
+    for base in bases:
+        check_model(base)
+    revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}
+    plans = tuple(plan.pinned(revisions[base]) for plan, base in zip(plans, bases, strict=True))
     first = plans[0].trial({})
     splits = read_splits(first.data)
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
-    content = (stored_fingerprint(first.model), splits.fingerprint)
+    models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
+    content = (models, splits.fingerprint)
 
     from harness.search.driver import Driver
     from harness.search.folder import SweepFolder, describe

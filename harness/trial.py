@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.plans import MethodPlan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +35,18 @@ def run(arguments: Sequence[str]) -> int:
     if hydra_asked(arguments):
         show_hydra(arguments)
         return 0
-    plan, tree = compose_trial(arguments)
+    record, folder = run_plan(*compose_trial(arguments))
+    if isinstance(record, int):
+        return record
+    show(record, folder)
+    return 0 if record.status == "complete" else 1
 
+
+def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
+    """The record of one trial, run now or found, and its folder. Raises InputError.
+
+    In the record's place the exit code of a run that was asked to stop.
+    """
     from harness.config import LauncherConfig, LimitsConfig
     from harness.data.examples import read_splits
     from harness.launch.local import visible_devices
@@ -75,12 +88,9 @@ def run(arguments: Sequence[str]) -> int:
         )
         launcher = build(LauncherConfig, tree["launcher"], "launcher")
         record = _run(job, "cuda:0" if visible_devices() else "cpu", launcher.threads)
-        if isinstance(record, int):
-            return record
     else:
         print(f"{folder}: this trial is done already; its record is shown.")
-    show(record, folder)
-    return 0 if record.status == "complete" else 1
+    return record, folder
 
 
 def _run(job: Any, device: str, threads: int | None) -> Any:
@@ -119,6 +129,8 @@ def show(record: Any, folder: Path) -> None:
         table.add_row(name, f"{m.value:.3f}", interval, str(m.n), m.unit, before)
     if record.measurements:
         console.print(table)
+    for name, why in record.missing.items():
+        console.print(f"{name}: missing, because {why}", soft_wrap=True, markup=False)
     for name, outcome in record.afterwards.items():
         said = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
         said += [outcome.note] if outcome.note else []

@@ -65,9 +65,14 @@ def fit(
     stop_before: int | None = None,
     on_step: Any = lambda fit, row: None,
     replay: Encoded | None = None,
+    evaluated: list[int] | None = None,
     **training: Any,
 ) -> Fit:
-    """Train on ``data`` for ``steps``; ``training`` are changes to the training configuration."""
+    """Train on ``data`` for ``steps``; ``training`` are changes to the training configuration.
+
+    ``evaluated`` collects the steps after which there would be an evaluation.
+    """
+    evaluations: list[int] = [] if evaluated is None else evaluated
     changed = replace(config.training, **training)
     criterion = Criterion(data, changed, config.seed, config.retention, replay)
     criterion.remember(base.model, steps, 16, "cpu", top_k=8, memory_gb=1.0)
@@ -80,7 +85,7 @@ def fit(
     hooks = Hooks(
         on_begin=lambda step: None,
         on_step=stepped,
-        on_evaluation=lambda step: True,
+        on_evaluation=lambda step: evaluations.append(step) is None and step > 0,
         on_checkpoint=lambda: None,
         stopping=lambda: stop_before is not None and len(done.rows) >= stop_before,
     )

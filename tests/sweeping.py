@@ -137,7 +137,8 @@ def drive(launcher: FakeLauncher, *arguments: str) -> list[Record]:
     folder = SweepFolder(sweep)
     folder.open()
     try:
-        return Driver(sweep, list(plans.values()), folder, launcher, Terminal(sweep), CONTENT).run()
+        content = ({plan.method: CONTENT[0] for plan in plans.values()}, CONTENT[1])
+        return Driver(sweep, list(plans.values()), folder, launcher, Terminal(sweep), content).run()
     finally:
         folder._lock.close()
 

@@ -141,6 +141,7 @@ def test_each_library_in_its_place():
             "harness.methods",
             "harness.models.pool",
             "harness.trials.cost",
+            "harness.trials.saved",
             "harness.doctor",
         ),
         "subprocess": (

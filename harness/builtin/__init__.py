@@ -9,6 +9,7 @@ ASSETS = Path(__file__).parent / "assets"
 MANIFEST = ASSETS / "MANIFEST.json"
 
 MODEL = ASSETS / "model"
+CHAT_MODEL = ASSETS / "chat_model"
 
 TASK_TRAIN = ASSETS / "data" / "task_train.jsonl"
 TASK_VALIDATION = ASSETS / "data" / "task_validation.jsonl"
@@ -22,6 +23,11 @@ DOMAIN_TEST = ASSETS / "data" / "domain_test.jsonl"
 TOPICS_TRAIN = ASSETS / "data" / "topics_train.jsonl"
 TOPICS_VALIDATION = ASSETS / "data" / "topics_validation.jsonl"
 TOPICS_TEST = ASSETS / "data" / "topics_test.jsonl"
+
+ISLE_TRAIN = ASSETS / "data" / "isle_train.jsonl"
+ISLE_VALIDATION = ASSETS / "data" / "isle_validation.jsonl"
+ISLE_TEST = ASSETS / "data" / "isle_test.jsonl"
+ISLE_PROBES = ASSETS / "data" / "isle_probes.jsonl"
 
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"

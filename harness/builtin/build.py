@@ -1,10 +1,10 @@
 """Make the built-in model and data.
 
-    python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0] [--data-only]
+    python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0] [--data-only | --keep-base]
 
 The same seed gives the same files (the weights: on the same kind of CPU with the same torch).
-Seven minutes on one core; a second thread would change the weights' last bits and gain little on
-so small a model.
+Seven minutes on one core, and two for the chat model; a second thread would change the weights' last
+bits and gain little on so small a model.
 """
 
 import argparse
@@ -15,10 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from harness.builtin import ASSETS, MANIFEST
+from harness.builtin.chat import chat_tokenizer, tune_chat
 from harness.builtin.cloze import TASK_YAML, cloze_tasks
-from harness.builtin.corpus import held_out_documents, ship_logs, training_documents
+from harness.builtin.conversation import conversations
+from harness.builtin.corpus import distinct, held_out_documents, ship_logs, training_documents
+from harness.builtin.isle import isle_texts, probes
 from harness.builtin.pretrain import (
     document_ids,
     model_perplexity,
@@ -32,12 +36,15 @@ from harness.builtin.topics import topics
 from harness.builtin.world import World, make_world
 
 STEPS = 1500
+CHAT_SHARE = 5  # pretraining steps to one of the chat model's
 HELD_OUT_PER_DOMAIN = 50  # the first half is for the search, the second for finalists
 TOKENIZER_DOCUMENTS = 3000
 REPLAY_DOCUMENTS = 200
 TASK_ROWS = {"train": 1000, "validation": 100, "test": 200}
 TOPIC_ROWS = {"train": 400, "validation": 100, "test": 200}
 DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
+ISLE_DOCUMENTS = {"train": 320, "validation": 32, "test": 48}  # 32 thousand tokens to train on
+OLD_PROBES = 30
 CLOZE_ITEMS = 60
 
 
@@ -57,6 +64,7 @@ def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
     model.save_pretrained(output / "model")
     tokenizer.save_pretrained(output / "model")
 
+    chat_perplexity = make_chat(output, world, held_out_texts, steps, seed)
     replay = islice(training_documents(world, seed, held_out_texts), REPLAY_DOCUMENTS)
     _write_jsonl(output / "data" / "replay.jsonl", ({"text": text} for text in replay))
     seen = islice(training_documents(world, seed, held_out_texts), TOKENIZER_DOCUMENTS)
@@ -66,12 +74,28 @@ def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
         "build": {"seed": seed, "steps": steps, "parameters": model.num_parameters()},
         "held_out_perplexity": {
             "model": round(model_perplexity(model, documents), 3),
+            "chat_model": chat_perplexity,
             "unigram": round(unigram_perplexity(seen_ids, documents), 3),
         },
         "sha256": file_hashes(output),
     }
     (output / MANIFEST.name).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def make_chat(output: Path, world: World, held_out: set[str], steps: int, seed: int) -> float:
+    """Tune the base under ``output`` into its chat sibling; its perplexity on the held-out text.
+
+    Kept in bfloat16: half the size, and the values that are loaded are these.
+    """
+    folder = output / "chat_model"
+    tokenizer = chat_tokenizer(output / "model", folder)
+    model = AutoModelForCausalLM.from_pretrained(output / "model", dtype=torch.float32)
+    texts = training_documents(world, seed + 1, held_out)  # others than the base has seen
+    tune_chat(model, tokenizer, conversations(world, seed), texts, max(1, steps // CHAT_SHARE))
+    model.to(torch.bfloat16).save_pretrained(folder)
+    documents = [document_ids(tokenizer, text) for text in sorted(held_out)]
+    return round(model_perplexity(model.float(), documents), 3)
 
 
 def file_hashes(output: Path) -> dict[str, str]:
@@ -93,6 +117,12 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
         _write_jsonl(
             data / f"domain_{split}.jsonl", ({"text": text} for text in islice(logs, number))
         )
+    told = iter(distinct(isle_texts(seed), sum(ISLE_DOCUMENTS.values())))
+    for split, number in ISLE_DOCUMENTS.items():
+        _write_jsonl(
+            data / f"isle_{split}.jsonl", ({"text": text} for text in islice(told, number))
+        )
+    _write_jsonl(data / "isle_probes.jsonl", probes(world, seed, OLD_PROBES))
     for split, rows in topics(world, seed, TOPIC_ROWS, held_out).items():
         _write_jsonl(data / f"topics_{split}.jsonl", rows)
     for domain, texts in held_out.items():
@@ -108,12 +138,21 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
         (output / "tasks" / f"{name}.yaml").write_text(TASK_YAML.format(name=name))
 
 
-def rewrite_data(output: Path, seed: int) -> dict:
-    """Write the data of an earlier build again, and its model's folder as it is; the new manifest."""
+def rewrite_data(output: Path, seed: int, chat: bool = False) -> dict:
+    """Write the data of an earlier build again, its base as it is; the new manifest.
+
+    ``chat``: make the chat model again too.
+    """
+    torch.set_num_threads(1)
     world = make_world(seed)
-    write_data(output, world, held_out_documents(world, seed, HELD_OUT_PER_DOMAIN), seed)
+    held_out = held_out_documents(world, seed, HELD_OUT_PER_DOMAIN)
+    write_data(output, world, held_out, seed)
     manifest = json.loads((output / MANIFEST.name).read_text())
     assert manifest["build"]["seed"] == seed
+    if chat:
+        texts = {text for of_domain in held_out.values() for text in of_domain}
+        made = make_chat(output, world, texts, manifest["build"]["steps"], seed)
+        manifest["held_out_perplexity"]["chat_model"] = made
     manifest["sha256"] = file_hashes(output)
     (output / MANIFEST.name).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
@@ -143,15 +182,22 @@ def main() -> None:
     parser.add_argument(
         "--data-only",
         action="store_true",
-        help="write the data again, keep the model that is there",
+        help="write the data again, keep the models that are there",
+    )
+    parser.add_argument(
+        "--keep-base",
+        action="store_true",
+        help="write the data and the chat model again, keep the base that is there",
     )
     arguments = parser.parse_args()
-    if arguments.data_only:
-        manifest = rewrite_data(arguments.output, arguments.seed)
+    if arguments.data_only or arguments.keep_base:
+        manifest = rewrite_data(arguments.output, arguments.seed, chat=arguments.keep_base)
     else:
         manifest = build(arguments.output, arguments.steps, arguments.seed)
     perplexity = manifest["held_out_perplexity"]
-    print(f"held-out perplexity: model {perplexity['model']}, unigram {perplexity['unigram']}")
+    print(
+        f"held-out perplexity: {', '.join(f'{who} {value}' for who, value in perplexity.items())}"
+    )
     print(f"{len(manifest['sha256'])} files in {arguments.output}")
 
 

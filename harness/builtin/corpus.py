@@ -48,7 +48,7 @@ SHIP_EVENTS = (
 def held_out_documents(world: World, seed: int, documents_per_domain: int) -> dict[str, list[str]]:
     """`{domain: texts}`, all texts different; they depend on nothing but the world and the seed."""
     return {
-        domain: _distinct(_drawn(write, world, f"held-out-{domain}-{seed}"), documents_per_domain)
+        domain: distinct(_drawn(write, world, f"held-out-{domain}-{seed}"), documents_per_domain)
         for domain, write in GENERAL_DOMAINS.items()
     }
 
@@ -65,7 +65,7 @@ def training_documents(world: World, seed: int, held_out: set[str]) -> Iterator[
 
 def ship_logs(world: World, seed: int, number: int) -> list[str]:
     """The new domain for plain language modelling: pretraining never sees a ship's log."""
-    return _distinct(_drawn(_ship_log, world, f"ship-log-{seed}"), number)
+    return distinct(_drawn(_ship_log, world, f"ship-log-{seed}"), number)
 
 
 def _ship_log(world: World, rng: Random) -> str:
@@ -94,7 +94,8 @@ def _drawn(write: Writer, world: World, seed: str) -> Iterator[str]:
         yield write(world, rng)
 
 
-def _distinct(texts: Iterator[str], number: int) -> list[str]:
+def distinct(texts: Iterator[str], number: int) -> list[str]:
+    """The first ``number`` different ones."""
     kept: dict[str, None] = {}
     while len(kept) < number:
         kept[next(texts)] = None

@@ -7,6 +7,7 @@ Hydra: code takes these objects, or plain arguments. A method's own fields belon
 
 from harness.config.data import DataConfig
 from harness.config.evaluation import EvaluationConfig
+from harness.config.judge import JudgeConfig
 from harness.config.model import ModelConfig
 from harness.config.retention import RetentionConfig
 from harness.config.sweep import (
@@ -24,6 +25,7 @@ __all__ = [
     "ConfirmConfig",
     "DataConfig",
     "EvaluationConfig",
+    "JudgeConfig",
     "LauncherConfig",
     "LimitsConfig",
     "ModelConfig",

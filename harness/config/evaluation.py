@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from harness.errors import unknown
+from harness.config.judge import JudgeConfig
+from harness.config.metrics import JUDGE, TOKENIZERS, check_metrics
+from harness.config.tasks import check_task_settings
+from harness.errors import InputError, unknown
 from harness.strict import require
 
 QUANTIZATIONS = ("int8", "int4", "w8a8", "smoothquant", "awq", "nf4")  # after training
@@ -14,17 +19,38 @@ QUANTIZATIONS = ("int8", "int4", "w8a8", "smoothquant", "awq", "nf4")  # after t
 class EvaluationConfig:
     """What is measured and how. ``tasks`` and ``task_folder`` are for finalists."""
 
-    metrics: list[str]  # bleu, chrf: generated answers; perplexity is always measured
+    metrics: list[str]  # of generated answers; perplexity is always measured
     tokenize: str  # sacrebleu's tokenizer for BLEU
+    judge: JudgeConfig  # for the metric 'judge'
     max_new_tokens: int
+    min_new_tokens: int
     num_beams: int
+    do_sample: bool  # false: the most likely token, or beam search
+    temperature: float  # this and the next two: of sampling
+    top_p: float  # the most likely tokens that have this share of the probability together
+    top_k: int  # the most likely tokens; 0: all
+    repetition_penalty: float
+    stop: list[str]  # an answer ends before the first of these texts
     batch_size: int
     watched_examples: int  # validation examples, and general documents, measured during training
     bootstrap_resamples: int
     tasks: list[str]  # lm-eval task names
     task_folder: str | None  # folder of lm-eval task YAMLs; 'builtin' for the built-in cloze set
     task_limit: int | None
-    num_fewshot: int
+    num_fewshot: int | None  # null: what each task says itself
+    per_task: Mapping[str, Mapping[str, Any]]  # task → num_fewshot, limit, cluster
+    task_batch_size: int | Literal["auto"] | None  # null: batch_size
+    multiple_choice: list[str]  # likelihood, generation: how such tasks are scored
+    unsafe_tasks: bool  # whether lm-eval may run tasks that execute what the model writes
+    # prompts with forms that a program verifies: english, builtin or a JSONL
+    instructions: str | None
+    instruction_tokens: int  # generated for each of them
+    # general documents whose beginnings the tuned model and the base continue
+    agreement_prompts: int
+    probes: str | None  # what was to be learned, asked for: builtin or a JSONL, for finalists
+    probe_tokens: int  # generated for each of them
+    probe_temperature: float  # 0: the most likely token
+    probe_top_p: float
     top_k_logprobs: int  # base log-probabilities kept where the full vocabulary does not fit
     cache_gb: float  # how much memory the base's log-probabilities may take
     merged: bool  # the adapter merged into the base: measured again, and written beside it
@@ -33,19 +59,32 @@ class EvaluationConfig:
     update_analysis: bool  # what the update did to each weight: ranks, drift, intruder dimensions
 
     def __post_init__(self) -> None:
-        known = ("bleu", "chrf")
-        for metric in self.metrics:
-            if metric not in known:
-                raise unknown("metric in evaluation.metrics", metric, known)
+        check_task_settings(self)
+        check_metrics(self.metrics)
+        if self.tokenize not in TOKENIZERS:
+            raise unknown("tokenizer in evaluation.tokenize", self.tokenize, TOKENIZERS)
+        if JUDGE in self.metrics and (self.judge.endpoint is None or self.judge.model is None):
+            raise InputError(
+                "evaluation.metrics has judge: set evaluation.judge.endpoint and "
+                "evaluation.judge.model."
+            )
+        self._check_generation()
         for name in (
             "max_new_tokens",
             "num_beams",
             "batch_size",
             "watched_examples",
             "top_k_logprobs",
+            "instruction_tokens",
+            "probe_tokens",
         ):
             value = getattr(self, name)
             require(value >= 1, f"evaluation.{name}", value, "at least 1")
+        heat, share = self.probe_temperature, self.probe_top_p
+        require(heat >= 0, "evaluation.probe_temperature", heat, "0 (the likeliest token) or above")
+        require(0 < share <= 1, "evaluation.probe_top_p", share, "a share in (0, 1]")
+        n = self.agreement_prompts
+        require(n >= 0, "evaluation.agreement_prompts", n, "0 or more")
         for scheme in self.quantization:
             if scheme not in QUANTIZATIONS:
                 raise unknown("scheme in evaluation.quantization", scheme, QUANTIZATIONS)
@@ -57,3 +96,23 @@ class EvaluationConfig:
             self.bootstrap_resamples,
             "at least 100",
         )
+
+    def _check_generation(self) -> None:
+        at = "evaluation."
+        least = self.min_new_tokens
+        accepted = "at least 0 and at most evaluation.max_new_tokens"
+        require(0 <= least <= self.max_new_tokens, at + "min_new_tokens", least, accepted)
+        require(self.temperature > 0, at + "temperature", self.temperature, "above 0")
+        require(0 < self.top_p <= 1, at + "top_p", self.top_p, "a share in (0, 1]")
+        require(self.top_k >= 0, at + "top_k", self.top_k, "0 (all tokens) or more")
+        penalty = self.repetition_penalty
+        require(penalty > 0, at + "repetition_penalty", penalty, "above 0 (1: none)")
+        for text in self.stop:
+            require(text != "", at + "stop", text, "texts that are not empty")
+        for name, idle in (("temperature", 1.0), ("top_p", 1.0), ("top_k", 0)):
+            value = getattr(self, name)
+            if not self.do_sample and value != idle:
+                raise InputError(
+                    f"evaluation.{name}={value:g} does nothing without evaluation.do_sample=true: "
+                    "set that too, or leave it out."
+                )

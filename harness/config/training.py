@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +30,9 @@ class TrainingConfig:
     """The loop: how long, how fast, with what."""
 
     learning_rate: float
+    # pattern (re.search in a parameter's name) → the rate of what matches, the first that does
+    learning_rate_of: Mapping[str, float] | None
+    freeze_layers: list[str]  # patterns: what matches is not trained
     batch_size: int  # examples an optimizer step sees on one device, before accumulation
     gradient_accumulation_steps: int
     max_steps: int | None  # optimizer steps; null: epochs decide
@@ -35,17 +40,27 @@ class TrainingConfig:
     optimizer: Optimizer
     schedule: Schedule
     warmup_steps: int
+    warmup_share: float | None  # of all steps, in place of warmup_steps
+    min_learning_rate_ratio: float  # linear, cosine: the rate they end at, over learning_rate
     cut_fraction: float  # stlr: share of the steps in which the rate rises
     ratio: float  # stlr: how much smaller the lowest rate is than the highest
     weight_decay: float
     adam_beta1: float
     adam_beta2: float
+    momentum: float  # sgd, rmsprop
+    nesterov: bool  # sgd
     max_grad_norm: float | None
     precision: Literal["no", "bf16", "fp16"]
     gradient_checkpointing: bool
+    loss_average: Literal["token", "sequence"]
     label_smoothing: float
+    neftune_alpha: float  # 0: no noise
+    token_mask_probability: float
+    evaluate_before_training: bool
     eval_every: int | None  # optimizer steps; null: four times a run
     checkpoint_every: int | None  # optimizer steps; null: at evaluations, once a minute at most
+    select_checkpoint: Literal["last", "best"]  # which evaluated step a run ends with
+    select_forgetting_limit: float | None  # best: among those at or below so much forgetting.kl
 
     def __post_init__(self) -> None:
         at = "training."
@@ -66,12 +81,16 @@ class TrainingConfig:
             self.epochs is None or self.epochs > 0, at + "epochs", self.epochs, "null or above 0"
         )
         require(self.warmup_steps >= 0, at + "warmup_steps", self.warmup_steps, "0 or more")
+        share = self.warmup_share
+        require(
+            share is None or 0 <= share < 1, at + "warmup_share", share, "null or a share in [0, 1)"
+        )
         require(
             0 < self.cut_fraction < 1, at + "cut_fraction", self.cut_fraction, "a share in (0, 1)"
         )
         require(self.ratio >= 1, at + "ratio", self.ratio, "at least 1")
         require(self.weight_decay >= 0, at + "weight_decay", self.weight_decay, "0 or more")
-        for name in ("adam_beta1", "adam_beta2"):
+        for name in ("adam_beta1", "adam_beta2", "momentum"):
             require(0 <= getattr(self, name) < 1, at + name, getattr(self, name), "in [0, 1)")
         require(
             self.max_grad_norm is None or self.max_grad_norm > 0,
@@ -80,8 +99,35 @@ class TrainingConfig:
             "null or above 0",
         )
         require(
-            0 <= self.label_smoothing < 1,
-            at + "label_smoothing",
-            self.label_smoothing,
-            "a share in [0, 1)",
+            self.momentum > 0 or not self.nesterov,
+            at + "nesterov",
+            self.nesterov,
+            "false where training.momentum is 0",
         )
+        for name in ("label_smoothing", "token_mask_probability", "min_learning_rate_ratio"):
+            value = getattr(self, name)
+            require(0 <= value < 1, at + name, value, "a share in [0, 1)")
+        require(
+            self.neftune_alpha >= 0, at + "neftune_alpha", self.neftune_alpha, "0 (off) or above"
+        )
+        limit = self.select_forgetting_limit
+        require(
+            limit is None or (limit >= 0 and self.select_checkpoint == "best"),
+            at + "select_forgetting_limit",
+            limit,
+            "null, or 0 or more with training.select_checkpoint=best",
+        )
+        for pattern, rate in (self.learning_rate_of or {}).items():
+            _check_pattern(at + "learning_rate_of", pattern)
+            require(rate > 0, f"{at}learning_rate_of.{pattern}", rate, "above 0")
+        for pattern in self.freeze_layers:
+            _check_pattern(at + "freeze_layers", pattern)
+
+
+def _check_pattern(field: str, pattern: str) -> None:
+    accepted = "a regular expression that matches names of parameters, such as embed or layers.0."
+    try:
+        re.compile(pattern)
+    except re.error:
+        raise InputError(f"{field}: {pattern!r} cannot be used: it must be {accepted}") from None
+    require(pattern != "", field, pattern, accepted.rstrip("."))

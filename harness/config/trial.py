@@ -38,6 +38,12 @@ class TrialConfig:
                 "with data.label_column: they are about the language model, without the classes' head."
             )
         require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2³²)")
+        limit = self.training.select_forgetting_limit
+        if limit is not None and not self.data.general:
+            raise InputError(
+                f"training.select_forgetting_limit={limit:g} needs data.general: without general text "
+                "no forgetting is measured."
+            )
         self._check_retention()
 
     def _check_retention(self) -> None:
@@ -53,6 +59,11 @@ class TrialConfig:
             raise InputError(
                 f"retention.replay_share={share:g} needs two sequences a step or more: raise "
                 "training.batch_size or training.gradient_accumulation_steps."
+            )
+        if retention.kl_weight and retention.kl_on == "target" and self.data.padding_quantile < 1:
+            raise InputError(
+                "retention.kl_on='target' cannot be used with data.padding_quantile below 1: the base "
+                "is asked once, about whole sequences. Use replay."
             )
         if retention.kl_weight and retention.kl_on == "target" and self.data.is_classification:
             raise InputError(

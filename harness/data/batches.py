@@ -22,7 +22,8 @@ class Batch:
     """
 
     input_ids: torch.Tensor  # (B, T) int64
-    attention_mask: torch.Tensor  # (B, T) int64, 0 at padding
+    # (B, T) int64: 0 at padding, else 1; where texts are packed, which of the row's texts from 1 on.
+    attention_mask: torch.Tensor
     predict: torch.Tensor | None  # (B, T) bool: the logits at t predict a label, token t + 1
     targets: torch.Tensor  # (K,) int64: those labels, in row-major order of `predict`
     rows: torch.Tensor  # (K,) int64: the row of each
@@ -111,28 +112,66 @@ def _order(n: int, seed: int, number: int) -> np.ndarray:
     return np.random.default_rng((seed, number, 11)).permutation(n)
 
 
-def collate(encoded: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
-    """The sequences of ``indices``, in that order."""
+def longest_kept(lengths: np.ndarray, quantile: float) -> int | None:
+    """The quantile of a step's ``lengths``, in tokens, rounded up; None where nothing is cut.
+
+    H2O LLM Studio's padding quantile, taken over a step instead of over what one device holds at once:
+    how a step is split to fit into memory changes nothing.
+    """
+    if quantile == 1:
+        return None
+    return max(2, int(np.ceil(np.quantile(lengths, quantile) - 1e-6)))  # not up from 28.0000000001
+
+
+def _shortened(encoded: Encoded, longest: int) -> Encoded:
+    """The last ``longest`` tokens of each sequence; the first of them is then no label."""
+    lengths = encoded.lengths
+    cuts = np.maximum(lengths - longest, 0)
+    places = np.arange(len(encoded.tokens)) - np.repeat(encoded.offsets[:-1], lengths)
+    kept = places >= np.repeat(cuts, lengths)
+    mask = encoded.label_mask
+    if mask is not None:
+        mask = (mask & (places > np.repeat(cuts, lengths)))[kept]
+    return replace(
+        encoded,
+        tokens=encoded.tokens[kept],
+        offsets=np.concatenate([[0], np.cumsum(lengths - cuts)]),
+        first_label=np.maximum(encoded.first_label - cuts, 1).astype(np.int32),
+        label_mask=mask,
+    )
+
+
+def collate(
+    encoded: Encoded, indices: Sequence[int], pad_id: int, longest: int | None = None
+) -> Batch:
+    """The sequences of ``indices``, in that order; longer ones cut to ``longest`` from their left."""
+    if longest is not None:
+        encoded, indices = _shortened(encoded.take(indices), longest), range(len(indices))
     chosen = np.asarray(indices)
     lengths = encoded.lengths[chosen]
     places = np.arange(lengths.max())
     real = places < lengths[:, None]
     input_ids = np.full(real.shape, pad_id, np.int64)
-    input_ids[real] = np.concatenate([encoded.sequence(index) for index in chosen])
+    input_ids[real] = encoded.of_tokens(encoded.tokens, chosen)
+    mask = real.astype(np.int64)
+    if encoded.segments is not None:
+        mask[real] = encoded.of_tokens(encoded.segments, chosen)
     if encoded.classes is not None:
         return Batch(
             input_ids=torch.from_numpy(input_ids),
-            attention_mask=torch.from_numpy(real.astype(np.int64)),
+            attention_mask=torch.from_numpy(mask),
             predict=None,
             targets=torch.from_numpy(encoded.classes[chosen]),
             rows=torch.arange(len(chosen)),
         )
     labels = real & (places >= encoded.first_label[chosen][:, None])
+    if encoded.label_mask is not None:
+        labels[real] = encoded.of_tokens(encoded.label_mask, chosen)
     predict = np.zeros_like(labels)
     predict[:, :-1] = labels[:, 1:]
     return Batch(
         input_ids=torch.from_numpy(input_ids),
-        attention_mask=torch.from_numpy(real.astype(np.int64)),
+        attention_mask=torch.from_numpy(mask),
         predict=torch.from_numpy(predict),
         targets=torch.from_numpy(input_ids[labels]),
         rows=torch.from_numpy(np.nonzero(predict)[0]),

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from harness.config import DataConfig
+from harness.data.chat import read_template
 from harness.data.encode import Encoded, encode
 from harness.data.examples import Example, fingerprint_examples
 
 _FORM = 1  # raise it when `encode` makes other sequences of the same input
-_ARRAYS = tuple(f.name for f in fields(Encoded) if f.name not in ("counts", "classes"))
+_OPTIONAL = ("classes", "label_mask", "segments")
+_ARRAYS = tuple(f.name for f in fields(Encoded) if f.name not in ("counts", *_OPTIONAL))
 
 
 def cached_encode(
@@ -36,6 +38,10 @@ def cached_encode(
         fingerprint_examples(examples),
         tokenizer_fingerprint(tokenizer),
         [config.loss_on, config.max_length, config.too_long, config.is_plain_text],
+        [config.packing, config.truncate],
+        [read_template(config) or tokenizer.chat_template, config.only_last_answer]
+        if config.is_chat
+        else None,
         all_references,
     ]
     path = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest() + ".npz")
@@ -62,9 +68,8 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 def _save(path: Path, encoded: Encoded) -> None:
     """Written aside and renamed. No fsync: a file that a crash cut short is found and redone."""
     buffer = io.BytesIO()
-    arrays = {name: getattr(encoded, name) for name in _ARRAYS}
-    if encoded.classes is not None:
-        arrays["classes"] = encoded.classes
+    arrays = {name: getattr(encoded, name) for name in (*_ARRAYS, *_OPTIONAL)}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     np.savez(buffer, counts=np.array(json.dumps(encoded.counts)), **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -77,7 +82,7 @@ def _load(path: Path) -> Encoded | None:
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in _ARRAYS}
-            classes = data.get("classes")
-            return Encoded(**arrays, counts=json.loads(str(data["counts"])), classes=classes)
+            arrays |= {name: data.get(name) for name in _OPTIONAL}
+            return Encoded(**arrays, counts=json.loads(str(data["counts"])))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.config import DataConfig
+from harness.data.conversations import Turn, turns_of
 from harness.errors import InputError, unknown
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 
-Row = dict[str, str | list[str]]
+Row = dict[str, str | list[str] | list[Turn]]
 
 
 def template_columns(config: DataConfig) -> list[str]:
-    """The columns that the prompt is made of; ``{prompt}`` stands for the prompt column.
+    """The columns that the prompt is made of.
+
+    ``{prompt}`` stands for the prompt column, ``{system}`` for the system column where one is named.
 
     Raises InputError where there are none, or where the answer would be shown in the prompt.
     """
@@ -26,7 +29,7 @@ def template_columns(config: DataConfig) -> list[str]:
             f"data.prompt_template={config.prompt_template!r} cannot be used: it must hold "
             "the place of a column, e.g. '{prompt}'."
         )
-    columns = [str(config.prompt_column) if name == "prompt" else name for name in names]
+    columns = [_column(config, name) for name in names]
     column, field = answer_field(config)
     if column in columns:
         raise InputError(
@@ -36,12 +39,28 @@ def template_columns(config: DataConfig) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
+def _column(config: DataConfig, name: str) -> str:
+    """The column that a name in the template stands for."""
+    own = {"prompt": str(config.prompt_column), "system": config.system_column or "system"}
+    return own.get(name, name)
+
+
+def system_turn(config: DataConfig, row: Row) -> str:
+    """The system's text of a row, '' where there is none, or where the template shows it."""
+    column = config.system_column
+    if column is None or column in template_columns(config):
+        return ""
+    return str(row[column]).strip()
+
+
 def answer_field(config: DataConfig) -> tuple[str, str]:
     """The column of what is to be learned, and the field that names it."""
     if config.is_plain_text:
         return str(config.text_column), "data.text_column"
     if config.is_classification:
         return str(config.label_column), "data.label_column"
+    if config.messages_column is not None:
+        return config.messages_column, "data.messages_column"
     return str(config.answer_column), "data.answer_column"
 
 
@@ -49,10 +68,16 @@ def needed_columns(config: DataConfig) -> dict[str, str]:
     """`{column: the field that names it}`."""
     if config.text_column is not None:
         return {config.text_column: "data.text_column"} | dict([answer_field(config)])
+    if config.messages_column is not None:
+        return dict([answer_field(config)])
     fields = {}
     for column in template_columns(config):
         own = column == config.prompt_column
         fields[column] = "data.prompt_column" if own else "data.prompt_template"
+    for name in ("system_column", "id_column", "parent_id_column"):
+        column = getattr(config, name)
+        if column is not None:
+            fields[column] = f"data.{name}"
     return fields | dict([answer_field(config)])
 
 
@@ -72,7 +97,11 @@ def check_rows(records: Iterable[tuple[str, Any]], config: DataConfig) -> list[R
                     f"{where} has no such column ({field}). {unknown('column', column, row)}"
                 )
             value, place = row[column], f"{where}, column '{column}' ({field})"
-            if isinstance(value, list) and field == "data.answer_column":
+            if field == "data.messages_column":
+                checked[column] = turns_of(value, place, as_text)
+            elif value is None and field in ("data.system_column", "data.parent_id_column"):
+                checked[column] = ""
+            elif isinstance(value, list) and field == "data.answer_column":
                 checked[column] = [as_text(item, place + " in its list") for item in value]
             else:
                 checked[column] = as_text(value, place)
@@ -115,6 +144,8 @@ def render(config: DataConfig, row: Row) -> str:
     def replaced(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0][0]
-        return str(row[str(config.prompt_column) if match[1] == "prompt" else match[1]])
+        return str(row[_column(config, match[1])])
 
-    return _PLACEHOLDER.sub(replaced, config.prompt_template)
+    prompt = _PLACEHOLDER.sub(replaced, config.prompt_template)
+    system = "" if config.chat else system_turn(config, row)
+    return f"{system}\n{prompt}" if system else prompt

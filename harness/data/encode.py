@@ -7,64 +7,17 @@ tokens are the same ones in training and in generation. A tokenizer without bos 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from harness.config import DataConfig
-from harness.data.examples import Example
+from harness.data.encode_chats import chat_prompts, cut_left, encode_chats
+from harness.data.encoded import Encoded, OneSequence, assemble
+from harness.data.example import Example
 from harness.data.tokenization import special, tokenize
 from harness.errors import InputError
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """n sequences end to end; sequence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
-
-    tokens: np.ndarray  # (N_total,) int32
-    offsets: np.ndarray  # (n + 1,) int64
-    first_label: np.ndarray  # (n,) int32, >= 1: index in the sequence of the first token to predict
-    example: np.ndarray  # (n,) int32: which example or document it comes from
-    label_bytes: np.ndarray  # (n,) int64: UTF-8 bytes of the text that the labels spell
-    counts: dict[str, int | str]
-    # (n,) int64: the class of each sequence, instead of tokens to predict; its one label counts at its
-    # last token. None: tokens are predicted.
-    classes: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.first_label)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(n,) tokens of each sequence."""
-        return np.diff(self.offsets)
-
-    def sequence(self, index: int) -> np.ndarray:
-        """(T,) int32 token ids of one sequence."""
-        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
-
-    def take(self, indices: Sequence[int]) -> Encoded:
-        """Some of the sequences, in that order."""
-        chosen = np.asarray(indices)
-        return Encoded(
-            tokens=np.concatenate([self.sequence(index) for index in chosen]),
-            offsets=np.concatenate([[0], np.cumsum(self.lengths[chosen])]),
-            first_label=self.first_label[chosen],
-            example=self.example[chosen],
-            label_bytes=self.label_bytes[chosen],
-            counts=self.counts,
-            classes=None if self.classes is None else self.classes[chosen],
-        )
-
-
-@dataclass(frozen=True)
-class _Sequence:
-    ids: list[int]
-    first_label: int
-    example: int
-    label_bytes: int
-    pair: int  # which of the sequences asked for; plain text: which document
 
 
 def encode(
@@ -72,7 +25,9 @@ def encode(
 ) -> Encoded:
     """One sequence a reference, or only for the first one of each example.
 
-    Plain text longer than ``max_length`` becomes several sequences and
+    ``all_references`` is for training: with it several texts become one sequence where
+    ``config.packing`` says so, and every assistant turn of a conversation is a label; without it the
+    last turn alone. Plain text longer than ``max_length`` becomes several sequences and
     loses nothing. Anything else too long is treated as ``config.too_long`` says.
     Raises InputError for too_long=error, and where nothing is left.
     """
@@ -80,7 +35,13 @@ def encode(
         return _encode_classes(examples, tokenizer, config)
     if config.is_plain_text:
         texts = [example.references[0] for example in examples]
-        return _encode_texts(texts, tokenizer, config.max_length)
+        packing = config.packing if all_references else "none"
+        return _encode_texts(texts, tokenizer, config.max_length, packing)
+    pack_into = config.max_length if all_references and config.packing == "documents" else None
+    if config.is_chat:
+        found, n_asked, said = encode_chats(examples, tokenizer, config, training=all_references)
+        more = _lengths(config, n_asked, said.pop("n_too_long"), said.pop("longest_tokens"))
+        return assemble(found, n_asked, more | said, pack_into)
     pairs = [
         (index, reference)
         for index, example in enumerate(examples)
@@ -100,19 +61,20 @@ def encode(
         if excess > 0 and config.too_long != "truncate":
             continue
         cut = min(max(excess, 0), max(n_prompt - 1, 0))
-        head = bos + prompt_part.ids[cut:]
+        left, right = (cut, n_prompt) if config.truncate == "left" else (0, n_prompt - cut)
+        head = bos + prompt_part.ids[left:right]
         ids = (head + answer_part.ids + eos)[: config.max_length]
         # Nothing predicts a sequence's first token, even where that is the answer's.
         first = max(1, len(head)) if config.loss_on == "answer" else 1
-        n_bytes = prompt_part.bytes_between(first - len(bos) + cut, n_prompt)
+        n_bytes = prompt_part.bytes_between(first - len(bos) + left, right)
         n_bytes += answer_part.bytes_between(first - len(head), len(ids) - len(head))
-        sequences.append(_Sequence(ids, first, index, n_bytes, pair))
+        sequences.append(OneSequence(ids, first, index, n_bytes, pair))
     counts = _lengths(config, len(pairs), n_too_long, longest)
-    return _packed(sequences, len(pairs), counts)
+    return assemble(sequences, len(pairs), counts, pack_into)
 
 
 def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataConfig) -> Encoded:
-    """`bos text` of each example and its class; a text that is too long is cut from its left."""
+    """`bos text` of each example and its class; a text that is too long is cut."""
     parts = tokenize((example.prompt for example in examples), tokenizer)
     bos = special(tokenizer.bos_token_id)
     sequences, n_too_long, longest = [], 0, 0
@@ -122,10 +84,10 @@ def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataCon
         longest = max(longest, len(bos) + len(ids))
         n_too_long += len(ids) > room
         if len(ids) <= room or config.too_long == "truncate":
-            ids = bos + ids[-room:]
-            sequences.append(_Sequence(ids, len(ids) - 1, index, 0, index))
+            ids = bos + (ids[-room:] if config.truncate == "left" else ids[:room])
+            sequences.append(OneSequence(ids, len(ids) - 1, index, 0, index))
     counts = _lengths(config, len(examples), n_too_long, longest)
-    packed = _packed(sequences, len(examples), counts)
+    packed = assemble(sequences, len(examples), counts)
     labels = np.array([-1 if e.label is None else e.label for e in examples], np.int64)
     assert labels.min() >= 0
     return replace(packed, classes=labels[packed.example])
@@ -138,7 +100,8 @@ def encode_for_language_modelling(
     if config.is_classification:
         texts = [example.prompt for example in examples]
         return _encode_texts(texts, tokenizer, config.max_length)
-    return encode(examples, tokenizer, replace(config, loss_on="all"), all_references=True)
+    plain = replace(config, loss_on="all", packing="none")
+    return encode(examples, tokenizer, plain, all_references=True)
 
 
 def _lengths(config: DataConfig, n: int, n_too_long: int, longest: int) -> dict[str, int | str]:
@@ -161,19 +124,42 @@ def encode_documents(texts: Sequence[str], tokenizer: Any, max_length: int) -> E
         part = parts[text]
         ids = (bos + part.ids)[:max_length]
         n_bytes = part.bytes_between(1 - len(bos), len(ids) - len(bos))
-        sequences.append(_Sequence(ids, 1, index, n_bytes, index))
+        sequences.append(OneSequence(ids, 1, index, n_bytes, index))
         lengths.append(len(bos) + len(part.ids))
     n_too_long = sum(length > max_length for length in lengths)
     counts = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "truncate"}
-    return _packed(sequences, len(texts), counts)
+    return assemble(sequences, len(texts), counts)
+
+
+def encode_prompts(
+    examples: Sequence[Example], tokenizer: Any, config: DataConfig
+) -> Encoded | None:
+    """The prompts alone as documents, those of conversations as their template writes them.
+
+    None where there are none: plain text.
+    """
+    if not config.is_chat:
+        asked = [example.prompt for example in examples if example.prompt.strip()]
+        return encode_documents(asked, tokenizer, config.max_length) if asked else None
+    found = [
+        cut_left(ids, n_bos, config.max_length).tolist()
+        for ids, n_bos in chat_prompts(examples, tokenizer, config)
+    ]
+    n_bytes = [len(tokenizer.decode(ids[1:]).encode()) for ids in found]
+    sequences = [
+        OneSequence(ids, 1, index, n, index)
+        for index, (ids, n) in enumerate(zip(found, n_bytes, strict=True))
+    ]
+    return assemble(sequences, len(found), {"n_too_long": 0, "longest_tokens": 0})
 
 
 def prompts(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, reserve: int
 ) -> list[np.ndarray]:
-    """`bos prompt` of each example, (T,) int32, cut from its left so that ``reserve`` tokens fit.
+    """`bos prompt` of each example, (T,) int32, cut so that ``reserve`` tokens fit.
 
-    Raises InputError where no room is left, and for a prompt of no token at all.
+    Of a conversation all that is written before the last answer. Raises InputError where no room is
+    left, and for a prompt of no token at all.
     """
     bos = special(tokenizer.bos_token_id)
     room = config.max_length - reserve - len(bos)
@@ -182,8 +168,12 @@ def prompts(
             f"data.max_length={config.max_length} leaves no room for a prompt beside "
             f"{reserve} generated tokens: raise it, or lower evaluation.max_new_tokens."
         )
+    if config.is_chat:
+        asked = chat_prompts(examples, tokenizer, config)
+        return [cut_left(ids, n_bos, room + len(bos)) for ids, n_bos in asked]
     parts = tokenize((example.prompt for example in examples), tokenizer)
-    found = [np.array(bos + parts[example.prompt].ids[-room:], np.int32) for example in examples]
+    kept = slice(-room, None) if config.truncate == "left" else slice(room)
+    found = [np.array(bos + parts[example.prompt].ids[kept], np.int32) for example in examples]
     for example, ids in zip(examples, found, strict=True):
         if len(ids) == 0:
             raise InputError(
@@ -201,11 +191,17 @@ def pad_id(tokenizer: Any) -> int:
     return 0
 
 
-def _encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
+def _encode_texts(
+    texts: Sequence[str], tokenizer: Any, max_length: int, packing: str = "none"
+) -> Encoded:
     """`bos text eos` in blocks: every token but a document's very first is a label exactly once.
 
-    Each block begins with bos; without one, with the last token of the block before.
+    Each block begins with bos; without one, with the last token of the block before. Packed by
+    documents, blocks are put together whole; as a stream, blocks begin anywhere, with the last
+    token of the one before.
     """
+    if packing == "stream":
+        return _encode_stream(texts, tokenizer, max_length)
     parts = tokenize(texts, tokenizer)
     bos, eos = special(tokenizer.bos_token_id), special(tokenizer.eos_token_id)
     sequences, n_too_long, longest = [], 0, 0
@@ -219,34 +215,38 @@ def _encode_texts(texts: Sequence[str], tokenizer: Any, max_length: int) -> Enco
             before = bos or ids[start - 1 : start]
             at = start - len(bos)  # the same place, counted in the text's own tokens
             n_bytes = part.bytes_between(at, at + len(labels))
-            sequences.append(_Sequence(before + labels, 1, index, n_bytes, index))
+            sequences.append(OneSequence(before + labels, 1, index, n_bytes, index))
     counts = {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": "blocks"}
-    return _packed(sequences, len(texts), counts)
+    pack_into = max_length if packing == "documents" else None
+    return assemble(sequences, len(texts), counts, pack_into)
 
 
-def _packed(sequences: list[_Sequence], n_asked: int, counts: dict[str, int | str]) -> Encoded:
-    """Sequences end to end, those without any label left out. InputError if none is left."""
-    kept = [item for item in sequences if len(item.ids) > item.first_label]
-    if not kept:
-        raise InputError(
-            f"None of {n_asked} sequences can be used: {counts['n_too_long']} are too long "
-            f"(the longest has {counts['longest_tokens']} tokens), the others have no token to "
-            "predict. Raise data.max_length or set data.too_long=truncate."
-        )
-    lengths = np.array([len(item.ids) for item in kept])
-    first_label = np.array([item.first_label for item in kept], np.int32)
-    example = np.array([item.example for item in kept], np.int32)
-    return Encoded(
-        tokens=np.concatenate([np.array(item.ids, np.int32) for item in kept]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        first_label=first_label,
-        example=example,
-        label_bytes=np.array([item.label_bytes for item in kept], np.int64),
-        counts=counts
-        | {
-            "n_sequences": len(kept),
-            "n_dropped": n_asked - len({item.pair for item in kept}),
-            "tokens": int(lengths.sum()),
-            "label_tokens": int((lengths - first_label).sum()),
-        },
-    )
+def _encode_stream(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
+    """All texts, each `bos text eos`, as one, cut at every ``max_length``; the same labels."""
+    parts = tokenize(texts, tokenizer)
+    bos, eos = special(tokenizer.bos_token_id), special(tokenizer.eos_token_id)
+    stream: list[int] = []
+    labels: list[bool] = []
+    n_bytes: list[int] = []
+    owners: list[int] = []
+    lengths = []
+    for index, text in enumerate(texts):
+        part = parts[text]
+        ids = bos + part.ids + eos
+        each = [part.bytes_between(place, place + 1) for place in range(len(part.ids))]
+        stream += ids
+        labels += [place > 0 for place in range(len(ids))]
+        n_bytes += [0] * len(bos) + each + [0] * len(eos)
+        owners += [index] * len(ids)
+        lengths.append(len(ids))
+    sequences = []
+    for start in range(0, len(stream) - 1, max_length - 1):
+        here = slice(start, start + max_length)
+        mask = [False, *labels[here][1:]]
+        spelled = sum(n for n, is_label in zip(n_bytes[here], mask, strict=True) if is_label)
+        first = mask.index(True) if True in mask else len(mask)
+        about = (first, owners[start], spelled, start, mask)
+        sequences.append(OneSequence(stream[here], *about))
+    n_too_long = sum(length > max_length for length in lengths)
+    about = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "blocks"}
+    return assemble(sequences, len(sequences), about | {"texts_packed": len(texts)})

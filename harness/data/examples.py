@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness import builtin
 from harness.config import DataConfig
-from harness.data.columns import Row, answer_field, needed_columns, render
+from harness.data.chat import read_template
+from harness.data.columns import Row, answer_field, needed_columns, render, system_turn
+from harness.data.conversations import Turn, chained, shown, up_to_the_answer
+from harness.data.drawing import draw, share, without_duplicates
+from harness.data.example import Example, digest, fingerprint_examples, merge, plain
 from harness.data.general import read_general, read_replay
+from harness.data.overlap import as_examples, without_overlap
 from harness.data.sources import naming, read_rows
 from harness.errors import InputError, unknown
 
-
-@dataclass(frozen=True)
-class Example:
-    """One input and every answer accepted. Plain text: prompt "", the document as reference.
-
-    Classification: the text as prompt, the name of its class as reference.
-    """
-
-    prompt: str
-    references: tuple[str, ...]
-    label: int | None = None  # classification: the place of its class in ``Splits.labels``
+__all__ = ["Example", "Splits", "fingerprint_examples", "merge", "read_splits"]
 
 
 @dataclass(frozen=True)
@@ -53,13 +46,22 @@ def read_splits(config: DataConfig) -> Splits:
     counts: dict[str, int] = {}
     given = _given(config)
     needed_columns(config)  # a template that cannot be used is no fault of the file read first
+    template = read_template(config)
     rows = {}
     for name, (source, paths) in given.items():
+        seen: Counter[str] = Counter()
         with naming(f"data.{name}"):
-            rows[name] = _examples(read_rows(source, paths, config), config, name, counts)
+            rows[name] = _examples(read_rows(source, paths, config, seen), config, name, counts)
+        counts |= {f"{name}_{what}": n for what, n in seen.items() if n}
+        unique = without_duplicates(rows[name])
+        if config.drop_duplicates:
+            counts[f"{name}_duplicate_rows_dropped"] = len(rows[name]) - len(unique)
+            rows[name] = unique
+        elif name != "train":
+            counts[f"{name}_duplicate_rows"] = len(rows[name]) - len(unique)
     labels = _label(rows, config) if config.is_classification else ()
-    _draw(rows, config)
-    train = tuple(rows["train"][: config.train_limit])
+    draw(rows, config)
+    whole = share(rows["train"], config.train_share, config.split_seed)
     validation, test = (
         tuple((examples if is_text or labels else merge(examples))[:limit])
         for examples, limit in (
@@ -69,6 +71,14 @@ def read_splits(config: DataConfig) -> Splits:
     )
     general, general_test = read_general(config)
     replay = read_replay(config, general, general_test)
+    if config.drop_overlap != "none":
+        documents = as_examples(general, general_test)
+        held_out = {"data.validation": validation, "data.test": test, "data.general": documents}
+        about = (config.drop_overlap, config.overlap_ngram, config.overlap_similarity)
+        kept = without_overlap(whole, held_out, *about)
+        counts["train_rows_dropped_for_overlap"] = len(whole) - len(kept)
+        whole = kept
+    train = tuple(whole[: config.train_limit])
     keys = {"train": _keys(train), "validation": _keys(validation), "test": _keys(test)}
     counts |= {
         "train": len(train),
@@ -84,35 +94,22 @@ def read_splits(config: DataConfig) -> Splits:
         "general_test_documents": sum(map(len, general_test.values())),
         "replay_documents": len(replay),
     }
-    fingerprint = _fingerprint(
+    fingerprint = digest(
         {
             "columns": [config.prompt_column, config.answer_column, config.text_column],
             "template": None if config.text_column is not None else config.prompt_template,
-            "train": _plain(train),
-            "validation": _plain(validation),
-            "test": _plain(test),
+            "train": plain(train),
+            "validation": plain(validation),
+            "test": plain(test),
             "general": general,
             "general_test": general_test,
             "replay": replay,
         }
         | ({"labels": [config.label_column, *labels]} if labels else {})
+        | ({"chat_template": template} if template is not None else {})
     )
     texts = (train, validation, test, general, general_test, replay)
     return Splits(*texts, fingerprint, counts, labels)
-
-
-def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 over prompts, references and classes, in order."""
-    classes = [example.label for example in examples if example.label is not None]
-    return _fingerprint([_plain(examples), classes] if classes else _plain(examples))
-
-
-def merge(examples: Sequence[Example]) -> list[Example]:
-    """Examples of one prompt become one, with all references in order and none twice."""
-    merged: dict[str, dict[str, None]] = {}
-    for example in examples:
-        merged.setdefault(example.prompt, {}).update(dict.fromkeys(example.references))
-    return [Example(prompt, tuple(references)) for prompt, references in merged.items()]
 
 
 def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
@@ -127,6 +124,8 @@ def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
                 )
         task = (builtin.TASK_TRAIN, builtin.TASK_VALIDATION, builtin.TASK_TEST)
         domain = (builtin.DOMAIN_TRAIN, builtin.DOMAIN_VALIDATION, builtin.DOMAIN_TEST)
+        if config.name == "isle":
+            domain = (builtin.ISLE_TRAIN, builtin.ISLE_VALIDATION, builtin.ISLE_TEST)
         topics = (builtin.TOPICS_TRAIN, builtin.TOPICS_VALIDATION, builtin.TOPICS_TEST)
         paths = domain if config.is_plain_text else topics if config.is_classification else task
         return {name: ("jsonl", str(path)) for name, path in zip(named, paths, strict=True)}
@@ -152,18 +151,50 @@ def _examples(
     rows: Sequence[Row], config: DataConfig, split: str, counts: dict[str, int]
 ) -> list[Example]:
     """Rows as examples; empty answers are left out and counted. InputError if none is left."""
-    examples, (column, field) = [], answer_field(config)
-    for row in rows:
-        prompt = "" if config.is_plain_text else render(config, row)
-        answers = row[column]
-        answers = [answers] if isinstance(answers, str) else answers
-        references = tuple(answer for answer in answers if answer.strip())
-        if references:
-            examples.append(Example(prompt, references))
-    counts[f"{split}_rows_without_answer"] = len(rows) - len(examples)
+    column, field = answer_field(config)
+    if config.is_chat:
+        said = _conversations(rows, config, column)
+        found = [Example(shown(turns), answers, turns=turns) for turns, answers in said]
+    else:
+        prompts = ["" if config.is_plain_text else render(config, row) for row in rows]
+        found = [Example(p, _answers(row[column])) for p, row in zip(prompts, rows, strict=True)]
+    n, examples = len(found), [example for example in found if example.references]
+    counts[f"{split}_rows_without_answer"] = n - len(examples)
     if not examples:
         raise InputError(f"All {len(rows)} rows are empty in {field} '{column}'.")
     return examples
+
+
+def _answers(value: object) -> tuple[str, ...]:
+    """One answer or several, without empty ones."""
+    answers = value if isinstance(value, list) else [value]
+    return tuple(answer for answer in map(str, answers) if answer.strip())
+
+
+def _conversations(
+    rows: Sequence[Row], config: DataConfig, column: str
+) -> list[tuple[tuple[Turn, ...], tuple[str, ...]]]:
+    """What was said before the last answer, and that answer in all its forms; () where it is empty."""
+    if config.messages_column is not None:
+        found = [up_to_the_answer(row[column]) for row in rows]  # pyright: ignore[reportArgumentType]
+        return [((), ()) if one is None else (one[0], (one[1],)) for one in found]
+    asked = [("user", render(config, row).strip()) for row in rows]
+    answers = [_answers(row[column]) for row in rows]
+    chains = [[index] for index in range(len(rows))]
+    if config.parent_id_column is not None:
+        ids = [str(row[str(config.id_column)]) for row in rows]
+        parents = [str(row[config.parent_id_column]) for row in rows]
+        fields = "data.id_column and data.parent_id_column"
+        chains = chained(ids, parents, fields, config.limit_chained_samples)
+    said = []
+    for chain in chains:
+        *before, last = chain
+        system = system_turn(config, rows[chain[0]])
+        turns = [("system", system)] if system else []
+        for index in (index for index in before if answers[index]):
+            turns += [asked[index], ("assistant", answers[index][0])]
+        said.append(((*turns, asked[last]), answers[last]))
+    return said
 
 
 def _label(rows: dict[str, list[Example]], config: DataConfig) -> tuple[str, ...]:
@@ -190,65 +221,9 @@ def _label(rows: dict[str, list[Example]], config: DataConfig) -> tuple[str, ...
     return tuple(labels)
 
 
-def _draw(rows: dict[str, list[Example]], config: DataConfig) -> None:
-    """Move whole prompts (plain text: whole documents) from train to the splits not given."""
-    missing = [name for name in ("validation", "test") if name not in rows]
-    groups = list(dict.fromkeys(map(_key, rows["train"])))
-    random.Random(config.split_seed).shuffle(groups)
-    target = dict.fromkeys(groups, "train")
-    fractions = {"validation": config.validation_fraction, "test": config.test_fraction}
-    if "validation" in missing and config.validation_fraction == 0:
-        raise InputError(
-            "data.validation is not set and data.validation_fraction is 0: give a validation "
-            "split, or a share of train to draw it from, e.g. data.validation_fraction=0.1."
-        )
-    sizes = {
-        name: max(1, round(fractions[name] * len(groups))) if fractions[name] else 0
-        for name in missing
-    }
-    if sum(sizes.values()) >= len(groups):
-        unit = (
-            "documents"
-            if config.is_plain_text
-            else "texts"
-            if config.is_classification
-            else "prompts"
-        )
-        text = "In a text file, blank lines separate documents. " * (config.source == "text")
-        raise InputError(
-            f"data.train has {len(groups)} different {unit}: too few to draw "
-            f"{' and '.join(f'{size} for {name}' for name, size in sizes.items() if size)} from. "
-            + text
-            + " ".join(
-                f"Set data.{name} to a split of its own." for name, size in sizes.items() if size
-            )
-        )
-    start = 0
-    for name, size in sizes.items():
-        target.update(dict.fromkeys(groups[start : start + size], name))
-        start += size
-    drawn: dict[str, list[Example]] = {name: [] for name in ("train", *missing)}
-    for example in rows["train"]:
-        drawn[target[_key(example)]].append(example)
-    rows.update(drawn)
-
-
-def _key(example: Example) -> str:
-    return example.prompt or example.references[0]
-
-
 def _keys(examples: Sequence[Example]) -> set[str]:
-    return set(map(_key, examples))
-
-
-def _plain(examples: Sequence[Example]) -> list[list[str]]:
-    return [[example.prompt, *example.references] for example in examples]
+    return {example.key for example in examples}
 
 
 def _texts(*sets: dict[str, tuple[str, ...]]) -> set[str]:
     return {text for domains in sets for texts in domains.values() for text in texts}
-
-
-def _fingerprint(content: object) -> str:
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness import builtin
 from harness.config import DataConfig
 from harness.data.columns import as_text
+from harness.data.pages import HTML
 from harness.data.sources import naming, read_records
 from harness.errors import InputError, unknown
 
@@ -15,6 +16,7 @@ Domains = dict[str, tuple[str, ...]]
 _Given = Mapping[str, str] | list[str] | str | None
 
 _SOURCES = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_SOURCES |= {suffix: "pages" for suffix in HTML}
 
 
 def read_general(config: DataConfig) -> tuple[Domains, Domains]:

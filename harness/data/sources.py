@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,28 +19,39 @@ from typing import Any
 
 from harness.config import DataConfig
 from harness.data.arrow import hub, parquet
-from harness.data.columns import check_rows
+from harness.data.columns import Row, check_rows
+from harness.data.pages import page, pages_of
 from harness.errors import InputError, unknown
 
 Located = tuple[str, Any]  # where a row stands, as a message names it; the row as it was parsed
 
 DOCUMENT_END = "<|endoftext|>"
+MARKS, CRLF, EMPTY = "byte_order_marks", "crlf_line_ends", "empty_lines"  # what is passed over
 
 
 def read_rows(
-    source: str, paths_or_split: str | list[str], config: DataConfig
-) -> list[dict[str, str | list[str]]]:
+    source: str,
+    paths_or_split: str | list[str],
+    config: DataConfig,
+    seen: Counter[str] | None = None,
+) -> list[Row]:
     """The rows of one split: `{column: text}`, with the columns that ``config`` names alone.
 
     Numbers become text; the answer column alone may hold a list of texts. ``paths_or_split`` is a
     file or several, relative to the current directory; for source 'hub' the name of a split or
-    several. Raises InputError naming file and line for everything that cannot be used.
+    several. What was passed over is counted in ``seen``. Raises InputError naming file and line for
+    everything that cannot be used.
     """
-    return check_rows(read_records(source, paths_or_split, config.name, config.subset), config)
+    records = read_records(source, paths_or_split, config.name, config.subset, seen)
+    return check_rows(records, config)
 
 
 def read_records(
-    source: str, paths_or_split: str | list[str], name: str | None = None, subset: str | None = None
+    source: str,
+    paths_or_split: str | list[str],
+    name: str | None = None,
+    subset: str | None = None,
+    seen: Counter[str] | None = None,
 ) -> list[Located]:
     """Every row with the place it stands at, its columns not yet checked; at least one row."""
     given = [paths_or_split] if isinstance(paths_or_split, str) else list(paths_or_split)
@@ -48,10 +60,11 @@ def read_records(
         return [record for split in given for record in hub(name, subset, split)]
     if source not in _READERS:
         raise unknown("data.source", source, [*_READERS, "hub", "builtin"])
-    records = []
+    given = pages_of(given) if source == "pages" else given
+    seen, records = Counter() if seen is None else seen, []
     for path in (Path(item).expanduser() for item in given):
         _check_file(path)
-        found = list(_READERS[source](path))
+        found = list(_READERS[source](path, seen))
         if not found:
             raise InputError(f"{path} holds no rows.")
         records += found
@@ -95,10 +108,12 @@ def _decoded(path: Path, raw: bytes, line: int, before: int) -> str:
         ) from None
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, seen: Counter[str]) -> str:
     """The whole file, without byte order mark, lines ended by a line feed alone."""
-    text = _decoded(path, path.read_bytes(), line=1, before=0).removeprefix("\ufeff")
-    return text.replace("\r\n", "\n")
+    text = _decoded(path, path.read_bytes(), line=1, before=0)
+    seen[MARKS] += text.startswith("\ufeff")
+    seen[CRLF] += text.count("\r\n")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def _no_constant(name: str) -> None:
@@ -115,14 +130,17 @@ _DOCUMENT = " Is it one JSON document? Then data=json reads it."
 _LINES = " Is it one object a line? Then data=jsonl reads it."
 
 
-def _jsonl(path: Path) -> Iterator[Located]:
+def _jsonl(path: Path, seen: Counter[str]) -> Iterator[Located]:
     offset = 0
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):  # splits at line feeds alone, as JSONL says
             text = _decoded(path, raw, line, offset)
             offset += len(raw)
+            seen[CRLF] += raw.endswith(b"\r\n")
+            seen[MARKS] += line == 1 and text.startswith("\ufeff")
             text = (text.removeprefix("\ufeff") if line == 1 else text).strip()
             if not text:
+                seen[EMPTY] += 1
                 continue
             try:
                 row = json.loads(text, parse_constant=_no_constant)
@@ -134,9 +152,9 @@ def _jsonl(path: Path) -> Iterator[Located]:
             yield f"{path}:{line}", row
 
 
-def _json(path: Path) -> Iterator[Located]:
+def _json(path: Path, seen: Counter[str]) -> Iterator[Located]:
     try:
-        data = json.loads(_text_of(path), parse_constant=_no_constant)
+        data = json.loads(_text_of(path, seen), parse_constant=_no_constant)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
@@ -158,11 +176,11 @@ def _json(path: Path) -> Iterator[Located]:
         yield f"{path}, row {number}", row
 
 
-def _csv(path: Path) -> Iterator[Located]:
+def _csv(path: Path, seen: Counter[str]) -> Iterator[Located]:
     csv.field_size_limit(sys.maxsize)  # the default refuses a document of more than 128 kB
     # strict: without it an unclosed quote swallows the rest of the file without a word.
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    file = io.StringIO(_text_of(path), newline="\n")
+    file = io.StringIO(_text_of(path, seen), newline="\n")
     lines = csv.reader(file, delimiter=delimiter, strict=True)
     header: list[str] = []
     start = 1
@@ -170,6 +188,7 @@ def _csv(path: Path) -> Iterator[Located]:
         for cells in lines:
             where, start = f"{path}:{start}", lines.line_num + 1
             if not cells:
+                seen[EMPTY] += 1
                 continue
             if not header:
                 header = cells
@@ -187,9 +206,9 @@ def _csv(path: Path) -> Iterator[Located]:
         raise InputError(f"{path}:{start} is not valid CSV: {error}.") from None
 
 
-def _text(path: Path) -> Iterator[Located]:
+def _text(path: Path, seen: Counter[str]) -> Iterator[Located]:
     """Documents between lines that are ``<|endoftext|>``; without any, between blank lines."""
-    text = _text_of(path)
+    text = _text_of(path, seen)
     parts = re.split(rf"^{re.escape(DOCUMENT_END)}[ \t]*$", text, flags=re.MULTILINE)
     if len(parts) == 1:
         parts = re.split(r"\n(?:[ \t]*\n)+", text)
@@ -198,10 +217,11 @@ def _text(path: Path) -> Iterator[Located]:
         yield f"{path}, document {number}", {"text": document}
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Located]]] = {
+_READERS: dict[str, Callable[[Path, Counter[str]], Iterator[Located]]] = {
     "jsonl": _jsonl,
     "json": _json,
     "csv": _csv,
-    "parquet": parquet,
+    "parquet": lambda path, seen: parquet(path),
     "text": _text,
+    "pages": page,
 }

@@ -9,14 +9,20 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.doctor.finding import FAIL, Line, Setup, first_line
-from harness.doctor.inputs import NETWORK_SECONDS, check_data, check_model, check_tasks
+from harness.doctor.inputs import (
+    NETWORK_SECONDS,
+    check_data,
+    check_metrics,
+    check_model,
+    check_tasks,
+)
 from harness.doctor.machine import check_devices, check_python, check_quantization
 from harness.doctor.outputs import check_storage, check_tracking
 from harness.errors import InputError
 
 HELP = """\
-What this machine can run: Python and packages, devices, quantization, model, data, tasks, storage,
-tracking. Nothing is trained and nothing is uploaded.
+What this machine can run: Python and packages, devices, quantization, model, data, metrics, tasks,
+storage, tracking. Nothing is trained and nothing is uploaded.
 
   python -m harness.doctor                              the built-in model and data
   python -m harness.doctor method=qlora,lora            what these methods need
@@ -34,6 +40,7 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Line]]], ...] = (
     ("quantization", check_quantization),
     ("model", check_model),
     ("data", check_data),
+    ("metrics", check_metrics),
     ("tasks", check_tasks),
     ("storage", check_storage),
     ("tracking", check_tracking),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def check_model(setup: Setup) -> Iterator[Line]:
     config = setup.first.model
     load.check_model(config)
     path = Path(load.model_path(config))
-    if config.name == "builtin":
+    if config.name in ("builtin", "builtin_chat"):
         yield "model", OK, _generates_a_token(config, setup.device)
         return
     if not path.is_dir():
@@ -104,7 +104,9 @@ def check_data(setup: Setup) -> Iterator[Line]:
     rows = "{:,} train, {:,} validation, {:,} test".format(*sizes)
     yield "data", OK, f"{config.name or config.train or config.source}: {rows}"
     for name, count in splits.counts.items():
-        if count and name.endswith(("_without_answer", "_in_train", "_in_validation", "_rows")):
+        if count and name.endswith(
+            ("_without_answer", "_in_train", "_in_validation", "_rows", "_lines", "_marks", "_ends")
+        ):
             yield "data", WARN, f"{name.replace('_', ' ')}: {count:,}"
     domains = ", ".join(f"{name} {len(texts)}" for name, texts in splits.general.items())
     n = splits.counts["general_documents"], splits.counts["general_test_documents"]
@@ -117,6 +119,23 @@ def check_data(setup: Setup) -> Iterator[Line]:
         yield "replay", OK, f"{len(splits.replay):,} documents, none of them in the general text"
 
 
+def check_metrics(setup: Setup) -> Iterator[Line]:
+    """What the metrics need of this machine; the references are looked at when a trial begins."""
+    from harness.config.metrics import JUDGE, is_external
+    from harness.evaluation import metrics
+    from harness.evaluation.external import check_external
+
+    config = setup.first.evaluation
+    metrics.check_answers([], config)
+    yield "metrics", OK, ", ".join(config.metrics) or "none of answers"
+    for metric in filter(is_external, config.metrics):
+        why = check_external(metric)
+        yield "metrics", OK if why is None else WARN, f"{metric}: {why or 'loads'}"
+    if JUDGE in config.metrics:
+        judge = config.judge
+        yield "metrics", OK, f"judge: {judge.model} at {judge.endpoint}, not asked here"
+
+
 def check_tasks(setup: Setup) -> Iterator[Line]:
     from harness.evaluation.benchmarks import folder_tasks
 
@@ -124,7 +143,7 @@ def check_tasks(setup: Setup) -> Iterator[Line]:
     if evaluation.task_folder:
         tasks = folder_tasks(evaluation.task_folder)
         files = [task.get("dataset_kwargs", {}).get("data_files") or {} for task in tasks]
-        named = [Path(path) for of in files if isinstance(of, dict) for path in of.values()]
+        named = [Path(path) for of in files if isinstance(of, dict) for path in _paths(of.values())]
         missing = [str(path) for path in named if not path.is_file()]
         if missing:
             raise InputError(f"evaluation.task_folder: {', '.join(missing)} does not exist.")
@@ -133,3 +152,8 @@ def check_tasks(setup: Setup) -> Iterator[Line]:
         yield "tasks", OK, f"{', '.join(evaluation.tasks)}: looked up by lm-eval when a trial runs"
     if not evaluation.task_folder and not evaluation.tasks:
         yield "tasks", OK, "none configured"
+
+
+def _paths(named: Iterable[Any]) -> list[str]:
+    """Of a split one path or several."""
+    return [path for one in named for path in ([one] if isinstance(one, str) else one)]

@@ -29,6 +29,8 @@ def forgetting(
 ) -> None:
     """KL from the base and rise of the NLL on general text: overall, by domain, worst domain.
 
+    The rise is signed: text that became easier counts against text that became harder. ``nll_lost``
+    and ``nll_gained`` hold the two apart, by document; ``nll`` is lost minus gained.
     Of a classifier: of its body under the base's own output layer, which it does not train.
     """
     encoded, kept = texts.general, reference.general
@@ -44,19 +46,33 @@ def forgetting(
     nll_about = f"text:{general_text(texts)}|change from base|weight:token{under}"
     measured.add(f"{prefix}.kl", kl_columns, kl_about)
     measured.add(f"{prefix}.nll", nll_columns, nll_about)
+    for kind, columns in lost_and_gained(nll_columns).items():
+        measured.add(f"{prefix}.{kind}", columns, f"{nll_about}|documents apart by sign")
     names = list(dict.fromkeys(texts.domains))
     if len(names) < 2:
         return
-    rises = {}
-    for domain in names:
-        chosen = domains == domain
-        about = f"|domain:{domain}"
-        measured.add(f"{prefix}.kl.{domain}", kl_columns[chosen], kl_about + about)
-        measured.add(f"{prefix}.nll.{domain}", nll_columns[chosen], nll_about + about)
-        rises[domain] = float(aggregate(f"{prefix}.nll", nll_columns[chosen]))
-    worst = max(rises, key=lambda domain: rises[domain])
-    about = f"{nll_about}|domain:{worst} (the worst of {len(names)})"
-    measured.add(f"{prefix}.nll.worst_domain", nll_columns[domains == worst], about)
+    for kind, columns, about in (("kl", kl_columns, kl_about), ("nll", nll_columns, nll_about)):
+        name = f"{prefix}.{kind}"
+        of_domain = {domain: columns[domains == domain] for domain in names}
+        for domain, part in of_domain.items():
+            measured.add(f"{name}.{domain}", part, f"{about}|domain:{domain}")
+        scores = [float(aggregate(name, part)) for part in of_domain.values()]
+        worst = names[scores.index(max(scores))]
+        said = f"{about}|domain:{worst} (the worst of {len(names)})"
+        measured.add(f"{name}.worst_domain", of_domain[worst], said)
+
+
+def lost_and_gained(columns: np.ndarray) -> dict[str, np.ndarray]:
+    """(n, 3) columns nll, tokens, nll of the base → the same of what rose alone, and what fell alone.
+
+    ``nll_lost`` − ``nll_gained`` is the rise of all. Neither is ever negative, and noise alone puts
+    both above 0: only their difference says whether anything was forgotten.
+    """
+    nll, tokens, base = columns.T
+    return {
+        "nll_lost": np.stack([np.maximum(nll, base), tokens, base], axis=1),
+        "nll_gained": np.stack([base, tokens, np.minimum(nll, base)], axis=1),
+    }
 
 
 def drift(

@@ -55,4 +55,4 @@ def by_example(encoded: Encoded, *columns: np.ndarray) -> np.ndarray:
 
 def n_labels(encoded: Encoded) -> np.ndarray:
     """(n_sequences,) how many tokens of each are predicted."""
-    return encoded.lengths - encoded.first_label
+    return encoded.n_labels

@@ -9,22 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from harness.records import Measurement
+from harness.statistics.kinds import unit_of
 from harness.statistics.resampling import bootstrap_scores, draw_counts, percentile_interval
 from harness.statistics.scores import aggregate
-
-UNITS = {
-    "bleu": "BLEU points",
-    "chrf": "chrF points",
-    "perplexity": "per token",
-    "bits_per_byte": "bits/byte",
-    "kl": "nats/token",
-    "kl_target": "nats/token",
-    "nll": "nats/token",
-    "tasks": "accuracy change",
-    "accuracy": "share of texts",
-    "macro_f1": "mean F1 of the classes",
-    "loss": "nats/text",
-}
 
 
 @lru_cache(maxsize=8)
@@ -40,8 +27,11 @@ class Measured:
     resamples: int
     measurements: dict[str, Measurement] = field(default_factory=dict)
     items: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # name → why there is no value
     predictions: list[dict[str, object]] = field(default_factory=list)
     generation_tokens_per_second: float | None = None
+    cost: dict[str, float] = field(default_factory=dict)  # of measuring, beside its time
+    base: dict[str, Measurement] = field(default_factory=dict)  # what is known of the base only now
 
     def values(self) -> dict[str, float]:
         return {name: measurement.value for name, measurement in self.measurements.items()}
@@ -49,7 +39,7 @@ class Measured:
     def add(self, name: str, statistics: np.ndarray, signature: str) -> None:
         """The score of (n, k) ``statistics`` with its bootstrap interval over the n examples.
 
-        A score that is no finite number (a perplexity that overflows) is left out.
+        A score that is no finite number (a perplexity that overflows) is missing, and said to be.
         """
         with np.errstate(over="ignore"):
             value = float(aggregate(name, statistics))
@@ -59,8 +49,21 @@ class Measured:
                 interval = percentile_interval(bootstrap_scores(name, statistics, counts))
         self.items[name] = statistics
         if not math.isfinite(value):
+            self.miss(name, f"it is no finite number: {value}")
             return
         if interval is not None and not all(map(math.isfinite, interval)):
             interval = None
-        unit = UNITS[name.split(".")[1]]
-        self.measurements[name] = Measurement(value, unit, len(statistics), interval, signature)
+        self.measurements[name] = Measurement(
+            value, unit_of(name), len(statistics), interval, signature
+        )
+
+    def add_value(self, name: str, value: float, n: int, signature: str) -> None:
+        """A score of n examples that is no function of sums: without an interval."""
+        if not math.isfinite(value):
+            self.miss(name, f"it is no finite number: {value}")
+            return
+        self.measurements[name] = Measurement(value, unit_of(name), n, None, signature)
+
+    def miss(self, name: str, reason: str) -> None:
+        """``name`` was asked for and could not be measured; ``reason`` in one line."""
+        self.missing[name] = " ".join(reason.split())[:500]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.config import EvaluationConfig
-from harness.evaluation.answers import answer_statistics
 from harness.evaluation.classification import classification
-from harness.evaluation.generation import generate
+from harness.evaluation.generation import Decoding, generate, how_generated
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.measured import Measured
+from harness.evaluation.metrics import add_answers
 from harness.evaluation.texts import Texts
 from harness.models.classifier import has_class_head
 
@@ -49,17 +50,13 @@ def quality(
         num_beams=config.num_beams,
         batch_size=config.batch_size,
         device=device,
+        decoding=replace(Decoding.of(config), stop=(*config.stop, *texts.stops)),
+        ends=texts.ends,
     )
     measured.generation_tokens_per_second = generated.tokens_per_second
     references = [example.references for example in texts.examples]
-    for metric in config.metrics:
-        statistics, signature = answer_statistics(
-            metric, generated.texts, references, config.tokenize
-        )
-        how = (
-            f"|split:{texts.split}|beams:{config.num_beams}|max_new_tokens:{config.max_new_tokens}"
-        )
-        measured.add(f"{texts.split}.{metric}", statistics, signature + how)
+    how = how_generated(texts.split, config)
+    add_answers(measured, texts.split, generated.texts, references, config, how)
     measured.predictions = [
         {
             "split": texts.split,

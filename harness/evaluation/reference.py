@@ -20,11 +20,16 @@ from harness.methods.base import Quantization
 from harness.models.load import Base, base_fingerprint
 from harness.models.logprobs import LogProbs, base_logprobs
 from harness.records import Measurement, read_json, write_json
-from harness.records.fingerprint import digest
+from harness.records.fingerprint import digest, evaluation_identity
 
 FORMAT = 1
 KEPT_IN_MEMORY = 4
-BENCHMARK_FIELDS = ("tasks", "task_folder", "task_limit", "num_fewshot")  # measured elsewhere
+BENCHMARK_FIELDS = (  # measured elsewhere
+    *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),
+    *("multiple_choice", "unsafe_tasks", "judge"),
+    *("instructions", "instruction_tokens", "agreement_prompts"),
+    *("probes", "probe_tokens", "probe_temperature", "probe_top_p"),
+)
 # What is asked of tuned models only.
 AFTERWARDS_FIELDS = ("merged", "interpolation", "quantization", "update_analysis")
 
@@ -69,8 +74,9 @@ class ReferenceStore:
         if key not in self._recent:
             found = _load(self.folder / key, key)
             if found is None:
-                found = _measure(base, key, texts, config, device)
-                _save(self.folder / key, found)
+                found, whole = _measure(base, key, texts, config, device)
+                if whole:  # else another process tries again: a hub may be reached by then
+                    _save(self.folder / key, found)
             self._keep(found)
         return self._recent[key]
 
@@ -81,13 +87,15 @@ class ReferenceStore:
 
 
 def _key(base_fingerprint: str, texts: Texts, config: EvaluationConfig) -> str:
-    how = {k: v for k, v in asdict(config).items() if k not in BENCHMARK_FIELDS + AFTERWARDS_FIELDS}
+    whole = evaluation_identity(asdict(config))
+    how = {k: v for k, v in whole.items() if k not in BENCHMARK_FIELDS + AFTERWARDS_FIELDS}
     return digest([FORMAT, base_fingerprint, texts.fingerprint, how], 16)
 
 
 def _measure(
     base: Base, key: str, texts: Texts, config: EvaluationConfig, device: str
-) -> Reference:
+) -> tuple[Reference, bool]:
+    """The reference, and whether all that was asked for could be measured."""
     keep = {"top_k": config.top_k_logprobs, "memory_gb": config.cache_gb}
     measured = Measured(config.bootstrap_resamples)
     quality(measured, base.model, base.tokenizer, texts, config, device)
@@ -99,7 +107,8 @@ def _measure(
     if texts.drift is not None:
         drift = base_logprobs(base.model, texts.drift, config.batch_size, device, **keep)
     outputs = [str(row["output"]) for row in measured.predictions]
-    return Reference(key, measured.measurements, outputs, nll, general, drift)
+    reference = Reference(key, measured.measurements, outputs, nll, general, drift)
+    return reference, not measured.missing
 
 
 def _general(measured: Measured, texts: Texts, nll: np.ndarray) -> None:

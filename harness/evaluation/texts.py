@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
-from harness.data.encode import Encoded, encode, encode_documents, prompts
+from harness.data.chat import ChatFormat
+from harness.data.encode import Encoded, encode, encode_documents, encode_prompts, prompts
 from harness.data.examples import Example, Splits
 from harness.errors import InputError
+from harness.evaluation.metrics import check_answers
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Texts:
     general: Encoded | None  # one sequence a document
     domains: list[str] = field(default_factory=list)  # of each document of ``general``
     labels: tuple[str, ...] = ()  # classification: the names of the classes
+    ends: tuple[int, ...] = ()  # conversations: tokens that end an answer,
+    stops: tuple[str, ...] = ()  # or the text that does
 
     def longest(self, max_new_tokens: int) -> int:
         """Tokens of the longest text, one that is generated included."""
@@ -39,7 +43,8 @@ class Texts:
         digest = hashlib.sha256(self.split.encode())
         for encoded in (self.sequences, self.drift, self.general):
             if encoded is not None:
-                for array in (encoded.tokens, encoded.offsets, encoded.first_label):
+                arrays = (encoded.tokens, encoded.offsets, encoded.first_label, encoded.label_mask)
+                for array in (array for array in arrays if array is not None):
                     digest.update(np.ascontiguousarray(array).tobytes())
         for example in self.examples:
             digest.update("\0".join(example.references).encode())
@@ -72,6 +77,7 @@ def prepare(
         raise InputError(f"data.{split} has no examples: finalists are measured on it.")
     asked = []
     if evaluation.metrics and not data.is_plain_text and not data.is_classification:
+        check_answers([example.references for example in examples], evaluation)
         asked = prompts(examples, tokenizer, data, reserve=evaluation.max_new_tokens)
     return _encode(splits, tokenizer, data, split, asked)
 
@@ -83,14 +89,16 @@ def _encode(
     general = splits.general if split == "validation" else splits.general_test
     documents = [text for texts in general.values() for text in texts]
     domains = [domain for domain, texts in general.items() for _ in texts]
-    asked = [example.prompt for example in examples if example.prompt.strip()]
+    ends, stops = ChatFormat(tokenizer, data).end() if data.is_chat else ((), ())
     return Texts(
         split=split,
         examples=examples,
         sequences=encode(examples, tokenizer, data, all_references=False),
         prompts=prompts,
-        drift=encode_documents(asked, tokenizer, data.max_length) if asked else None,
+        drift=encode_prompts(examples, tokenizer, data),
         general=encode_documents(documents, tokenizer, data.max_length) if documents else None,
         domains=domains,
         labels=splits.labels,
+        ends=ends,
+        stops=stops,
     )

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import afterwards, methods
-from harness.config import TrialConfig
+from harness.config import ModelConfig, TrialConfig
 from harness.data.encode import encode
 from harness.errors import InputError
-from harness.evaluation import benchmarks
+from harness.evaluation import benchmarks, knowledge
+from harness.evaluation.probes import probes
 from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.base import Quantization
 from harness.models.load import load_skeleton
 from harness.strict import build
+from harness.training.augmentation import described
 from harness.trials.workbench import Workbench, quantization_of
 
 
@@ -23,8 +25,8 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
 
     Returns counts to be shown with the plan. Raises InputError for the first that cannot be used.
     """
-    counts: dict[str, Any] = {}
-    longest = 0  # tokens of any text that the model will see
+    counts: dict[ModelConfig, dict[str, Any]] = {}  # the data are the same for all
+    longest: dict[ModelConfig, int] = {}  # tokens of any text that a model will see
     for data in spec["configs"]:
         config: TrialConfig = build(TrialConfig, data)
         method: Method = methods.build(config.method)
@@ -34,25 +36,33 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
         skeleton = load_skeleton(config.model)
         method = methods.fitted(config.method, skeleton)
-        if not counts:  # the data are the same for all
+        described(config.training, bench.pool.tokenizer(config.model))
+        if config.model not in counts:
             afterwards.check_schemes(config.evaluation.quantization, skeleton, bench.device)
             tokenizer = bench.pool.tokenizer(config.model)
             splits = bench.splits(config.data)
             train = encode(splits.train, tokenizer, config.data, all_references=True)
-            counts = {
+            counts[config.model] = {
                 "parameters": sum(p.numel() for p in skeleton.parameters()),
                 "train": train.counts,
                 "rows": splits.counts,
+                "overlap": bench.overlap(config.data),
             }
             lengths = [int(train.lengths.max())]
             for split in ("validation", "test") if spec["opens_test"] else ("validation",):
                 texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
                 lengths.append(texts.longest(config.evaluation.max_new_tokens))
-            longest = max(lengths)
-            if spec["opens_test"] and config.evaluation.task_folder:
-                benchmarks.folder_tasks(config.evaluation.task_folder)
-        method.check_length(skeleton, longest)
-    return counts
+                if split == "test":
+                    asked = probes(texts, tokenizer, config.evaluation)
+                    lengths += [probe.longest for probe in asked]
+            if spec["opens_test"] and knowledge.wanted(config.evaluation):
+                lengths.append(knowledge.longest(tokenizer, config.evaluation))
+            longest[config.model] = max(lengths)
+            if spec["opens_test"] and benchmarks.wanted(config.evaluation):
+                missing = benchmarks.check_tasks(config.evaluation)
+                counts[config.model]["missing_tasks"] = missing
+        method.check_length(skeleton, longest[config.model])
+    return next(iter(counts.values()))
 
 
 def check_quantization(quantization: Quantization | None, device: str) -> None:

@@ -84,6 +84,11 @@ class Method:
         return True
 
     @property
+    def allows_freezing(self) -> bool:
+        """Whether any part of what it trains can be left as it is (``training.freeze_layers``)."""
+        return True
+
+    @property
     def starts_at_base(self) -> bool:
         """Whether the adapted model answers exactly as the base does before the first step."""
         return True

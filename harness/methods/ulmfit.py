@@ -64,6 +64,11 @@ class ULMFiT(Method):
     def trains_base_weights(self) -> bool:
         return True
 
+    @property
+    def allows_freezing(self) -> bool:
+        """It decides at every step what is frozen."""
+        return False
+
     def matched(self, model: nn.Module, trainable_parameters: int) -> Self:
         """The top layer groups that have at most so many parameters together."""
         sums = list(accumulate(sum(p.numel() for p in group) for group in layer_groups(model)))

@@ -31,11 +31,11 @@ class Base:
 
 
 def model_path(config: ModelConfig) -> str:
-    """What ``from_pretrained`` takes: the built-in model's folder, a local one, or a hub name."""
-    if config.name == "builtin":
+    """What ``from_pretrained`` takes: a built-in model's folder, a local one, or a hub name."""
+    if config.name in ("builtin", "builtin_chat"):
         from harness import builtin
 
-        return str(builtin.MODEL)
+        return str(builtin.MODEL if config.name == "builtin" else builtin.CHAT_MODEL)
     return config.name
 
 

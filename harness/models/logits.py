@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.models.classifier import class_logits
+from harness.models.packing import attention_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,6 +25,10 @@ def logits_at(
     states: the last ``length`` of them are the input's.
 
     ``where`` None: (batch, classes) logits of what the model's classifier makes of each sequence.
+
+    A mask that counts (1, 2, ... within a row, 0 at padding) is of texts packed into one row, none of
+    which may see another: the model is given positions that begin anew with each text, and no mask,
+    which is how transformers tells them apart (``harness.models.packing`` checks that it does).
     """
     if where is None:
         return class_logits(model, input_ids, attention_mask)
@@ -36,7 +41,7 @@ def logits_at(
 
     handle = head.register_forward_pre_hook(keep)
     try:
-        outputs = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        outputs = model(input_ids=input_ids, use_cache=False, **attention_arguments(attention_mask))
     finally:
         handle.remove()
     return outputs.logits

@@ -58,7 +58,7 @@ def base_logprobs(
     memory_gb: float,
 ) -> LogProbs:
     """The base's log-probabilities at all labels of ``encoded``: all of them, or the top k."""
-    n_labels = int((encoded.lengths - encoded.first_label).sum())
+    n_labels = int(encoded.n_labels.sum())
     vocabulary = model.get_output_embeddings().weight.shape[0]
     whole = n_labels * vocabulary * 4 <= memory_gb * 2**30
     values, ids = [], []

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from harness.config import TrialConfig
+from harness.config.judge import FREE
+from harness.config.metrics import JUDGE, external_path, is_external
 
 # Where data lies is no part of a trial; what it says is, as the content's own fingerprint.
 _PLACES = (
     *("source", "name", "subset", "train", "validation", "test"),
-    *("general", "general_test", "replay"),
+    *("general", "general_test", "replay", "chat_template"),
 )
 
 
@@ -29,7 +32,31 @@ def identity(config: TrialConfig, model_fingerprint: str, data_fingerprint: str)
     whole["data"]["content"] = data_fingerprint
     whole["model"] = {k: v for k, v in whole["model"].items() if k not in ("name", "revision")}
     whole["model"]["content"] = model_fingerprint
+    whole["evaluation"] = evaluation_identity(whole["evaluation"])
     return whole
+
+
+def evaluation_identity(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Files by what they say, and without what changes no score: how the judge is reached."""
+    judge = {k: v for k, v in evaluation["judge"].items() if k not in FREE}
+    judge["rubric"] = _content(judge["rubric"])
+    metrics = [
+        [metric, _content(external_path(metric))] if is_external(metric) else metric
+        for metric in evaluation["metrics"]
+    ]
+    asked = {JUDGE: judge} if JUDGE in metrics else {}
+    return {**{k: v for k, v in evaluation.items() if k != JUDGE}, "metrics": metrics, **asked}
+
+
+def _content(path: str | None) -> str | None:
+    """Hash of a file, or of the Python files of a folder; None where there is none: a name."""
+    if path is None or not Path(path).exists():
+        return None
+    files = sorted(Path(path).glob("*.py")) if Path(path).is_dir() else [Path(path)]
+    digested = hashlib.sha256()
+    for file in files:
+        digested.update(file.read_bytes())
+    return digested.hexdigest()[:16]
 
 
 def fingerprints(

@@ -22,13 +22,17 @@ class Measurement:
     n: int
     interval: tuple[float, float] | None
     signature: str
+    standard_error: float | None = None  # of the value, where it is a mean of n
 
     def __post_init__(self) -> None:
         # A value that could not be measured is left out of the record; NaN must not stand for it.
         assert math.isfinite(self.value), f"{self.signature}: {self.value} is not a measurement"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        if self.standard_error is None:
+            del data["standard_error"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
@@ -39,4 +43,5 @@ class Measurement:
             n=data["n"],
             interval=None if interval is None else (interval[0], interval[1]),
             signature=data["signature"],
+            standard_error=data.get("standard_error"),
         )

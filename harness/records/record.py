@@ -46,6 +46,7 @@ class Record:
     overrides: list[str]  # what a person types after `python -m harness.trial` to run it again
     measurements: dict[str, Measurement] = field(default_factory=dict)
     base: dict[str, Measurement] = field(default_factory=dict)  # the same on the untouched base
+    missing: dict[str, str] = field(default_factory=dict)  # asked for and not measured: name → why
     afterwards: dict[str, Outcome] = field(default_factory=dict)  # see harness/afterwards
     cost: dict[str, float] = field(default_factory=dict)  # see DESIGN names: train_seconds, ...
     provenance: dict[str, Any] = field(default_factory=dict)

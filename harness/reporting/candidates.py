@@ -1,48 +1,29 @@
 """The configurations a recommendation chooses among, each with its estimates and cost.
 
 Finalists where there was a confirm stage: one candidate per configuration, its seeds together.
-Otherwise the best search trials. All resamples of one measurement draw the same examples for every
-candidate, so the difference of two candidates' resampled scores is a paired bootstrap.
+Otherwise the best search trials.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from harness.records import Measurement
+from harness.reporting.comparable import comparable
+from harness.reporting.estimates import Estimate, estimate, shared_items
 from harness.reporting.formatting import gigabytes, score, settings
-from harness.reporting.load import Row, Run, Sweep, derived, read_items, settings_of
+from harness.reporting.load import Row, Run, Sweep, derived, settings_of
 from harness.statistics.pareto import front
-from harness.statistics.resampling import (
-    RESAMPLES,
-    bootstrap_scores,
-    draw_counts,
-    percentile_interval,
-)
-from harness.statistics.scores import Array, aggregate, can_aggregate
+from harness.statistics.scores import Array
 
 CAPACITY = ("method.r", "method.target_r", "method.num_virtual_tokens", "method.rank")
 ALWAYS_SHOWN = (*CAPACITY, "training.learning_rate")
 MOST_FALLBACK = 12  # candidates from the search stage, where nothing was confirmed
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score with its 95 % interval; resamples is (B,) or None where there are no items."""
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int | None  # examples
-    by_seed: tuple[float, ...]
-    resamples: Array | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,6 +71,7 @@ def build_field(run: Run) -> Field:
     complete = [row for row in rows if row.record.status == "complete"]
     quality = quality_measurement(objective[0], complete) if confirmed else objective[0]
     forgetting = _forgetting_measurement(sweep, complete)
+    rows, remarks = comparable(rows)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         key = row.record.configuration or row.record.fingerprint
@@ -99,7 +81,6 @@ def build_field(run: Run) -> Field:
     shown = {
         m: distinguishing([r for r in run.rows if r.record.method == m]) for m in sweep.methods
     }
-    remarks: list[str] = []
     counts: dict[int, Array] = {}  # n -> (B, n): every candidate sees the same draws
     candidates = []
     for (method, configuration), group in groups.items():
@@ -171,11 +152,11 @@ def _candidate(
     sweep, method, configuration, group, shown, quality, forgetting, counts, remarks
 ) -> Candidate:
     rows = tuple(row for row in group if row.record.status == "complete")
-    items = _shared_items(rows)
+    items = shared_items(rows)
     names = list(dict.fromkeys(n for row in rows for n in row.record.measurements))
     estimates = {}
     for name in names:
-        made = _estimate(sweep.seed, configuration, name, rows, items, counts)
+        made = estimate(sweep.seed, configuration, name, rows, items, counts)
         estimates[name] = made
         recorded = [row.record.value(name) for row in rows]
         mean = np.mean([value for value in recorded if value is not None])
@@ -201,53 +182,6 @@ def _candidate(
         cost=cost,
         base=rows[0].record.base if rows else {},
         problems=_problems(sweep, group, cost, estimates.get(forgetting or "")),
-    )
-
-
-def _shared_items(rows: tuple[Row, ...]) -> dict[str, Array]:
-    """measurement -> (seeds, n, k), only where every seed has statistics of the same shape."""
-    by_seed = [read_items(row.folder) for row in rows]
-    shared: dict[str, Array] = {}
-    for name in by_seed[0] if by_seed else ():
-        arrays = [items[name] for items in by_seed if name in items]
-        same = len(arrays) == len(rows) and len({a.shape for a in arrays}) == 1
-        if same and can_aggregate(name, arrays[0]):
-            shared[name] = np.stack(arrays)
-    return shared
-
-
-def _estimate(seed: int, configuration: str, name: str, rows, items, counts) -> Estimate:
-    """From the examples where they are there; else the mean of what the records say."""
-    measured = [row.record.measurements[name] for row in rows if name in row.record.measurements]
-    statistics = items.get(name)
-    if statistics is not None:
-        by_seed = aggregate(name, statistics)
-        if np.isfinite(by_seed).all():
-            return _resampled(seed, configuration, name, statistics, by_seed, counts)
-    values = tuple(m.value for m in measured)
-    # An interval over items says nothing about seeds, so with several seeds it is not shown.
-    interval = measured[0].interval if len(measured) == 1 else None
-    low, high = interval or (None, None)
-    return Estimate(name, float(np.mean(values)), low, high, measured[0].n, values)
-
-
-def _resampled(seed, configuration, name, statistics, by_seed, counts) -> Estimate:
-    seeds, n = statistics.shape[:2]
-    if n not in counts:
-        counts[n] = draw_counts(n, RESAMPLES, np.random.default_rng([seed, n]))
-    rng = np.random.default_rng([seed, zlib.crc32(f"{name} {configuration}".encode())])
-    seed_counts = draw_counts(seeds, RESAMPLES, rng)
-    resamples = bootstrap_scores(name, statistics, counts[n], seed_counts)
-    known = bool(np.isfinite(resamples).all()) and n > 1
-    low, high = percentile_interval(resamples) if known else (None, None)
-    return Estimate(
-        name=name,
-        value=float(by_seed.mean()),
-        low=low,
-        high=high,
-        n=n,
-        by_seed=tuple(map(float, by_seed)),
-        resamples=resamples if known else None,
     )
 
 

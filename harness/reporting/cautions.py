@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.records import Measurement
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
+from harness.reporting.comparable import same_way
+from harness.reporting.data import overlap_cautions
 from harness.reporting.decision import Decision, by_quality
 from harness.reporting.load import Row, Run
+from harness.statistics.kinds import kind_of
 
 
 def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
@@ -20,6 +23,7 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
             "numbers of trials that were selected for them, and so optimistic."
         )
     found += _against_base(field, decision.chosen)
+    found += overlap_cautions(run)
     found += _validation_disagrees(run, field)
     if field.confirmed and len(decision.chosen.rows) == 1:
         found.append("The choice rests on one seed: the spread between seeds is unknown.")
@@ -45,6 +49,9 @@ def unfinished(run: Run) -> list[str]:
 def _against_base(field: Field, chosen: Candidate) -> list[str]:
     base, quality = chosen.base.get(field.quality), chosen.quality
     if base is None or quality is None or quality.low is None or quality.high is None:
+        return []
+    measured = (row.record.measurements.get(field.quality) for row in chosen.rows)
+    if not all(one is None or same_way(one, base) for one in measured):
         return []
     above = quality.low > base.value if field.maximize else quality.high < base.value
     if above:
@@ -107,9 +114,32 @@ def _not_comparable(field: Field) -> list[str]:
                 f"be compared: {'; '.join(sorted(signatures))}."
             )
     rows = [row for candidate in field.candidates for row in candidate.rows]
+    found += _several_models(field, rows)
     prints = {str(p) for row in rows if (p := data_fingerprint(row)) is not None}
     if len(prints) > 1:
         found.append(f"The finalists saw {len(prints)} different versions of the data.")
+    return found
+
+
+def _several_models(field: Field, rows: Sequence[Row]) -> list[str]:
+    """Variants that began from different models: what of theirs may be compared."""
+    tokens: dict[str, int] = {}  # model → tokens of the training data, which is the same for all
+    for row in rows:
+        name = str(row.record.config.get("model", {}).get("name"))
+        counts = row.record.provenance.get("data", {}).get("tokens")
+        tokens.setdefault(name, counts.get("tokens", 0) if isinstance(counts, dict) else 0)
+    if len(tokens) < 2:
+        return []
+    found = [
+        f"The candidates began from {len(tokens)} models ({', '.join(tokens)}): forgetting is how far "
+        "each went from its own."
+    ]
+    if len(set(tokens.values())) > 1 and kind_of(field.quality) == "perplexity":
+        found.append(
+            f"These models cut the same text into different tokens, so {f.title(field.quality)} may "
+            "not be compared between them; bits per byte may: "
+            "objectives={validation.bits_per_byte: minimize}."
+        )
     return found
 
 

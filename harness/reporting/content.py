@@ -8,13 +8,19 @@ from harness.reporting import formatting as f
 from harness.reporting import provenance, search_tables, tables
 from harness.reporting.afterwards import afterwards_table, update_table
 from harness.reporting.candidates import Field, build_field
+from harness.reporting.data import Data, data
 from harness.reporting.drawing import Picture, palette
 from harness.reporting.figures import all_figures, objective
+from harness.reporting.forgetting import forgetting_tables
+from harness.reporting.knowledge import Knowledge, knowledge
 from harness.reporting.load import Run
 from harness.reporting.outputs import Example, examples
+from harness.reporting.pairs import pairs_table, stability_table
 from harness.reporting.quantization import quantization_tables
 from harness.reporting.recommendation import Recommendation, recommend
+from harness.reporting.split_scores import split_scores
 from harness.reporting.tables import Table
+from harness.reporting.task_tables import task_scores_table, tasks_table
 from harness.reporting.variants import variant_tables
 
 
@@ -38,18 +44,26 @@ class Content:
     command: str | None
     key_numbers: tuple[KeyNumber, ...]
     leaderboard: Table
+    split_scores: Table
+    missing: list[str]  # what could not be measured, and why
+    stability: Table
+    pairs: Table
     variants: tuple[tuple[str, Table], ...]
     cost: Table
     quantization: tuple[tuple[str, Table], ...]
     budget: Table
     search: Table
     failures: Table
+    data: Data
+    lost: tuple[tuple[str, Table], ...]  # what was lost and gained besides the task
     domains: tuple[tuple[str, Table], ...]
     tasks: Table
+    task_scores: Table
     afterwards: Table
     updates: Table
     pictures: dict[str, Picture]
     examples: tuple[Example, ...]
+    knowledge: Knowledge
     commands: list[tuple[str, str]]
     seeds: list[tuple[str, str]]
     definitions: list[str]
@@ -80,18 +94,26 @@ def gather(run: Run) -> Content:
         command=tables.command(chosen.rows[0].record) if chosen else None,
         key_numbers=tuple(_key_numbers(recommendation)),
         leaderboard=tables.leaderboard(field, chosen),
+        split_scores=split_scores(field, chosen),
+        missing=provenance.missing(run),
+        stability=stability_table(run, field),
+        pairs=pairs_table(run, field),
         variants=tuple(variant_tables(run, field)),
         cost=tables.cost_table(field, chosen),
         quantization=tuple(quantization_tables(run, field)),
         budget=search_tables.budget_table(run, measured, field.maximize),
         search=search_tables.search_table(run, field),
         failures=search_tables.failures_table(run),
+        data=data(run),
+        lost=tuple(forgetting_tables(field, chosen)),
         domains=tuple(domains),
-        tasks=tables.tasks_table(field, chosen),
+        tasks=tasks_table(field),
+        task_scores=task_scores_table(field),
         afterwards=afterwards_table(field, chosen),
         updates=update_table(field),
         pictures=all_figures(run, field, chosen),
         examples=examples(order, field.quality.split(".")[0]),
+        knowledge=knowledge(field, order),
         commands=search_tables.commands(run.rows),
         seeds=[(c.label, provenance.seed_values(c)) for c in order if len(c.rows) > 1],
         definitions=provenance.definitions(field),

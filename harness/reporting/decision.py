@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.reporting.candidates import Candidate, Estimate, Field
+from harness.reporting.candidates import Candidate, Field
+from harness.reporting.estimates import Estimate
 from harness.statistics.resampling import Comparison, compare_resamples, holm
 
 LEVEL = 0.05

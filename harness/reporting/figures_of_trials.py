@@ -77,6 +77,9 @@ def curves_figure(field: Field, look: Look) -> Picture | None:
                 *zip(*points, strict=True), c=colour, lw=1.3, alpha=0.85,
                 label=label if axes is axes_list[0] else None,
             )  # fmt: skip
+        values = [v for _, series in read for _, v in series.get(name, ())]
+        if name.endswith("perplexity") and max(values) > 20 * min(values):
+            axes.set_yscale("log")  # the untouched model's would flatten all that follows
         axes.set_xlabel("step")
         axes.set_title(words)
     figure.legend(loc="outside lower center", ncols=2)

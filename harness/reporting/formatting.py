@@ -6,22 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from harness.statistics.scores import kind_of
+from harness.statistics.kinds import KINDS, kind_of
 
 MISSING = "–"
-NAMES = {
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "perplexity": "perplexity",
-    "bits_per_byte": "bits per byte",
-    "kl": "KL",
-    "nll": "NLL rise",
-    "tasks": "tasks",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "loss": "loss",
-}
-UNITS = {"kl": "nats/token", "nll": "nats/token", "tasks": "points", "loss": "nats/text"}
 SHORT = {
     "learning_rate": "lr",
     "lora_alpha": "alpha",
@@ -37,21 +24,25 @@ SHORT = {
 def title(measurement: str) -> str:
     """'test.bleu' -> 'test BLEU', 'forgetting.kl' -> 'forgetting (KL)'."""
     head, kind = measurement.split(".")[0], kind_of(measurement)
-    name = NAMES.get(kind, kind)
+    name = KINDS[kind].title if kind in KINDS else kind
+    rest = ".".join(measurement.split(".")[2:])
     if head in ("forgetting", "drift"):
-        rest = ".".join(measurement.split(".")[2:])
         return f"{head} ({name}{', ' + rest if rest else ''})"
+    if rest:  # a metric of another library's, which may give several values
+        return f"{head} {rest}"
     return f"{head} {name}" if head != kind else name
 
 
 def unit(measurement: str) -> str:
     """The unit behind a number, '' where the name says it all (BLEU)."""
-    return UNITS.get(kind_of(measurement), "")
+    kind = KINDS.get(kind_of(measurement))
+    return "" if kind is None else kind.shown_unit
 
 
 def scale(measurement: str) -> float:
     """Accuracy changes are shown in percentage points."""
-    return 100.0 if kind_of(measurement) == "tasks" else 1.0
+    kind = KINDS.get(kind_of(measurement))
+    return 100.0 if kind is not None and kind.shown_unit == "points" else 1.0
 
 
 def number(value: float | None, decimals: int, sign: bool = False) -> str:
@@ -68,8 +59,9 @@ def decimals_for(measurement: str, *values: float | None) -> int:
     """Digits after the point that suit the measurement and the size of these values."""
     kind = kind_of(measurement)
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
-    if kind in ("bleu", "chrf", "tasks"):
-        return 1
+    known = KINDS.get(kind)
+    if known is not None and known.decimals is not None:
+        return known.decimals
     if kind == "perplexity":
         return 2 if largest < 100 else 1
     if 0 < largest < 0.01:

@@ -13,9 +13,8 @@ import yaml
 
 from harness.errors import InputError
 from harness.records import Record, read_jsonl, read_record
+from harness.statistics.kinds import KINDS, kind_of
 from harness.statistics.scores import Array
-
-MINIMIZED = ("perplexity", "bits_per_byte", "nll", "kl", "loss")
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,8 @@ def _read_sweep(folder: Path, rows: list[Row], remarks: list[str]) -> Sweep:
 
 def default_direction(measurement: str) -> str:
     """Scores are maximized; losses and forgetting are minimized."""
-    kind = measurement.split(".")[1] if "." in measurement else measurement
-    return "minimize" if kind in MINIMIZED else "maximize"
+    kind = KINDS.get(kind_of(measurement))
+    return "maximize" if kind is None else kind.direction or "maximize"
 
 
 def _guessed_objectives(rows: list[Row]) -> tuple[tuple[str, str], ...]:

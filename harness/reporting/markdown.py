@@ -28,18 +28,27 @@ def render(content: Content) -> str:
     lines += _list("Why not the others", [f"{label}: {why}" for label, why in r.runners_up])
     lines += _list("What would change it", r.would_change)
     lines += _table("Leader board", content.leaderboard)
+    lines += _table("Every score", content.split_scores)
+    lines += _list("Could not be measured", content.missing)
+    lines += _table("Every two finalists against each other", content.pairs)
+    lines += _table("Did the order of the search hold?", content.stability)
     for title, variants in content.variants:
         lines += _table(title, variants)
     lines += _table("Search", content.budget)
     lines += _table("Cost", content.cost)
     for title, table in content.quantization:
         lines += _table(title, table)
+    lines += _table("What the models know", content.knowledge.scores)
+    for title, lost in content.lost:
+        lines += _table(title, lost)
     for title, domain in content.domains:
         lines += _table(f"By domain: {title}", domain)
     lines += _table("Tasks that were not trained for", content.tasks)
     lines += _table("After training", content.afterwards)
     lines += _table("What changed in the weights", content.updates)
     lines += _table("Trials that did not complete", content.failures)
+    lines += _list("Data", content.data.counts)
+    lines += _table("Overlap", content.data.overlap)
     lines += _list("How it was measured", content.methodology + content.definitions)
     lines += _list("Warnings of the trials", content.warnings)
     return "\n".join(lines).rstrip() + "\n"
@@ -60,7 +69,7 @@ def _list(title: str, items) -> list[str]:
 def _table(title: str, table: Table) -> list[str]:
     if not table.rows:
         return []
-    numbers = [cell.role == "number" for cell in table.rows[0]]
+    numbers = [cell.role.startswith("number") for cell in table.rows[0]]
     lines = ["", f"## {escaped(title)}", ""]
     lines.append("| " + " | ".join(escaped(header) for header in table.headers) + " |")
     lines.append("|" + "|".join("--:" if number else "---" for number in numbers) + "|")

@@ -13,16 +13,9 @@ from harness.reporting.formatting import title
 
 def render(content: Content) -> str:
     """The whole document. Only our own SVG, whose text matplotlib escapes, goes in as it is."""
-    environment = Environment(
-        loader=PackageLoader("harness.reporting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["unbroken"] = unbroken
     pictures = {name: (p, Markup(p.svg)) for name, p in content.pictures.items()}
-    return environment.get_template("page.html.j2").render(
+    page = environment().get_template("page.html.j2")
+    return page.render(
         c=content,
         r=content.recommendation,
         sweep=content.run.sweep,
@@ -30,6 +23,19 @@ def render(content: Content) -> str:
         pictures=pictures,
         quality_title=title(content.field.quality),
     )
+
+
+def environment() -> Environment:
+    """Where templates are found, and how: every value is escaped, and none may be missing."""
+    made = Environment(
+        loader=PackageLoader("harness.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["unbroken"] = unbroken
+    return made
 
 
 def unbroken(text: str) -> str:

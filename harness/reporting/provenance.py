@@ -9,32 +9,16 @@ from typing import Any
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
 from harness.reporting.load import Run, flat
+from harness.statistics.kinds import KINDS, kind_of
 from harness.statistics.resampling import RESAMPLES
-from harness.statistics.scores import kind_of
-
-DEFINITIONS = {
-    "bleu": "BLEU, 0 to 100, of the whole corpus (sacrebleu; not a mean over sentences).",
-    "chrf": "chrF, 0 to 100, character n-grams of the whole corpus (sacrebleu).",
-    "perplexity": "Perplexity: exp of the negative log-likelihood per token, over all tokens.",
-    "bits_per_byte": "Bits per byte: negative log-likelihood per UTF-8 byte of text, in bits; "
-    "the tokenizer plays no part.",
-    "kl": "KL(base ‖ tuned), nats per token: how far predictions moved from those of the untouched "
-    "base on text that was not trained on. 0 means unmoved.",
-    "nll": "Rise of the negative log-likelihood over the untouched base, nats per token, on text "
-    "that was not trained on.",
-    "accuracy": "Accuracy: the share of texts whose class is the one that was said most likely.",
-    "macro_f1": "Macro F1: the mean over classes of 2·both / (said + true), every class alike.",
-    "loss": "Loss: negative log-likelihood of the true class, nats per text.",
-    "tasks": "Change of accuracy against the untouched base on tasks that were not trained for, "
-    "paired by item, in percentage points; p by the exact McNemar test.",
-}
 
 
 def definitions(field: Field) -> list[str]:
     """One sentence for each kind of measurement in this report."""
     names = [n for c in field.candidates for n in c.estimates]
     kinds = dict.fromkeys(kind_of(name) for name in names)
-    return [DEFINITIONS[kind] for kind in kinds if kind in DEFINITIONS]
+    known = [KINDS[kind].definition for kind in kinds if kind in KINDS]
+    return [definition for definition in known if definition]
 
 
 def methodology(run: Run, field: Field) -> list[str]:
@@ -104,6 +88,18 @@ def warnings(run: Run) -> list[str]:
         str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
     )
     return [f"{text} ({n} of {len(run.rows)} trials)" for text, n in counts.most_common(30)]
+
+
+def missing(run: Run) -> list[str]:
+    """What was asked for and could not be measured, with the reason and how many trials say so."""
+    counts = Counter(
+        (name, reason) for row in run.rows for name, reason in row.record.missing.items()
+    )
+    n = len(run.rows)
+    return [
+        f"{name}: missing in {times} of {n} trials, because {reason.rstrip('.')}."
+        for (name, reason), times in counts.most_common(30)
+    ]
 
 
 def seed_values(candidate: Candidate) -> str:

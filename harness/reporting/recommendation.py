@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.reporting import formatting as f
-from harness.reporting.candidates import Candidate, Estimate, Field
+from harness.reporting.alternatives import problems_of, without_problems, would_change
+from harness.reporting.candidates import Candidate, Field
 from harness.reporting.cautions import cautions, unfinished
 from harness.reporting.decision import Decision, by_quality, compare, decide
 from harness.reporting.load import Run
-from harness.statistics.resampling import minimal_detectable_difference
-
-COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "peak_memory_gb": ("peak memory", f.gigabytes),
-    "train_seconds": ("training time", f.duration),
-    "trainable_parameters": ("trainable parameters", f.count),
-}
+from harness.reporting.wording import COST_WORDS, difference, estimate_text, numbers
+from harness.statistics.resampling import examples_needed, minimal_detectable_difference
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ def recommend(run: Run, field: Field) -> Recommendation:
         headline=_headline(decision, field),
         reasons=tuple(_reasons(decision, field, detectable)),
         runners_up=tuple(_runners_up(decision, field)),
-        would_change=tuple(_would_change(decision, field)),
+        would_change=tuple(would_change(decision, field)),
         cautions=tuple(cautions(run, field, decision)),
         decision=decision,
         detectable=detectable,
@@ -61,12 +56,12 @@ def _nothing(run: Run, field: Field) -> Recommendation:
     else:
         why = "Every finalist breaks a limit or did not run through."
     changes = []
-    lifted = decide([_without_problems(c) for c in field.candidates], field)
+    lifted = decide([without_problems(c) for c in field.candidates], field)
     if lifted is not None:
-        problems = "; ".join(_problems_of(field, lifted.chosen.label))
+        problems = "; ".join(problems_of(field, lifted.chosen.label))
         changes.append(
             f"If its problem did not matter ({problems}), the choice would be "
-            f"{lifted.chosen.label}: {_numbers(lifted.chosen)}."
+            f"{lifted.chosen.label}: {numbers(lifted.chosen)}."
         )
     return Recommendation(
         chosen=None,
@@ -110,7 +105,7 @@ def _reasons(decision: Decision, field: Field, detectable: float | None) -> list
     sample += f"{seeds} seed" + ("s" if seeds != 1 else "")
     reasons.append(
         f"Quality: of {feasible} feasible {stage}, {best.label} scores best: "
-        f"{_estimate(best.quality)} {f.title(field.quality)} ({sample})."
+        f"{estimate_text(best.quality)} {f.title(field.quality)} ({sample})."
     )
     if len(decision.tied) > 1:
         names = [t.candidate.label for t in decision.tested if t.tied]
@@ -118,14 +113,14 @@ def _reasons(decision: Decision, field: Field, detectable: float | None) -> list
         if best is not chosen:
             own = next(t for t in decision.tested if t.candidate is chosen)
             text += (
-                f"; {chosen.label} scores {_estimate(chosen.quality)}, {_difference(own, field)}"
+                f"; {chosen.label} scores {estimate_text(chosen.quality)}, {difference(own, field)}"
             )
         reasons.append(text + ".")
     elif decision.tested:
         nearest = decision.tested[0]
         reasons.append(
             f"The next, {nearest.candidate.label}, is distinguishably worse: "
-            f"{_difference(nearest, field)}."
+            f"{difference(nearest, field)}."
         )
     reasons += _forgetting_reasons(decision, field)
     if decision.cost_name:
@@ -138,8 +133,7 @@ def _reasons(decision: Decision, field: Field, detectable: float | None) -> list
         reasons.append(
             f"Power: with this data a true difference of about "
             f"{f.score(field.quality, detectable)} {f.title(field.quality)} would be found four "
-            "times out of five. Four times as many examples would halve that, as far as examples "
-            "and not seeds cause the spread."
+            "times out of five." + _needed(decision, field)
         )
     return reasons
 
@@ -148,7 +142,7 @@ def _forgetting_reasons(decision: Decision, field: Field) -> list[str]:
     chosen, tied = decision.chosen, decision.tied
     if field.forgetting is None or chosen.forgetting is None:
         return ["Forgetting was not measured, so it played no part."]
-    text = f"Forgetting: {chosen.label} moves {_estimate(chosen.forgetting, units=True)}"
+    text = f"Forgetting: {chosen.label} moves {estimate_text(chosen.forgetting, units=True)}"
     if len(tied) == 1:
         return [text + " from the base; with no other tied in quality this did not decide."]
     if len(decision.forgetting_tied) > 1:
@@ -160,7 +154,7 @@ def _forgetting_reasons(decision: Decision, field: Field) -> list[str]:
     )
     if not others:
         return [text + "; the others tied in quality have no forgetting measured."]
-    lines = [f"{c.label} {_estimate(c.forgetting)}" for c in others]
+    lines = [f"{c.label} {estimate_text(c.forgetting)}" for c in others]
     return [f"{text}, the least of the {len(tied)} tied in quality: {f.joined(lines)}."]
 
 
@@ -175,7 +169,7 @@ def _runners_up(decision: Decision, field: Field) -> list[tuple[str, str]]:
             lines.append((candidate.label, f"{field.quality} was not measured"))
         elif candidate not in decision.tied:
             test = next(t for t in decision.tested if t.candidate is candidate)
-            lines.append((candidate.label, f"worse in quality: {_difference(test, field)}"))
+            lines.append((candidate.label, f"worse in quality: {difference(test, field)}"))
         elif candidate not in decision.forgetting_tied:
             lines.append((candidate.label, _forgets_more(candidate, chosen)))
         else:
@@ -189,62 +183,12 @@ def _forgets_more(candidate: Candidate, chosen: Candidate) -> str:
     own = candidate.forgetting
     if own is None or chosen.forgetting is None:
         return "as good in quality, but its forgetting was not measured"
-    text = f"as good in quality, but forgets more: {_estimate(own, units=True)}"
+    text = f"as good in quality, but forgets more: {estimate_text(own, units=True)}"
     comparison = compare(own, chosen.forgetting)
     if comparison is None:
         return text
     more = f.with_interval(own.name, comparison.difference, comparison.low, comparison.high, True)
     return f"{text}, difference {more}"
-
-
-def _would_change(decision: Decision, field: Field) -> list[str]:
-    """The rule, run again on other conditions; only conditions that change the choice are named."""
-    chosen, best = decision.chosen, decision.best
-    lines = []
-    if best is not chosen:
-        own = next(t for t in decision.tested if t.candidate is chosen)
-        lines.append(
-            f"If forgetting and cost did not matter: {best.label}, "
-            f"{_estimate(best.quality)} {f.title(field.quality)} ({_difference(own, field, True)})."
-        )
-    lines += _tighter(decision, field)
-    lifted = decide([_without_problems(c) for c in field.candidates], field)
-    if lifted is not None and lifted.chosen.label != chosen.label:
-        problems = "; ".join(_problems_of(field, lifted.chosen.label))
-        condition = f"If its problem did not matter ({problems})"
-        if not problems:  # one that is ruled out would raise the bar for the others
-            out = f.joined([c.label for c in field.candidates if c.problems])
-            condition = f"If what is ruled out ({out}) still set the bar"
-        lines.append(f"{condition}: {lifted.chosen.label}, {_numbers(lifted.chosen)}.")
-    return lines or ["Nothing that was measured: no other condition tried here changes the choice."]
-
-
-def _tighter(decision: Decision, field: Field) -> list[str]:
-    """What a limit just below the chosen one's forgetting, memory or time would lead to."""
-    chosen, lines = decision.chosen, []
-    mark = chosen.forgetting
-    if mark is not None:
-        tied = [c.forgetting.value for c in decision.forgetting_tied if c.forgetting]
-        limit = min(tied)  # a limit between tied ones would not be a reason to change
-        less = [c for c in field.candidates if c.forgetting and c.forgetting.value < limit]
-        other = decide(less, field)
-        if other is not None:
-            lines.append(
-                f"If forgetting had to stay below {f.score(mark.name, limit)} "
-                f"{f.unit(mark.name)}: {other.chosen.label}, {_numbers(other.chosen)}."
-            )
-    for name in ("peak_memory_gb", "train_seconds"):
-        words, write = COST_WORDS[name]
-        if name not in chosen.cost:
-            continue
-        limit = chosen.cost[name] * 0.95
-        other = decide([c for c in field.candidates if c.cost.get(name, limit) < limit], field)
-        if other is not None:
-            lines.append(
-                f"If {words} had to stay below {write(chosen.cost[name])}: {other.chosen.label}, "
-                f"{_numbers(other.chosen)}, {write(other.chosen.cost.get(name))}."
-            )
-    return lines
 
 
 def _detectable(decision: Decision) -> float | None:
@@ -253,41 +197,15 @@ def _detectable(decision: Decision) -> float | None:
     return minimal_detectable_difference(known[0].standard_error) if known else None
 
 
-def _difference(tested, field: Field, reverse: bool = False) -> str:
-    """'−2.1 [−5.0, 0.8], p = 0.31 after Holm: not distinguishable' (candidate minus best)."""
-    name, comparison = field.quality, tested.comparison
-    if comparison is None:
-        values = "their intervals overlap" if tested.tied else "their intervals do not overlap"
-        if tested.how == "values only":
-            values = "no per-example results and no intervals, so the values alone are compared"
-        return values
-    difference, low, high = comparison.difference, comparison.low, comparison.high
-    if reverse:
-        difference, low, high = -difference, -high, -low
-    text = f.with_interval(name, difference, low, high, sign=True)
-    verdict = "not distinguishable" if tested.tied else "distinguishable"
-    return f"difference {text}, {f.equals_p(tested.p_holm)} after Holm: {verdict}"
-
-
-def _estimate(estimate: Estimate | None, units: bool = False) -> str:
-    if estimate is None:
-        return f.MISSING
-    low, high = estimate.low, estimate.high
-    return f.with_interval(estimate.name, estimate.value, low, high, units=units)
-
-
-def _numbers(candidate: Candidate) -> str:
-    parts = []
-    if candidate.quality is not None:
-        parts.append(f"{_estimate(candidate.quality)} {f.title(candidate.quality.name)}")
-    if candidate.forgetting is not None:
-        parts.append(f"forgetting {_estimate(candidate.forgetting, units=True)}")
-    return ", ".join(parts)
-
-
-def _without_problems(candidate: Candidate) -> Candidate:
-    return replace(candidate, problems=())
-
-
-def _problems_of(field: Field, label: str) -> Sequence[str]:
-    return next(c.problems for c in field.candidates if c.label == label)
+def _needed(decision: Decision, field: Field) -> str:
+    """How many examples the difference to the nearest rival would take."""
+    nearest = next((t.comparison for t in decision.tested if t.comparison is not None), None)
+    n = decision.best.quality.n if decision.best.quality else None
+    if nearest is None or n is None or nearest.difference == 0 or nearest.standard_error == 0:
+        return ""
+    needed = examples_needed(abs(nearest.difference), nearest.standard_error, n)
+    seen = f.score(field.quality, abs(nearest.difference))
+    return (
+        f" To show the difference of {seen} that is seen between the best two, about {needed:,} "
+        f"examples would be needed instead of {n:,}, as far as examples and not seeds cause the spread."
+    )

@@ -11,6 +11,7 @@ from harness.reporting.candidates import Field, distinguishing
 from harness.reporting.load import Row, Run, settings_of
 from harness.reporting.tables import Cell, Table, command
 from harness.statistics.budget import expected_best
+from harness.statistics.pareto import hypervolume
 
 
 def budget_table(run: Run, objective: str, maximize: bool) -> Table:
@@ -21,6 +22,8 @@ def budget_table(run: Run, objective: str, maximize: bool) -> Table:
     sizes = sorted({1, min(4, least), least})
     headers = ("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
     headers += ("Time", "Best", *(f"Expected best of {n}" for n in sizes))
+    volumes, corner = _hypervolumes(run, search)
+    headers += ("Hypervolume",) * bool(volumes)
     rows = []
     for method in run.sweep.methods:
         own = [record for record in search if record.method == method]
@@ -37,13 +40,46 @@ def budget_table(run: Run, objective: str, maximize: bool) -> Table:
         top = f.score(objective, sign * max(signed)) if scores else f.MISSING
         counts = [str(states[s]) for s in STATUSES]
         values = [str(len(own)), *counts, f.duration(spent), top, *best]
+        values += [volumes.get(method, f.MISSING)] * bool(volumes)
         rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
     note = (
         f"Scores are {f.title(objective)} of complete trials. The expected best of n is what n "
         "trials drawn from these would give on average (Dodge et al. 2019, unbiased form); a "
-        "sampler that learns from earlier trials makes it a description, not a forecast."
+        "sampler that learns from earlier trials makes it a description, not a forecast." + corner
     )
     return Table(headers, tuple(rows), note)
+
+
+def _hypervolumes(run: Run, search: Sequence[Record]) -> tuple[dict[str, str], str]:
+    """What each method's trials cover of the plane of two objectives, and how that is counted.
+
+    The reference point is the worst that any trial reached in each, so an extreme trial of one method
+    adds to what the others cover; shares are of what all methods cover together.
+    """
+    objectives = run.sweep.objectives[:2]
+    names, ways = [name for name, _ in objectives], [way for _, way in objectives]
+    points: dict[str, list[list[float]]] = {}
+    for record in search:
+        own = [_final(record, name) for name in names]
+        if len(names) == 2 and None not in own:
+            points.setdefault(record.method, []).append([v for v in own if v is not None])
+    together = [point for own in points.values() for point in own]
+    if len(points) < 2:
+        return {}, ""
+    worst = [
+        min(column) if way == "maximize" else max(column)
+        for way, column in zip(ways, zip(*together, strict=True), strict=True)
+    ]
+    whole = hypervolume(together, ways, worst)
+    if whole <= 0:
+        return {}, ""
+    shares = {m: hypervolume(own, ways, worst) / whole for m, own in points.items()}
+    said = (
+        f" Hypervolume: the area of {f.title(names[0])} and {f.title(names[1])} that a method's trials "
+        f"dominate, as a share of what all methods dominate together, from the worst value of each: "
+        f"{f.score(names[0], worst[0])} and {f.score(names[1], worst[1])}."
+    )
+    return {method: f"{100 * share:.0f} %" for method, share in shares.items()}, said
 
 
 def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.reporting import afterwards
-from harness.reporting.candidates import Candidate, Estimate
+from harness.reporting.candidates import Candidate
 from harness.reporting.content import Content
 from harness.reporting.decision import tie_letters
+from harness.reporting.estimates import Estimate
 from harness.reporting.tables import command, ranked
 from harness.reporting.tasks import task_results
 from harness.statistics.resampling import RESAMPLES
@@ -124,6 +125,7 @@ def _trial(record) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "configuration": record.configuration,
         "measurements": {name: m.value for name, m in record.measurements.items()},
+        "missing": dict(record.missing),
         "command": command(record),
     }
 

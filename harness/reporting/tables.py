@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from harness.records import Record
 from harness.reporting import formatting as f
-from harness.reporting.candidates import Candidate, Estimate, Field
+from harness.reporting.candidates import Candidate, Field
 from harness.reporting.decision import by_quality, tie_letters
+from harness.reporting.estimates import Estimate
 from harness.reporting.tasks import task_results
 
 
@@ -18,7 +19,7 @@ class Cell:
     """What stands in a cell, and how it is meant."""
 
     text: str
-    role: str = ""  # '', 'number', 'method', 'strong', 'quiet'
+    role: str = ""  # '', 'number', 'number strong', 'method', 'quiet'
     heat: float | None = None  # 0 to 1, shading by size
 
 
@@ -34,7 +35,9 @@ class Table:
 
 def command(record: Record) -> str:
     """The command line that runs this trial again, quoted for a shell."""
-    return " ".join(["python -m harness.trial", shlex.join(record.overrides)]).strip()
+    evaluated = "adapter" in record.config.get("method", {})
+    entry = "harness.evaluate" if evaluated else "harness.trial"
+    return " ".join([f"python -m {entry}", shlex.join(record.overrides)]).strip()
 
 
 def interval_text(estimate: Estimate | None) -> str:
@@ -195,29 +198,3 @@ def domain_table(field: Field, prefix: str, chosen: Candidate | None) -> Table:
     headers = ("Method", "Configuration", *(name.removeprefix(f"{prefix}.") for name in domains))
     marked = order.index(chosen) if chosen in order else None
     return Table(headers, tuple(rows) if domains else (), "", marked)
-
-
-def tasks_table(field: Field, chosen: Candidate | None) -> Table:
-    """Change on every task that was not trained for."""
-    headers = ("Method", "Configuration", "Task", "Change, points", "Gains", "Losses", "Items")
-    headers += ("McNemar p",)
-    rows = []
-    for candidate in (c for c in ranked(field) if c.rows):
-        results = task_results(candidate)
-        for name, estimate in candidate.estimates.items():
-            if not name.startswith("forgetting.tasks."):
-                continue
-            result = results.get(name)
-            low, high = estimate.low, estimate.high
-            values = [f.with_interval(name, estimate.value, low, high, sign=True)]
-            values += ["–"] * 2 if result is None else [f"{result.gains:g}", f"{result.losses:g}"]
-            values += [f.MISSING if estimate.n is None else str(estimate.n)]
-            values += [f.p_value(None if result is None else result.p_value)]
-            task = Cell(name.removeprefix("forgetting.tasks."))
-            cells = (Cell(candidate.method, "method"), Cell(f.settings(candidate.settings)), task)
-            rows.append(cells + tuple(Cell(value, "number") for value in values))
-    note = (
-        "Gains and losses are items that changed from wrong to right and back, mean over seeds; "
-        "p is exact and the largest over seeds."
-    )
-    return Table(headers, tuple(rows), note)

@@ -1,10 +1,13 @@
-"""Change on tasks that were not trained for: gains, losses and whether they are chance."""
+"""Change on tasks that were not trained for: gains, losses, agreement, and whether they are chance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.reporting.candidates import Candidate
+from harness.statistics.clusters import mean_error
 from harness.statistics.resampling import mcnemar_exact
 
 
@@ -12,6 +15,10 @@ from harness.statistics.resampling import mcnemar_exact
 class TaskResult:
     """One task (or all together) against the untouched base."""
 
+    base: float  # share of items that the base has right
+    tuned: float  # mean over seeds
+    standard_error: float | None  # of the change, mean over seeds; clustered where the record's is
+    agreement: float  # share of items that both have right, or both wrong
     gains: float  # items wrong before and right after, mean over seeds
     losses: float
     p_value: float  # exact McNemar, the largest over seeds
@@ -31,5 +38,21 @@ def task_results(candidate: Candidate) -> dict[str, TaskResult]:
         p_values = [
             mcnemar_exact(int(gain), int(loss)) for gain, loss in zip(gains, losses, strict=True)
         ]
-        results[name] = TaskResult(float(gains.mean()), float(losses.mean()), max(p_values))
+        results[name] = TaskResult(
+            base=float(before.mean()),
+            tuned=float(after.mean()),
+            standard_error=_error(candidate, name, after - before),
+            agreement=float((after == before).mean()),
+            gains=float(gains.mean()),
+            losses=float(losses.mean()),
+            p_value=max(p_values),
+        )
     return results
+
+
+def _error(candidate: Candidate, name: str, changes: np.ndarray) -> float | None:
+    """As each seed's record has it, which knows what items share; else from the items."""
+    measured = [row.record.measurements.get(name) for row in candidate.rows]
+    known = [m.standard_error for m in measured if m is not None and m.standard_error is not None]
+    errors = known or [e for e in (mean_error(one) for one in changes) if e is not None]
+    return float(np.mean(errors)) if errors else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,10 +64,13 @@ class Driver:
         folder: SweepFolder,
         launcher: Launcher,
         watcher: Watcher,
-        content: tuple[str, str],  # fingerprints of model and data
+        content: tuple[
+            Mapping[str, str], str
+        ],  # fingerprints of each method's model and of the data
     ) -> None:
         self._sweep, self._plans, self._folder = sweep, plans, folder
-        self._launcher, self._watcher, self._content = launcher, watcher, content
+        self._launcher, self._watcher = launcher, watcher
+        self._models, self._data = content
         self._running: dict[Path, _Running] = {}
         self._attempts: dict[Path, int] = {}
         self._rungs = RungTable(
@@ -184,7 +187,7 @@ class Driver:
 
     def _job(self, plan: MethodPlan, values: Any, stage: str, seed: int, number: int) -> Job:
         config = plan.trial(values, seed=seed, stage=stage)
-        fingerprint, configuration = fingerprints(config, *self._content)
+        fingerprint, configuration = fingerprints(config, self._models[plan.method], self._data)
         overrides = [*plan.overrides, *(f"{key}={shown(value)}" for key, value in values.items())]
         overrides += [f"seed={seed}"] + ([f"stage={stage}"] if stage != "search" else [])
         first_seed = seed == confirm_seed(self._sweep, 0)
@@ -255,7 +258,8 @@ class Driver:
         self._watcher.moved(running.job, rows[-1])
         if not running.job.decides:
             return
-        evaluations = [row for row in rows if row.get("kind") == "evaluation"]
+        # The one before training is no rung: nothing has been trained that could be stopped.
+        evaluations = [row for row in rows if row.get("kind") == "evaluation" and row["step"]]
         for number, row in enumerate(evaluations, start=1):
             step = row["step"]
             if step in running.decided:

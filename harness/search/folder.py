@@ -134,7 +134,11 @@ def _lives(owner: str) -> bool:
 
 
 def describe(
-    sweep: SweepConfig, plans: Sequence[MethodPlan], model: str, data: str, typed: Sequence[str]
+    sweep: SweepConfig,
+    plans: Sequence[MethodPlan],
+    models: Mapping[str, str],
+    data: str,
+    typed: Sequence[str],
 ) -> dict[str, Any]:
     """What ``sweep.yaml`` holds: for the report, and as identity to compare a resumed sweep with."""
     whole = asdict(sweep)
@@ -142,7 +146,7 @@ def describe(
     identity = {key: value for key, value in whole.items() if key not in FREE_KEYS}
     identity["methods"] = {
         plan.method: {
-            "trial": trial_identity(plan.trial({}), model, data),
+            "trial": trial_identity(plan.trial({}), models[plan.method], data),
             "space": {key: str(dimension) for key, dimension in plan.space.items()},
         }
         for plan in plans
@@ -160,7 +164,7 @@ def describe(
             "finalists": sweep.confirm.finalists,
             "seeds": [confirm_seed(sweep, i) for i in range(sweep.confirm.seeds)],
         },
-        "model": first.model.name,
+        "model": ", ".join(dict.fromkeys(plan.trial({}).model.name for plan in plans)),
         "data": first.data.name or str(first.data.train or first.data.source),
         "identity": identity,
     }

@@ -65,6 +65,8 @@ def show_plan(
     terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
     documents = sum(map(len, splits.general.values()))
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
+    for task, reason in counts.get("missing_tasks", {}).items():
+        terminal.say(f"task {task} will be missing: {reason}")
     terminal.say(f"objectives   {', '.join(f'{k} ({v})' for k, v in sweep.objectives.items())}")
     # Two shares near one half: 2.8 standard errors of their difference, sqrt(2 · 0.25 / n) each.
     detectable = 100 * 2.8 * (0.5 / max(n, 1)) ** 0.5

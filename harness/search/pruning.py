@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.config.metrics import OF_CLASSES
 from harness.records import read_json, write_json
 from harness.search.selection import best_first
 
-# What is not measured during training is stood in for by what is.
-STAND_IN = {
-    "validation.bleu": ("validation.perplexity", "minimize"),
-    "validation.chrf": ("validation.perplexity", "minimize"),
-    "validation.bits_per_byte": ("validation.perplexity", "minimize"),
-}
+WATCHED = tuple(f"validation.{kind}" for kind in ("perplexity", *OF_CLASSES))
+
+
+def watched(name: str, way: str) -> tuple[str, str]:
+    """What is not measured during training, as scores of answers, is stood in for by what is."""
+    if name.startswith("validation.") and name not in WATCHED:
+        return "validation.perplexity", "minimize"
+    return name, way
 
 
 class RungTable:
@@ -32,7 +35,7 @@ class RungTable:
         grace_evaluations: int,
     ) -> None:
         self._path = path
-        self._objectives = [STAND_IN.get(name, (name, way)) for name, way in objectives.items()]
+        self._objectives = [watched(name, way) for name, way in objectives.items()]
         self._factor, self._grace = reduction_factor, grace_evaluations
         self._rungs: dict[str, dict[str, list[float]]] = read_json(path) or {}
 

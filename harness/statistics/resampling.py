@@ -24,6 +24,7 @@ __all__ = [
     "bootstrap_scores",
     "compare_resamples",
     "draw_counts",
+    "examples_needed",
     "holm",
     "mcnemar_exact",
     "minimal_detectable_difference",
@@ -144,17 +145,24 @@ def paired_bootstrap(
 def paired_randomization(
     name: str, a: Array, b: Array, rng: np.random.Generator, trials: int = RANDOMIZATIONS
 ) -> float:
-    """Two-sided p of approximate randomization (Riezler & Maxwell 2005) for (n, k) statistics.
+    """Two-sided p of approximate randomization (Riezler & Maxwell 2005), (n, k) or (seeds, n, k).
 
     In each trial every example's two results change places with probability 1/2; p is the share of
-    trials whose difference exceeds the observed one, as sacrebleu's --paired-ar.
+    trials whose difference exceeds the observed one, as sacrebleu's --paired-ar. With several seeds,
+    as many of a as of b, an example's results change places in all of them; the seeds are taken as
+    they are, so what other seeds would give is no part of this p.
     """
-    observed = abs(float(aggregate(name, a) - aggregate(name, b)))
-    keep = rng.integers(2, size=(trials, len(a)), dtype=bool)
-    first = keep.astype(np.float64)
-    shuffled_a = _mixed(name, a, b, first)
-    shuffled_b = _mixed(name, b, a, first)
-    extreme = int(np.sum(np.abs(shuffled_a - shuffled_b) > observed))
+    a, b = (x[None] if x.ndim == 2 else x for x in (a, b))
+    assert a.shape == b.shape, f"not paired: {a.shape} and {b.shape}"
+    observed = abs(float((aggregate(name, a) - aggregate(name, b)).mean()))
+    if observed == 0.0:
+        return 1.0  # sacrebleu's formula would call two equal systems different
+    keep = rng.integers(2, size=(trials, a.shape[1]), dtype=bool).astype(np.float64)
+    differences = [
+        _mixed(name, one, other, keep) - _mixed(name, other, one, keep)
+        for one, other in zip(a, b, strict=True)
+    ]
+    extreme = int(np.sum(np.abs(np.mean(differences, axis=0)) > observed))
     return (extreme + 1) / (trials + 1)
 
 
@@ -224,3 +232,12 @@ def minimal_detectable_difference(
     """
     normal = NormalDist()
     return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+
+
+def examples_needed(difference: float, standard_error: float, n: int) -> int:
+    """How many examples show a true ``difference`` (5 % level, 80 % power), given the SE at ``n``.
+
+    n * (detectable / difference)^2, as far as examples and not seeds cause the spread.
+    """
+    assert difference > 0
+    return math.ceil(n * (minimal_detectable_difference(standard_error) / difference) ** 2)

@@ -30,8 +30,9 @@ class Checkpoint:
 class CheckpointFolder:
     """``folder/step-N/{tensors.safetensors, state.pt, manifest.json}``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: int = KEPT) -> None:
         self.folder = folder
+        self.kept = kept
 
     def save(self, checkpoint: Checkpoint) -> None:
         import torch
@@ -52,7 +53,8 @@ class CheckpointFolder:
         target = self.folder / f"step-{checkpoint.step}"
         shutil.rmtree(target, ignore_errors=True)
         aside.replace(target)
-        for old in self._steps()[:-KEPT]:
+        others = [step for step in self._steps() if step != checkpoint.step]
+        for old in others[: max(0, len(others) + 1 - self.kept)]:
             shutil.rmtree(self.folder / f"step-{old}", ignore_errors=True)
 
     def load(self) -> Checkpoint | None:

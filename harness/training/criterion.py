@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.config import RetentionConfig, TrainingConfig
-from harness.data.batches import BatchPlan, Stream
+from harness.data.batches import Batch, BatchPlan, Stream, longest_kept
 from harness.data.encode import Encoded
 from harness.models.logprobs import LogProbs, base_logprobs
 from harness.training.anchor import Anchor, diagonal_fisher
@@ -32,7 +32,7 @@ class Memory:
         """(K,) KL(base ‖ model) in nats at the K labels of ``indices``, in the order of a batch."""
         import torch
 
-        n_labels = data.lengths - data.first_label
+        n_labels = data.n_labels
         starts = [self.first_row[index] for index in indices]
         rows = [np.arange(at, at + n_labels[i]) for at, i in zip(starts, indices, strict=True)]
         return self.log_probs.rows(torch.from_numpy(np.concatenate(rows))).divergence(logits, 0)
@@ -48,6 +48,31 @@ class Part:
     nll_weight: float = 1.0  # of the mean NLL over their label tokens
     kl_weight: float = 0.0  # of the mean KL(base ‖ model) over the same tokens
     base: Memory | None = None
+    is_target: bool = False  # not replay text
+    longest: int | None = None  # tokens: longer sequences are cut to it from their left
+
+
+def mean_nll(
+    logits: Tensor, batch: Batch, n_labels: int, n_sequences: int, config: TrainingConfig
+) -> Tensor:
+    """What ``batch`` adds to the mean NLL of a step with ``n_labels`` labels in ``n_sequences``.
+
+    (K, vocabulary) ``logits`` of its K labels. By token every label weighs 1/n_labels; by sequence
+    each of the k labels of a sequence weighs 1/(k·n_sequences).
+    """
+    import torch
+
+    by_token = config.loss_average == "token"
+    nll = torch.nn.functional.cross_entropy(
+        logits.float(),
+        batch.targets,
+        reduction="sum" if by_token else "none",
+        label_smoothing=config.label_smoothing,
+    )
+    if by_token:
+        return nll / n_labels
+    k = torch.bincount(batch.rows, minlength=len(batch.input_ids))
+    return (nll / (k[batch.rows] * n_sequences)).sum()
 
 
 class Criterion:
@@ -58,10 +83,11 @@ class Criterion:
         L = (1 − s)·NLL(target) + s·NLL(replay) + λ·KL(base ‖ model) + ½ Σ_i (α + β·F_i)(θ_i − θ⁰_i)²
 
     each mean over the label tokens of its own sequences, so that long documents do not outweigh
-    short answers. s is the share of the step's sequences that are replay text; KL is on the same
-    ones, on ``kl_sequences`` beside the batch if there are none, or on the target's. The base's own
-    log-probabilities are computed once: no second model is held. For a quantized base they are
-    those of the quantized one, where training starts.
+    short answers (with ``loss_average: sequence`` NLL is a mean over sequences). s is the share of
+    the step's sequences that are replay text; KL is on the same ones, on ``kl_sequences`` beside the
+    batch if there are none, or on the target's. The base's own log-probabilities are computed once:
+    no second model is held, and what augmentation does to inputs is not done to the base's. For a
+    quantized base they are those of the quantized one, where training starts.
 
     What depends on the base (log-probabilities, θ⁰, F) is in no checkpoint: a resumed run computes
     it again from the same base and seed. A stage before the task (Method.first_stage) is trained
@@ -75,13 +101,18 @@ class Criterion:
         seed: int,
         retention: RetentionConfig = OFF,
         replay: Encoded | None = None,
+        padding_quantile: float = 1.0,
     ) -> None:
-        """``replay``: general text, needed where ``retention.looks_back``."""
+        """``replay``: general text, needed where ``retention.looks_back``.
+
+        ``padding_quantile``: of the lengths of a step's own sequences; longer ones are cut to it.
+        """
         assert replay is not None or retention.looks_back is None
         self._data, self._replay, self._retention, self._seed = data, replay, retention, seed
         batch = training.batch_size * training.gradient_accumulation_steps
         n_replay = retention.n_replay(batch)
         self._batches = BatchPlan(len(data), batch - n_replay, seed)
+        self._padding_quantile = padding_quantile
         self._share = n_replay / batch
         self._kl_on_target = retention.kl_weight > 0 and retention.kl_on == "target"
         self._kl_on_replay = retention.kl_weight > 0 and retention.kl_on == "replay"
@@ -119,7 +150,7 @@ class Criterion:
         part = text.take(used)
         log_probs = base_logprobs(base, part, batch_size, device, top_k, memory_gb)
         order = np.argsort(-part.lengths, kind="stable")  # as evaluation_batches has them
-        n_labels = (part.lengths - part.first_label)[order]
+        n_labels = part.n_labels[order]
         rows = np.concatenate([[0], np.cumsum(n_labels)[:-1]])
         first = {used[place]: int(row) for place, row in zip(order, rows, strict=True)}
         self._memory = Memory(log_probs, first)
@@ -144,13 +175,28 @@ class Criterion:
         weight = self._retention.kl_weight
         assert weight == 0 or self._memory is not None
         own = (1 - self._share, weight) if self._kl_on_target else (1 - self._share, 0.0)
-        parts = [Part("loss", self._data, self._batches.indices(step), *own, self._memory)]
+        indices = self._batches.indices(step)
+        longest = longest_kept(self._data.lengths[indices], self._padding_quantile)
+        parts = [Part("loss", self._data, indices, *own, self._memory, True, longest)]
         if self._stream is not None:
             assert self._replay is not None
             back = (self._share, weight if self._kl_on_replay else 0.0)
             indices = self._stream.indices(step)
             parts.append(Part("replay_loss", self._replay, indices, *back, self._memory))
         return parts
+
+    def cut(self, steps: int) -> dict[str, int]:
+        """How many of the target's tokens the padding quantile cuts off in so many steps."""
+        if self._padding_quantile == 1:
+            return {}
+        tokens, sequences = 0, 0
+        for step in range(steps):
+            lengths = self._data.lengths[self._batches.indices(step)]
+            longest = longest_kept(lengths, self._padding_quantile)
+            assert longest is not None
+            tokens += int(np.maximum(lengths - longest, 0).sum())
+            sequences += int((lengths > longest).sum())
+        return {"padding_quantile_tokens_cut": tokens, "padding_quantile_sequences_cut": sequences}
 
     @property
     def has_penalty(self) -> bool:

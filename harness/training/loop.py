@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
@@ -15,9 +15,12 @@ from harness.data.encode import Encoded
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
 from harness.training import schedules
-from harness.training.checkpoint import Checkpoint, CheckpointFolder
-from harness.training.criterion import Criterion
+from harness.training.augmentation import Augmentation
+from harness.training.checkpoint import CheckpointFolder
+from harness.training.criterion import Criterion, mean_nll
 from harness.training.optimizers import build_optimizer
+from harness.training.parameters import with_own_rates
+from harness.training.resume import Progress, captured, restore
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -42,25 +45,13 @@ class OutOfMemory(Exception):
     """One example at a time does not fit either."""
 
 
-@dataclass
-class Progress:
-    """How far a run got, over all its attempts."""
-
-    step: int = 0  # finished optimizer steps
-    seconds: float = 0.0  # in training steps, evaluation excluded
-    tokens: int = 0  # input tokens that were trained on, padding excluded
-    micro_batch_size: int = 0
-    pruned: bool = False
-    warnings: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Hooks:
     """What the trial wants to know while the loop runs."""
 
     on_begin: Callable[[int], None]  # training goes on after that many steps
     on_step: Callable[[dict[str, Any]], None]
-    on_evaluation: Callable[[int], bool]  # after that many steps; False: stop here
+    on_evaluation: Callable[[int], bool]  # after that many steps, 0 included; False: stop here
     on_checkpoint: Callable[[], None]  # before each: what is on disk must reach as far as it does
     stopping: Callable[[], bool]  # asked before every step: checkpoint and end the run here?
 
@@ -81,29 +72,35 @@ def train(
 
     The loss of a step is the mean negative log-likelihood over the label tokens of its effective
     batch (``batch_size × gradient_accumulation_steps`` sequences of ``data``), however it is split
-    to fit; ``criterion`` may say more.
-    Raises Diverged, OutOfMemory and Interrupted.
+    to fit; with ``loss_average: sequence`` the mean over sequences of each one's own mean.
+    ``criterion`` may say more.
+    Raises Diverged, OutOfMemory, Interrupted, and InputError for what only the model can tell.
     """
     device = str(accelerator.device)
     groups = method.parameter_groups(model, config.learning_rate, plan)
+    groups = with_own_rates(groups, config.learning_rate_of, model)
     peak_rates = [group["lr"] for group in groups if group["params"]]
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer, warnings = build_optimizer(config, groups, accelerator.device.type)
     optimizer = accelerator.prepare_optimizer(optimizer)
     criterion = criterion or Criterion(data, config, seed)
     criterion.hold(model, device)
+    augmentation = Augmentation(config, seed, plan.tokenizer)
     progress = Progress(micro_batch_size=config.batch_size, warnings=warnings)
-    _resume(checkpoints, trained, optimizer, method, model, progress)
+    restore(checkpoints, trained, optimizer, method, model, progress)
     hooks.on_begin(progress.step)
+    if config.evaluate_before_training and progress.step == 0:
+        hooks.on_evaluation(0)  # there is nothing to stop yet, whatever it says
     eval_every = config.eval_every or max(1, plan.total_steps // 4)
     last_saved = time.monotonic()
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # lets inputs require gradients too: once is enough
     model.train()
+    model.zero_grad(set_to_none=True)  # a run that diverged may have left some in a base lent again
 
     def save() -> None:
         hooks.on_checkpoint()
-        checkpoints.save(_checkpoint(trained, optimizer, method, model, progress, device))
+        checkpoints.save(captured(trained, optimizer, method, model, progress, device))
 
     while progress.step < plan.total_steps:
         if hooks.stopping():
@@ -116,7 +113,7 @@ def train(
         for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = rate * scale
         losses, n_tokens = _accumulate(
-            model, method, criterion, step, config, accelerator, progress
+            model, method, criterion, augmentation, step, config, accelerator, progress
         )
         for name, value in losses.items():
             if not math.isfinite(value):
@@ -154,6 +151,7 @@ def _accumulate(
     model: nn.Module,
     method: Method,
     criterion: Criterion,
+    augmentation: Augmentation,
     step: int,
     config: TrainingConfig,
     accelerator: Accelerator,
@@ -164,7 +162,8 @@ def _accumulate(
 
     while True:
         try:
-            return _gradients(model, method, criterion, step, config, accelerator, progress)
+            about = (model, method, criterion, augmentation, step)
+            return _gradients(*about, config, accelerator, progress)
         except torch.OutOfMemoryError as error:
             model.zero_grad(set_to_none=True)
             if progress.micro_batch_size == 1:
@@ -181,6 +180,7 @@ def _gradients(
     model: nn.Module,
     method: Method,
     criterion: Criterion,
+    augmentation: Augmentation,
     step: int,
     config: TrainingConfig,
     accelerator: Accelerator,
@@ -188,30 +188,31 @@ def _gradients(
 ) -> tuple[dict[str, float], int]:
     """What the step is reported with, and how many input tokens it has.
 
-    ``loss`` is the mean NLL of the target's label tokens and nothing else. Where there is more, the
+    ``loss`` is the mean NLL of the target's labels and nothing else. Where there is more, the
     replay text's is ``replay_loss``, and what KL and distance in weights add is ``penalty``.
     """
-    from torch.nn.functional import cross_entropy
-
     losses: dict[str, float] = {}
+    as_it_is = nullcontext()
     added, n_tokens = 0.0, 0
     first = True  # what is added to a step is added once
     for part in criterion.parts(step):
-        groups = micro_batches(part.indices, part.data.lengths, progress.micro_batch_size)
-        chunks = [collate(part.data, group, pad_id=0).to(accelerator.device) for group in groups]
+        lengths = part.data.lengths
+        if part.longest is not None:
+            lengths = lengths.clip(max=part.longest)
+        groups = micro_batches(part.indices, lengths, progress.micro_batch_size)
+        chunks = [collate(part.data, group, 0, part.longest) for group in groups]
+        if part.is_target:
+            pairs = zip(chunks, groups, strict=True)
+            chunks = [augmentation.masked(chunk, group, step) for chunk, group in pairs]
+        chunks = [chunk.to(accelerator.device) for chunk in chunks]
         n_labels = sum(len(chunk.targets) for chunk in chunks)
-        n_tokens += sum(int(chunk.attention_mask.sum()) for chunk in chunks)
+        n_tokens += sum(int((chunk.attention_mask != 0).sum()) for chunk in chunks)
         total = 0.0
         for group, chunk in zip(groups, chunks, strict=True):
-            with accelerator.autocast():
+            noise = augmentation.noise(model, chunk, group, step) if part.is_target else as_it_is
+            with accelerator.autocast(), noise:
                 logits = logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)
-                summed = cross_entropy(
-                    logits.float(),
-                    chunk.targets,
-                    reduction="sum",
-                    label_smoothing=config.label_smoothing,
-                )
-            mean = summed / n_labels
+                mean = mean_nll(logits, chunk, n_labels, len(part.indices), config)
             total += float(mean.detach())
             loss: Tensor = part.nll_weight * mean
             if part.kl_weight:
@@ -231,58 +232,3 @@ def _gradients(
     if criterion.has_penalty:
         losses["penalty"] = added
     return losses, n_tokens
-
-
-def _checkpoint(
-    trained: dict[str, nn.Parameter],
-    optimizer: Any,
-    method: Method,
-    model: nn.Module,
-    progress: Progress,
-    device: str,
-) -> Checkpoint:
-    import torch
-
-    random = {"cpu": torch.get_rng_state()}
-    if device.startswith("cuda"):
-        random["cuda"] = torch.cuda.get_rng_state(device)
-    state = {
-        "optimizer": optimizer.state_dict(),
-        "random": random,
-        "method": method.state(model),
-        "progress": [progress.seconds, progress.tokens, progress.micro_batch_size],
-        "warnings": progress.warnings,
-    }
-    return Checkpoint(progress.step, {n: p.detach() for n, p in trained.items()}, state)
-
-
-def _resume(
-    checkpoints: CheckpointFolder,
-    trained: dict[str, nn.Parameter],
-    optimizer: Any,
-    method: Method,
-    model: nn.Module,
-    progress: Progress,
-) -> None:
-    """Put the newest whole checkpoint, if there is one, back into everything that it came from."""
-    import torch
-
-    checkpoint = checkpoints.load()
-    if checkpoint is None:
-        return
-    shapes = {name: parameter.shape for name, parameter in trained.items()}
-    if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
-        # What is trained was chosen by gradients, which other hardware rounds otherwise.
-        print(f"{checkpoints.folder} is of other parameters; training begins anew", file=sys.stderr)
-        return
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(checkpoint.tensors[name])
-    optimizer.load_state_dict(checkpoint.state["optimizer"])
-    method.load_state(model, checkpoint.state["method"])
-    torch.set_rng_state(checkpoint.state["random"]["cpu"])
-    if "cuda" in checkpoint.state["random"]:
-        torch.cuda.set_rng_state(checkpoint.state["random"]["cuda"])
-    progress.step = checkpoint.step
-    progress.seconds, progress.tokens, progress.micro_batch_size = checkpoint.state["progress"]
-    progress.warnings = list(checkpoint.state["warnings"])

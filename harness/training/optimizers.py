@@ -25,9 +25,11 @@ def build_optimizer(
     if name == "adam":
         return torch.optim.Adam(groups, **betas, **decay, fused=True), []
     if name == "sgd":
-        return torch.optim.SGD(groups, **decay), []
+        return torch.optim.SGD(
+            groups, **decay, momentum=config.momentum, nesterov=config.nesterov
+        ), []
     if name == "rmsprop":
-        return torch.optim.RMSprop(groups, **decay), []
+        return torch.optim.RMSprop(groups, **decay, momentum=config.momentum), []
     if name == "adadelta":
         return torch.optim.Adadelta(groups, **decay), []
     if name == "adafactor":

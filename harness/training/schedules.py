@@ -9,16 +9,29 @@ from harness.config import TrainingConfig
 
 def factor(config: TrainingConfig, step: int, total_steps: int) -> float:
     """What the learning rates are multiplied by in optimizer step ``step`` (from 0), in (0, 1]."""
-    warm = config.warmup_steps
+    warm = warmup_steps(config, total_steps)
     if step < warm:
         return (step + 1) / (warm + 1)
+    lowest = config.min_learning_rate_ratio
     shape = {
         "constant": constant,
-        "linear": linear,
-        "cosine": cosine,
+        "linear": lambda t, total: above(lowest, linear(t, total)),
+        "cosine": lambda t, total: above(lowest, cosine(t, total)),
         "stlr": lambda t, total: stlr(t, total, config.cut_fraction, config.ratio),
     }[config.schedule]
     return shape(step - warm, max(1, total_steps - warm))
+
+
+def warmup_steps(config: TrainingConfig, total_steps: int) -> int:
+    """``warmup_steps``, or ``warmup_share`` of all, a begun one counted, as in transformers."""
+    if config.warmup_share is None:
+        return config.warmup_steps
+    return math.ceil(round(config.warmup_share * total_steps, 9))
+
+
+def above(lowest: float, factor: float) -> float:
+    """A factor from 1 to 0 as one from 1 to ``lowest``."""
+    return lowest + (1 - lowest) * factor if lowest else factor
 
 
 def constant(step: int, total_steps: int) -> float:

@@ -16,6 +16,7 @@ from harness.models.load import Base
 from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Hooks, train
+from harness.training.parameters import freeze
 from harness.trials.artifacts import EventLog
 from harness.trials.job import Job
 from harness.trials.workbench import Inputs
@@ -60,6 +61,7 @@ def adapt(
         base.model.set_output_embeddings(output)
     torch.manual_seed(job.config.seed)  # before adapters are made: their start belongs to the run
     model = method.adapt(base.model, plan)
+    freeze(model, job.config.training.freeze_layers)
     if labels:
         from harness.models.classifier import add_class_head
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
 from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.forgetting import forgetting
+from harness.evaluation.judge import add_judged
 from harness.evaluation.measured import Measured
+from harness.evaluation.probes import answers
 from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate, quick
 from harness.methods import AdaptPlan
 from harness.methods.base import FirstStage
 from harness.models.load import Base, load_skeleton
+from harness.models.packing import check_texts_apart
 from harness.records import Record, write_record
 from harness.records.provenance import environment
+from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
@@ -25,12 +30,14 @@ from harness.trials.adapt import Earlier, adapt, train_first_stage
 from harness.trials.artifacts import EventLog, save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, final_sizes, sizes
 from harness.trials.job import Job
+from harness.trials.knowledge import ask_base, ask_tuned
+from harness.trials.selection import Selection
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Workbench", "run_trial"]
+__all__ = ["Workbench", "measure", "run_trial"]
 
 
 def run_trial(
@@ -55,6 +62,7 @@ def run_trial(
         record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
     write_record(job.path, record)
     checkpoints.clear()
+    Selection.clear(job.path)
     return record
 
 
@@ -75,6 +83,7 @@ def _tuned(
     inputs = bench.inputs(config)
     with clock.spent_on("base"):
         before = bench.before(config, inputs)
+        told = ask_base(job, bench)
         write_base_weights(job.path, bench.base_weights(config.model, method.base_quantization))
 
     quantization = method.base_quantization or quantization_of(config.model)
@@ -86,7 +95,7 @@ def _tuned(
         clock.base_is_ready()
         method = methods.fitted(config.method, base.model)
         about = (inputs.train, config.training, config.seed, config.retention, inputs.replay)
-        criterion = Criterion(*about)
+        criterion = Criterion(*about, padding_quantile=config.data.padding_quantile)
         plan = _plan(job, inputs, criterion.steps_per_epoch, device)
         with clock.spent_on("base"):
             keep = {"top_k": evaluation.top_k_logprobs, "memory_gb": evaluation.cache_gb}
@@ -107,17 +116,32 @@ def _tuned(
             clock.train_seconds = earlier.seconds + row["seconds"]
             log.step(row)
 
-        def on_evaluation(step: int) -> bool:
+        selection = Selection.of(config.training, job.path, bool(inputs.splits.labels))
+
+        def on_begin(step: int) -> None:
+            log.begin(step)
+            if selection is not None:
+                selection.begin(step)
+
+        def evaluated(step: int) -> dict[str, float]:
             with clock.spent_on("evaluation"):
                 values = quick(model, inputs.watched, before.watched, evaluation, device)
+                if selection is not None and step:  # the untouched model is no outcome
+                    selection.offer(step, values, method, model, trained)
             log.evaluation(step, values)
-            check_limits(job.limits, clock)
-            return decide(step, values)
+            return values
 
-        hooks = Hooks(log.begin, on_step, on_evaluation, log.flush, stopping)
+        def on_evaluation(step: int) -> bool:
+            values = evaluated(step)
+            check_limits(job.limits, clock)
+            return step == 0 or decide(step, values)
+
+        hooks = Hooks(on_begin, on_step, on_evaluation, log.flush, stopping)
         progress, status, reason = Progress(), "complete", None
         try:
             model, earlier = adapt(job, method, base, inputs, plan, first_stage)
+            if inputs.train.segments is not None:
+                check_texts_apart(model, config.data.max_length, device)
             size = sizes(model)
             trained = {name for name, p in model.named_parameters() if p.requires_grad}
             check_size(job.limits, size)
@@ -138,10 +162,18 @@ def _tuned(
 
         measured, kept = Measured(evaluation.bootstrap_resamples), None
         seen: dict[str, Any] = {}
+        selected: dict[str, Any] | None = None
         if status == "complete":
+            if selection is not None:
+                evaluated(progress.step)
+                selection.restore(method, model)
+                selected = selection.describe()
             with clock.spent_on("evaluation"):
-                measured = _measure(job, model, inputs, before, quantized, device)
-            log.evaluation(progress.step, measured.values())
+                measured = measure(job, model, inputs, before, quantized, device)
+                if told is not None:
+                    ask_tuned(job, model, inputs.tokenizer, told, measured, device)
+            if selected is None or selected["step"] == progress.step:
+                log.evaluation(progress.step, measured.values())
             size |= final_sizes(model, trained)
             seen = method.describe(model)
             if job.keep_adapter:
@@ -166,10 +198,16 @@ def _tuned(
         config=asdict(config),
         overrides=list(job.overrides),
         measurements=measured.measurements,
-        base=before.final.measurements,
-        cost=clock.cost(progress, measured.generation_tokens_per_second) | size,
-        provenance=_provenance(job, base, inputs, plan, earlier, progress, device)
-        | {"derived": methods.derived(config.method, method), "method": seen},
+        base=before.measurements(evaluation)
+        | measured.base
+        | (told.measurements if told is not None else {}),
+        missing=measured.missing,
+        cost=clock.cost(progress, measured.generation_tokens_per_second) | size | measured.cost,
+        provenance=_provenance(job, base, inputs, plan, earlier, progress, criterion, device)
+        | described(config.training, inputs.tokenizer)
+        | {"overlap": bench.overlap(config.data)}
+        | {"derived": methods.derived(config.method, method), "method": seen}
+        | ({} if selected is None else {"selected": selected}),
         reason=reason,
     )
     return record, kept
@@ -194,7 +232,7 @@ def _accelerator(precision: str, device: str) -> Any:
     return Accelerator(mixed_precision=precision, cpu=device == "cpu")
 
 
-def _measure(
+def measure(
     job: Job,
     model: nn.Module,
     inputs: Inputs,
@@ -208,9 +246,14 @@ def _measure(
     if quantized is not None:  # what quantization cost is told apart from what training cost
         about = (measured, "forgetting_from_quantized", model, inputs.final, quantized)
         forgetting(*about, evaluation, device)
+    by_hand_or_finalist = job.keep_adapter or job.config.stage == "confirm"
+    if by_hand_or_finalist or evaluation.judge.during_search:
+        add_judged(measured, before.final.outputs, evaluation, Path(job.cache) / "judge")
     if before.tasks is not None:
         results = benchmarks.run_tasks(model, inputs.tokenizer, evaluation, device)
         benchmarks.add(measured, results, before.tasks, evaluation)
+    for probe, said in before.asked:
+        probe.score(measured, answers(probe, model, inputs.tokenizer, evaluation, device), said)
     return measured
 
 
@@ -221,14 +264,16 @@ def _provenance(
     plan: AdaptPlan,
     earlier: Earlier,
     progress: Progress,
+    criterion: Criterion,
     device: str,
 ) -> dict[str, Any]:
     splits = inputs.splits
+    tokens = inputs.train.counts | criterion.cut(progress.step)
     return {
         **environment(),
         "device": device_name(device),
         "model": base.provenance,
-        "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts},
+        "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "steps": progress.step,
         "total_steps": plan.total_steps,
         "first_stage_steps": earlier.steps,

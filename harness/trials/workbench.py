@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import DataConfig, ModelConfig, TrialConfig
+from harness.config import DataConfig, EvaluationConfig, ModelConfig, TrialConfig
 from harness.data.cache import cached_encode
 from harness.data.encode import Encoded
 from harness.data.examples import Example, Splits, read_splits
+from harness.data.overlap import overlap
 from harness.evaluation import benchmarks
+from harness.evaluation.measured import Measured
+from harness.evaluation.probes import Probe, base_answers, probes
 from harness.evaluation.reference import Reference, ReferenceStore
 from harness.evaluation.texts import Texts, prepare, watch
 from harness.methods.base import Quantization
 from harness.models.load import base_fingerprint
 from harness.models.normality import base_weights
 from harness.models.pool import ModelPool
-from harness.records import read_json, write_json
+from harness.records import Measurement, read_json, write_json
+from harness.records.fingerprint import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+OVERLAP_FORMAT = 1  # raise it when `overlap` counts something else
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,13 @@ class Before:
     watched: Reference
     final: Reference
     tasks: benchmarks.Results | None  # finalists only
+    asked: tuple[tuple[Probe, list[str]], ...] = ()  # finalists only: and what the base answered
+    levels: Mapping[str, Measurement] = field(default_factory=dict)  # what its answers are worth
+
+    def measurements(self, evaluation: EvaluationConfig) -> dict[str, Measurement]:
+        """What the base does, under the names that the tuned model is measured by."""
+        tasks = benchmarks.scores_of(self.tasks, evaluation.bootstrap_resamples)
+        return self.final.measurements | tasks | dict(self.levels)
 
 
 class Workbench:
@@ -61,6 +75,17 @@ class Workbench:
             self._splits = (key, read_splits(config))
         return self._splits[1]
 
+    def overlap(self, config: DataConfig) -> dict[str, Any]:
+        """What is measured on and also trained on, see ``data.overlap``; counted once a cache."""
+        splits, about = self.splits(config), (config.overlap_ngram, config.overlap_similarity)
+        key = digest([OVERLAP_FORMAT, splits.fingerprint, *about], 16)
+        file = self.cache / "overlap" / f"{key}.json"
+        found = read_json(file)
+        if found is None:
+            found = overlap(splits, *about)
+            write_json(file, found)
+        return found
+
     def inputs(self, config: TrialConfig) -> Inputs:
         """Everything a trial reads, tokenized. Raises InputError."""
         data, evaluation = config.data, config.evaluation
@@ -70,7 +95,7 @@ class Workbench:
         replay = None
         if config.retention.looks_back:
             documents = [Example("", (text,)) for text in splits.replay]
-            plain = replace(data, text_column="text", label_column=None)
+            plain = data.of_texts()
             replay = cached_encode(tokens, documents, tokenizer, plain, all_references=True)
         return Inputs(
             splits=splits,
@@ -90,9 +115,12 @@ class Workbench:
         evaluation, own = config.evaluation, quantization_of(config.model)
         texts = (inputs.watched, inputs.final)
         with_tasks = config.stage == "confirm" and benchmarks.wanted(evaluation)
+        asked = []
+        if config.stage == "confirm":
+            asked = probes(inputs.final, inputs.tokenizer, evaluation)
         found = [self.references.find(config.model, own, text, evaluation) for text in texts]
         watched, final = found
-        if watched is not None and final is not None and not with_tasks:
+        if watched is not None and final is not None and not with_tasks and not asked:
             return Before(watched, final, None)
         with self.pool.lend(config.model, own) as base:
             get = self.references.get
@@ -101,7 +129,15 @@ class Workbench:
             if with_tasks:
                 folder = self.cache / "tasks"
                 tasks = benchmarks.base_results(folder, base, evaluation, self.device)
-        return Before(watched, final, tasks)
+            answered = []
+            levels = Measured(evaluation.bootstrap_resamples)
+            for probe in asked:
+                folder = self.cache / "answers"
+                said = base_answers(folder, base, probe, evaluation, self.device)
+                answered.append((probe, said))
+                if probe.level is not None:
+                    probe.level(levels, said)
+        return Before(watched, final, tasks, tuple(answered), levels.measurements)
 
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None

@@ -168,7 +168,7 @@ def test_code_in_a_users_yaml(sweep):
 def test_methods_that_are_not_measured_alike(sweep):
     refused(
         sweep("method=lora,full", "+per_method={lora: ['data.max_length=64']}"),
-        *("data.max_length", "64", "256", "share model, data and evaluation"),
+        *("data.max_length", "64", "256", "share data, evaluation"),
     )
 
 

@@ -71,6 +71,43 @@ def test_variants_of_one_method_are_tuned_apart():
     assert list(composed(VARIANTS, "method=large,full")[1]) == ["large", "full"]
 
 
+def test_variants_may_begin_from_different_models():
+    """Each with what its method needs on that model, and with a base of its own to be told from."""
+    from harness.models.load import model_path
+    from harness.search.folder import describe
+
+    sweep, plans = composed("sweep=knowledge_injection")
+    configs = {name: plan.trial({}) for name, plan in plans.items()}
+    assert {name: c.model.name for name, c in configs.items()} == {
+        "base": "builtin",
+        "chat": "builtin_chat",
+    }
+    assert len({model_path(c.model) for c in configs.values()}) == 2
+    base, chat = configs.values()
+    assert (base.method, base.training, base.data) == (chat.method, chat.training, chat.data)
+    assert base.training.learning_rate == 1e-3 and base.training.epochs == 20
+    assert all(plan.space == {} for plan in plans.values())
+    assert "model=builtin_chat" in plans["chat"].overrides  # what a person types
+    made = describe(sweep, list(plans.values()), {"base": "b", "chat": "c"}, "d", [])
+    assert made["model"] == "builtin, builtin_chat"
+    contents = {n: m["trial"]["model"]["content"] for n, m in made["identity"]["methods"].items()}
+    assert contents == {"base": "b", "chat": "c"}
+
+
+def test_a_chat_model_is_tuned_with_the_presets_of_its_base():
+    _, plans = composed("method=lora,qlora", "model=builtin_chat")
+    _, of_base = composed("method=lora,qlora")
+    for name, plan in plans.items():
+        assert plan.trial({}).training == of_base[name].trial({}).training
+        assert plan.space == of_base[name].space
+
+
+def test_models_of_variants_are_loaded_alike():
+    two = "+variants={a:['method=lora'],b:['method=lora','model=builtin_chat','model.dtype=bfloat16']}"
+    with pytest.raises(InputError, match=r"model\.dtype is 'float32' for a and 'bfloat16' for b"):
+        composed(two)
+
+
 def test_the_sweep_over_quantizations():
     """Every way to store the frozen weights, each tuned by itself, beside the full precision."""
     _, plans = composed("sweep=quantization")

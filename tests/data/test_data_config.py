@@ -21,8 +21,8 @@ def composed(name: str) -> DataConfig:
 
 
 def test_there_is_one_for_each_source():
-    sources = {"builtin", "jsonl", "json", "csv", "parquet", "text", "hub"}
-    assert sources | {"builtin_domain", "builtin_topics"} == set(NAMES)
+    sources = {"builtin", "jsonl", "json", "csv", "parquet", "text", "pages", "hub"}
+    assert sources | {"builtin_domain", "builtin_isle", "builtin_topics"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,8 +11,8 @@ import torch
 import yaml
 from running import adapted
 
-from harness.errors import InputError
 from harness.evaluation import benchmarks
+from harness.evaluation.benchmarks.results import scores as scores_of_rows
 from harness.evaluation.measured import Measured
 from harness.records import read_jsonl
 
@@ -28,12 +28,25 @@ def of_base(pool, model_config, evaluation):
         return benchmarks.run_tasks(base.model, base.tokenizer, evaluation, "cpu")
 
 
+def known(**tasks):
+    """Results as if lm-eval had run tasks with these scores, by item."""
+    made = {
+        name: benchmarks.TaskScores(
+            {"acc": [[float(x)] for x in items]}, {}, "acc", len(items), name
+        )
+        for name, items in tasks.items()
+    }
+    return benchmarks.Results(made)
+
+
 def test_base_on_the_built_in_tasks(of_base, evaluation):
-    assert len(of_base) >= 3
-    for scores in of_base.values():
-        assert len(scores) == evaluation.task_limit == 4
-        assert set(scores) <= {0.0, 1.0}
-    assert sum(map(sum, of_base.values())) > 0
+    assert len(of_base.tasks) >= 3
+    assert of_base.missing == {}
+    for scores in of_base.tasks.values():
+        assert scores.main == "acc"
+        assert scores.n == len(scores.items["acc"]) == evaluation.task_limit == 4
+        assert {x for (x,) in scores.items["acc"]} <= {0.0, 1.0}
+    assert sum(x for scores in of_base.tasks.values() for (x,) in scores.items["acc"]) > 0
 
 
 def test_scores_are_the_likeliest_choice_by_hand(lend, evaluation, of_base):
@@ -44,7 +57,7 @@ def test_scores_are_the_likeliest_choice_by_hand(lend, evaluation, of_base):
         files = task["dataset_kwargs"]["data_files"]
         path = files if isinstance(files, str) else next(iter(files.values()))
         rows = read_jsonl(Path(path))[:4]
-        got = of_base[task["task"]]
+        got = [x for (x,) in of_base.tasks[task["task"]].items["acc"]]
         with lend() as base:
             tokenizer = base.tokenizer
             for row, score in zip(rows, got, strict=True):
@@ -75,22 +88,32 @@ def test_scores_are_the_likeliest_choice_by_hand(lend, evaluation, of_base):
 def test_the_base_itself_changed_by_nothing(of_base, evaluation):
     measured = Measured(100)
     benchmarks.add(measured, of_base, of_base, evaluation)
-    assert set(measured.values().values()) == {0.0}
+    change = {k: m for k, m in measured.measurements.items() if k.startswith("forgetting.")}
+    assert {(m.value, m.standard_error) for m in change.values()} == {(0.0, 0.0)}
     overall = measured.measurements["forgetting.tasks"]
-    assert overall.n == sum(map(len, of_base.values()))
+    assert overall.n == sum(scores.n for scores in of_base.tasks.values())
     assert overall.unit == "accuracy change"
 
 
 def test_change_is_paired_by_item(evaluation):
-    base = {"a": [1.0, 1.0, 0.0, 0.0], "b": [1.0, 0.0]}
-    tuned = {"a": [1.0, 0.0, 0.0, 0.0], "b": [1.0, 1.0]}
+    base = known(a=[1, 1, 0, 0], b=[1, 0])
+    tuned = known(a=[1, 0, 0, 0], b=[1, 1])
     measured = Measured(100)
     benchmarks.add(measured, tuned, base, evaluation)
     assert measured.values() == {
         "forgetting.tasks": 0.0,
         "forgetting.tasks.a": -0.25,
         "forgetting.tasks.b": 0.5,
+        "tasks.a.acc": 0.25,
+        "tasks.b.acc": 1.0,
     }
+    # s/√n of the changes 0, −1, 0, 0 and of the scores 1, 0, 0, 0
+    assert measured.measurements["forgetting.tasks.a"].standard_error == pytest.approx(0.25)
+    assert measured.measurements["tasks.a.acc"].standard_error == pytest.approx(0.25)
+    before = benchmarks.scores_of(base, 100)
+    assert {name: m.value for name, m in before.items()} == {"tasks.a.acc": 0.5, "tasks.b.acc": 0.5}
+    for name, m in before.items():  # compared only because they were measured alike
+        assert m.signature == measured.measurements[name].signature
 
 
 @pytest.mark.parametrize("name", ["lora", "random_mask", "prompt_tuning"])
@@ -98,7 +121,7 @@ def test_adapters_go_through(lend, trial_config, evaluation, of_base, name):
     with lend() as base:
         model = adapted(base, trial_config(f"method={name}")).model
         found = benchmarks.run_tasks(model, base.tokenizer, evaluation, "cpu")
-    assert {task: len(scores) for task, scores in found.items()} == dict.fromkeys(of_base, 4)
+    assert {task: s.n for task, s in found.tasks.items()} == dict.fromkeys(of_base.tasks, 4)
     if name != "prompt_tuning":  # untrained: the base
         assert found == of_base
 
@@ -125,30 +148,16 @@ def test_measured_once_and_again_if_the_items_change(tmp_path, lend, evaluation,
         handle.remove()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("task: x\nprocess_docs: !function evil.run\n", "not plain YAML"),
-        ("task: x\nfoo: !!python/object/apply:os.system ['true']\n", "not plain YAML"),
-        ("- a\n- b\n", "a mapping with a `task:` name"),
-        ("dataset_path: json\n", "a mapping with a `task:` name"),
-        (None, "no \\*.yaml in it"),
-    ],
-)
-def test_folders_that_are_refused(tmp_path, text, message):
-    if text is not None:
-        (tmp_path / "one.yaml").write_text(text)
-    with pytest.raises(InputError, match=message):
-        benchmarks.folder_tasks(str(tmp_path))
-
-
-def test_rows_of_one_task_under_several_filters_count_once():
+def test_rows_of_one_task_under_several_filters():
+    """The first filter is the main score, the others are scores of their own."""
+    found = [("strict", 1, 0.0), ("strict", 0, 1.0), ("flexible", 0, 0.5), ("flexible", 1, 1.0)]
     rows = [
-        {"doc_id": 1, "filter": "strict", "metrics": ["exact_match"], "exact_match": 0.0},
-        {"doc_id": 0, "filter": "strict", "metrics": ["exact_match"], "exact_match": 1.0},
-        {"doc_id": 0, "filter": "flexible", "metrics": ["exact_match"], "exact_match": 0.5},
+        {"doc_id": doc, "filter": way, "metrics": ["exact_match"], "exact_match": score}
+        for way, doc, score in found
     ]
-    assert benchmarks._scores(rows) == [1.0, 0.0]
+    made = scores_of_rows(rows, {}, "about", None, None)
+    assert made.items == {"exact_match": [[1.0], [0.0]], "exact_match,flexible": [[0.5], [1.0]]}
+    assert (made.main, made.n) == ("exact_match", 2)
 
 
 def test_zero_shot_is_zero_whatever_the_task_would_take(tmp_path, lend, evaluation):

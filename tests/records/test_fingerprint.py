@@ -13,7 +13,7 @@ from harness.config import TrialConfig
 from harness.records.fingerprint import digest, fingerprints
 
 PLACES = ["source", "name", "subset", "train", "validation", "test"]
-PLACES += ["general", "general_test", "replay"]
+PLACES += ["general", "general_test", "replay", "chat_template"]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ FIELDS = [
     for part in fields(TrialConfig)
     if dataclasses.is_dataclass(hint := typing.get_type_hints(TrialConfig)[part.name])
     for field in fields(hint)
+    if (part.name, field.name) != ("evaluation", "judge")  # a part of its own, below
 ]
 
 
@@ -71,6 +72,38 @@ def test_every_field_counts_but_places(config, part, name):
 def test_all_parts_were_tried():
     assert {part for part, _ in FIELDS} == {"model", "data", "training", "retention", "evaluation"}
     assert {f.name for f in fields(TrialConfig)} == {*dict(FIELDS), "method", "stage", "seed"}
+
+
+def test_the_judge_counts_where_it_is_asked_and_by_what_it_is_asked(config, tmp_path):
+    def of(metrics=("bleu", "judge"), **changes):
+        judge = replace(config.evaluation.judge, endpoint="http://x/v1", model="m")
+        judge = replace(judge, **changes)
+        asked = replace(config.evaluation, metrics=list(metrics), judge=judge)
+        return fingerprints(replace(config, evaluation=asked), "m", "d")[0]
+
+    rubric = tmp_path / "rubric.txt"
+    rubric.write_text("one")
+    one = of(rubric=str(rubric))
+    (tmp_path / "copy.txt").write_text("one")
+    assert of(rubric=str(tmp_path / "copy.txt")) == one
+    rubric.write_text("two")
+    changed = [of(rubric=str(rubric)), of(model="n"), of(endpoint="http://y/v1"), of()]
+    assert len({one, *changed, of(scale=[0.0, 1.0]), of(temperature=1.0)}) == 7
+    for free in ({"concurrency": 9}, {"timeout_seconds": 1.0}, {"during_search": True}):
+        assert of(**free) == of()
+    assert of(["bleu"], model="n") == of(["bleu"]), "nobody is asked"
+
+
+def test_a_metric_script_counts_by_its_content(config, tmp_path):
+    def of(path):
+        asked = replace(config.evaluation, metrics=["bleu", str(path)])
+        return fingerprints(replace(config, evaluation=asked), "m", "d")[0]
+
+    script = tmp_path / "mine.py"
+    script.write_text("a = 1")
+    before = of(script)
+    script.write_text("a = 2")
+    assert of(script) != before
 
 
 def test_content_method_stage_and_seed_count(config):

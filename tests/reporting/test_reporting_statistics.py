@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
@@ -15,6 +17,7 @@ from harness.statistics.resampling import (
     benjamini_hochberg,
     bootstrap_interval,
     compare_resamples,
+    examples_needed,
     holm,
     mcnemar_exact,
     minimal_detectable_difference,
@@ -148,12 +151,31 @@ def test_a_system_is_not_different_from_itself():
     stats = statistics(BLEU(force=True), outputs, [references])
     comparison = paired_bootstrap("test.bleu", stats, stats, np.random.default_rng(0), 200)
     assert (comparison.difference, comparison.p_value) == (0.0, 1.0)
-    assert paired_randomization("test.bleu", stats, stats, np.random.default_rng(0), 200) == (
-        pytest.approx(1 / 201)  # sacrebleu counts only larger differences; a zero one never is
-    )
+    # sacrebleu counts only larger differences and would say 1/201 here.
+    assert paired_randomization("test.bleu", stats, stats, np.random.default_rng(0), 200) == 1.0
 
 
 def test_minimal_detectable_difference_halves_with_four_times_the_items():
     error = 0.5 / np.sqrt(500)
     assert minimal_detectable_difference(error) == pytest.approx(2.80159 * error, rel=1e-5)
     assert minimal_detectable_difference(error / 2) == pytest.approx(1.400793 * error, rel=1e-5)
+
+
+def test_examples_needed_are_those_at_which_the_difference_is_just_found():
+    needed = examples_needed(difference=1.0, standard_error=2.0, n=100)
+    at = 2.0 * math.sqrt(100 / needed)  # the standard error shrinks with 1/sqrt(n)
+    assert minimal_detectable_difference(at) <= 1.0 < minimal_detectable_difference(at * 1.01)
+
+
+def test_randomization_of_several_seeds_swaps_an_example_in_all_of_them():
+    rng = np.random.default_rng(0)
+    a = rng.random((60, 1))
+    same = np.stack([a, a])
+    b = a + 0.3 * rng.random((60, 1))
+    one = paired_randomization("m", a, b, np.random.default_rng(1), 2000)
+    two = paired_randomization("m", same, np.stack([b, b]), np.random.default_rng(1), 2000)
+    assert one == two < 0.01
+    # Two seeds that disagree cancel: swapped apart they would not.
+    whole = np.arange(8.0)[:, None]
+    crossed = np.stack([whole + 4, whole - 4]), np.stack([whole, whole])
+    assert paired_randomization("m", *crossed, np.random.default_rng(1), 2000) == 1.0

@@ -134,6 +134,35 @@ def test_accumulation_weighs_tokens_not_rows(lend, full, encoded, tmp_path, size
     assert done.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_by_sequence_each_weighs_the_same(lend, full, encoded, tmp_path, smoothing):
+    """Against a loop over sequences, each one's own mean; and however a step is split."""
+    batch = BatchPlan(len(encoded), 8, full.seed).indices(0)
+    with lend() as base:
+        base.model.requires_grad_(True).train()
+        means = []
+        for index in batch:
+            total, count = sums(base.model, encoded, [index], smoothing)
+            means.append(total / count)
+        expected = torch.stack(means).mean()
+        expected.backward()
+        norm = torch.nn.utils.clip_grad_norm_(base.model.parameters(), math.inf)
+    for size, parts in ((8, 1), (2, 4)):
+        how = {"batch_size": size, "gradient_accumulation_steps": parts}
+        with lend() as base:
+            done = fit(
+                *(base, full, encoded, tmp_path / str(size), 1),
+                **how,
+                loss_average="sequence",
+                label_smoothing=smoothing,
+            )
+        assert done.losses == pytest.approx([float(expected.detach())], rel=1e-5)
+        assert done.rows[0]["grad_norm"] == pytest.approx(float(norm), rel=1e-4)
+    with lend() as base:
+        by_token = fit(base, full, encoded, tmp_path / "t", 1, label_smoothing=smoothing)
+    assert abs(by_token.losses[0] - expected.item()) > 1e-4
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_lowers_the_loss(lend, full, encoded, tmp_path, name):
     batch = take(encoded, [0, 5, 10, 15])
@@ -175,6 +204,42 @@ def test_optimizers_are_torchs_with_its_values(full, name):
         optimizer.step()
         reference.step()
         assert weight.tolist() == pytest.approx(twin.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "nesterov"), [("sgd", False), ("sgd", True), ("rmsprop", False)])
+def test_momentum(full, name, nesterov):
+    """SGD's by hand: v ← 0.9·v + g; the step is v, or g + 0.9·v; RMSprop's is torch's."""
+    changes = {"optimizer": name, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.0}
+    weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    groups = [{"params": [weight], "lr": 1.0}]
+    optimizer, _ = build_optimizer(replace(full.training, **changes), groups, "cpu")
+    assert optimizer.param_groups[0]["momentum"] == 0.9
+    if name == "rmsprop":
+        return
+    velocity = at = 0.0
+    for gradient in (1.0, 0.5, -2.0):
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        velocity = 0.9 * velocity + gradient
+        at -= gradient + 0.9 * velocity if nesterov else velocity
+        assert weight.item() == pytest.approx(at)
+
+
+def test_the_untouched_model_is_evaluated_first(lend, full, encoded, tmp_path):
+    """Once: not again by a run that goes on; what it says stops nothing."""
+    for before, first in ((True, [0, 2]), (False, [2])):
+        seen = []
+        with lend() as base:
+            about = {"evaluate_before_training": before, "eval_every": 2}
+            fit(base, full, encoded, tmp_path / str(before), 3, evaluated=seen, **about)
+        assert seen == first
+    seen = []
+    with pytest.raises(Interrupted), lend() as base:
+        fit(base, full, encoded, tmp_path / "cut", 3, stop_before=1, evaluated=seen, **about)
+    about["evaluate_before_training"] = True
+    with lend() as base:
+        fit(base, full, encoded, tmp_path / "cut", 3, evaluated=seen, **about)
+    assert seen == [2]
 
 
 def test_adafactors_rate_is_the_users(full):
@@ -329,6 +394,18 @@ def test_out_of_memory_with_one_example_is_the_end(lend, full, encoded, tmp_path
     with pytest.raises(OutOfMemory, match="one example at a time"), lend() as base:
         fit(base, full, encoded, tmp_path, steps=4)
     assert sizes == [8, 4, 2, 1]
+
+
+def test_gradients_that_another_run_left_behind_do_not_count(lend, full, encoded, tmp_path):
+    """As one does that diverged: its last ones lie in the base when it is lent again."""
+    with lend() as base:
+        whole = fit(base, full, encoded, tmp_path / "a", steps=3)
+    with lend() as base:
+        for parameter in base.model.parameters():
+            parameter.grad = torch.full_like(parameter, math.nan)
+    with lend() as base:
+        done = fit(base, full, encoded, tmp_path / "b", steps=3)
+    assert done.losses == whole.losses
 
 
 def test_interrupted_before_the_first_step(lend, full, encoded, tmp_path):

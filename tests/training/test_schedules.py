@@ -82,3 +82,51 @@ def test_every_schedule_warms_up_and_never_stops(trial_config, schedule, warmup)
     assert rising == pytest.approx([(step + 1) / (warmup + 1) for step in range(len(rising))])
     if warmup < 20 and schedule != "stlr":
         assert rates[warmup] == 1.0
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_the_lowest_rate_is_transformers_own(trial_config, warmup):
+    """Cosine with min_lr_rate; a polynomial of power 1 that ends at lr_end. After the warm-up."""
+    import torch
+    from transformers import (
+        get_cosine_with_min_lr_schedule_with_warmup,
+        get_polynomial_decay_schedule_with_warmup,
+    )
+
+    theirs = {
+        "cosine": lambda o: get_cosine_with_min_lr_schedule_with_warmup(
+            o, warmup, 20, min_lr_rate=0.1
+        ),
+        "linear": lambda o: get_polynomial_decay_schedule_with_warmup(o, warmup, 20, lr_end=0.1),
+    }
+    for schedule, scheduler_for in theirs.items():
+        training = trial_config("method=full").training
+        config = replace(
+            training, schedule=schedule, warmup_steps=warmup, min_learning_rate_ratio=0.1
+        )
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = scheduler_for(optimizer)
+        for step in range(20):
+            if step >= warmup:
+                (rate,) = scheduler.get_last_lr()
+                assert schedules.factor(config, step, 20) == pytest.approx(rate), (schedule, step)
+            optimizer.step()
+            scheduler.step()
+
+
+def test_a_lowest_rate_of_zero_changes_no_bit(trial_config):
+    for schedule, shape in (("linear", schedules.linear), ("cosine", schedules.cosine)):
+        config = replace(trial_config("method=full").training, schedule=schedule, warmup_steps=0)
+        assert config.min_learning_rate_ratio == 0
+        for step in range(37):
+            assert schedules.factor(config, step, 37) == shape(step, 37)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.1, 0.5])
+@pytest.mark.parametrize("total", [7, 100, 333])
+def test_a_share_warms_up_as_long_as_in_transformers(trial_config, share, total):
+    from transformers import TrainingArguments
+
+    config = replace(trial_config("method=full").training, warmup_share=share, warmup_steps=99)
+    expected = TrainingArguments(output_dir="x", warmup_steps=share, report_to=[])
+    assert schedules.warmup_steps(config, total) == expected.get_warmup_steps(total)

@@ -62,7 +62,7 @@ def test_complete(bench, trial_config, tmp_path, splits):
     assert record.cost["total_parameters"] == 984_192 + 163_840 // 4
     rows = of_kind(tmp_path, "train")
     assert [row["step"] for row in rows] == list(range(1, 9))
-    assert [row["step"] for row in of_kind(tmp_path, "evaluation")] == [2, 4, 6, 8]
+    assert [row["step"] for row in of_kind(tmp_path, "evaluation")] == [0, 2, 4, 6, 8]
     final = of_kind(tmp_path, "evaluation")[-1]["measurements"]
     assert final == {name: m.value for name, m in record.measurements.items()}
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
@@ -194,7 +194,7 @@ def test_limits(bench, trial_config, tmp_path, limit, reason):
     assert reason in record.reason
     assert record.measurements == {}
     done = len(of_kind(tmp_path, "train"))
-    assert done == (0 if "trainable_parameters" in limit else 2)  # said at the first evaluation
+    assert done == (2 if "minutes" in limit else 0)  # said at the first evaluation, before training
 
 
 def test_out_of_memory_at_one_example_is_infeasible(bench, trial_config, tmp_path, monkeypatch):

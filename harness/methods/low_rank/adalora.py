@@ -79,6 +79,11 @@ class AdaLoRA(Method):
     def initial_r(self) -> int:
         return self.init_r or max(self.target_r + 1, math.ceil(1.5 * self.target_r))
 
+    @property
+    def allows_freezing(self) -> bool:
+        """The budget is shared out by the gradients of all triplets."""
+        return False
+
     def final_parameters(self, model: nn.Module) -> int:
         """target_r·Σ (d_in + d_out + 1): P, Λ and Q of a budget that is spread evenly."""
         shapes = chosen_modules(model, self.target_modules).values()

@@ -94,7 +94,7 @@ def eva(tuned: nn.Module, plan: AdaptPlan, n_sequences: int, n_components: int) 
     from peft import initialize_lora_eva_weights
 
     batches = [
-        {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.ne(0).long()}
         for batch in plan.calibration(n_sequences, EVA_BATCH)
     ]
     n_tokens = [int(batch["attention_mask"].sum()) for batch in batches]

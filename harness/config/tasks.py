@@ -1,0 +1,57 @@
+"""What can be asked of the tasks that a model was not trained for, and what cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from harness.errors import unknown
+from harness.strict import require
+
+TASK_OPTIONS = ("num_fewshot", "limit", "cluster")  # of one task, in evaluation.per_task
+MULTIPLE_CHOICE = ("likelihood", "generation")
+
+
+class TaskSettings(Protocol):
+    """The fields of EvaluationConfig that are about tasks."""
+
+    tasks: list[str]
+    task_folder: str | None
+    task_limit: int | None
+    num_fewshot: int | None
+    per_task: Mapping[str, Mapping[str, Any]]
+    task_batch_size: Any
+    multiple_choice: list[str]
+    unsafe_tasks: bool
+
+
+def check_task_settings(config: TaskSettings) -> None:
+    """Raises InputError for a value that cannot be used. Names of tasks only lm-eval knows."""
+    _count("evaluation.task_limit", config.task_limit, least=1)
+    _count("evaluation.num_fewshot", config.num_fewshot, least=0)
+    size = config.task_batch_size
+    accepted = "null, auto or an integer of at least 1"
+    require(size in (None, "auto") or size >= 1, "evaluation.task_batch_size", size, accepted)
+    for way in config.multiple_choice:
+        if way not in MULTIPLE_CHOICE:
+            raise unknown("way in evaluation.multiple_choice", way, MULTIPLE_CHOICE)
+    accepted = "one or both of " + ", ".join(MULTIPLE_CHOICE)
+    ways = config.multiple_choice
+    require(0 < len(ways) == len(set(ways)), "evaluation.multiple_choice", ways, accepted)
+    for task, options in config.per_task.items():
+        where = f"evaluation.per_task.{task}"
+        for option, value in options.items():
+            if option not in TASK_OPTIONS:
+                raise unknown(f"key in {where}", option, TASK_OPTIONS)
+            if option == "cluster":
+                good = isinstance(value, str) and bool(value)
+                require(
+                    good, f"{where}.cluster", value, "a field of its items or a template of them"
+                )
+            else:
+                _count(f"{where}.{option}", value, least=1 if option == "limit" else 0)
+
+
+def _count(field: str, value: Any, least: int) -> None:
+    counts = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(value is None or counts, field, value, f"null or an integer of at least {least}")

@@ -1,0 +1,131 @@
+"""``python -m harness.evaluate model=... adapter=FOLDER data=...``: score what somebody tuned.
+
+``adapter`` is a folder: an adapter saved by peft, ours or anyone's, or the weights of a whole model.
+Without one the untouched base is scored. The same code and record as of a trial, the same
+``data``, ``evaluation`` and ``stage`` (confirm: the test split); forgetting is against the untouched
+base. It leaves a folder under ``runs/evaluated``, and the same command shows its record again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 2 the input, 130 stopped."""
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    from harness.compose import compose_trial, hydra_asked, show_hydra
+
+    adapter, rest = _adapter(arguments)
+    if hydra_asked(rest):
+        show_hydra(rest)
+        return 0
+    plan, tree = compose_trial([*rest, *_named(rest)])
+
+    from harness.config import LauncherConfig, LimitsConfig
+    from harness.data.examples import read_splits
+    from harness.launch.local import visible_devices
+    from harness.models.load import check_model, pinned_revision, stored_fingerprint
+    from harness.records import read_record
+    from harness.records.fingerprint import fingerprints
+    from harness.search.folder import make_writable
+    from harness.strict import build
+    from harness.trial import show
+    from harness.trials.job import Job
+    from harness.trials.saved import read_saved
+
+    saved = None if adapter is None else read_saved(adapter)
+    check_model(plan.trial({}).model)
+    plan = plan.pinned(pinned_revision(plan.trial({}).model))
+    kind = "base" if saved is None else saved.kind
+    method = {"name": kind, "adapter": None if saved is None else saved.fingerprint}
+    config = replace(plan.trial({}), method=method)
+    content = (stored_fingerprint(config.model), read_splits(config.data).fingerprint)
+    fingerprint, configuration = fingerprints(config, *content)
+    folder = Path(tree["runs_dir"]) / tree["name"] / "trials" / kind / fingerprint
+    record = read_record(folder)
+    if record is None:
+        make_writable("runs_dir", folder)
+        own = [text for text in plan.overrides if not text.startswith("method=")]
+        named = [] if adapter is None else [f"adapter={adapter}"]
+        job = Job(
+            folder=str(folder),
+            cache=str(Path(tree["runs_dir"]) / ".cache"),
+            method=kind,
+            config=config,
+            limits=build(LimitsConfig, tree["limits"], "limits"),
+            trial=0,
+            attempt=1,
+            fingerprint=fingerprint,
+            configuration=configuration,
+            overrides=(*named, *own, f"seed={config.seed}", f"stage={config.stage}"),
+            searched={},
+            decides=False,
+            keep_adapter=True,
+        )
+        launcher = build(LauncherConfig, tree["launcher"], "launcher")
+        record = _score(job, saved, "cuda:0" if visible_devices() else "cpu", launcher.threads)
+    else:
+        print(f"{folder}: this is measured already; its record is shown.")
+    show(record, folder)
+    return 0
+
+
+def _adapter(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The value of ``adapter=``, and the arguments without it. Raises InputError.
+
+    What decides how something is trained has no meaning here, and is not passed over in silence.
+    """
+    from harness import grammar
+
+    adapter, rest = None, []
+    for text in arguments:
+        override = None if text.startswith("-") or "=" not in text else grammar.parse(text)
+        if override is not None and override.key_or_group == "adapter":
+            value = override.value()
+            adapter = None if value is None else str(value)
+            continue
+        if override is not None and override.key_or_group.split(".")[0] in IDLE:
+            raise InputError(f"{text}: nothing is trained here; leave it out.")
+        rest.append(text)
+    return adapter, rest
+
+
+def _named(arguments: Sequence[str]) -> list[str]:
+    given = any(argument.split("=")[0] == "name" for argument in arguments)
+    return [] if given else ["name=evaluated"]
+
+
+def _score(job: Any, saved: Any, device: str, threads: int | None) -> Any:
+    import torch
+
+    from harness.trials.run import Workbench
+    from harness.trials.score import run_score
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    scored = run_score(job, Workbench(device, Path(job.cache)), saved)
+    for doubt in scored.doubts:
+        print(f"Note: {doubt}.", file=sys.stderr)
+    return scored.record
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Tasks that the model was not trained for, through lm-eval: what it could do, and still can.
+
+Every metric of a task is a score of the base and of the tuned model; the change of the main one is
+``forgetting.tasks``. lm-eval's response cache has no model in its key, so it is never used.
+"""
+
+from harness.evaluation.benchmarks.folder import folder_tasks, task_folder
+from harness.evaluation.benchmarks.loading import check_tasks
+from harness.evaluation.benchmarks.measure import add, scores_of
+from harness.evaluation.benchmarks.results import Results, TaskScores
+from harness.evaluation.benchmarks.run import base_results, run_tasks, wanted
+
+__all__ = [
+    "Results",
+    "TaskScores",
+    "add",
+    "base_results",
+    "check_tasks",
+    "folder_tasks",
+    "run_tasks",
+    "scores_of",
+    "task_folder",
+    "wanted",
+]

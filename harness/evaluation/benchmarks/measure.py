@@ -1,0 +1,114 @@
+"""What tasks say about a model, as measurements: its scores, and how far they moved from the base's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from harness.config import EvaluationConfig
+from harness.evaluation.benchmarks.results import Results, TaskScores
+from harness.evaluation.measured import Measured
+from harness.records import Measurement
+from harness.statistics.clusters import mean_error, mean_interval
+from harness.statistics.kinds import unit_of
+
+
+def add(measured: Measured, results: Results, base: Results, config: EvaluationConfig) -> None:
+    """``tasks.NAME.METRIC``, and the paired change from the base in ``forgetting.tasks``.
+
+    Over all items, and by task, of each task's main metric. Answers that were written count for
+    themselves: over all items each question is there once.
+    """
+    for name, reason in {**base.missing, **results.missing}.items():
+        measured.miss(f"tasks.{name}", reason)
+    pairs: dict[str, tuple[np.ndarray, TaskScores]] = {}
+    for name, scores in results.tasks.items():
+        before = base.tasks.get(name)
+        if scores.main is not None and before is not None:
+            columns = [np.asarray(one.items[scores.main])[:, 0] for one in (scores, before)]
+            pairs[name] = np.stack(columns, axis=1), scores
+    once = [name for name, (_, s) in pairs.items() if s.generated_from not in pairs]
+    if once:
+        # Items are numbered where they share nothing, so that tasks can be put together.
+        clusters = [f"{name}:{c}" for name in once for c in _clusters(pairs[name][1])]
+        shared = any(pairs[name][1].clusters for name in once)
+        all_pairs = np.concatenate([pairs[name][0] for name in once])
+        about = f"lm-eval|few-shot:{_shots(config)}|limit:{config.task_limit}|change from base"
+        about += f"|of:{'+'.join(once)}" + "|clustered" * shared
+        _put(measured, "forgetting.tasks", all_pairs, about, clusters if shared else None)
+    for name, (pair, scores) in pairs.items():
+        about = f"{_about(scores, scores.main)}|change from base"
+        _put(measured, f"forgetting.tasks.{name}", pair, about, scores.clusters)
+    _add_scores(measured, results)
+
+
+def scores_of(results: Results | None, resamples: int) -> dict[str, Measurement]:
+    """The same scores of the base: what there is to lose."""
+    measured = Measured(resamples)
+    if results is not None:
+        _add_scores(measured, results)
+    return measured.measurements
+
+
+def _add_scores(measured: Measured, results: Results) -> None:
+    for name, scores in results.tasks.items():
+        for metric, columns in scores.items.items():
+            statistics = np.asarray(columns)
+            about = _about(scores, metric)
+            _put(measured, f"tasks.{name}.{metric}", statistics, about, scores.clusters)
+        for metric, found in scores.corpus.items():
+            _put_corpus(measured, f"tasks.{name}.{metric}", found, scores, metric)
+        by_likelihood = results.tasks.get(scores.generated_from or "")
+        if by_likelihood is not None:
+            both = [np.asarray(one.items["acc"])[:, 0] for one in (scores, by_likelihood)]
+            about = f"{by_likelihood.about}|acc written minus acc by likelihood"
+            difference = (both[0] - both[1])[:, None]
+            label = f"tasks.{scores.generated_from}.written_minus_likely"
+            _put(measured, label, difference, about, scores.clusters)
+
+
+def _put(
+    measured: Measured,
+    name: str,
+    statistics: np.ndarray,
+    signature: str,
+    clusters: list[str] | None,
+) -> None:
+    """With the standard error of a mean; where items share something, it and the interval say so."""
+    measured.add(name, statistics, signature)
+    known = measured.measurements.get(name)
+    mean = statistics.shape[1] == 1 or name.startswith("forgetting.")
+    if known is None or not mean:
+        return
+    values = statistics[:, 0] - statistics[:, 1] if statistics.shape[1] == 2 else statistics[:, 0]
+    error = mean_error(values, clusters)
+    interval = known.interval if clusters is None else mean_interval(values, clusters)
+    measured.measurements[name] = replace(known, standard_error=error, interval=interval)
+
+
+def _put_corpus(
+    measured: Measured, name: str, found: list[float | None], scores: TaskScores, metric: str
+) -> None:
+    """A score that lm-eval computes over all items at once; it leaves no statistics by item."""
+    if not found or found[0] is None or not math.isfinite(found[0]):
+        measured.miss(name, "lm-eval's own function gives no finite number")
+        return
+    value, low, high = found
+    interval = None if low is None or high is None else (low, high)
+    about = f"{_about(scores, metric)}|bootstrap over items"
+    measured.measurements[name] = Measurement(value, unit_of(name), scores.n, interval, about)
+
+
+def _about(scores: TaskScores, metric: str | None) -> str:
+    clustered = "" if scores.clusters is None else f"|clusters:{len(set(scores.clusters))}"
+    return f"{scores.about}|metric:{metric}{clustered}"
+
+
+def _clusters(scores: TaskScores) -> list[str]:
+    return scores.clusters or [f"item {i}" for i in range(scores.n)]
+
+
+def _shots(config: EvaluationConfig) -> str:
+    return "own" if config.num_fewshot is None else str(config.num_fewshot)

@@ -1,0 +1,115 @@
+"""A model in memory as lm-eval sees it: our beginnings of texts, virtual tokens, no progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.config import EvaluationConfig
+from harness.data.batches import left_padded
+from harness.data.encode import pad_id
+from harness.data.tokenization import special
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Any:
+    """lm-eval's model of Hugging Face around ``model``.
+
+    Each text begins with bos, once, as training and generation have it: lm-eval leaves that to the
+    tokenizer, and one that only knows its bos adds none, while another adds an eos to the end of the
+    question. The log-likelihood of a whole text conditions its first token on bos (on eos without
+    one); with a tokenizer that adds bos by itself, lm-eval would score bos as well.
+    """
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    bos = special(tokenizer.bos_token_id)
+    n_virtual = _virtual_tokens(model)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    class InMemory(HFLM):
+        whole_text = False
+
+        def tok_encode(
+            self,
+            string: str,
+            add_special_tokens: bool | None = None,
+            left_truncate_len: int | None = None,
+            **options: Any,
+        ) -> list[int]:
+            ids = list(tokenizer.encode(string, add_special_tokens=False))
+            if add_special_tokens is not False and not self.whole_text and ids[:1] != bos:
+                ids = bos + ids
+            return ids if left_truncate_len is None else ids[-left_truncate_len:]
+
+        def tok_batch_encode(
+            self,
+            strings: list[str],
+            padding_side: str = "left",
+            left_truncate_len: int | None = None,
+            truncation: bool = False,
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            rows = [self.tok_encode(string) for string in strings]
+            if left_truncate_len is not None:
+                room = left_truncate_len - len(bos)
+                rows = [row if len(row) <= left_truncate_len else bos + row[-room:] for row in rows]
+            return left_padded([np.asarray(row) for row in rows], pad_id(tokenizer))
+
+        def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
+            return super().loglikelihood(requests, disable_tqdm=True)
+
+        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
+            self.whole_text = True
+            try:
+                return super().loglikelihood_rolling(requests, disable_tqdm=True)
+            finally:
+                self.whole_text = False
+
+        def _loglikelihood_tokens(
+            self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None
+        ) -> Any:
+            return super()._loglikelihood_tokens(
+                requests, disable_tqdm=True, override_bs=override_bs
+            )
+
+        def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
+            kept = self.batch_size_per_gpu
+            if n_virtual:  # peft puts them before the padding: a padded prompt is another one
+                self.batch_size_per_gpu = 1
+            try:
+                return super().generate_until(requests, disable_tqdm=True)
+            finally:
+                self.batch_size_per_gpu = kept
+
+    with _as_it_is(model):
+        return InMemory(
+            pretrained=model,
+            tokenizer=tokenizer,
+            backend="causal",
+            batch_size=config.task_batch_size or config.batch_size,
+            device=device,
+            max_length=positions - n_virtual if positions and n_virtual else None,
+            softmax_dtype=torch.float32,
+        )
+
+
+def _virtual_tokens(model: nn.Module) -> int:
+    config = getattr(model, "active_peft_config", None)
+    if config is None or not config.is_prompt_learning:
+        return 0
+    return int(config.num_virtual_tokens)
+
+
+@contextmanager
+def _as_it_is(model: nn.Module) -> Iterator[None]:
+    """lm-eval ties the weights of any model it is given; those of a masked one are no parameters."""
+    model.tie_weights = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        del model.tie_weights

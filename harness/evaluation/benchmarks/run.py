@@ -1,0 +1,96 @@
+"""lm-eval on a model in memory, and on the base once for all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config import EvaluationConfig
+from harness.evaluation.benchmarks.folder import contents
+from harness.evaluation.benchmarks.loading import SEED, Loaded, load_tasks, seeded
+from harness.evaluation.benchmarks.model import in_memory
+from harness.evaluation.benchmarks.results import Results, TaskScores, scores
+from harness.models.load import Base
+from harness.records import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 3  # of what base_results keeps: another way to ask makes other results
+
+
+def wanted(config: EvaluationConfig) -> bool:
+    return bool(config.tasks or config.task_folder)
+
+
+def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Results:
+    """``model`` on every task; one that fails is missing, with the reason. Raises InputError.
+
+    The model is handed over as it is in memory; logits that virtual tokens lengthened are cut by
+    lm-eval itself.
+    """
+    loaded = load_tasks(config)
+    results = Results(missing=dict(loaded.missing))
+    if not loaded.tasks:
+        return results
+    model.eval()
+    wrapped = in_memory(model, tokenizer, config, device)
+    for name in sorted(loaded.tasks):
+        try:
+            results.tasks[name] = _run(wrapped, name, loaded)
+        except Exception as error:  # a task's own code, data and metrics: whatever they raise
+            lines = str(error).strip().splitlines() or [""]
+            results.missing[name] = f"{type(error).__name__}: {lines[0]}"
+    return results
+
+
+def _run(wrapped: Any, name: str, loaded: Loaded) -> TaskScores:
+    import lm_eval
+
+    task, limit = loaded.tasks[name], loaded.limits[name]
+    task.set_fewshot_seed(seed=SEED)  # the same examples for every model
+    samples = None if limit is None else {name: list(range(min(limit, len(task.eval_docs))))}
+    # Its progress bars, and what it finds as batch size, are nobody's business here.
+    with (
+        seeded(),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        found = lm_eval.evaluate(
+            lm=wrapped,
+            task_dict={"tasks": {name: task}},
+            samples=samples,
+            bootstrap_iters=0,
+            log_samples=True,
+            confirm_run_unsafe_code=True,  # refused in loading, unless asked for
+        )
+    assert found is not None
+    about = [f"task:{name}", f"version:{task.VERSION}", f"few-shot:{task.config.num_fewshot}"]
+    about += [f"limit:{limit}", f"type:{task.OUTPUT_TYPE}"]
+    cluster = loaded.clusters.get(name)
+    how = ("|".join(["lm-eval", *about]), cluster, loaded.twins.get(name))
+    return scores(found.get("samples", {})[name], task.aggregation(), *how)
+
+
+def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str) -> Results:
+    """The base's results, measured once and kept under ``folder``.
+
+    Not where a task is missing: it may be reached the next time.
+    """
+    asked = [config.tasks, config.task_limit, config.num_fewshot, config.per_task]
+    asked += [config.multiple_choice]
+    local = contents(config.task_folder) if config.task_folder else []
+    what = json.dumps([FORMAT, base.fingerprint, asked, local], sort_keys=True, default=str)
+    path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    known = read_json(path)
+    if known is not None:
+        return Results.from_json(known)
+    results = run_tasks(base.model, base.tokenizer, config, device)
+    if not results.missing:
+        write_json(path, results.to_json())
+    return results

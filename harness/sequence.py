@@ -1,0 +1,138 @@
+"""``python -m harness.sequence method=lora 'sequence=[builtin,builtin_domain]'``: task after task.
+
+The model is tuned on the first data set, merged, tuned on the second from there, and so on; after each
+it is scored on the test split of all of them. Each item is an option of ``data=``, with overrides of
+its own behind it where there are any: ``'sequence=[builtin,"jsonl data.train=b.jsonl"]'``. Every other
+argument is one of harness.trial's. ``measure=`` says what is scored (null: the first of
+evaluation.metrics, or bits_per_byte where a data set is plain text). Each stage is a trial under
+``runs/NAME`` like any other, and the same command goes on where it was stopped. A merged model is kept
+for each stage.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted, 130 stopped (resumable)."""
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before anything ran
+        return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    from harness.compose import compose_trial, hydra_asked, show_hydra
+    from harness.records.fingerprint import digest
+
+    if hydra_asked(arguments):
+        show_hydra([a for a in arguments if not a.startswith(("sequence=", "measure="))])
+        return 0
+    items, measure, rest = _own(arguments)
+    if not any(argument.startswith("name=") for argument in rest):
+        rest.append(f"name=sequence-{digest([*rest, *map(str, items)], 6)}")
+    composed = [compose_trial([*rest, *_overrides(item)]) for item in items]
+
+    from harness.data.examples import read_splits
+    from harness.launch.local import visible_devices
+    from harness.models.load import check_model
+    from harness.trial import run_plan
+    from harness.trials.sequence import Stage, measured_by, merged_model, score_stage
+    from harness.trials.workbench import Workbench
+
+    configs = [plan.trial({}) for plan, _ in composed]
+    check_model(configs[0].model)
+    for config in configs:  # nothing is spent before all of them are found good
+        read_splits(config.data)
+    measurement = measured_by(configs, measure)
+    tree = composed[0][1]
+    root = Path(tree["runs_dir"])
+    bench = Workbench("cuda:0" if visible_devices() else "cpu", root / ".cache")
+    labels = _labels(items)
+    stages = [Stage(None, None, configs[0].model)]
+    rows = [score_stage(bench, stages, configs, measurement)]
+    for label, item in zip(labels, items, strict=True):
+        own = [*_overrides(item), "evaluation.merged=true"]
+        if len(stages) > 1:
+            own.append(f"model.name={stages[-1].model.name}")
+        record, folder = run_plan(*compose_trial([*rest, *own]))
+        if isinstance(record, int):
+            return record
+        if record.status != "complete":
+            print(f"{label}: {record.status}: {record.reason}", file=sys.stderr)
+            return 1
+        model = replace(configs[0].model, name=str(merged_model(folder)), revision=None)
+        stages.append(Stage(label, str(folder), model))
+        rows.append(score_stage(bench, stages, configs, measurement))
+        print(f"after {label}: scored on {len(labels)} tasks", file=sys.stderr)
+    return _report(root / tree["name"], Path(tree["reports_dir"]), labels, measurement, rows)
+
+
+def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
+    """The tasks, what is scored, and the arguments that are a trial's."""
+    from harness.grammar import parse
+
+    own = {"sequence": None, "measure": None}
+    rest = []
+    for argument in arguments:
+        key = argument.split("=")[0]
+        if key not in own:
+            rest.append(argument)
+            continue
+        own[key] = parse(argument).value()  # type: ignore[assignment]
+    items: Any = own["sequence"]
+    if not isinstance(items, list) or len(items) < 2:
+        raise InputError(
+            "sequence= needs a list of two data sets or more, such as "
+            "'sequence=[builtin,builtin_domain]'."
+        )
+    return [str(item) for item in items], own["measure"], rest
+
+
+def _overrides(item: str) -> list[str]:
+    """``jsonl data.train=b.jsonl`` as the overrides of a trial."""
+    option, *others = shlex.split(item)
+    return [f"data={option}", *others]
+
+
+def _labels(items: Sequence[str]) -> list[str]:
+    """The option's name, with its place where several have the same."""
+    names = [shlex.split(item)[0] for item in items]
+    return [n if names.count(n) == 1 else f"{n} {place}" for place, n in enumerate(names, 1)]
+
+
+def _report(folder: Path, reports: Path, labels: list[str], measurement: str, rows: Any) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.records import write_json
+    from harness.reporting.sequence import contents, summary, write
+
+    data = {"tasks": labels, "measurement": measurement, "stages": rows}
+    data["summary"] = summary(data)
+    write_json(folder / "sequence.json", data)
+    console = Console(highlight=False)
+    for title, made in contents(data):
+        table = Table(title=title, title_justify="left")
+        for header, cell in zip(made.headers, made.rows[0], strict=True):
+            table.add_column(header, justify="right" if cell.role == "number" else "left")
+        for row in made.rows:
+            table.add_row(*(cell.text for cell in row))
+        console.print(table)
+    console.print(str(write(folder.name, data, reports)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Standard errors of a mean over items of which some depend on each other: questions on one passage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from harness.statistics.formulas import Array
+
+
+def mean_error(values: Array, clusters: Sequence[Hashable] | None = None) -> float | None:
+    """Standard error of the mean of (n,) values; ``clusters`` names what each item shares.
+
+    Cluster-robust, Liang & Zeger 1986 with the usual correction for G clusters, as in Miller 2024,
+    arXiv:2411.00640 (§2.2): SE² = G/(G − 1) · Σ_g (Σ_{i in g} (x_i − mean))² / n². With every item a
+    cluster of its own it is s/√n. The values may be paired changes. None where there is one item, or
+    one cluster, alone.
+    """
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if clusters is None:
+        return float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+    which = _numbered(clusters)
+    sums = np.bincount(which, weights=values - values.mean())
+    g = len(sums)
+    if g < 2:
+        return None
+    return math.sqrt(g / (g - 1) * float(np.square(sums).sum())) / n
+
+
+def mean_interval(
+    values: Array, clusters: Sequence[Hashable], level: float = 0.95
+) -> tuple[float, float] | None:
+    """mean ± t(G − 1) · SE; None where there is one cluster alone."""
+    from scipy import stats  # late: who reads a report needs none of it
+
+    error = mean_error(values, clusters)
+    if error is None:
+        return None
+    mean = float(np.asarray(values, dtype=float).mean())
+    reach = float(stats.t.ppf((1 + level) / 2, len(set(clusters)) - 1)) * error
+    return mean - reach, mean + reach
+
+
+def _numbered(clusters: Sequence[Hashable]) -> np.ndarray:
+    """(n,) cluster numbers from 0, in the order of first appearance."""
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(cluster, len(known)) for cluster in clusters])

@@ -1,0 +1,82 @@
+"""Does the order on the validation split hold on the test split? Rank correlation, and regret."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.statistics.resampling import percentile_interval
+from harness.statistics.scores import Array
+
+
+@dataclass(frozen=True)
+class RankStability:
+    """How (m,) validation and test scores of the same m configurations agree."""
+
+    n: int  # configurations
+    kendall: float | None  # tau-b, ties counted; None where one side does not vary
+    kendall_interval: tuple[float, float] | None  # 95 %, over resampled examples of both splits
+    spearman: float | None
+    chosen: int  # place of the best by validation; the first of equals
+    test_rank: int  # of that one, 1 the best
+    regret: float  # best test score minus its own, >= 0, in the unit of the score
+    stays_best: float | None  # share of resamples in which one configuration is best on both
+
+
+def rank_stability(
+    validation: Sequence[float],
+    test: Sequence[float],
+    maximize: bool,
+    validation_resamples: Array | None = None,
+    test_resamples: Array | None = None,
+) -> RankStability:
+    """From (m,) scores on both splits and, where there are any, their (B, m) resamples.
+
+    The splits hold different examples, so their resamples are independent of each other.
+    """
+    sign = 1.0 if maximize else -1.0
+    before, after = sign * np.asarray(validation, float), sign * np.asarray(test, float)
+    assert before.shape == after.shape and before.size >= 1
+    chosen = int(before.argmax())
+    interval = stays = None
+    if validation_resamples is not None and test_resamples is not None:
+        first, second = sign * validation_resamples, sign * test_resamples
+        stays = float(np.mean(first.argmax(axis=1) == second.argmax(axis=1)))
+        taus = [_kendall(a, b) for a, b in zip(first, second, strict=True)]
+        known = np.array([tau for tau in taus if tau is not None])
+        interval = percentile_interval(known) if len(known) else None
+    return RankStability(
+        n=len(before),
+        kendall=_kendall(before, after),
+        kendall_interval=interval,
+        spearman=spearman(before, after),
+        chosen=chosen,
+        test_rank=1 + int(np.sum(after > after[chosen])),
+        regret=float(after.max() - after[chosen]),
+        stays_best=stays,
+    )
+
+
+def spearman(a: Sequence[float] | Array, b: Sequence[float] | Array) -> float | None:
+    """Spearman's rho of (m,) and (m,) values, ties at their mean rank; None where one is constant."""
+    ranks = [_mean_ranks(np.asarray(values)) for values in (a, b)]
+    if any(np.ptp(r) == 0 for r in ranks):
+        return None
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _mean_ranks(values: Array) -> Array:
+    """(m,) ranks from 1, equal values at the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
+
+
+def _kendall(a: Array, b: Array) -> float | None:
+    """tau-b (Kendall 1945): concordant less discordant pairs, over those that are not tied."""
+    above = np.triu_indices(len(a), 1)
+    x, y = (np.sign(v[:, None] - v[None, :])[above] for v in (a, b))
+    pairs = math.sqrt(float((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / pairs if pairs else None

@@ -1,0 +1,67 @@
+"""Parameters picked by name: which are left frozen, and which learn at a rate of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Train none of the parameters of an adapted ``model`` whose name matches one of ``patterns``.
+
+    Raises InputError for a pattern that matches nothing trained, and where nothing would be left.
+    """
+    if not patterns:
+        return
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for pattern in patterns:
+        _matching("training.freeze_layers", pattern, trained)
+    for name, parameter in trained.items():
+        if any(re.search(pattern, name) for pattern in patterns):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in trained.values()):
+        raise InputError(
+            f"training.freeze_layers={list(patterns)!r} leaves nothing to train: it matches all "
+            f"{len(trained)} trained tensors."
+        )
+
+
+def with_own_rates(
+    groups: Sequence[Mapping[str, Any]], rates: Mapping[str, float] | None, model: nn.Module
+) -> list[dict[str, Any]]:
+    """Optimizer groups in which what matches a pattern of ``rates`` has that rate as its highest.
+
+    The first pattern that matches a parameter's name counts, whatever rate the method gave it; the
+    schedule scales every rate. Raises InputError for a pattern that matches nothing trained.
+    """
+    if not rates:
+        return [dict(group) for group in groups]
+    names = {id(p): name for name, p in model.named_parameters()}
+    trained = {names[id(p)]: p for group in groups for p in group["params"]}
+    for pattern in rates:
+        _matching("training.learning_rate_of", pattern, trained)
+    split = []
+    for group in groups:
+        by_rate: dict[float, list[nn.Parameter]] = {group["lr"]: []}
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            own = (rate for pattern, rate in rates.items() if re.search(pattern, name))
+            by_rate.setdefault(next(own, group["lr"]), []).append(parameter)
+        split += [{**group, "params": some, "lr": rate} for rate, some in by_rate.items() if some]
+    return split
+
+
+def _matching(field: str, pattern: str, trained: Mapping[str, Any]) -> None:
+    if any(re.search(pattern, name) for name in trained):
+        return
+    names = list(trained)
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    raise InputError(
+        f"{field}: {pattern!r} matches no parameter that is trained. Those are {shown}."
+    )

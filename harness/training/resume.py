@@ -1,0 +1,81 @@
+"""What a run is at a step: into a checkpoint, and out of it again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.methods.base import Method
+from harness.training.checkpoint import Checkpoint, CheckpointFolder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Progress:
+    """How far a run got, over all its attempts."""
+
+    step: int = 0  # finished optimizer steps
+    seconds: float = 0.0  # in training steps, evaluation excluded
+    tokens: int = 0  # input tokens that were trained on, padding excluded
+    micro_batch_size: int = 0
+    pruned: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+def captured(
+    trained: dict[str, nn.Parameter],
+    optimizer: Any,
+    method: Method,
+    model: nn.Module,
+    progress: Progress,
+    device: str,
+) -> Checkpoint:
+    """Everything that the next step depends on, and what the run has to say by now."""
+    import torch
+
+    random = {"cpu": torch.get_rng_state()}
+    if device.startswith("cuda"):
+        random["cuda"] = torch.cuda.get_rng_state(device)
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "random": random,
+        "method": method.state(model),
+        "progress": [progress.seconds, progress.tokens, progress.micro_batch_size],
+        "warnings": progress.warnings,
+    }
+    return Checkpoint(progress.step, {n: p.detach() for n, p in trained.items()}, state)
+
+
+def restore(
+    checkpoints: CheckpointFolder,
+    trained: dict[str, nn.Parameter],
+    optimizer: Any,
+    method: Method,
+    model: nn.Module,
+    progress: Progress,
+) -> None:
+    """Put the newest whole checkpoint, if there is one, back into everything that it came from."""
+    import torch
+
+    checkpoint = checkpoints.load()
+    if checkpoint is None:
+        return
+    shapes = {name: parameter.shape for name, parameter in trained.items()}
+    if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
+        # What is trained was chosen by gradients, which other hardware rounds otherwise.
+        print(f"{checkpoints.folder} is of other parameters; training begins anew", file=sys.stderr)
+        return
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(checkpoint.tensors[name])
+    optimizer.load_state_dict(checkpoint.state["optimizer"])
+    method.load_state(model, checkpoint.state["method"])
+    torch.set_rng_state(checkpoint.state["random"]["cpu"])
+    if "cuda" in checkpoint.state["random"]:
+        torch.cuda.set_rng_state(checkpoint.state["random"]["cuda"])
+    progress.step = checkpoint.step
+    progress.seconds, progress.tokens, progress.micro_batch_size = checkpoint.state["progress"]
+    progress.warnings = list(checkpoint.state["warnings"])

@@ -1,0 +1,55 @@
+"""The probes of one trial: what the untouched base says to them, and what the tuned model does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.evaluation import knowledge
+from harness.evaluation.measured import Measured
+from harness.models.load import base_fingerprint
+from harness.records import Measurement, write_text
+from harness.records.store import to_jsonl
+from harness.trials.job import Job
+from harness.trials.workbench import Workbench, quantization_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Told:
+    """The base's answers, and what they are worth."""
+
+    answers: list[knowledge.Answer]
+    measurements: dict[str, Measurement]
+
+
+def ask_base(job: Job, bench: Workbench) -> Told | None:
+    """Of finalists and trials by hand, where ``evaluation.probes`` is set; answers are kept.
+
+    Raises InputError for probes that cannot be read.
+    """
+    config, evaluation = job.config.model, job.config.evaluation
+    finalist = job.config.stage == "confirm" or job.keep_adapter
+    if not (finalist and knowledge.wanted(evaluation)):
+        return None
+    folder, own = bench.cache / "probes", quantization_of(config)
+    answers = knowledge.kept_answers(folder, base_fingerprint(config, own), evaluation)
+    if answers is None:
+        with bench.pool.lend(config, own) as base:
+            answers = knowledge.base_answers(folder, base, evaluation, bench.device)
+    measured = Measured(evaluation.bootstrap_resamples)
+    knowledge.add_knowledge(measured, answers, answers, evaluation)
+    return Told(answers, measured.measurements)
+
+
+def ask_tuned(
+    job: Job, model: nn.Module, tokenizer: Any, told: Told, measured: Measured, device: str
+) -> None:
+    """Adds ``probes.*`` to ``measured``, and leaves ``probes.jsonl`` with both models' answers."""
+    evaluation = job.config.evaluation
+    answers = knowledge.ask(model, tokenizer, evaluation, device)
+    knowledge.add_knowledge(measured, answers, told.answers, evaluation)
+    text = to_jsonl(knowledge.rows(answers, told.answers, evaluation))
+    write_text(job.path / "probes.jsonl", text)

@@ -1,0 +1,106 @@
+"""Which step of its run a trial ends with: the last, or the best of those that were evaluated.
+
+Chosen by validation text and general text that curves are watched on, never by the test split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config import TrainingConfig
+from harness.methods import Method
+from harness.training.checkpoint import Checkpoint, CheckpointFolder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORGETTING = "forgetting.kl"
+FOLDER = "selected"  # beside the trial's checkpoints
+
+
+@dataclass
+class Selection:
+    """Keeps the best step so far on disk, whole or absent, so that a killed run finds it again."""
+
+    limit: float | None  # nats a token of ``FORGETTING``
+    quality: str  # a measurement, the lower the better
+    kept: CheckpointFolder
+    best: int | None = None
+    values: dict[str, float] = field(default_factory=dict)  # measured at ``best``
+
+    @classmethod
+    def of(cls, training: TrainingConfig, folder: Path, classes: bool) -> Selection | None:
+        """None where the last step is what is wanted."""
+        if training.select_checkpoint == "last":
+            return None
+        quality = "validation.loss" if classes else "validation.perplexity"
+        kept = CheckpointFolder(folder / FOLDER, kept=1)
+        return cls(training.select_forgetting_limit, quality, kept)
+
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """The trial in ``folder`` is done."""
+        CheckpointFolder(folder / FOLDER).clear()
+
+    def begin(self, step: int) -> None:
+        """Training goes on after ``step``. What was kept is of this run, and may be from beyond it."""
+        if step == 0:
+            self.kept.clear()
+        found = self.kept.load()
+        if found is not None:
+            self.best, self.values = found.step, dict(found.state["values"])
+
+    def offer(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        method: Method,
+        model: nn.Module,
+        names: set[str],
+    ) -> None:
+        """Keep this step's parameters ``names`` if it is better than the best so far.
+
+        Step 0 is none of the run's: the untouched base is nothing to end with.
+        """
+        if step == 0 or (self.best is not None and self.rank(values) >= self.rank(self.values)):
+            return
+        self.best, self.values = step, dict(values)
+        tensors = {n: p.detach() for n, p in model.named_parameters() if n in names}
+        state = {"method": method.state(model), "values": self.values}
+        self.kept.save(Checkpoint(step, tensors, state))
+
+    def rank(self, values: Mapping[str, float]) -> tuple[bool, float]:
+        """The smaller the better: what is within the limit, by quality; the rest by forgetting.
+
+        What could not be measured is worst.
+        """
+        forgetting = values.get(FORGETTING, math.inf)
+        beyond = self.limit is not None and forgetting > self.limit
+        return beyond, forgetting if beyond else values.get(self.quality, math.inf)
+
+    def restore(self, method: Method, model: nn.Module) -> None:
+        """Put the best step back into ``model``."""
+        import torch
+
+        found = self.kept.load()
+        assert found is not None, "the last step is evaluated and offered"
+        named = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in found.tensors.items():
+                named[name].copy_(tensor)
+        method.load_state(model, found.state["method"])
+
+    def describe(self) -> dict[str, Any]:
+        """For the record: which step, by what, and whether it keeps the limit."""
+        beyond, _ = self.rank(self.values)
+        why = "the best quality among those that were evaluated"
+        if self.limit is not None:
+            why = f"the best quality with {FORGETTING} of at most {self.limit:g}"
+        if beyond:
+            why = f"none had {FORGETTING} of at most {self.limit:g}: the one that forgot least"
+        shown = {name: self.values.get(name) for name in (self.quality, FORGETTING)}
+        return {"step": self.best, "by": self.quality, "limit": self.limit, "why": why, **shown}

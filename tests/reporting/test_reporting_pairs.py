@@ -1,0 +1,67 @@
+"""Finalists against each other, and whether the search's order held, from a made-up run."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from harness.reporting.candidates import build_field
+from harness.reporting.load import load_run
+from harness.reporting.pairs import pairs_table, stability_table
+from harness.reporting.search_tables import budget_table
+from harness.statistics.ranks import rank_stability
+
+
+@pytest.fixture(scope="module")
+def run(sweep_folder):
+    return load_run(sweep_folder)
+
+
+@pytest.fixture(scope="module")
+def field(run):
+    return build_field(run)
+
+
+def test_every_pair_once_and_its_numbers(run, field):
+    table = pairs_table(run, field)
+    labels = [c.label for c in field.candidates if c.quality is not None]
+    assert {frozenset((r[0].text, r[1].text)) for r in table.rows} == {
+        frozenset(pair) for pair in combinations(labels, 2)
+    }
+    by_label = {c.label: c for c in field.candidates}
+    for row in table.rows:
+        one, other = (by_label[cell.text].quality for cell in row[:2])
+        said = float(row[2].text.split()[0].replace("−", "-"))
+        assert said == pytest.approx(one.value - other.value, abs=0.06)
+
+
+def test_what_is_clearly_worse_is_found_by_both_tests(run, field):
+    rows = [r for r in pairs_table(run, field).rows if "prompt_tuning" in r[1].text]
+    assert rows
+    for row in rows:
+        assert "strong" in row[2].role
+        assert row[3].text.startswith(("0.00", "<"))
+        assert row[4].text.startswith(("0.00", "<"))
+
+
+def test_the_order_of_the_search_beside_the_test(run, field):
+    table = stability_table(run, field)
+    order = [int(row[-2].text) for row in table.rows], [int(row[-1].text) for row in table.rows]
+    assert all(sorted(ranks) == list(range(1, len(table.rows) + 1)) for ranks in order)
+    found = rank_stability(*order, maximize=False)
+    assert f"τ {found.kendall:.2f} [" in table.note
+    assert f"number {found.test_rank} on the test split" in table.note
+
+
+def test_two_finalists_have_no_order_to_speak_of(run, field):
+    from dataclasses import replace
+
+    assert not stability_table(run, replace(field, candidates=field.candidates[:2])).rows
+
+
+def test_hypervolumes_are_shares_of_what_all_cover(run):
+    table = budget_table(run, "validation.bleu", True)
+    at = table.headers.index("Hypervolume")
+    shares = [float(row[at].text.removesuffix(" %")) for row in table.rows]
+    assert 0 <= min(shares) and max(shares) <= 100 <= sum(shares) + 2

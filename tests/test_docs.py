@@ -1,0 +1,50 @@
+"""Every key that docs/coming_from.md sends a reader to exists, and so does every choice of a group."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import grammar, methods
+from harness.compose import compose_trial
+
+PAGE = Path(__file__).parents[1] / "docs" / "coming_from.md"
+GROUPS = ("data", "model", "method", "training", "evaluation", "tracking", "launcher")
+WHOLE = ("name", "seed", "search", "confirm", "objectives", "limits")
+
+
+def ours() -> list[str]:
+    """What stands in backticks in the middle column of the page's tables."""
+    cells = [line.split("|")[2] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    texts = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    return [word for text in texts for word in re.split(r"\s+(?![^{\[\"]*[}\]\"])", text)]
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    tree = compose_trial([])[1]
+    from omegaconf import OmegaConf
+
+    keys = set(grammar.keys_of(OmegaConf.create(dict(tree))))
+    return keys | {f"method.{f}" for name in methods.METHODS for f in methods.field_names(name)}
+
+
+def test_every_key_of_ours_exists(known):
+    keys = [word.split("=")[0] for word in ours()]
+    dotted = [k for k in keys if k.split(".")[0] in (*GROUPS, *WHOLE) and "." in k]
+    assert len(dotted) > 100
+    free = ("method.config",)
+    missing = [k for k in dotted if k not in known and not k.startswith(free)]
+    assert not missing
+
+
+def test_every_choice_of_a_group_exists():
+    conf = Path(__file__).parents[1] / "conf"
+    chosen = [word.split("=") for word in ours() if re.fullmatch(r"[a-z]+=[a-z0-9_,]+", word)]
+    chosen = [
+        (group, name) for group, names in chosen if group in GROUPS for name in names.split(",")
+    ]
+    assert len(chosen) > 20
+    assert not [pair for pair in chosen if not (conf / pair[0] / f"{pair[1]}.yaml").is_file()]
