@@ -35,7 +35,7 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Hooks, Interrupted, train
 from harness.training.memory import peak_gb, reset_peak
 from harness.trials.cost import sizes
-from harness.trials.run import _accelerator
+from harness.trials.tuning import accelerator_for
 
 COLUMNS = {
     "method": "method",
@@ -142,7 +142,7 @@ def measure(arguments: argparse.Namespace, model: str) -> dict[str, Any]:
             len(peaks) == arguments.steps
         ),  # the checkpoint has the optimizer's tensors
     )
-    accelerator = _accelerator("no", device)
+    accelerator = accelerator_for("no", device)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = CheckpointFolder(Path(folder))
         settings = (config.training, config.seed, accelerator, checkpoints, hooks)

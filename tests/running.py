@@ -17,7 +17,7 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Hooks, Progress, train
 from harness.trials.job import Job
-from harness.trials.run import _accelerator
+from harness.trials.tuning import accelerator_for
 
 NO_LIMITS = LimitsConfig(None, None, None, None)
 
@@ -96,7 +96,7 @@ def fit(
         data,
         changed,
         config.seed,
-        _accelerator(changed.precision, "cpu"),
+        accelerator_for(changed.precision, "cpu"),
         CheckpointFolder(folder),
         hooks,
         criterion,

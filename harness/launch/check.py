@@ -46,7 +46,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 "parameters": sum(p.numel() for p in skeleton.parameters()),
                 "train": train.counts,
                 "rows": splits.counts,
-                "overlap": bench.overlap(config.data),
+                "overlap": bench.overlap(config.data, keep=False),
             }
             lengths = [int(train.lengths.max())]
             for split in ("validation", "test") if spec["opens_test"] else ("validation",):

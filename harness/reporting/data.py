@@ -37,7 +37,7 @@ def data(run: Run) -> Data:
 
 
 def overlap_cautions(run: Run) -> list[str]:
-    """Where a number says less than it seems to, because more than 1 % of what it is of was trained on."""
+    """Where a number says less than it seems to: more than 1 % of what it is of was trained on."""
     cautions = []
     for pair in _pairs(run):
         number, how = _how_many(pair)
@@ -125,4 +125,5 @@ def _closest(pairs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str
     for pair in pairs:
         for example in pair.get("examples") or ():
             about = f"{pair['of']} and {pair['within']}, similarity {example['similarity']:.2f}"
-            yield about, *map(str, example["texts"])
+            first, second = example["texts"]
+            yield about, str(first), str(second)

@@ -184,8 +184,8 @@ TASK_KINDS = {
         title="chat kept",
         unit="share of answers",
         direction="maximize",
-        definition="Chat kept: the share of a chat model's answers that are one turn, ended by the model "
-        "itself, without a role marker, and at most twice as long as the longest of the untouched one.",
+        definition="Chat kept: the share of a chat model's answers that are one turn, ended by the "
+        "model itself, without a role marker, and at most twice the longest of the untouched one.",
     ),
 }
 

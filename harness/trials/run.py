@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
-from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge import add_judged
 from harness.evaluation.measured import Measured
 from harness.evaluation.probes import answers
 from harness.evaluation.reference import Reference
-from harness.evaluation.suite import evaluate, quick
-from harness.methods import AdaptPlan
-from harness.methods.base import FirstStage
-from harness.models.load import Base, load_skeleton
-from harness.models.packing import check_texts_apart
+from harness.evaluation.suite import evaluate
+from harness.models.load import load_skeleton
 from harness.records import Record, write_record
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
-from harness.training.criterion import Criterion
-from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
-from harness.trials.adapt import Earlier, adapt, train_first_stage
-from harness.trials.artifacts import EventLog, save_adapter, write_base_weights, write_items
-from harness.trials.cost import Clock, Infeasible, check_limits, check_size, final_sizes, sizes
+from harness.trials.artifacts import save_adapter, write_base_weights, write_items
+from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
-from harness.trials.knowledge import ask_base, ask_tuned
+from harness.trials.knowledge import Told, ask_base, ask_tuned
 from harness.trials.selection import Selection
+from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
 if TYPE_CHECKING:
@@ -57,7 +51,7 @@ def run_trial(
         skeleton = load_skeleton(job.config.model)
         afterwards.check_schemes(evaluation.quantization, skeleton, bench.device)
     checkpoints = CheckpointFolder(job.path / "checkpoint")
-    record, kept = _tuned(job, bench, checkpoints, decide, stopping)
+    record, kept = _tuned(job, bench, checkpoints, Control(decide, stopping))
     if kept is not None:  # no cost of the method's; the model it trained is given back by now
         record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
     write_record(job.path, record)
@@ -67,169 +61,65 @@ def run_trial(
 
 
 def _tuned(
-    job: Job,
-    bench: Workbench,
-    checkpoints: CheckpointFolder,
-    decide: Callable[[int, dict[str, float]], bool],
-    stopping: Callable[[], bool],
+    job: Job, bench: Workbench, checkpoints: CheckpointFolder, control: Control
 ) -> tuple[Record, afterwards.Trained | None]:
     """Tune, measure and save; and what is needed to look at the tuned model again, if anything is."""
-    import torch
-
-    config, evaluation, device = job.config, job.config.evaluation, bench.device
-    clock = Clock(device)
-    log = EventLog(job.path / "metrics.jsonl")
-    method = methods.build(config.method)
+    config, clock = job.config, Clock(bench.device)
+    own, stored = quantization_of(config.model), methods.build(config.method).base_quantization
     inputs = bench.inputs(config)
     with clock.spent_on("base"):
         before = bench.before(config, inputs)
         told = ask_base(job, bench)
-        write_base_weights(job.path, bench.base_weights(config.model, method.base_quantization))
-
-    quantization = method.base_quantization or quantization_of(config.model)
-    with bench.pool.lend(config.model, quantization) as base:
+        write_base_weights(job.path, bench.base_weights(config.model, stored))
+    with bench.pool.lend(config.model, stored or own) as base:
         quantized = None
-        if quantization != quantization_of(config.model):
+        if stored not in (None, own):
             with clock.spent_on("base"):
-                quantized = bench.references.get(base, inputs.final, evaluation, device)
+                about = (base, inputs.final, config.evaluation, bench.device)
+                quantized = bench.references.get(*about)
         clock.base_is_ready()
-        method = methods.fitted(config.method, base.model)
-        about = (inputs.train, config.training, config.seed, config.retention, inputs.replay)
-        criterion = Criterion(*about, padding_quantile=config.data.padding_quantile)
-        plan = _plan(job, inputs, criterion.steps_per_epoch, device)
-        with clock.spent_on("base"):
-            keep = {"top_k": evaluation.top_k_logprobs, "memory_gb": evaluation.cache_gb}
-            about = (base.model, plan.total_steps, evaluation.batch_size, device)
-            criterion.remember(*about, **keep)
-        accelerator = _accelerator(config.training.precision, device)
-        model, earlier, size, trained = base.model, Earlier(), {}, set()
-
-        def on_early_step(row: dict[str, Any]) -> None:
-            clock.train_seconds = row["seconds"]
-            check_limits(job.limits, clock)
-
-        def first_stage(stage: FirstStage) -> Earlier:
-            about = (stage, job, base, inputs, plan, accelerator, bench.cache / "first_stage")
-            return train_first_stage(*about, on_early_step, stopping)
-
-        def on_step(row: dict[str, Any]) -> None:
-            clock.train_seconds = earlier.seconds + row["seconds"]
-            log.step(row)
-
-        selection = Selection.of(config.training, job.path, bool(inputs.splits.labels))
-
-        def on_begin(step: int) -> None:
-            log.begin(step)
-            if selection is not None:
-                selection.begin(step)
-
-        def evaluated(step: int) -> dict[str, float]:
-            with clock.spent_on("evaluation"):
-                values = quick(model, inputs.watched, before.watched, evaluation, device)
-                if selection is not None and step:  # the untouched model is no outcome
-                    selection.offer(step, values, method, model, trained)
-            log.evaluation(step, values)
-            return values
-
-        def on_evaluation(step: int) -> bool:
-            values = evaluated(step)
-            check_limits(job.limits, clock)
-            return step == 0 or decide(step, values)
-
-        hooks = Hooks(on_begin, on_step, on_evaluation, log.flush, stopping)
-        progress, status, reason = Progress(), "complete", None
-        try:
-            model, earlier = adapt(job, method, base, inputs, plan, first_stage)
-            if inputs.train.segments is not None:
-                check_texts_apart(model, config.data.max_length, device)
-            size = sizes(model)
-            trained = {name for name, p in model.named_parameters() if p.requires_grad}
-            check_size(job.limits, size)
-            progress = train(
-                *(model, method, plan, inputs.train, config.training, config.seed),
-                *(accelerator, checkpoints, hooks, criterion),
-            )
-            check_limits(job.limits, clock)
-            if progress.pruned:
-                status, reason = "pruned", f"stopped at step {progress.step} of {plan.total_steps}"
-        except Diverged as error:
-            status, reason = "diverged", str(error)
-        except (Infeasible, OutOfMemory) as error:
-            status, reason = "infeasible", str(error)
-        except torch.OutOfMemoryError as error:  # the optimizer's state, or an evaluation during it
-            status, reason = "infeasible", f"out of memory: {str(error).splitlines()[0]}"
-        log.flush()
-
-        measured, kept = Measured(evaluation.bootstrap_resamples), None
-        seen: dict[str, Any] = {}
-        selected: dict[str, Any] | None = None
-        if status == "complete":
-            if selection is not None:
-                evaluated(progress.step)
-                selection.restore(method, model)
-                selected = selection.describe()
-            with clock.spent_on("evaluation"):
-                measured = measure(job, model, inputs, before, quantized, device)
-                if told is not None:
-                    ask_tuned(job, model, inputs.tokenizer, told, measured, device)
-            if selected is None or selected["step"] == progress.step:
-                log.evaluation(progress.step, measured.values())
-            size |= final_sizes(model, trained)
-            seen = method.describe(model)
-            if job.keep_adapter:
-                save_adapter(
-                    job.path / "adapter", method, model, inputs.tokenizer, inputs.splits.labels
-                )
-                if afterwards.wanted(evaluation):
-                    logits = afterwards.some_logits(model, inputs.final, device)
-                    about = (plan, inputs.final, before.final, logits)
-                    kept = afterwards.Trained(job.path, config, method, *about)
-
-    write_items(job.path, measured, before.final)
-    record = Record(
-        status=status,
-        stage=config.stage,
-        method=job.method,
-        trial=job.trial,
-        attempt=job.attempt,
-        fingerprint=job.fingerprint,
-        configuration=job.configuration,
-        seed=config.seed,
-        config=asdict(config),
-        overrides=list(job.overrides),
-        measurements=measured.measurements,
-        base=before.measurements(evaluation)
-        | measured.base
-        | (told.measurements if told is not None else {}),
-        missing=measured.missing,
-        cost=clock.cost(progress, measured.generation_tokens_per_second) | size | measured.cost,
-        provenance=_provenance(job, base, inputs, plan, earlier, progress, criterion, device)
-        | described(config.training, inputs.tokenizer)
-        | {"overlap": bench.overlap(config.data)}
-        | {"derived": methods.derived(config.method, method), "method": seen}
-        | ({} if selected is None else {"selected": selected}),
-        reason=reason,
-    )
-    return record, kept
+        tuning = Tuning(job, bench, inputs, before, base, clock)
+        tuning.run(checkpoints, control)
+        found = Found(Measured(config.evaluation.bootstrap_resamples))
+        if tuning.status == "complete":
+            found = _found(tuning, quantized, told)
+        write_items(job.path, found.measured, before.final)
+        return _record(tuning, found, told), found.kept
 
 
-def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:
-    training = job.config.training
-    steps = training.max_steps
-    if steps is None:
-        assert training.epochs is not None
-        steps = max(1, round(training.epochs * per_epoch))
-    return AdaptPlan(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)
+@dataclass
+class Found:
+    """What a tuned model was seen to be; empty of one that was not trained to the end."""
+
+    measured: Measured
+    selected: dict[str, Any] | None = None  # which step the trial ended with, where one was chosen
+    described: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # by the method, of its own parameters
+    kept: afterwards.Trained | None = None
 
 
-def _accelerator(precision: str, device: str) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    if precision == "fp16" and device == "cpu":
-        raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
-    AcceleratorState._reset_state()  # a warm worker's next trial may want another precision
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu")
+def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Found:
+    """Measure the tuned model, and save it where it is to be kept."""
+    job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
+    selected = tuning.select()
+    model, method = tuning.model, tuning.method
+    with tuning.clock.spent_on("evaluation"):
+        measured = measure(job, model, inputs, before, quantized, device)
+        if told is not None:
+            ask_tuned(job, model, inputs.tokenizer, told, measured, device)
+    if selected is None or selected["step"] == tuning.progress.step:
+        tuning.log.evaluation(tuning.progress.step, measured.values())
+    tuning.size |= final_sizes(model, tuning.trained)
+    found = Found(measured, selected, method.describe(model))
+    if job.keep_adapter:
+        about = (method, model, inputs.tokenizer, inputs.splits.labels)
+        save_adapter(job.path / "adapter", *about)
+        if afterwards.wanted(job.config.evaluation):
+            logits = afterwards.some_logits(model, inputs.final, device)
+            seen = (tuning.plan, inputs.final, before.final, logits)
+            found.kept = afterwards.Trained(job.path, job.config, method, *seen)
+    return found
 
 
 def measure(
@@ -257,28 +147,50 @@ def measure(
     return measured
 
 
-def _provenance(
-    job: Job,
-    base: Base,
-    inputs: Inputs,
-    plan: AdaptPlan,
-    earlier: Earlier,
-    progress: Progress,
-    criterion: Criterion,
-    device: str,
-) -> dict[str, Any]:
-    splits = inputs.splits
-    tokens = inputs.train.counts | criterion.cut(progress.step)
+def _record(tuning: Tuning, found: Found, told: Told | None) -> Record:
+    job, config, measured = tuning.job, tuning.job.config, found.measured
+    base = tuning.before.measurements(config.evaluation) | measured.base
+    cost = tuning.clock.cost(tuning.progress, measured.generation_tokens_per_second)
+    return Record(
+        status=tuning.status,
+        stage=config.stage,
+        method=job.method,
+        trial=job.trial,
+        attempt=job.attempt,
+        fingerprint=job.fingerprint,
+        configuration=job.configuration,
+        seed=config.seed,
+        config=asdict(config),
+        overrides=list(job.overrides),
+        measurements=measured.measurements,
+        base=base | ({} if told is None else told.measurements),
+        missing=measured.missing,
+        cost=cost | tuning.size | measured.cost,
+        provenance=_provenance(tuning, found),
+        reason=tuning.reason,
+    )
+
+
+def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
+    job, inputs, progress = tuning.job, tuning.inputs, tuning.progress
+    config, splits = job.config, inputs.splits
+    tokens = inputs.train.counts | tuning.criterion.cut(progress.step)
+    selected = {} if found.selected is None else {"selected": found.selected}
     return {
         **environment(),
-        "device": device_name(device),
-        "model": base.provenance,
+        "device": device_name(tuning.bench.device),
+        "model": tuning.base.provenance,
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
+        "overlap": tuning.bench.overlap(config.data),
         "steps": progress.step,
-        "total_steps": plan.total_steps,
-        "first_stage_steps": earlier.steps,
+        "total_steps": tuning.plan.total_steps,
+        "first_stage_steps": tuning.earlier.steps,
         "search_space": dict(job.searched),
+        "derived": methods.derived(config.method, tuning.method),
+        "method": found.described,
         "warnings": progress.warnings,
+        **described(config.training, inputs.tokenizer),
+        **selected,
     }
 
 

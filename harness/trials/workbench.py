@@ -67,6 +67,7 @@ class Workbench:
         self.cache = cache
         self.pool = ModelPool(device)
         self.references = ReferenceStore(cache / "base")
+        self._overlaps: dict[str, dict[str, Any]] = {}
         self._splits: tuple[str, Splits] | None = None
 
     def splits(self, config: DataConfig) -> Splits:
@@ -75,16 +76,19 @@ class Workbench:
             self._splits = (key, read_splits(config))
         return self._splits[1]
 
-    def overlap(self, config: DataConfig) -> dict[str, Any]:
-        """What is measured on and also trained on, see ``data.overlap``; counted once a cache."""
+    def overlap(self, config: DataConfig, keep: bool = True) -> dict[str, Any]:
+        """What is measured on and also trained on, see ``data.overlap``; counted once a cache.
+
+        Without ``keep`` nothing is written: before a sweep is found good it leaves no trace.
+        """
         splits, about = self.splits(config), (config.overlap_ngram, config.overlap_similarity)
         key = digest([OVERLAP_FORMAT, splits.fingerprint, *about], 16)
         file = self.cache / "overlap" / f"{key}.json"
-        found = read_json(file)
-        if found is None:
-            found = overlap(splits, *about)
-            write_json(file, found)
-        return found
+        if key not in self._overlaps:
+            self._overlaps[key] = read_json(file) or overlap(splits, *about)
+        if keep and not file.exists():
+            write_json(file, self._overlaps[key])
+        return self._overlaps[key]
 
     def inputs(self, config: TrialConfig) -> Inputs:
         """Everything a trial reads, tokenized. Raises InputError."""

@@ -110,7 +110,7 @@ CASES = {
     ),
     # objectives
     "test split": (["objectives={test.bleu:maximize}"], ["'test.bleu'", "validation split"]),
-    "direction": (["objectives={bleu:up}"], ["validation.bleu='up'", "maximize, minimize"]),
+    "direction": (["objectives={bleu:up}"], ["validation.bleu='up'", "maximize"]),
     "measurement": (["objectives={validation.blue:maximize}"], ["'validation.blue'", "bleu"]),
     "not measured": (
         ["objectives={chrf:maximize}", "evaluation.metrics=[bleu]"],

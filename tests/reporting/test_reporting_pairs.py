@@ -64,4 +64,4 @@ def test_hypervolumes_are_shares_of_what_all_cover(run):
     table = budget_table(run, "validation.bleu", True)
     at = table.headers.index("Hypervolume")
     shares = [float(row[at].text.removesuffix(" %")) for row in table.rows]
-    assert 0 <= min(shares) and max(shares) <= 100 <= sum(shares) + 2
+    assert min(shares) >= 0 and max(shares) <= 100 <= sum(shares) + 2

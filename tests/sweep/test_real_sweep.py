@@ -28,7 +28,8 @@ STEPS = 120  # what is stopped in its first quarter must not be done before the 
 COMMAND = [
     *SMALL,
     *("method=lora", f"name={NAME}", "search.trials=2", "confirm.finalists=1", "confirm.seeds=1"),
-    *(f"training.max_steps={STEPS}", "training.checkpoint_every=2", "training.eval_every=50"),
+    *(f"training.max_steps={STEPS}", "training.batch_size=2"),
+    *("training.checkpoint_every=2", "training.eval_every=50"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 

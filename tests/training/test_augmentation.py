@@ -121,7 +121,7 @@ def test_tokens_are_replaced_at_that_rate_and_special_ones_never(
     encoded, augmentation, tokenizer_builtin
 ):
     masking = augmentation(token_mask_probability=0.3)
-    text, number = mask_token(tokenizer_builtin)
+    _text, number = mask_token(tokenizer_builtin)
     spared = special_ids(tokenizer_builtin)
     assert {tokenizer_builtin.bos_token_id, tokenizer_builtin.eos_token_id} <= spared
     batch = collate(encoded, ROWS, pad_id=0)
@@ -151,7 +151,7 @@ def test_the_token_that_replaces_is_mask_else_unk_else_eos():
     assert mask_token(tokenizer(mask_token_id=4, unk_token_id=0, eos_token_id=2)) == ("<4>", 4)
     assert mask_token(tokenizer(unk_token_id=0, eos_token_id=2)) == ("<0>", 0)
     assert mask_token(tokenizer(eos_token_id=2)) == ("<2>", 2)
-    with pytest.raises(InputError, match="token_mask_probability .* no mask, unk or eos"):
+    with pytest.raises(InputError, match=r"token_mask_probability .* no mask, unk or eos"):
         mask_token(tokenizer())
 
 

@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.training import loop
 from harness.training.loop import Diverged, Interrupted, OutOfMemory
 from harness.training.optimizers import build_optimizer
-from harness.trials.run import _accelerator
+from harness.trials.tuning import accelerator_for
 
 OPTIMIZERS = {
     "adamw": 1e-3,
@@ -289,7 +289,7 @@ def test_bf16_is_close_and_not_the_same(lend, full, encoded, tmp_path):
 
 def test_fp16_on_a_cpu_is_refused():
     with pytest.raises(InputError, match=r"training\.precision='fp16' needs a GPU"):
-        _accelerator("fp16", "cpu")
+        accelerator_for("fp16", "cpu")
 
 
 @pytest.mark.parametrize("name", ["full", "lora", "qlora", "prompt_tuning"])

@@ -1,0 +1,164 @@
+"""The training of one trial: from the base it was lent to tuned weights, watched on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import methods
+from harness.errors import InputError
+from harness.evaluation.suite import quick
+from harness.methods import AdaptPlan
+from harness.methods.base import FirstStage
+from harness.models.load import Base
+from harness.models.packing import check_texts_apart
+from harness.training.checkpoint import CheckpointFolder
+from harness.training.criterion import Criterion
+from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
+from harness.trials.adapt import Earlier, adapt, train_first_stage
+from harness.trials.artifacts import EventLog
+from harness.trials.cost import Clock, Infeasible, check_limits, check_size, sizes
+from harness.trials.job import Job
+from harness.trials.selection import Selection
+from harness.trials.workbench import Before, Inputs, Workbench
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Control:
+    """What others say while a trial runs."""
+
+    decide: Callable[[int, dict[str, float]], bool]  # after each evaluation: whether to go on
+    stopping: Callable[[], bool]  # asked to end at the next checkpoint
+
+
+class Tuning:
+    """Made, then run once; ``status`` says how it ended, ``model`` is what it left."""
+
+    def __init__(
+        self, job: Job, bench: Workbench, inputs: Inputs, before: Before, base: Base, clock: Clock
+    ):
+        config = job.config
+        self.job, self.bench, self.inputs, self.before = job, bench, inputs, before
+        self.base, self.clock = base, clock
+        self.log = EventLog(job.path / "metrics.jsonl")
+        self.selection = Selection.of(config.training, job.path, bool(inputs.splits.labels))
+        self.method = methods.fitted(config.method, base.model)
+        about = (inputs.train, config.training, config.seed, config.retention, inputs.replay)
+        self.criterion = Criterion(*about, padding_quantile=config.data.padding_quantile)
+        self.plan = _plan(job, inputs, self.criterion.steps_per_epoch, bench.device)
+
+        self.model: nn.Module = base.model
+        self.earlier, self.progress = Earlier(), Progress()
+        self.size: dict[str, float] = {}
+        self.trained: set[str] = set()  # the parameters that training moved
+        self.status, self.reason = "complete", None
+
+    def run(self, checkpoints: CheckpointFolder, control: Control) -> None:
+        """Train to the end, or until it diverges, is pruned, or goes beyond a limit.
+
+        Raises InputError, and Interrupted where it was asked to stop.
+        """
+        import torch
+
+        try:
+            self._train(checkpoints, control)
+            check_limits(self.job.limits, self.clock)
+            if self.progress.pruned:
+                step, steps = self.progress.step, self.plan.total_steps
+                self.status, self.reason = "pruned", f"stopped at step {step} of {steps}"
+        except Diverged as error:
+            self.status, self.reason = "diverged", str(error)
+        except (Infeasible, OutOfMemory) as error:
+            self.status, self.reason = "infeasible", str(error)
+        except torch.OutOfMemoryError as error:  # the optimizer's state, or an evaluation during it
+            why = f"out of memory: {str(error).splitlines()[0]}"
+            self.status, self.reason = "infeasible", why
+        self.log.flush()
+
+    def select(self) -> dict[str, Any] | None:
+        """Put the step to end with into ``model``, and say which; None where it is simply the last."""
+        if self.selection is None:
+            return None
+        self._watch(self.progress.step)
+        self.selection.restore(self.method, self.model)
+        return self.selection.describe()
+
+    def _train(self, checkpoints: CheckpointFolder, control: Control) -> None:
+        config, device, limits = self.job.config, self.bench.device, self.job.limits
+        evaluation = config.evaluation
+        with self.clock.spent_on("base"):
+            keep = {"top_k": evaluation.top_k_logprobs, "memory_gb": evaluation.cache_gb}
+            about = (self.base.model, self.plan.total_steps, evaluation.batch_size, device)
+            self.criterion.remember(*about, **keep)
+        accelerator = accelerator_for(config.training.precision, device)
+
+        def first_stage(stage: FirstStage) -> Earlier:
+            about = (stage, self.job, self.base, self.inputs, self.plan, accelerator)
+            cache = self.bench.cache / "first_stage"
+            return train_first_stage(*about, cache, on_early_step, control.stopping)
+
+        def on_early_step(row: dict[str, Any]) -> None:
+            self.clock.train_seconds = row["seconds"]
+            check_limits(limits, self.clock)
+
+        def on_begin(step: int) -> None:
+            self.log.begin(step)
+            if self.selection is not None:
+                self.selection.begin(step)
+
+        def on_step(row: dict[str, Any]) -> None:
+            self.clock.train_seconds = self.earlier.seconds + row["seconds"]
+            self.log.step(row)
+
+        def on_evaluation(step: int) -> bool:
+            values = self._watch(step)
+            check_limits(limits, self.clock)
+            return step == 0 or control.decide(step, values)
+
+        about = (self.job, self.method, self.base, self.inputs, self.plan, first_stage)
+        self.model, self.earlier = adapt(*about)
+        if self.inputs.train.segments is not None:
+            check_texts_apart(self.model, config.data.max_length, device)
+        self.size = sizes(self.model)
+        self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
+        check_size(limits, self.size)
+        hooks = Hooks(on_begin, on_step, on_evaluation, self.log.flush, control.stopping)
+        self.progress = train(
+            *(self.model, self.method, self.plan, self.inputs.train, config.training, config.seed),
+            *(accelerator, checkpoints, hooks, self.criterion),
+        )
+
+    def _watch(self, step: int) -> dict[str, float]:
+        """What the model is worth at ``step``, by the few texts that curves are drawn of."""
+        with self.clock.spent_on("evaluation"):
+            about = (self.model, self.inputs.watched, self.before.watched)
+            values = quick(*about, self.job.config.evaluation, self.bench.device)
+            if self.selection is not None and step:  # the untouched model is no outcome
+                self.selection.offer(step, values, self.method, self.model, self.trained)
+        self.log.evaluation(step, values)
+        return values
+
+
+def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:
+    training = job.config.training
+    steps = training.max_steps
+    if steps is None:
+        assert training.epochs is not None
+        steps = max(1, round(training.epochs * per_epoch))
+    return AdaptPlan(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)
+
+
+def accelerator_for(precision: str, device: str) -> Accelerator:
+    """Raises InputError for a precision that ``device`` cannot train in."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if precision == "fp16" and device == "cpu":
+        raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
+    AcceleratorState._reset_state()  # a warm worker's next trial may want another precision
+    return Accelerator(mixed_precision=precision, cpu=device == "cpu")
