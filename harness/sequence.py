@@ -1,9 +1,9 @@
-"""``python -m harness.sequence method=lora 'sequence=[builtin,builtin_domain]'``: task after task.
+"""``python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]'``: task after task.
 
 The model is tuned on the first data set, merged, tuned on the second from there, and so on; after each
 it is scored on the test split of all of them. Each item is an option of ``data=``, with overrides of
 its own behind it where there are any: ``'sequence=[builtin,"jsonl data.train=b.jsonl"]'``. Every other
-argument is one of harness.trial's. ``measure=`` says what is scored (null: the first of
+argument is that of one trial. ``measure=`` says what is scored (null: the first of
 evaluation.metrics, or bits_per_byte where a data set is plain text). Each stage is a trial under
 ``runs/NAME`` like any other, and the same command goes on where it was stopped. A merged model is kept
 for each stage.
@@ -21,18 +21,12 @@ from typing import Any
 from harness.errors import InputError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted, 130 stopped (resumable)."""
-    try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before anything ran
-        return 130
+def is_sequence(arguments: Sequence[str]) -> bool:
+    return any(argument.startswith("sequence=") for argument in arguments)
 
 
 def run(arguments: Sequence[str]) -> int:
+    """The exit code of harness.trial. Raises InputError before anything is spent."""
     from harness.compose import compose_trial, hydra_asked, show_hydra
     from harness.records.fingerprint import digest
 
@@ -132,7 +126,3 @@ def _report(folder: Path, reports: Path, labels: list[str], measurement: str, ro
         console.print(table)
     console.print(str(write(folder.name, data, reports)))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,6 +2,7 @@
 
 Every row of a report prints such a command. It leaves the same folder as a trial of a sweep, under
 ``runs/NAME`` (by-hand if no name= is given), and goes on from its checkpoint if it was stopped.
+With ``'sequence=[builtin,builtin_domain]'`` it is tuned on one data set after another.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
+    from harness import sequence
     from harness.compose import compose_trial, hydra_asked, show_hydra
 
+    if sequence.is_sequence(arguments):
+        return sequence.run(arguments)
     if hydra_asked(arguments):
         show_hydra(arguments)
         return 0

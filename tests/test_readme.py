@@ -1,5 +1,5 @@
-"""The README's lists are what the files say of themselves: modules in their docstring's first line,
-methods in their YAML's second. Rewrite them with
+"""The lists in README and docs are what the files say of themselves: modules in their docstring's first
+line, methods in their YAML's second, sweeps in their question. Rewrite them with
 
 python tests/test_readme.py
 """
@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 FOLDERS = {
     "conf": "building blocks, one Hydra group a folder",
     "sweeps": "named sweeps: each says its question, its command and its cost",
@@ -29,21 +28,31 @@ def first_line(path: Path) -> str:
     return docstring.split("\n")[0].replace("``", "")
 
 
-def file_map() -> str:
-    lines = ["```"]
-    lines += [f"{name + '/':<28}{what}" for name, what in FOLDERS.items()]
+def folders() -> str:
+    """The house: what is run, and a line for each package."""
+    package = ROOT / "harness"
+    lines = [f"{name + '/':<20}{what}" for name, what in FOLDERS.items()]
     lines.append("harness/")
+    runs = [path for path in sorted(package.glob("*.py")) if "python -m" in first_line(path)]
+    lines += [f"  {path.name:<18}{first_line(path)}" for path in runs]
+    inner = sorted(path for path in package.glob("*/__init__.py"))
+    lines += [f"  {path.parent.name + '/':<18}{first_line(path)}" for path in inner]
+    return "\n".join(["```", *lines, "```"])
+
+
+def every_file() -> str:
+    lines = []
     package = ROOT / "harness"
     for path in sorted(package.glob("*.py")):
         if path.name != "__init__.py":
-            lines.append(f"  {path.name:<26}{first_line(path)}")
+            lines.append(f"{path.name:<28}{first_line(path)}")
     for folder in sorted(path.parent for path in package.glob("**/__init__.py"))[1:]:
-        indent = "  " * len(folder.relative_to(package).parts)
+        indent = "  " * (len(folder.relative_to(package).parts) - 1)
         lines.append(f"{indent + folder.name + '/':<28}{first_line(folder / '__init__.py')}")
         for path in sorted(folder.glob("*.py")):
             if path.name != "__init__.py":
                 lines.append(f"{indent + '  ' + path.name:<28}{first_line(path)}")
-    return "\n".join([*lines, "```"])
+    return "\n".join(["```", *lines, "```"])
 
 
 def method_list() -> str:
@@ -54,31 +63,46 @@ def method_list() -> str:
     return "\n".join([*lines, "```"])
 
 
-LISTS = {"Methods": method_list, "What is where": file_map}
+def sweep_list() -> str:
+    """A row a file: its name, and the question that its second line asks."""
+    lines = ["| `sweep=` | question |", "|---|---|"]
+    for path in sorted((ROOT / "sweeps").glob("*.yaml")):
+        said = path.read_text(encoding="utf-8").split("# Question:")[1].split("\n# Command")[0]
+        question = " ".join(line.removeprefix("#").strip() for line in said.split("\n"))
+        lines.append(f"| [{path.stem}](sweeps/{path.name}) | {question.strip()} |")
+    return "\n".join(lines)
 
 
-def listed(title: str) -> re.Match[str]:
-    text = README.read_text(encoding="utf-8")
-    found = re.search(rf"(## {title}\n.*?\n)(```\n.*?```)", text, re.DOTALL)
+LISTS = {
+    ("README.md", "Methods"): method_list,
+    ("README.md", "Sweeps that are ready"): sweep_list,
+    ("README.md", "What is where"): folders,
+    ("docs/files.md", "Files"): every_file,
+}
+
+
+def listed(file: str, title: str) -> re.Match[str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    found = re.search(rf"(#+ {title}\n.*?\n)(```\n.*?```|\|.*?(?=\n\n|\Z))", text, re.DOTALL)
     assert found is not None, title
     return found
 
 
-@pytest.mark.parametrize("title", LISTS)
-def test_the_lists_say_what_the_files_say(title):
-    assert listed(title).group(2) == LISTS[title]()
+@pytest.mark.parametrize(("file", "title"), LISTS)
+def test_the_lists_say_what_the_files_say(file, title):
+    assert listed(file, title).group(2) == LISTS[file, title]()
 
 
 def test_the_two_commands_are_in_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in ("sweep", "test"):
         assert f"make {command}" in text
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
 
 
 if __name__ == "__main__":
-    for title, made in LISTS.items():
-        found = listed(title)
+    for (file, title), made in LISTS.items():
+        found = listed(file, title)
         whole = found.string[: found.start(2)] + made() + found.string[found.end(2) :]
-        README.write_text(whole, encoding="utf-8")
+        (ROOT / file).write_text(whole, encoding="utf-8")

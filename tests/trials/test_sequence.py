@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import sequence
+from harness import trial
 from harness.records import read_record
 
 SMALL = (
@@ -36,7 +36,7 @@ def arguments(folder, *more):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sequence")
-    assert sequence.main(arguments(folder)) == 0
+    assert trial.main(arguments(folder)) == 0
     return folder, json.loads((folder / "runs/two/sequence.json").read_text())
 
 
@@ -84,7 +84,7 @@ def test_the_page_says_the_conventions(done):
 def test_the_same_command_trains_nothing_again(done, capsys):
     folder, data = done
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("record.json")}
-    assert sequence.main(arguments(folder)) == 0
+    assert trial.main(arguments(folder)) == 0
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("record.json")} == before
     assert json.loads((folder / "runs/two/sequence.json").read_text()) == data
     assert "ACC" in capsys.readouterr().out
@@ -103,6 +103,6 @@ def test_the_same_command_trains_nothing_again(done, capsys):
 def test_what_cannot_be_a_sequence_is_said_before_anything_runs(tmp_path, capsys, change, message):
     key = change.split("=")[0]
     given = [a for a in arguments(tmp_path) if a.split("=")[0] != key]
-    assert sequence.main([*given, change]) == 2
+    assert trial.main([*given, change]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
