@@ -24,6 +24,7 @@ SMALL = (
     "evaluation.bootstrap_resamples=100",
     "evaluation.task_limit=4",
     "training.warmup_steps=2",
+    "training.batch_size=4",
 )
 
 
@@ -53,6 +54,16 @@ def pool():
     from harness.models.pool import ModelPool
 
     return ModelPool("cpu")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, pool):
+    """A workbench with a cache of its own, over the base that the session holds."""
+    from harness.trials.workbench import Workbench
+
+    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
+    bench.pool = pool
+    return bench
 
 
 @pytest.fixture(scope="session")

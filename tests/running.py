@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from harness.config import LimitsConfig, TrialConfig
 from harness.data.encode import Encoded, encode
 from harness.data.examples import read_splits
 from harness.methods import AdaptPlan
+from harness.records import read_jsonl
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Hooks, Progress, train
@@ -149,3 +151,20 @@ def logits_of(model: Any, ids: Any) -> Any:
     model.eval()
     with torch.no_grad():
         return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+
+def after(n: int) -> Callable[[], bool]:
+    """stopping(): true from the n-th time it is asked, that is before step n of all stages."""
+    asked = []
+
+    def stopping() -> bool:
+        asked.append(1)
+        return len(asked) > n
+
+    return stopping
+
+
+def rows(folder: Path, name: str = "metrics.jsonl") -> list[Any]:
+    """What a trial's curves are made of, without times."""
+    found = read_jsonl(folder / name)
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in found]

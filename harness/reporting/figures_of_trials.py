@@ -79,7 +79,7 @@ def curves_figure(field: Field, look: Look) -> Picture | None:
             )  # fmt: skip
         values = [v for _, series in read for _, v in series.get(name, ())]
         if name.endswith("perplexity") and max(values) > 20 * min(values):
-            axes.set_yscale("log")  # the untouched model's would flatten all that follows
+            log_axis(axes.yaxis, 10, values)  # the untouched model's would flatten all that follows
         axes.set_xlabel("step")
         axes.set_title(words)
     figure.legend(loc="outside lower center", ncols=2)

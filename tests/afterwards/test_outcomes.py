@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.evaluation.reference import _key
 from harness.models.pool import checksums
 from harness.records import read_record
-from harness.trials.run import Workbench, run_trial
+from harness.trials.run import run_trial
 
 ASKED = (
     "training.max_steps=6",
@@ -27,13 +27,6 @@ ASKED = (
     "evaluation.update_analysis=true",
 )
 NAMES = ["merged", "interpolated 0", "interpolated 0.5", "interpolated 1", "update"]
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,12 @@ class Expected:
     start_tolerance: float = 0.0  # of the largest logit; 0: exactly there, bit for bit
     less: tuple[str, ...] = ()  # overrides with which it takes less time here
     model_with_biases: bool = False  # tried on a tiny GPT-2: the built-in model has no biases
+
+
+@cache
+def composed(name: str):
+    """(plan, tree) of the method's own file."""
+    return compose_trial([f"method={name}"])
 
 
 def lora_factors(name: str) -> bool:
@@ -87,14 +94,14 @@ TABLE = {
 def test_every_method_has_a_file_and_every_file_a_method():
     """Several files may configure one class: LoRA's relatives are flags of it."""
     assert {path.stem for path in FILES} == set(TABLE)
-    classes = {compose_trial([f"method={path.stem}"])[1]["method"]["name"] for path in FILES}
+    classes = {composed(path.stem)[1]["method"]["name"] for path in FILES}
     assert classes == set(METHODS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_yaml_and_class_have_the_same_fields(path):
     text = path.read_text(encoding="utf-8")
-    plan, tree = compose_trial([f"method={path.stem}"])
+    plan, tree = composed(path.stem)
     assert text.startswith("# @package _global_\n")
     assert plan.method == path.stem
     own = {field.name for field in fields(METHODS[tree["method"]["name"]])}
@@ -105,7 +112,7 @@ def test_yaml_and_class_have_the_same_fields(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_search_path_exists_and_both_ends_build(path):
-    plan, _ = compose_trial([f"method={path.stem}"])
+    plan, _ = composed(path.stem)
     assert plan.space
     for key, dimension in plan.space.items():
         built = []
@@ -270,11 +277,12 @@ def test_same_seed_same_losses_and_another_seed_others(
 ):
     rate = f"training.learning_rate={TABLE[name].rate}"
     losses = []
+    config = trial_config(f"method={name}", *on(name), rate)
+    quantization = methods.build(config.method).base_quantization
     for number, seed in enumerate((1, 1, 2)):
-        config = trial_config(f"method={name}", *on(name), rate, f"seed={seed}")
-        quantization = methods.build(config.method).base_quantization
         with pool.lend(config.model, quantization) as base:
-            done = fit(base, config, encoded, tmp_path / str(number), steps=4)
+            seeded = replace(config, seed=seed)
+            done = fit(base, seeded, encoded, tmp_path / str(number), steps=2)
             losses.append(done.losses)
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]

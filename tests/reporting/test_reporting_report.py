@@ -163,6 +163,7 @@ def test_torn_and_odd_files_leave_a_report(sweep_folder, tmp_path):
     (trials[1] / "record.json").unlink()
     odd = [{"kind": "train", "step": None}, {"kind": "evaluation", "step": 3}, 7, {"kind": "train",
            "step": 4, "loss": float(10**9)}]  # fmt: skip
+    odd.append({"kind": "evaluation", "step": 0, "measurements": {"validation.perplexity": 9e3}})
     for trial in trials[2:]:
         append_jsonl(trial / "metrics.jsonl", odd)
         append_jsonl(trial / "items.jsonl", [{"measurement": "test.bleu"}, [1], {"statistics": 3}])
@@ -172,6 +173,7 @@ def test_torn_and_odd_files_leave_a_report(sweep_folder, tmp_path):
     report = json.loads((folder / "report.json").read_text())
     assert any("sweep.yaml" in line for line in report["recommendation"]["cautions"])
     assert any("no record" in line for line in report["recommendation"]["cautions"])
+    assert "mathdefault" not in (folder / "index.html").read_text()  # powers of ten as numbers
 
 
 def test_empty_sweep_and_failed_sweep_leave_a_report(tmp_path):

@@ -9,7 +9,7 @@ from harness import methods
 from harness.errors import InputError
 from harness.evaluation.suite import quick
 from harness.records import read_jsonl, read_record
-from harness.trials.run import Workbench, run_trial
+from harness.trials.run import run_trial
 from harness.trials.selection import Selection
 
 KINDS = {
@@ -20,13 +20,6 @@ KINDS = {
 PERPLEXITY = "validation.perplexity"
 COMMON = ["training.max_steps=8", "training.eval_every=2", "training.schedule=constant"]
 BEST = "training.select_checkpoint=best"
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
 
 
 def curve(folder, name):

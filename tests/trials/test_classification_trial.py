@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from running import job
+from running import after, job, rows
 
 from harness.errors import InputError
 from harness.records import read_jsonl
@@ -15,29 +15,6 @@ from harness.trials.run import Workbench, run_trial
 
 TOPICS = ("data=builtin_topics", "training.max_steps=8", "training.eval_every=4")
 TWO_STAGES = ("method=ulmfit", "method.lm_steps=6", "training.learning_rate=3e-3")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
-
-
-def after(n):
-    """stopping(): true from the n-th time it is asked, that is before step n of both stages."""
-    asked = []
-
-    def stopping():
-        asked.append(1)
-        return len(asked) > n
-
-    return stopping
-
-
-def rows(folder, name="metrics.jsonl"):
-    found = read_jsonl(folder / name)
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

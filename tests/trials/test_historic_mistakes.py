@@ -29,13 +29,6 @@ METHODS = {  # none of these is the base before it is trained, or with its adapt
 }
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
-
-
 def nll(model, encoded):
     """Nats a label token by transformers' own loss, which shifts the targets itself."""
     total, n = 0.0, 0

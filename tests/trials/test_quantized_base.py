@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from running import job
 
 from harness.methods.base import Quantization
 from harness.records import read_json
 from harness.training.memory import peak_gb
 from harness.trials.cost import Clock
-from harness.trials.run import Workbench, run_trial
+from harness.trials.run import run_trial
 
 NF4 = Quantization("nf4", True)
 STEPS = ("training.max_steps=2", "training.eval_every=2", "training.optimizer=paged_adamw")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
 
 
 def test_storage_normality_and_the_missing_pages(bench, trial_config, tmp_path):

@@ -6,37 +6,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from running import job
+from running import after, job, rows
 
-from harness.records import read_jsonl
 from harness.strict import build
 from harness.training.loop import Interrupted
-from harness.trials.run import Workbench, run_trial
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
-
-
-def after(n):
-    """stopping(): true from the n-th time it is asked, that is before step n."""
-    asked = []
-
-    def stopping():
-        asked.append(1)
-        return len(asked) > n
-
-    return stopping
-
-
-def rows(folder, *drop):
-    """metrics.jsonl without times."""
-    found = read_jsonl(folder / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if k not in ("seconds", *drop)} for row in found]
-
+from harness.trials.run import run_trial
 
 # 12 steps; AdaLoRA shrinks its budget in steps 1 to 8 and holds it from 9 on.
 CASES = {

@@ -29,13 +29,6 @@ COSTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
-
-
 def of_kind(folder, kind):
     return [row for row in read_jsonl(folder / "metrics.jsonl") if row["kind"] == kind]
 

@@ -14,7 +14,7 @@ from harness import evaluate
 from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.records import read_record
-from harness.trials.run import Workbench, run_trial
+from harness.trials.run import run_trial
 from harness.trials.saved import read_saved
 from harness.trials.score import run_score
 
@@ -23,13 +23,6 @@ STEPS = ("training.epochs=null", "training.max_steps=3", "training.eval_every=10
 LIMITS = ("train_limit", "validation_limit", "test_limit", "general_limit")  # of conftest's SMALL
 SIZES = ("max_new_tokens", "batch_size", "watched_examples", "bootstrap_resamples")
 CLASSES = ("data=builtin_topics", "data.train_limit=40")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory, pool):
-    bench = Workbench("cpu", tmp_path_factory.mktemp("cache"))
-    bench.pool = pool
-    return bench
 
 
 @pytest.fixture(scope="module")
