@@ -86,8 +86,8 @@ class Killed(BaseException):
 class FakeLauncher:
     """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
 
-    ``fault(job)`` may answer "dies", ("rejects", message), ("record", changes), "killed before" the
-    record is there, or "killed after" it.
+    ``fault(job)`` may answer "dies", "hangs", ("rejects", message), ("record", changes), "killed
+    before" the record is there, or "killed after" it.
     """
 
     def __init__(self, slots: int = 1, fault: Callable[[Job], Any] = lambda job: None) -> None:
@@ -117,6 +117,8 @@ class FakeLauncher:
         match self.fault(job):
             case "dies":
                 return [Ended(folder, lost=-9)]
+            case "hangs":
+                return [Ended(folder, lost=-9, hung=5.0)]
             case ("rejects", message):
                 return [Ended(folder, rejected=message)]
             case ("record", changes):

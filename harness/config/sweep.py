@@ -84,12 +84,16 @@ class LauncherConfig:
     threads: int | None  # CPU threads a worker; null: cores / workers
     isolate: bool  # a fresh process for every trial
     retries: int  # attempts that a trial is given after its worker died
+    heartbeat_minutes: float | None  # without any progress, after which it is killed; null: never
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"launcher.{name}", value, "null or at least 1")
         require(self.retries >= 0, "launcher.retries", self.retries, "0 or more")
+        minutes = self.heartbeat_minutes
+        accepted = "null or above 0"
+        require(minutes is None or minutes > 0, "launcher.heartbeat_minutes", minutes, accepted)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,15 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that is over. ``lost`` is the exit code of a worker that died under it."""
+    """A task that is over. ``lost`` is the exit code of a worker that died under it, or was killed
+
+    because it ``hung``: made no progress for so many minutes.
+    """
 
     folder: Path
     rejected: str | None = None  # the input was at fault: what to tell the user
     lost: int | None = None
+    hung: float | None = None
 
 
 class Launcher(Protocol):

@@ -8,6 +8,7 @@ folder of a task: ``spec.json`` in it says what to do, and an answer file in it 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness import pulse
 from harness.errors import InputError
 from harness.records import Record, read_json, write_json, write_record, write_text
 
@@ -46,6 +48,7 @@ class Worker:
     def run(self, folder: Path) -> None:
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
+        pulse.begin(folder)
         try:
             if spec.get("kind") == "check":
                 from harness.launch.check import check
@@ -55,6 +58,8 @@ class Worker:
                 self._trial(folder, spec)
         except InputError as error:
             write_json(folder / "rejected.json", {"message": str(error)})
+        finally:
+            pulse.end()
 
     def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
         from harness.training.loop import Interrupted
@@ -68,6 +73,7 @@ class Worker:
                 return True
             until = time.monotonic() + DECISION_SECONDS
             while time.monotonic() < until and not self.stopping():
+                pulse.mark()
                 answer = read_json(folder / f"decision-{step}.json")
                 if answer is not None:
                     return bool(answer["go"])
@@ -115,6 +121,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--driver", type=int, required=True)
     arguments = parser.parse_args()
+    faulthandler.register(signal.SIGUSR1)  # what the launcher sends to a worker that hangs
     threading.Thread(target=end_with, args=[arguments.driver], daemon=True).start()
     import torch
 

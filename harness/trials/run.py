@@ -20,6 +20,7 @@ from harness.records import Record, write_record
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.memory import first_line, is_out_of_memory
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
@@ -82,7 +83,13 @@ def _tuned(
         tuning.run(checkpoints, control)
         found = Found(Measured(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
-            found = _found(tuning, quantized, told)
+            try:
+                found = _found(tuning, quantized, told)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                why = f"out of memory in the measurements at the end: {first_line(error)}"
+                tuning.status, tuning.reason = "infeasible", why
         write_items(job.path, found.measured, before.final)
         return _record(tuning, found, told), found.kept
 
@@ -183,6 +190,8 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "overlap": tuning.bench.overlap(config.data),
         "steps": progress.step,
+        "micro_batch_size": progress.micro_batch_size,
+        "threads": threads(tuning.bench.device),
         "total_steps": tuning.plan.total_steps,
         "first_stage_steps": tuning.earlier.steps,
         "search_space": dict(job.searched),
@@ -192,6 +201,15 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         **described(config.training, inputs.tokenizer),
         **selected,
     }
+
+
+def threads(device: str) -> int | None:
+    """On a CPU sums round by how many threads share them."""
+    if device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.get_num_threads()
 
 
 def device_name(device: str) -> str:
