@@ -99,9 +99,13 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         launcher.close()
 
+    from harness.records.disk import gigabytes, size_of
     from harness.reporting import build_report
 
     report = build_report(folder.path, Path(sweep.reports_dir))
+    folder.sweep_up()
+    used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))
+    terminal.say(f"Disk: {folder.path} {used}, {folder.cache} {shared}")
     terminal.say(f"Report: {report}")
     if mirror is not None:
         mirror.finish(report)

@@ -22,6 +22,7 @@ from typing import Any
 from harness import pulse
 from harness.errors import InputError
 from harness.records import Record, read_json, write_json, write_record, write_text
+from harness.records.disk import tidy
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
@@ -87,6 +88,7 @@ class Worker:
         except Exception as error:  # a failed trial must not end the sweep: it becomes a record
             write_text(folder / "error.txt", traceback.format_exc())
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
+            tidy(folder)
 
 
 def failed(job: Any, reason: str) -> Record:

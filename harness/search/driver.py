@@ -26,6 +26,7 @@ from harness.records import (
     write_record,
     write_text,
 )
+from harness.records.disk import tidy
 from harness.records.fingerprint import fingerprints
 from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
@@ -245,6 +246,7 @@ class Driver:
         if job.attempt > self._sweep.launcher.retries:
             record = failed(job, f"its worker died {job.attempt} times, the last time {why}")
             write_record(job.path, record)
+            tidy(job.path)
             return record
         self._submit(job)
         return None

@@ -17,6 +17,7 @@ from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
 from harness.records import Record, write_record
+from harness.records.disk import tidy
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
@@ -25,7 +26,6 @@ from harness.trials.artifacts import save_adapter, write_base_weights, write_ite
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
 from harness.trials.knowledge import Told, ask_base, ask_tuned
-from harness.trials.selection import Selection
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
@@ -56,8 +56,7 @@ def run_trial(
     if kept is not None:  # no cost of the method's; the model it trained is given back by now
         record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
     write_record(job.path, record)
-    checkpoints.clear()
-    Selection.clear(job.path)
+    tidy(job.path)
     return record
 
 

@@ -23,7 +23,7 @@ def done(trial_config, tmp_path_factory, pool):
     """Method → the folder of a real trial. ULMFiT trains a stage before; LoRA has dropout."""
     cases = {
         "lora": ("method=lora", "method.lora_dropout=0.2", "training.token_mask_probability=0.1"),
-        "ulmfit": ("method=ulmfit",),
+        "ulmfit": ("method=ulmfit", "method.lm_steps=3"),
     }
     folders = {}
     for name, overrides in cases.items():
