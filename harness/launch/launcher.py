@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+DISK_FULL = 74  # exit code of a worker that could not write: not the trial's fault, and no attempt
+
 
 @dataclass(frozen=True)
 class Ended:

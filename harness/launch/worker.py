@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import pulse
-from harness.errors import InputError
+from harness.errors import DiskFull, InputError
+from harness.launch.launcher import DISK_FULL
 from harness.records import Record, read_json, write_json, write_record, write_text
 from harness.records.disk import tidy
+from harness.records.full import is_disk_full, stop
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
@@ -59,6 +61,11 @@ class Worker:
                 self._trial(folder, spec)
         except InputError as error:
             write_json(folder / "rejected.json", {"message": str(error)})
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            stop(folder, error)
+            raise DiskFull(str(error)) from error
         finally:
             pulse.end()
 
@@ -86,6 +93,8 @@ class Worker:
         except (InputError, Interrupted):
             raise
         except Exception as error:  # a failed trial must not end the sweep: it becomes a record
+            if is_disk_full(error):
+                raise  # but for this: the next would fail alike
             write_text(folder / "error.txt", traceback.format_exc())
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
             tidy(folder)
@@ -136,6 +145,9 @@ def main() -> int:
             worker.run(Path(line.strip()))
         except Interrupted:
             return 75
+        except DiskFull as error:
+            print(error, file=sys.stderr)
+            return DISK_FULL
         if worker.stopping():
             return 75
     return 0

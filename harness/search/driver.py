@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import yaml
 
 from harness.config import SweepConfig
-from harness.errors import InputError
+from harness.errors import DiskFull, InputError
 from harness.grammar import shown
-from harness.launch.launcher import Ended, Launcher
+from harness.launch.launcher import DISK_FULL, Ended, Launcher
 from harness.launch.worker import failed
 from harness.plans import MethodPlan
 from harness.records import (
@@ -28,6 +28,7 @@ from harness.records import (
 )
 from harness.records.disk import tidy
 from harness.records.fingerprint import fingerprints
+from harness.records.full import stopped
 from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
 from harness.search.pruning import RungTable
@@ -111,7 +112,8 @@ class Driver:
             for value in dimension.ends()
             if not key.startswith(("training.", "retention."))
         ]
-        check_configs(self._launcher, self._folder, configs, self._sweep.confirm.finalists > 0)
+        opens_test, retries = self._sweep.confirm.finalists > 0, self._sweep.launcher.retries
+        check_configs(self._launcher, self._folder, configs, opens_test, retries)
 
     def _search(self) -> None:
         budgets = [search_budget(plan, self._sweep) for plan in self._plans]
@@ -239,6 +241,8 @@ class Driver:
     def _lost(self, running: _Running, end: Ended) -> Record | None:
         """A worker died under a trial: once more from its checkpoint, or given up."""
         job = running.job
+        if end.lost == DISK_FULL:
+            raise DiskFull(stopped(job.path))
         why = f"with exit code {end.lost}"
         if end.hung is not None:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"

@@ -13,13 +13,14 @@ from harness.methods import AdaptPlan
 from harness.methods.base import FirstStage
 from harness.models.load import Base
 from harness.models.packing import check_texts_apart
+from harness.records.full import require_room
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
 from harness.training.memory import first_line, is_out_of_memory
 from harness.trials.adapt import Earlier, adapt, train_first_stage
 from harness.trials.artifacts import EventLog
-from harness.trials.cost import Clock, Infeasible, check_limits, check_size, sizes
+from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.selection import Selection
 from harness.trials.workbench import Before, Inputs, Workbench
@@ -128,6 +129,7 @@ class Tuning:
         self.size = sizes(self.model)
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
+        require_room(self.job.path, room_for(self.model, config.training.optimizer))
         hooks = Hooks(on_begin, on_step, on_evaluation, self.log.flush, control.stopping)
         train(
             *(self.model, self.method, self.plan, self.inputs.train, config.training, config.seed),
