@@ -1,6 +1,6 @@
 """A sweep that is shot at: workers killed at random all the time, the driver several times.
 
-    python -m bench.soak [--trials 200] [--workers 2] [--every 15] [--driver-kills 5] [--folder DIR]
+    python -m bench.soak [--trials 200] [--workers 2] [--every 20] [--driver-kills 5] [--folder DIR]
 
 The same small sweep twice, once undisturbed. SIGKILL only: nobody gets to clean up. After each death of
 the driver the same command is given again. In the end every trial must have ended exactly once, with
@@ -31,6 +31,9 @@ from harness.records import Record, read_jsonl, read_record
 ROOT = Path(__file__).parent.parent
 NAME = "soak"
 SHARED = Path("/dev/shm")
+# What Python's and torch's processes, and NCCL, name there; others on the machine have their own.
+SHARED_NAMES = ("sem.*", "psm_*", "wnsm_*", "torch_*", "__KMP*", "nccl-*")
+OWN_CACHE = "torchinductor_*"  # torch's own folder, which it makes when it is imported
 SMALL = (
     *("tracking=none", "launcher.threads=1", "method=lora", f"name={NAME}", "training.max_steps=5"),
     *(
@@ -173,19 +176,20 @@ def left_behind(folder: Path, shared: set[str]) -> list[str]:
     left += [f"/dev/shm/{name}" for name in sorted(in_shared() - shared)]
     left += [str(path) for path in folder.rglob(".*.tmp")]
     left += [str(path) for path in folder.glob("runs/*/trials/*/*/checkpoint*")]
-    left += [str(path) for path in (folder / "tmp").iterdir()]
+    temporary = [path for path in (folder / "tmp").iterdir() if not path.match(OWN_CACHE)]
+    left += [str(path) for path in temporary]
     return [f"left behind: {what}" for what in left]
 
 
 def in_shared() -> set[str]:
-    return {path.name for path in SHARED.iterdir()} if SHARED.is_dir() else set()
+    return {path.name for pattern in SHARED_NAMES for path in SHARED.glob(pattern)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for name, default in (("trials", 200), ("workers", 2), ("driver-kills", 5), ("seed", 7)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--every", type=float, default=15.0, help="seconds between kills, mean")
+    parser.add_argument("--every", type=float, default=20.0, help="seconds between kills, mean")
     parser.add_argument("--folder", type=Path, default=None, help="where both sweeps are kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:

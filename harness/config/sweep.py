@@ -30,7 +30,8 @@ class SearchConfig:
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
         )
-        if self.storage is not None and re.search(r"://[^/@]*:[^/]*@", self.storage):
+        with_password = r"://[^/@]*:[^/]*@|[?&](ssl)?(password|passwd|pwd|token|secret)="
+        if self.storage is not None and re.search(with_password, self.storage, re.IGNORECASE):
             raise InputError(
                 "search.storage: a password must not enter the configuration, which is recorded. "
                 "PostgreSQL takes it from PGPASSWORD or ~/.pgpass."

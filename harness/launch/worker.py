@@ -17,7 +17,7 @@ import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from harness import pulse
 from harness.errors import DiskFull, InputError
@@ -25,6 +25,7 @@ from harness.launch.launcher import DISK_FULL
 from harness.records import Record, read_json, write_json, write_record, write_text
 from harness.records.disk import tidy
 from harness.records.full import is_disk_full, stop
+from harness.records.secrets import Scrubbed, scrub
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
@@ -95,7 +96,7 @@ class Worker:
         except Exception as error:  # a failed trial must not end the sweep: it becomes a record
             if is_disk_full(error):
                 raise  # but for this: the next would fail alike
-            write_text(folder / "error.txt", traceback.format_exc())
+            write_text(folder / "error.txt", scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
             tidy(folder)
 
@@ -113,7 +114,7 @@ def failed(job: Any, reason: str) -> Record:
         seed=job.config.seed,
         config=asdict(job.config),
         overrides=list(job.overrides),
-        reason=reason[:500],
+        reason=scrub(reason)[:500],
     )
 
 
@@ -132,7 +133,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--driver", type=int, required=True)
     arguments = parser.parse_args()
-    faulthandler.register(signal.SIGUSR1)  # what the launcher sends to a worker that hangs
+    log = Scrubbed(sys.stderr)
+    faulthandler.register(
+        signal.SIGUSR1, sys.stderr
+    )  # what the launcher sends to a worker that hangs
+    sys.stdout = sys.stderr = cast(TextIO, log)  # one file, which is kept
     threading.Thread(target=end_with, args=[arguments.driver], daemon=True).start()
     import torch
 

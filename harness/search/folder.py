@@ -23,6 +23,7 @@ from harness.plans import MethodPlan
 from harness.records import Record, read_record, write_text
 from harness.records.disk import partial_files, remove
 from harness.records.fingerprint import identity as trial_identity
+from harness.records.secrets import scrub
 
 LEFT_BEHIND_SECONDS = 20.0  # that workers of a killed driver may take to end
 
@@ -161,7 +162,7 @@ def describe(
     }
     return {
         "name": sweep.name,
-        "command": f"python -m harness.sweep {shlex.join(typed)}".strip(),
+        "command": scrub(f"python -m harness.sweep {shlex.join(typed)}".strip()),
         "created": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seed": sweep.seed,
         "methods": [plan.method for plan in plans],
