@@ -22,3 +22,7 @@ def unknown(
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(listed) or 'none'}.")
+
+
+class DiskFull(Exception):
+    """There is no room for what has to be written. The same command goes on once there is."""

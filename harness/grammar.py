@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import space
 from harness.errors import InputError
+from harness.records.secrets import looks_secret
 
 GROUPS = ("model", "data", "method", "training", "evaluation", "tracking", "launcher", "sweep")
 
@@ -93,10 +94,11 @@ def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:
 
 
 def guard_environment() -> None:
-    """Refuse ``${oc.env:NAME}`` for names that look like a secret: configuration is recorded."""
+    """Refuse ``${oc.env:NAME}`` where name or value look like a secret: configuration is recorded."""
 
     def read(name: str, *default: Any) -> Any:
-        if re.search(r"token|key|secret|passw", name, re.IGNORECASE):
+        named = re.search(r"token|key|secret|passw|pwd|credential|cookie", name, re.IGNORECASE)
+        if named or looks_secret(os.environ.get(name, "")):
             raise InputError(f"${{oc.env:{name}}}: a secret must not enter the configuration.")
         if name not in os.environ and not default:
             raise InputError(f"${{oc.env:{name}}}: there is no such environment variable.")

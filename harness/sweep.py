@@ -18,7 +18,8 @@ class Preempted(BaseException):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 something failed, 2 the input, 75 preempted, 130 stopped (resumable)."""
+    """Exit codes: 0 done, 1 something failed, 2 the input, 75 preempted or the disk is full,
+    130 stopped; after the last three the same command goes on."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(arguments)
@@ -27,6 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:  # before anything ran
         return STOPPED
+    except Exception as error:
+        from harness.records.full import told
+
+        said = told(error)
+        if said is None:
+            raise
+        print(said, file=sys.stderr)
+        return PREEMPTED
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -99,9 +108,13 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         launcher.close()
 
+    from harness.records.disk import gigabytes, size_of
     from harness.reporting import build_report
 
     report = build_report(folder.path, Path(sweep.reports_dir))
+    folder.sweep_up()
+    used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))
+    terminal.say(f"Disk: {folder.path} {used}, {folder.cache} {shared}")
     terminal.say(f"Report: {report}")
     if mirror is not None:
         mirror.finish(report)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted, 130 stopped (resumable)."""
+    """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted or the disk is full, 130 stopped;
+    after the last three the same command goes on."""
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
@@ -28,6 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:  # before anything ran
         return 130
+    except Exception as error:
+        from harness.records.full import told
+
+        said = told(error)
+        if said is None:
+            raise
+        print(said, file=sys.stderr)
+        return 75
 
 
 def run(arguments: Sequence[str]) -> int:

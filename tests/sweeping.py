@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.compose import compose_sweep
 from harness.config import SweepConfig
-from harness.launch.launcher import Ended
+from harness.launch.launcher import DISK_FULL, Ended
 from harness.records import Measurement, Record, read_json, write_json, write_record
 from harness.search.driver import Driver
 from harness.search.folder import SweepFolder
@@ -86,8 +86,8 @@ class Killed(BaseException):
 class FakeLauncher:
     """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
 
-    ``fault(job)`` may answer "dies", ("rejects", message), ("record", changes), "killed before" the
-    record is there, or "killed after" it.
+    ``fault(job)`` may answer "dies", "hangs", "disk full", ("rejects", message), ("record",
+    changes), "killed before" the record is there, or "killed after" it.
     """
 
     def __init__(self, slots: int = 1, fault: Callable[[Job], Any] = lambda job: None) -> None:
@@ -117,6 +117,10 @@ class FakeLauncher:
         match self.fault(job):
             case "dies":
                 return [Ended(folder, lost=-9)]
+            case "disk full":
+                return [Ended(folder, lost=DISK_FULL)]
+            case "hangs":
+                return [Ended(folder, lost=-9, hung=5.0)]
             case ("rejects", message):
                 return [Ended(folder, rejected=message)]
             case ("record", changes):

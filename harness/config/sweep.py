@@ -30,7 +30,8 @@ class SearchConfig:
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
         )
-        if self.storage is not None and re.search(r"://[^/@]*:[^/]*@", self.storage):
+        with_password = r"://[^/@]*:[^/]*@|[?&](ssl)?(password|passwd|pwd|token|secret)="
+        if self.storage is not None and re.search(with_password, self.storage, re.IGNORECASE):
             raise InputError(
                 "search.storage: a password must not enter the configuration, which is recorded. "
                 "PostgreSQL takes it from PGPASSWORD or ~/.pgpass."
@@ -84,12 +85,16 @@ class LauncherConfig:
     threads: int | None  # CPU threads a worker; null: cores / workers
     isolate: bool  # a fresh process for every trial
     retries: int  # attempts that a trial is given after its worker died
+    heartbeat_minutes: float | None  # without any progress, after which it is killed; null: never
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"launcher.{name}", value, "null or at least 1")
         require(self.retries >= 0, "launcher.retries", self.retries, "0 or more")
+        minutes = self.heartbeat_minutes
+        accepted = "null or above 0"
+        require(minutes is None or minutes > 0, "launcher.heartbeat_minutes", minutes, accepted)
 
 
 @dataclass(frozen=True)

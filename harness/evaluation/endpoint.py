@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+from harness import pulse
 from harness.config import JudgeConfig
 
 RETRIED = (408, 409, 425, 429)  # and 5xx
@@ -68,6 +69,7 @@ def ask(config: JudgeConfig, system: str, message: str) -> Reply:
 
 
 def _once(config: JudgeConfig, system: str, message: str) -> Reply:
+    pulse.mark()
     body = {
         "model": config.model,
         "messages": [

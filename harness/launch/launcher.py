@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+DISK_FULL = 74  # exit code of a worker that could not write: not the trial's fault, and no attempt
+
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that is over. ``lost`` is the exit code of a worker that died under it."""
+    """A task that is over. ``lost`` is the exit code of a worker that died under it, or was killed
+
+    because it ``hung``: made no progress for so many minutes.
+    """
 
     folder: Path
     rejected: str | None = None  # the input was at fault: what to tell the user
     lost: int | None = None
+    hung: float | None = None
 
 
 class Launcher(Protocol):

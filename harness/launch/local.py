@@ -14,6 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from harness import pulse
 from harness.config import LauncherConfig
 from harness.errors import InputError
 from harness.launch.launcher import Ended
@@ -21,6 +22,7 @@ from harness.records import read_json, write_json
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
+DUMP_SECONDS = 0.5  # for a worker that hangs to write down where
 
 
 @dataclass
@@ -29,6 +31,8 @@ class _Worker:
     environment: dict[str, str]
     process: subprocess.Popen[str] | None = None
     folder: Path | None = None  # the task it is on
+    sign: int | None = None  # of progress, as it was last seen
+    since: float = 0.0  # when that was, by this process's own clock, which nobody sets
 
 
 class LocalLauncher:
@@ -70,8 +74,9 @@ class LocalLauncher:
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "spec.json", spec)
+        (folder / pulse.NAME).unlink(missing_ok=True)
         process = self._ensure(worker)
-        worker.folder = folder
+        worker.folder, worker.sign, worker.since = folder, None, time.monotonic()
         assert process.stdin is not None
         try:
             process.stdin.write(f"{folder}\n")
@@ -95,12 +100,38 @@ class LocalLauncher:
             elif died:
                 code = worker.process.returncode if worker.process is not None else -1
                 ended.append(Ended(folder, lost=code))
+            elif self._hangs(worker, folder):
+                self._kill(worker)
+                ended.append(Ended(folder, lost=-9, hung=self._config.heartbeat_minutes))
             else:
                 continue
             worker.folder = None
             if self._config.isolate:
                 self._end(worker)
         return ended
+
+    def _hangs(self, worker: _Worker, folder: Path) -> bool:
+        """Whether no batch, token or phase was finished for ``heartbeat_minutes``."""
+        try:
+            sign = (folder / pulse.NAME).stat().st_mtime_ns
+        except OSError:
+            sign = None
+        if sign != worker.sign:
+            worker.sign, worker.since = sign, time.monotonic()
+        minutes = self._config.heartbeat_minutes
+        return minutes is not None and time.monotonic() - worker.since > 60 * minutes
+
+    def _kill(self, worker: _Worker) -> None:
+        """End a worker that hangs; where it does goes into its log, if it still can say."""
+        process, worker.process = worker.process, None
+        assert process is not None
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(DUMP_SECONDS)
+        process.kill()
+        process.wait()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
     def close(self) -> None:
         """Ask all workers to stop: those on a trial write a checkpoint first."""

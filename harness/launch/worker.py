@@ -8,6 +8,7 @@ folder of a task: ``spec.json`` in it says what to do, and an answer file in it 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -16,10 +17,15 @@ import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
-from harness.errors import InputError
+from harness import pulse
+from harness.errors import DiskFull, InputError
+from harness.launch.launcher import DISK_FULL
 from harness.records import Record, read_json, write_json, write_record, write_text
+from harness.records.disk import tidy
+from harness.records.full import is_disk_full, stop
+from harness.records.secrets import Scrubbed, scrub
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
@@ -46,6 +52,7 @@ class Worker:
     def run(self, folder: Path) -> None:
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
+        pulse.begin(folder)
         try:
             if spec.get("kind") == "check":
                 from harness.launch.check import check
@@ -55,6 +62,13 @@ class Worker:
                 self._trial(folder, spec)
         except InputError as error:
             write_json(folder / "rejected.json", {"message": str(error)})
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            stop(folder, error)
+            raise DiskFull(str(error)) from error
+        finally:
+            pulse.end()
 
     def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
         from harness.training.loop import Interrupted
@@ -68,6 +82,7 @@ class Worker:
                 return True
             until = time.monotonic() + DECISION_SECONDS
             while time.monotonic() < until and not self.stopping():
+                pulse.mark()
                 answer = read_json(folder / f"decision-{step}.json")
                 if answer is not None:
                     return bool(answer["go"])
@@ -79,8 +94,11 @@ class Worker:
         except (InputError, Interrupted):
             raise
         except Exception as error:  # a failed trial must not end the sweep: it becomes a record
-            write_text(folder / "error.txt", traceback.format_exc())
+            if is_disk_full(error):
+                raise  # but for this: the next would fail alike
+            write_text(folder / "error.txt", scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
+            tidy(folder)
 
 
 def failed(job: Any, reason: str) -> Record:
@@ -96,7 +114,7 @@ def failed(job: Any, reason: str) -> Record:
         seed=job.config.seed,
         config=asdict(job.config),
         overrides=list(job.overrides),
-        reason=reason[:500],
+        reason=scrub(reason)[:500],
     )
 
 
@@ -115,6 +133,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--driver", type=int, required=True)
     arguments = parser.parse_args()
+    log = Scrubbed(sys.stderr)
+    faulthandler.register(
+        signal.SIGUSR1, sys.stderr
+    )  # what the launcher sends to a worker that hangs
+    sys.stdout = sys.stderr = cast(TextIO, log)  # one file, which is kept
     threading.Thread(target=end_with, args=[arguments.driver], daemon=True).start()
     import torch
 
@@ -127,6 +150,9 @@ def main() -> int:
             worker.run(Path(line.strip()))
         except Interrupted:
             return 75
+        except DiskFull as error:
+            print(error, file=sys.stderr)
+            return DISK_FULL
         if worker.stopping():
             return 75
     return 0

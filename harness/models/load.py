@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import pulse
 from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.methods.base import Quantization
@@ -192,6 +193,7 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
     else:
         _keep_packing(model)
     model.requires_grad_(False).eval()
+    model.get_input_embeddings().register_forward_pre_hook(_progressed)
     storage = "none" if quantization is None else quantization.kind
     return Base(
         model,
@@ -210,6 +212,11 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
             "base_bytes": stored_bytes(model),
         },
     )
+
+
+def _progressed(*about: Any) -> None:
+    """Every forward pass begins here: each batch, and each token of an answer."""
+    pulse.mark()
 
 
 def _keep_packing(model: nn.Module) -> None:

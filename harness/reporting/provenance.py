@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from harness.records.disk import gigabytes, size_of
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
 from harness.reporting.load import Run, flat
@@ -70,6 +71,7 @@ def facts(run: Run, field: Field) -> list[tuple[str, str]]:
         values: Mapping[str, Any] = getattr(sweep, part)
         lines.append((part, ", ".join(f"{key}={value}" for key, value in values.items()) or None))
     shown = ("model", "data", "versions", "git", "device")
+    lines.append(("disk", gigabytes(sum(size_of(row.folder) for row in run.rows)) + " in trials"))
     found: dict[str, Counter[str]] = {}
     for row in run.rows:
         provenance = {key: row.record.provenance.get(key) for key in shown}

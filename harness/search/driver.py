@@ -12,20 +12,23 @@ from typing import Any, Protocol
 import yaml
 
 from harness.config import SweepConfig
-from harness.errors import InputError
+from harness.errors import DiskFull, InputError
 from harness.grammar import shown
-from harness.launch.launcher import Launcher
+from harness.launch.launcher import DISK_FULL, Ended, Launcher
 from harness.launch.worker import failed
 from harness.plans import MethodPlan
 from harness.records import (
     Record,
+    append_jsonl,
     read_jsonl,
     read_record,
     write_json,
     write_record,
     write_text,
 )
+from harness.records.disk import tidy
 from harness.records.fingerprint import fingerprints
+from harness.records.full import stopped
 from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
 from harness.search.pruning import RungTable
@@ -35,6 +38,7 @@ from harness.space import value_at
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
+LOST = "lost.jsonl"  # in a trial's folder: a line for each worker that died under it
 DUPLICATES = 20  # in a row: the space has nothing new to propose
 
 
@@ -72,7 +76,6 @@ class Driver:
         self._launcher, self._watcher = launcher, watcher
         self._models, self._data = content
         self._running: dict[Path, _Running] = {}
-        self._attempts: dict[Path, int] = {}
         self._rungs = RungTable(
             folder.path / "rungs.json",
             sweep.objectives,
@@ -109,7 +112,8 @@ class Driver:
             for value in dimension.ends()
             if not key.startswith(("training.", "retention."))
         ]
-        check_configs(self._launcher, self._folder, configs, self._sweep.confirm.finalists > 0)
+        opens_test, retries = self._sweep.confirm.finalists > 0, self._sweep.launcher.retries
+        check_configs(self._launcher, self._folder, configs, opens_test, retries)
 
     def _search(self) -> None:
         budgets = [search_budget(plan, self._sweep) for plan in self._plans]
@@ -211,6 +215,7 @@ class Driver:
         job.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(asdict(job.config), sort_keys=False, allow_unicode=True)
         write_text(job.path / "config.yaml", text)  # for people: the spec holds the same
+        job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # by earlier drivers too
         self._running[job.path] = _Running(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
@@ -226,24 +231,28 @@ class Driver:
                 raise InputError(end.rejected)
             record = read_record(end.folder)
             if record is None:
-                record = self._lost(running, end.lost)
+                record = self._lost(running, end)
             if record is not None:
                 self._watcher.ended(record)
                 yield record
         if not ended:
             time.sleep(POLL_SECONDS)
 
-    def _lost(self, running: _Running, code: int | None) -> Record | None:
+    def _lost(self, running: _Running, end: Ended) -> Record | None:
         """A worker died under a trial: once more from its checkpoint, or given up."""
         job = running.job
-        attempt = self._attempts.get(job.path, 1)
-        if attempt > self._sweep.launcher.retries:
-            reason = f"its worker died {attempt} times, the last time with exit code {code}"
-            record = failed(job, reason)
+        if end.lost == DISK_FULL:
+            raise DiskFull(stopped(job.path))
+        why = f"with exit code {end.lost}"
+        if end.hung is not None:
+            why = f"killed because it hung: no progress for {end.hung:g} minutes"
+        append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])
+        if job.attempt > self._sweep.launcher.retries:
+            record = failed(job, f"its worker died {job.attempt} times, the last time {why}")
             write_record(job.path, record)
+            tidy(job.path)
             return record
-        self._attempts[job.path] = attempt + 1
-        self._submit(replace(job, attempt=attempt + 1))
+        self._submit(job)
         return None
 
     def _follow(self, running: _Running) -> None:

@@ -21,7 +21,9 @@ from harness.config import SweepConfig
 from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records import Record, read_record, write_text
+from harness.records.disk import partial_files, remove
 from harness.records.fingerprint import identity as trial_identity
+from harness.records.secrets import scrub
 
 LEFT_BEHIND_SECONDS = 20.0  # that workers of a killed driver may take to end
 
@@ -56,6 +58,13 @@ class SweepFolder:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()}")
         self._lock.flush()
+        self.sweep_up()
+
+    def sweep_up(self) -> None:
+        """Take away what was half written when its writer was killed; nobody writes now."""
+        for folder in (self.path, *self.path.glob("trials/*/*")):
+            for path in partial_files(folder):
+                remove(path)
 
     @property
     def lock(self) -> int:
@@ -153,7 +162,7 @@ def describe(
     }
     return {
         "name": sweep.name,
-        "command": f"python -m harness.sweep {shlex.join(typed)}".strip(),
+        "command": scrub(f"python -m harness.sweep {shlex.join(typed)}".strip()),
         "created": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seed": sweep.seed,
         "methods": [plan.method for plan in plans],

@@ -26,6 +26,7 @@ from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records import Record
 from harness.records.fingerprint import digest
+from harness.records.full import is_disk_full
 from harness.search.limits import excesses
 from harness.space import Choice, Dimension, value_at
 
@@ -171,7 +172,9 @@ def open_storage(sweep: SweepConfig, folder: Any) -> Any:
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
         storage.get_all_studies()
-    except Exception:  # whatever SQLAlchemy raises for a file that is no database any more
+    except Exception as error:  # whatever SQLAlchemy raises for a file that is no database any more
+        if is_disk_full(error):
+            raise  # the file is good
         kept = path.with_name("study.db.unreadable")
         path.replace(kept)
         print(f"{path} is not readable; kept as {kept.name}, made again from the records")

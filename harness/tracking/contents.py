@@ -13,15 +13,12 @@ from typing import Any
 
 from harness.records import Record, read_jsonl
 from harness.records.fingerprint import digest
+from harness.records.secrets import is_secret_name, scrub
 
 SAMPLES = 50
 SAMPLE_COLUMNS = ("prompt", "references", "base", "output")
 MAX_POINTS = 5000  # of one trial's curves; metrics.jsonl has them all
 REDACTED = "(redacted)"
-
-_SECRET = ("token", "key", "secret", "password", "passwd", "credential")
-_USER_INFO = re.compile(r"(://)[^/@\s]+@")
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,8 @@ def redact(value: Any, key: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [redact(item, key) for item in value]
     if isinstance(value, str):
-        return REDACTED if value and _is_secret(key) else _USER_INFO.sub(r"\1***@", value)
+        return REDACTED if value and is_secret_name(key) else scrub(value)
     return value
-
-
-def _is_secret(key: str) -> bool:
-    """By the ends of its words: hf_token, apiKey and passwords are, tokenize is not."""
-    words = (word.lower() for word in _WORDS.findall(key))
-    return any(word.rstrip("s").endswith(_SECRET) for word in words)
 
 
 def _redact_override(text: str) -> str:

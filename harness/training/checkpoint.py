@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import DiskFull
+from harness.records.full import is_disk_full, message
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -35,10 +38,20 @@ class CheckpointFolder:
         self.kept = kept
 
     def save(self, checkpoint: Checkpoint) -> None:
+        """Raises DiskFull, and leaves the older ones and no part of this one."""
+        aside = self.folder / f".step-{checkpoint.step}.tmp"
+        try:
+            self._save(checkpoint, aside)
+        except Exception as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            if is_disk_full(error):
+                raise DiskFull(message(self.folder, _size_of(checkpoint))) from error
+            raise
+
+    def _save(self, checkpoint: Checkpoint, aside: Path) -> None:
         import torch
         from safetensors.torch import save_file
 
-        aside = self.folder / f".step-{checkpoint.step}.tmp"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
@@ -79,6 +92,20 @@ class CheckpointFolder:
     def _steps(self) -> list[int]:
         numbers = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
         return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _size_of(checkpoint: Checkpoint) -> int:
+    """Bytes of its tensors, those of the optimizer included."""
+    import torch
+
+    def bytes_in(value: Any) -> int:
+        if isinstance(value, torch.Tensor):
+            return value.numel() * value.element_size()
+        if isinstance(value, dict):
+            return sum(bytes_in(inner) for inner in value.values())
+        return sum(bytes_in(inner) for inner in value) if isinstance(value, list) else 0
+
+    return bytes_in(checkpoint.tensors) + bytes_in(checkpoint.state)
 
 
 def _whole(folder: Path) -> bool:

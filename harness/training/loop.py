@@ -18,9 +18,16 @@ from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion, mean_nll
+from harness.training.memory import is_out_of_memory
 from harness.training.optimizers import build_optimizer
 from harness.training.parameters import with_own_rates
-from harness.training.resume import Progress, captured, restore
+from harness.training.resume import (
+    Progress,
+    captured,
+    random_state,
+    restore,
+    set_random_state,
+)
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -67,13 +74,15 @@ def train(
     checkpoints: CheckpointFolder,
     hooks: Hooks,
     criterion: Criterion | None = None,
+    progress: Progress | None = None,
 ) -> Progress:
     """Train ``model`` in place for ``plan.total_steps`` optimizer steps, or until pruned.
 
     The loss of a step is the mean negative log-likelihood over the label tokens of its effective
     batch (``batch_size × gradient_accumulation_steps`` sequences of ``data``), however it is split
     to fit; with ``loss_average: sequence`` the mean over sequences of each one's own mean.
-    ``criterion`` may say more.
+    ``criterion`` may say more. ``progress`` is brought up to date as it goes, for who wants to know
+    how far a run got that raised.
     Raises Diverged, OutOfMemory, Interrupted, and InputError for what only the model can tell.
     """
     device = str(accelerator.device)
@@ -86,7 +95,8 @@ def train(
     criterion = criterion or Criterion(data, config, seed)
     criterion.hold(model, device)
     augmentation = Augmentation(config, seed, plan.tokenizer)
-    progress = Progress(micro_batch_size=config.batch_size, warnings=warnings)
+    progress = Progress() if progress is None else progress
+    progress.micro_batch_size, progress.warnings = config.batch_size, warnings
     restore(checkpoints, trained, optimizer, method, model, progress)
     hooks.on_begin(progress.step)
     if config.evaluate_before_training and progress.step == 0:
@@ -157,18 +167,26 @@ def _accumulate(
     accelerator: Accelerator,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """Gradients of one effective batch; where it does not fit, in halves of the micro-batch."""
+    """Gradients of one effective batch; where it does not fit, in halves of the micro-batch.
+
+    A step that is begun anew draws the dropout that it would have drawn in the first place.
+    """
     import torch
 
+    device = str(accelerator.device)
+    before = random_state(device)
     while True:
         try:
             about = (model, method, criterion, augmentation, step)
             return _gradients(*about, config, accelerator, progress)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             model.zero_grad(set_to_none=True)
             if progress.micro_batch_size == 1:
                 raise OutOfMemory("one example at a time does not fit into memory") from error
         torch.cuda.empty_cache()
+        set_random_state(before)
         progress.micro_batch_size = max(1, progress.micro_batch_size // 2)
         progress.warnings.append(
             f"out of memory: micro-batch halved to {progress.micro_batch_size}, "

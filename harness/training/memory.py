@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work, on a GPU as torch counts it, on a CPU as the kernel does."""
+"""Memory: the peak of a stretch of work, and whether an error says that there was too little."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def peak_gb(device: str) -> float:
         line = next(line for line in status if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has a class for it; a library of CUDA's and the CPU's allocator only say so."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+
+
+def first_line(error: BaseException) -> str:
+    """What it says, without the stack that torch's own errors carry along."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,6 +25,24 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
 
 
+def random_state(device: str) -> dict[str, Any]:
+    """Of torch's own generators, which dropout draws from; all else has generators by name."""
+    import torch
+
+    random = {"cpu": torch.get_rng_state()}
+    if device.startswith("cuda"):
+        random["cuda"] = torch.cuda.get_rng_state(device)
+    return random
+
+
+def set_random_state(random: dict[str, Any]) -> None:
+    import torch
+
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random:
+        torch.cuda.set_rng_state(random["cuda"])
+
+
 def captured(
     trained: dict[str, nn.Parameter],
     optimizer: Any,
@@ -34,14 +52,9 @@ def captured(
     device: str,
 ) -> Checkpoint:
     """Everything that the next step depends on, and what the run has to say by now."""
-    import torch
-
-    random = {"cpu": torch.get_rng_state()}
-    if device.startswith("cuda"):
-        random["cuda"] = torch.cuda.get_rng_state(device)
     state = {
         "optimizer": optimizer.state_dict(),
-        "random": random,
+        "random": random_state(device),
         "method": method.state(model),
         "progress": [progress.seconds, progress.tokens, progress.micro_batch_size],
         "warnings": progress.warnings,
@@ -73,9 +86,7 @@ def restore(
             parameter.copy_(checkpoint.tensors[name])
     optimizer.load_state_dict(checkpoint.state["optimizer"])
     method.load_state(model, checkpoint.state["method"])
-    torch.set_rng_state(checkpoint.state["random"]["cpu"])
-    if "cuda" in checkpoint.state["random"]:
-        torch.cuda.set_rng_state(checkpoint.state["random"]["cuda"])
+    set_random_state(checkpoint.state["random"])
     progress.step = checkpoint.step
     progress.seconds, progress.tokens, progress.micro_batch_size = checkpoint.state["progress"]
     progress.warnings = list(checkpoint.state["warnings"])

@@ -92,6 +92,15 @@ def sizes(model: nn.Module) -> dict[str, float]:
     }
 
 
+def room_for(model: nn.Module, optimizer: str) -> int:
+    """Bytes that a trial must be able to write: one checkpoint, so that it can be stopped, and the
+    tuned parameters. What ``optimizer`` keeps for each is counted as by AdamW, in 32 or 8 bits."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    tensors = sum(p.numel() * p.element_size() for p in trained)
+    kept = 2 if "8bit" in optimizer else 8 if "adam" in optimizer else 0
+    return 2 * tensors + kept * sum(p.numel() for p in trained)
+
+
 def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
     """Of what there is to keep: AdaLoRA, for one, has less in the end than while training."""
     from peft import PeftModel, get_peft_model_state_dict

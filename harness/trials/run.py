@@ -17,14 +17,15 @@ from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
 from harness.records import Record, write_record
+from harness.records.disk import tidy
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.memory import first_line, is_out_of_memory
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
 from harness.trials.knowledge import Told, ask_base, ask_tuned
-from harness.trials.selection import Selection
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
@@ -55,8 +56,7 @@ def run_trial(
     if kept is not None:  # no cost of the method's; the model it trained is given back by now
         record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
     write_record(job.path, record)
-    checkpoints.clear()
-    Selection.clear(job.path)
+    tidy(job.path)
     return record
 
 
@@ -82,7 +82,13 @@ def _tuned(
         tuning.run(checkpoints, control)
         found = Found(Measured(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
-            found = _found(tuning, quantized, told)
+            try:
+                found = _found(tuning, quantized, told)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                why = f"out of memory in the measurements at the end: {first_line(error)}"
+                tuning.status, tuning.reason = "infeasible", why
         write_items(job.path, found.measured, before.final)
         return _record(tuning, found, told), found.kept
 
@@ -183,6 +189,8 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "overlap": tuning.bench.overlap(config.data),
         "steps": progress.step,
+        "micro_batch_size": progress.micro_batch_size,
+        "threads": threads(tuning.bench.device),
         "total_steps": tuning.plan.total_steps,
         "first_stage_steps": tuning.earlier.steps,
         "search_space": dict(job.searched),
@@ -192,6 +200,15 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         **described(config.training, inputs.tokenizer),
         **selected,
     }
+
+
+def threads(device: str) -> int | None:
+    """On a CPU sums round by how many threads share them."""
+    if device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.get_num_threads()
 
 
 def device_name(device: str) -> str:

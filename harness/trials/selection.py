@@ -41,11 +41,6 @@ class Selection:
         kept = CheckpointFolder(folder / FOLDER, kept=1)
         return cls(training.select_forgetting_limit, quality, kept)
 
-    @staticmethod
-    def clear(folder: Path) -> None:
-        """The trial in ``folder`` is done."""
-        CheckpointFolder(folder / FOLDER).clear()
-
     def begin(self, step: int) -> None:
         """Training goes on after ``step``. What was kept is of this run, and may be from beyond it."""
         if step == 0:

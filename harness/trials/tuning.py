@@ -13,12 +13,14 @@ from harness.methods import AdaptPlan
 from harness.methods.base import FirstStage
 from harness.models.load import Base
 from harness.models.packing import check_texts_apart
+from harness.records.full import require_room
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
+from harness.training.memory import first_line, is_out_of_memory
 from harness.trials.adapt import Earlier, adapt, train_first_stage
 from harness.trials.artifacts import EventLog
-from harness.trials.cost import Clock, Infeasible, check_limits, check_size, sizes
+from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.selection import Selection
 from harness.trials.workbench import Before, Inputs, Workbench
@@ -63,8 +65,6 @@ class Tuning:
 
         Raises InputError, and Interrupted where it was asked to stop.
         """
-        import torch
-
         try:
             self._train(checkpoints, control)
             check_limits(self.job.limits, self.clock)
@@ -75,9 +75,11 @@ class Tuning:
             self.status, self.reason = "diverged", str(error)
         except (Infeasible, OutOfMemory) as error:
             self.status, self.reason = "infeasible", str(error)
-        except torch.OutOfMemoryError as error:  # the optimizer's state, or an evaluation during it
-            why = f"out of memory: {str(error).splitlines()[0]}"
-            self.status, self.reason = "infeasible", why
+        except (RuntimeError, MemoryError) as error:
+            # The optimizer's state, or an evaluation on the way.
+            if not is_out_of_memory(error):
+                raise
+            self.status, self.reason = "infeasible", f"out of memory: {first_line(error)}"
         self.log.flush()
 
     def select(self) -> dict[str, Any] | None:
@@ -127,10 +129,11 @@ class Tuning:
         self.size = sizes(self.model)
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
+        require_room(self.job.path, room_for(self.model, config.training.optimizer))
         hooks = Hooks(on_begin, on_step, on_evaluation, self.log.flush, control.stopping)
-        self.progress = train(
+        train(
             *(self.model, self.method, self.plan, self.inputs.train, config.training, config.seed),
-            *(accelerator, checkpoints, hooks, self.criterion),
+            *(accelerator, checkpoints, hooks, self.criterion, self.progress),
         )
 
     def _watch(self, step: int) -> dict[str, float]:

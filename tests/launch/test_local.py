@@ -19,7 +19,8 @@ from harness.records import read_json
 
 # Does what worker.py does: one answer a line; how is said in the folder's name.
 WORKER = """
-import os, pathlib, signal, sys, time
+import faulthandler, os, pathlib, signal, sys, time
+faulthandler.register(signal.SIGUSR1)
 stopped = []
 signal.signal(signal.SIGTERM, lambda *a: stopped.append(1))
 for line in sys.stdin:
@@ -39,6 +40,12 @@ for line in sys.stdin:
         sys.exit(75)
     if folder.name.startswith("stubborn"):
         time.sleep(60)
+    if folder.name.startswith("stops"):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if folder.name.startswith("works"):
+        for _ in range(20):
+            time.sleep(0.1)
+            (folder / "alive").touch()
     (folder / "record.json").write_text("{}")
 """
 
@@ -123,6 +130,38 @@ def test_a_worker_that_died_is_replaced(launch, tmp_path, name, code):
     assert launcher.has_room()
     task(launcher, tmp_path / "next")
     assert ends(launcher) == [Ended(tmp_path / "next")]
+
+
+@pytest.mark.parametrize("name", ["stops", "stubborn"])
+def test_a_worker_that_hangs_is_killed_and_replaced(launch, tmp_path, name):
+    """One that is stopped by the system, and one that waits for ever, which says where."""
+    launcher = launch(heartbeat_minutes=1 / 60)
+    folder = task(launcher, tmp_path / name)
+    assert ends(launcher) == [Ended(folder, lost=-9, hung=1 / 60)]
+    pid = int((folder / "seen").read_text().split()[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    task(launcher, tmp_path / "next")
+    assert ends(launcher) == [Ended(tmp_path / "next")]
+    log = (tmp_path / "logs" / "worker-0.log").read_text()
+    assert ("most recent call first" in log) == (name == "stubborn")
+
+
+def test_a_worker_that_is_slow_but_gets_on_is_left_alone(launch, tmp_path, monkeypatch):
+    launcher = launch(heartbeat_minutes=1 / 60)
+    folder = task(launcher, tmp_path / "works")
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() - 3600)  # the clock is set back: nobody looks
+    assert ends(launcher) == [Ended(folder)]
+
+
+def test_never_killed_without_a_limit(launch, tmp_path):
+    launcher = launch(heartbeat_minutes=None)
+    task(launcher, tmp_path / "stops")
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        assert launcher.poll() == []
+    launcher._workers[0].process.kill()
 
 
 def test_a_rejection_is_a_message(launch, tmp_path):

@@ -134,6 +134,32 @@ def test_after_its_retries_a_trial_is_given_up():
     assert again.submitted == [], "given up is given up"
 
 
+def test_a_trial_that_hangs_is_given_up_with_the_reason():
+    launcher = FakeLauncher(fault=lambda job: "hangs" if job.trial == 1 else None)
+    records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
+    (given_up,) = [record for record in records if record.status == "failed"]
+    assert "died 2 times" in given_up.reason
+    assert "hung: no progress for 5 minutes" in given_up.reason
+
+
+def test_what_it_cost_is_counted_by_the_next_driver_too():
+    """A poison trial that takes the driver with it is not given fresh attempts for ever."""
+
+    def fault(job):
+        if job.trial != 1:
+            return None
+        return "dies" if job.attempt == 1 else "killed before"
+
+    arguments = (*TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
+    first = FakeLauncher(fault=fault)
+    with pytest.raises(Killed):
+        drive(first, *arguments)
+    second = FakeLauncher(fault=lambda job: "dies" if job.trial == 1 else None)
+    records = drive(second, *arguments)
+    assert [job.attempt for job in second.submitted if job.trial == 1] == [2]
+    assert [record.attempt for record in records if record.status == "failed"] == [2]
+
+
 def test_a_rejection_ends_the_sweep():
     launcher = FakeLauncher(fault=lambda job: ("rejects", "method.r=4096 cannot be used"))
     with pytest.raises(InputError, match="4096"):

@@ -299,7 +299,7 @@ def test_what_was_torn_is_made_again(disturbed):
     assert "study.db is not readable" in last.out
     torn = disturbed.notes["killed worker"]
     assert (torn / "record.json.unreadable").exists()
-    assert records(disturbed.folder)[torn.name].attempt == 1, "trained from the beginning"
+    assert records(disturbed.folder)[torn.name].attempt == 2, "a worker did die under it"
     assert (disturbed.folder / "reports" / NAME / "index.html").exists()
 
 

@@ -1,0 +1,178 @@
+"""Free disk space: ``python -m harness.clean runs/NAME`` or ``runs``, with ``plan=true`` to look first.
+
+Goes: checkpoints of trials that have ended, whatever the end was, and files that a killed process left
+half written. Stays: records, curves, outputs, adapters, and the checkpoints of trials that can still
+go on. Of ``runs`` as a whole also goes what its cache (tokens, the base's measurements, a stage before
+the task) has not been asked for in ``cache_days=30``; all of it can be made again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError, unknown
+from harness.records import disk
+
+USAGE = "python -m harness.clean runs/NAME|runs [plan=true] [cache_days=30]"
+CACHE_DAYS = 30.0
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed."""
+
+    folder: Path
+    plan: bool = False
+    cache_days: float = CACHE_DAYS
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What goes together, and why."""
+
+    what: str
+    paths: tuple[Path, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(disk.size_of(path) for path in self.paths)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 2 the input."""
+    try:
+        options = typed(list(sys.argv[1:] if arguments is None else arguments))
+        run(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: Options) -> None:
+    sweeps = sweeps_in(options.folder)
+    total = 0
+    for sweep in sweeps:
+        with held(sweep) as owner:
+            if owner is not None:
+                if sweep == options.folder:
+                    raise InputError(f"{sweep} is being written by {owner}: wait for it.")
+                print(f"{sweep}: left alone, it is being written by {owner}")
+                continue
+            total += _free(of_sweep(sweep), options.plan)
+    if sweeps != [options.folder] or (options.folder / ".cache").is_dir():
+        total += _free(of_cache(options.folder / ".cache", options.cache_days), options.plan)
+    left = disk.size_of(options.folder)
+    if options.plan:
+        print(f"{disk.gigabytes(total)} of {disk.gigabytes(left)} would be freed. Nothing was.")
+    else:
+        print(f"{disk.gigabytes(total)} freed; {options.folder} has {disk.gigabytes(left)} left.")
+
+
+def _free(freed: Sequence[Freed], plan: bool) -> int:
+    total = 0
+    for some in freed:
+        total += some.bytes
+        print(f"{some.what}: {len(some.paths)}, {disk.gigabytes(some.bytes)}")
+        for path in () if plan else some.paths:
+            disk.remove(path)
+    return total
+
+
+def sweeps_in(folder: Path) -> list[Path]:
+    """``folder`` itself, or the sweeps right below it. Raises InputError where there are none."""
+    if (folder / "trials").is_dir():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob("*/trials") if path.is_dir())
+    if not found and not (folder / ".cache").is_dir():
+        raise InputError(f"{str(folder)!r} is neither a sweep nor a folder of sweeps: {USAGE}")
+    return [path for path in found if not path.is_symlink()]
+
+
+@contextmanager
+def held(sweep: Path) -> Iterator[str | None]:
+    """Hold the sweep as a driver would; or the name of who does."""
+    path = sweep / "lock"
+    if not path.exists():  # of trials run by hand, which nothing but their own process writes
+        yield None
+        return
+    with path.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield lock.read().strip() or "another process"
+            return
+        yield None
+
+
+def of_sweep(sweep: Path) -> list[Freed]:
+    """What may go of a sweep that nobody is writing."""
+    ended, halves = [], []
+    for trial in sorted(path for path in sweep.glob("trials/*/*") if path.is_dir()):
+        if (trial / "record.json").is_file():
+            ended += [*disk.scratch_of(trial), *disk.partial_files(trial)]
+        elif (sweep / "lock").exists():  # else it may be running
+            halves += disk.partial_files(trial)
+            halves += sorted(trial.glob("checkpoint*/.step-*.tmp"))
+    if (sweep / "lock").exists():
+        halves += disk.partial_files(sweep)
+    parts = [
+        Freed(f"{sweep}: left by trials that have ended", tuple(ended)),
+        Freed(f"{sweep}: half-written files", tuple(halves)),
+    ]
+    return [part for part in parts if part.paths]
+
+
+def of_cache(cache: Path, days: float) -> list[Freed]:
+    """Files that were neither made nor read for so long. The file system says when."""
+    now, parts = time.time(), []
+    for folder in sorted(path for path in cache.glob("*") if path.is_dir()):
+        old = []
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            status = path.lstat()
+            age = (now - max(status.st_mtime, status.st_atime)) / DAY
+            half_written = path.name.startswith(".") and path.suffix == ".tmp"
+            if age > (min(days, 1.0) if half_written else days):
+                old.append(path)
+        if old:
+            parts.append(Freed(f"{folder}: not used for {days:g} days", tuple(old)))
+    return parts
+
+
+def typed(arguments: Sequence[str]) -> Options:
+    """Raises InputError."""
+    paths: list[Path] = []
+    plan, days = False, CACHE_DAYS
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if text == "--dry-run" or (key, value) == ("plan", "true"):
+            plan = True
+        elif (key, value) == ("plan", "false"):
+            plan = False
+        elif key == "cache_days" and equals:
+            try:
+                days = float(value)
+            except ValueError:
+                days = -1.0
+            if not 0 <= days < float("inf"):
+                raise InputError(f"cache_days={value!r} cannot be used: it must be 0 or more.")
+        elif equals or text.startswith("-"):
+            raise unknown("option", text, ["plan=true", "cache_days=30", "--dry-run"])
+        else:
+            paths.append(Path(text))
+    if len(paths) != 1:
+        raise InputError(f"One folder to clean is needed: {USAGE}")
+    if not paths[0].is_dir():
+        raise InputError(f"{str(paths[0])!r}: there is no such folder.")
+    return Options(paths[0], plan, days)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Secrets are kept out of what is written down, by the names of variables and by how they look."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, TextIO
+
+HIDDEN = "***"
+SHORTEST = 8  # of a variable's value that is looked for: shorter ones stand in ordinary text too
+
+_ENDINGS = ("token", "key", "secret", "password", "passwd", "credential", "credentials")
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_USER_INFO = re.compile(r"(://)[^/@\s]+@")
+_IN_QUERY = re.compile(
+    r"([?&](?:password|passwd|pwd|token|secret|api_?key|sslpassword)=)[^&\s'\"]+", re.I
+)
+_KINDS = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16})\b"
+)  # fmt: skip
+_BEARER = re.compile(r"(Bearer\s+)[A-Za-z0-9._~+/-]{8,}=*", re.I)
+
+
+def is_secret_name(name: str) -> bool:
+    """By the ends of its words: hf_token, apiKey and passwords are, tokenize is not."""
+    words = (word.lower() for word in _WORDS.findall(name))
+    return any(word.rstrip("s").endswith(_ENDINGS) for word in words)
+
+
+def without_user_info(text: str) -> str:
+    """Of addresses: no user, no password, also not in what follows a question mark."""
+    return _IN_QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(rf"\1{HIDDEN}@", text))
+
+
+def scrub(text: str) -> str:
+    """``text`` without the values of this process's secret variables, nor what looks like a secret."""
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST and is_secret_name(name):
+            text = text.replace(value, HIDDEN)
+    text = _BEARER.sub(rf"\1{HIDDEN}", _KINDS.sub(HIDDEN, text))
+    return without_user_info(text)
+
+
+def looks_secret(value: str) -> bool:
+    """Whether ``value`` would not be written down as it is."""
+    return scrub(value) != value
+
+
+class Scrubbed:
+    """A stream that lets no secret through, a line at a time. For the log of a process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._line = stream, ""
+
+    def write(self, text: str) -> int:
+        whole, newline, rest = (self._line + text).rpartition("\n")
+        self._line = rest
+        if newline:
+            self._stream.write(scrub(whole) + newline)
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close_line(self) -> None:
+        """What has no end of line yet."""
+        line, self._line = self._line, ""
+        self._stream.write(scrub(line))
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,181 @@
+"""Whether a trial can be had again: ``python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT``.
+
+Runs the first steps of a trial anew from its record, and compares the losses with those that the
+trial wrote down: equal bit for bit, or at which step they part, by how much, and what else differs
+(versions, machine, threads). Writes nothing into the trial's folder. ``steps=N`` runs N steps (10).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+from harness.records import Record, read_jsonl, read_record
+
+if TYPE_CHECKING:
+    from harness.config import TrialConfig
+
+STEPS = 10
+USAGE = "python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT [steps=N]"
+UNLIKE = ("kind", "seconds")  # of a row: what two equal runs need not share
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first step at which two runs are not the same."""
+
+    step: int
+    name: str  # of the value: loss, grad_norm, ...
+    recorded: float | None
+    now: float | None
+
+    def __str__(self) -> str:
+        if self.recorded is None or self.now is None:
+            which = "record" if self.recorded is None else "run now"
+            return f"step {self.step}: the {which} has no {self.name}"
+        apart = f"{self.now - self.recorded:+.3g}"
+        return (
+            f"step {self.step}: {self.name} is {self.now!r} now and {self.recorded!r} in the record "
+            f"({apart})"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 equal, 1 they differ, 2 the input."""
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(arguments: Sequence[str]) -> int:
+    folder, steps = _typed(arguments)
+    record, recorded = _recorded(folder)
+    config = _config(folder, record)
+
+    import torch
+
+    from harness.launch.local import visible_devices
+    from harness.trials.rerun import first_steps
+
+    device = "cuda:0" if visible_devices() else "cpu"
+    threads = record.provenance.get("threads")
+    if device == "cpu" and threads is not None:
+        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory(prefix="harness-verify-") as scratch:
+        rows = first_steps(config, steps, Path(scratch), device)
+    n = min(steps, max(row["step"] for row in recorded))
+    found = difference(recorded, rows, n)
+    about = surroundings(record, device)
+    if found is None:
+        print(f"Equal: the first {n} steps of {folder}, bit for bit.")
+    else:
+        print(f"Different from {found}.")
+    for line in about:
+        print(f"  {line}")
+    if found is not None and not about:
+        print("  Versions, machine and threads are those of the record.")
+    return 0 if found is None else 1
+
+
+def difference(
+    recorded: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], steps: int
+) -> Difference | None:
+    """Where two curves part within their first ``steps``; None where they are the same."""
+    old, new = ({row["step"]: row for row in rows} for rows in (recorded, now))
+    for step in range(1, steps + 1):
+        one, other = old.get(step, {}), new.get(step, {})
+        for name in dict.fromkeys(["loss", *one, *other]):
+            if name not in UNLIKE and one.get(name) != other.get(name):
+                return Difference(step, name, one.get(name), other.get(name))
+    return None
+
+
+def surroundings(record: Record, device: str) -> list[str]:
+    """What is not as it was when the record was made, a line each."""
+    from harness.records.provenance import environment
+    from harness.trials.run import device_name, threads
+
+    here = {**environment(), "device": device_name(device), "threads": threads(device)}
+    lines = []
+    for name in ("commit", "platform", "device", "threads"):
+        old, new = record.provenance.get(name), here[name]
+        if old != new:
+            lines.append(f"{name}: {_or_unknown(old)} in the record, {_or_unknown(new)} here")
+    versions = record.provenance.get("versions", {})
+    for name in dict.fromkeys([*versions, *here["versions"]]):
+        old, new = versions.get(name), here["versions"].get(name)
+        if old != new:
+            lines.append(f"{name}: {_or_unknown(old)} in the record, {_or_unknown(new)} here")
+    batch, held = record.config["training"]["batch_size"], record.provenance.get("micro_batch_size")
+    if held and held < batch:
+        lines.append(f"the trial ran out of memory and went on with micro-batches of {held}")
+    return lines
+
+
+def _or_unknown(value: Any) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _typed(arguments: Sequence[str]) -> tuple[Path, int]:
+    steps, paths = STEPS, []
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if equals and key == "steps":
+            if not value.isdecimal() or int(value) < 1:
+                raise InputError(f"steps={value!r} cannot be used: it must be an integer ≥ 1.")
+            steps = int(value)
+        else:
+            paths.append(Path(text))
+    if len(paths) != 1 or str(paths[0]).startswith("-"):
+        raise InputError(f"One trial to verify is needed: {USAGE}")
+    path = paths[0].parent if paths[0].name == "record.json" else paths[0]
+    return path, steps
+
+
+def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder} is no trial that is done: it has no record.json. {USAGE}")
+    rows = [row for row in read_jsonl(folder / "metrics.jsonl") if row.get("kind") == "train"]
+    if not rows:
+        raise InputError(f"{folder}: its metrics.jsonl has no training step to compare with.")
+    return record, rows
+
+
+def _config(folder: Path, record: Record) -> TrialConfig:
+    """Raises InputError where model or data are not those of the record any more."""
+    from harness.config import TrialConfig
+    from harness.data.examples import read_splits
+    from harness.models.load import check_model, stored_fingerprint
+    from harness.records.fingerprint import fingerprints
+    from harness.strict import build
+
+    config: TrialConfig = build(TrialConfig, record.config)
+    check_model(config.model)
+    model, data = stored_fingerprint(config.model), read_splits(config.data).fingerprint
+    known = record.provenance
+    for what, old, new in (
+        ("data", known.get("data", {}).get("fingerprint"), data),
+        ("model", known.get("model", {}).get("stored_fingerprint"), model),
+    ):
+        if old is not None and old != new:
+            raise InputError(
+                f"{folder}: the {what} is not that of the record any more (fingerprint {old}, now "
+                f"{new}): there is nothing to compare with."
+            )
+    if fingerprints(config, model, data)[0] != record.fingerprint:
+        raise InputError(
+            f"{folder}: the configuration in record.json is not the one that gave it its fingerprint."
+        )
+    return config
+
+
+if __name__ == "__main__":
+    sys.exit(main())
