@@ -22,6 +22,7 @@ class SearchConfig:
     pruner: Literal["none", "asha"]
     reduction_factor: int  # asha: one in this many goes on at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
+    tie_break: Literal["crowding", "epsnet"]  # asha: who of the front that is cut goes on
     storage: str | None  # an Optuna URL; null: one SQLite file in the sweep's folder
 
     def __post_init__(self) -> None:

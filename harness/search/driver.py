@@ -74,10 +74,11 @@ class Driver:
         self._running: dict[Path, _Running] = {}
         self._attempts: dict[Path, int] = {}
         self._rungs = RungTable(
-            folder.path / "rungs.json",
+            folder.path / "rungs.jsonl",
             sweep.objectives,
             sweep.search.reduction_factor,
             sweep.search.grace_evaluations,
+            sweep.search.tie_break,
         )
 
     def run(self) -> list[Record]:
@@ -265,6 +266,8 @@ class Driver:
             if step in running.decided:
                 continue
             running.decided.add(step)
+            if not row.get("comparable", True):
+                continue  # the method has not come to what can be compared; nobody waits
             values = row["measurements"]
             go = self._rungs.goes_on(running.job.method, number, running.job.fingerprint, values)
             write_json(running.job.path / f"decision-{step}.json", {"go": go})
