@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness import methods
 from harness.config import TrialConfig
 from harness.errors import InputError
-from harness.space import Choice, Space
+from harness.space import Space, points
 from harness.strict import build
 
 TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
@@ -65,8 +65,9 @@ class MethodPlan:
     @property
     def n_configurations(self) -> int | None:
         """How many there are to try; None where the space is continuous."""
-        sizes = [len(d.values) for d in self.space.values() if isinstance(d, Choice)]
-        return math.prod(sizes) if len(sizes) == len(self.space) else None
+        values = [points(dimension) for dimension in self.space.values()]
+        finite = [len(each) for each in values if each is not None]
+        return math.prod(finite) if len(finite) == len(values) else None
 
 
 def plain(tree: DictConfig) -> dict[str, Any]:

@@ -36,6 +36,11 @@ class Levels:
         self._insert([newcomer], place)
         return place
 
+    @property
+    def fronts(self) -> list[list[int]]:
+        """The points of each front, by the order in which they were added."""
+        return self._fronts
+
     def before(self, place: int) -> int:
         """How many points lie in the fronts before that one."""
         return sum(map(len, self._fronts[:place]))

@@ -12,7 +12,6 @@ import pytest
 from harness.records import read_jsonl
 from harness.search.levels import Levels
 from harness.search.pruning import RungTable, by_epsilon_net
-from harness.search.selection import fronts
 
 BOTH = {"validation.bleu": "maximize", "forgetting.kl": "minimize"}
 
@@ -138,6 +137,19 @@ def rows(rng, n, m, kind):
     return rng.integers(0, 4, (n, m)).astype(float) if kind == "ties" else rng.random((n, m))
 
 
+def fronts(points):
+    """By the definition: whom nobody beats, then whom nobody of those left beats, and so on."""
+
+    def beats(a, b):
+        return (points[a] <= points[b]).all() and (points[a] < points[b]).any()
+
+    left, found = list(range(len(points))), []
+    while left:
+        found.append([i for i in left if not any(beats(j, i) for j in left)])
+        left = [i for i in left if i not in found[-1]]
+    return found
+
+
 KINDS = pytest.mark.parametrize("kind", ["plain", "ties", "front"])
 
 
@@ -150,7 +162,7 @@ def test_fronts_as_sorted_anew(kind, m):
         levels = Levels(m)
         for n, point in enumerate(points, 1):
             place = levels.add(point)
-            sorted_anew = fronts(points[:n].tolist(), ["minimize"] * m)
+            sorted_anew = fronts(points[:n])
             assert n - 1 in sorted_anew[place]
             assert levels.before(place) == sum(map(len, sorted_anew[:place]))
             expected = sorted(points[sorted_anew[place]].tolist())
@@ -171,8 +183,10 @@ def test_neither_order_nor_names_of_the_recorded_matter(tmp_path, kind, ties, m)
         for order in (rng.permutation(13) for _ in range(4)):
             rungs = table(tmp_path / f"{trial}-{order}", objectives, ties=ties)
             for name, index in enumerate(order):
-                rungs.goes_on("a", 1, f"t{name}", dict(zip(objectives, recorded[index])))
-            answers.add(rungs.goes_on("a", 1, "new", dict(zip(objectives, new))))
+                rungs.goes_on(
+                    "a", 1, f"t{name}", dict(zip(objectives, recorded[index], strict=True))
+                )
+            answers.add(rungs.goes_on("a", 1, "new", dict(zip(objectives, new, strict=True))))
         assert len(answers) == 1
         decided |= answers
     assert decided == {True, False}
@@ -187,8 +201,8 @@ def test_better_than_all_survives_and_worse_than_all_stops(tmp_path, kind, ties)
         for what, value, expected in (("best", -9.0, True), ("worst", 9.0, False)):
             rungs = table(tmp_path / f"{n}{what}", objectives, ties=ties)
             for name, (x, y) in enumerate(rows(rng, n, 2, kind)):
-                rungs.goes_on("a", 1, f"t{name}", dict(zip(objectives, (x, -y))))
-            new = dict(zip(objectives, (value, -value)))
+                rungs.goes_on("a", 1, f"t{name}", dict(zip(objectives, (x, -y), strict=True)))
+            new = dict(zip(objectives, (value, -value), strict=True))
             assert rungs.goes_on("a", 1, "new", new) == expected, (n, what)
 
 
