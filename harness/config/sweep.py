@@ -23,6 +23,9 @@ class SearchConfig:
     gpu_hours: float | None  # of whole trials, likewise, each on its device
     sampler: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
     configs: list[Mapping[str, Any]]  # tried first, by every method that searches their keys
+    stop: Literal["none", "expected"]  # expected: end where no better trial is to be expected
+    stop_trials: int  # several objectives: over so many trials
+    stop_share: float  # the hypervolume of the front grew by less than that share
     pruner: Literal["none", "asha"]
     reduction_factor: int  # asha: one in this many goes on at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
@@ -34,6 +37,8 @@ class SearchConfig:
         for name in ("seconds", "tokens", "gpu_hours"):
             value = getattr(self, name)
             require(value is None or value > 0, f"search.{name}", value, "null or above 0")
+        require(self.stop_trials >= 1, "search.stop_trials", self.stop_trials, "at least 1")
+        require(self.stop_share >= 0, "search.stop_share", self.stop_share, "0 or more")
         require(self.reduction_factor >= 2, "search.reduction_factor", self.reduction_factor, "≥ 2")
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"

@@ -28,14 +28,15 @@ from harness.records import (
 from harness.records.fingerprint import fingerprints
 from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
+from harness.search.method_search import MethodSearch
 from harness.search.pruning import RungTable
 from harness.search.selection import finalists
+from harness.search.stopping import Stopping
 from harness.search.study import MethodStudy, open_storage
 from harness.space import value_at
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
-DUPLICATES = 20  # in a row: the space has nothing new to propose
 
 
 class Watcher(Protocol):
@@ -113,48 +114,41 @@ class Driver:
         check_configs(self._launcher, self._folder, configs, self._sweep.confirm.finalists > 0)
 
     def _search(self) -> None:
-        budgets = [search_budget(plan, self._sweep) for plan in self._plans]
-        self._watcher.phase("search", sum(budgets))
-        for plan, budget in zip(self._plans, budgets, strict=True):
-            self._search_method(plan, budget)
-
-    def _search_method(self, plan: MethodPlan, budget: int) -> None:
-        study = MethodStudy(plan, self._sweep, self._storage)
-        known = {r.fingerprint: r for r in self._folder.records(plan.method, "search")}
-        waiting = study.recover(known)
-        numbers: dict[str, int] = {}  # of what is running
-        for record in known.values():
-            self._watcher.ended(record)
+        budgets = {plan.method: search_budget(plan, self._sweep) for plan in self._plans}
+        self._watcher.phase("search", sum(budgets.values()))
+        searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
 
         def next_job() -> Job | None:
-            """One that is worth running now. What is known already is told and not run again."""
-            for _ in range(DUPLICATES):
-                if waiting:
-                    proposal = waiting.pop(0)
-                elif study.told + len(self._running) < budget:
-                    proposal = study.ask()
-                else:
-                    return None
-                values, number = proposal.values, proposal.number
-                job = self._job(plan, values, "search", self._sweep.seed, number)
-                if job.fingerprint in numbers:
-                    waiting.append(proposal)  # the same is running: its result will do for both
-                    return None
-                if job.fingerprint not in known:
-                    numbers[job.fingerprint] = number
+            """Of the method that is least far, so that an interrupted sweep has seen all alike."""
+            for search in sorted(searches.values(), key=lambda search: search.begun):
+                if (job := search.next_job()) is not None:
                     return job
-                record = known[job.fingerprint]
-                study.tell(number, record, repeats=record.trial != number)
-            return None  # the space has nothing new to propose
+            return None
 
         while True:
             while self._launcher.has_room() and (job := next_job()) is not None:
                 self._submit(job)
             if not self._running:
                 break
-            for record in self._wait():
-                known[record.fingerprint] = record
-                study.tell(numbers.pop(record.fingerprint), record)
+            for job, record in self._wait():
+                searches[job.method].take(record)
+
+    def _recovered(self, plan: MethodPlan, budgets: Mapping[str, int]) -> MethodSearch:
+        def job(values: Any, number: int) -> Job:
+            return self._job(plan, values, "search", self._sweep.seed, number)
+
+        def record(fingerprint: str) -> Record | None:
+            return read_record(self._folder.trial(plan.method, fingerprint))
+
+        about = (self._folder.path / "stopped.json", plan.method, self._sweep.search)
+        stopping = Stopping(*about, list(self._sweep.objectives.values()))
+        study = MethodStudy(plan, self._sweep, self._storage)
+        search = MethodSearch(study, self._sweep, budgets[plan.method], job, record, stopping)
+        records = self._folder.records(plan.method, "search")
+        search.recover(records)
+        for each in records:
+            self._watcher.ended(each)
+        return search
 
     def _confirm(self) -> None:
         seeds = [confirm_seed(self._sweep, i) for i in range(self._sweep.confirm.seeds)]
@@ -216,8 +210,8 @@ class Driver:
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
 
-    def _wait(self) -> Iterator[Record]:
-        """Records of trials that ended, after answering what running ones ask."""
+    def _wait(self) -> Iterator[tuple[Job, Record]]:
+        """Trials that ended, with their records, after answering what running ones ask."""
         for running in self._running.values():
             self._follow(running)
         ended = self._launcher.poll()
@@ -230,7 +224,7 @@ class Driver:
                 record = self._lost(running, end.lost)
             if record is not None:
                 self._watcher.ended(record)
-                yield record
+                yield running.job, record
         if not ended:
             time.sleep(POLL_SECONDS)
 

@@ -24,11 +24,18 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.config import SweepConfig
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 from harness.plans import MethodPlan
 from harness.records import Record
 from harness.search.limits import excesses
-from harness.search.samplers import SHOWN, WindowedStudy, build_sampler, precomputed, seed_of
+from harness.search.samplers import (
+    SHOWN,
+    WindowedStudy,
+    build_sampler,
+    check_sampler,
+    precomputed,
+    seed_of,
+)
 from harness.space import Choice, Dimension, value_at
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -106,6 +113,16 @@ class MethodStudy:
         """How many trials of the budget are used up; repeated configurations are not counted."""
         return len(self._finished) - self._repeats
 
+    def judged(self) -> list[FrozenTrial]:
+        """The complete trials that keep all limits, in order."""
+        return [
+            trial
+            for trial in self._asked()
+            if trial.state == TrialState.COMPLETE
+            and "repeats" not in trial.user_attrs
+            and all(excess <= 0 for excess in trial.constraints.values())
+        ]
+
     def ask(self, values: Mapping[str, Any] | None = None) -> Proposal | None:
         """The next trial: with ``values`` if given, first those that the user named and the method's
         own. None where the sampler has no more, as a grid that has been tried.
@@ -139,6 +156,8 @@ class MethodStudy:
             state = TrialState.PRUNED if record.status == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state)
             return
+        if len(values) == 1 and (error := _standard_error(record, self._sweep)) is not None:
+            trial.set_user_attr("standard_error", error)
         if self._sweep.search.sampler != "cmaes":  # which knows of no constraints, and says so
             for name, excess in excesses(record, self._sweep).items():
                 trial.set_constraint(name, excess)
@@ -185,6 +204,15 @@ class MethodStudy:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         return build_sampler(self._sweep, seed_of(self._sweep, self.plan.method, number))
+
+
+def _standard_error(record: Record, sweep: SweepConfig) -> float | None:
+    """Of the first objective; None where it was measured without an interval."""
+    measured = record.measurements[next(iter(sweep.objectives))]
+    if measured.standard_error is not None or measured.interval is None:
+        return measured.standard_error
+    low, high = measured.interval
+    return (high - low) / (2 * 1.96)
 
 
 def open_storage(sweep: SweepConfig, folder: Any) -> Any:
@@ -263,3 +291,15 @@ def configurations(plan: MethodPlan, named: Sequence[Mapping[str, Any]]) -> list
         if mine:
             found.append(mine)
     return found
+
+
+def check_search(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
+    """Raises InputError for a sampler or named configurations that these methods cannot take."""
+    check_sampler(sweep, plans)
+    known = {key for plan in plans for key in plan.space}
+    for config in sweep.search.configs:
+        for key in config:
+            if key not in known:
+                raise unknown("key in search.configs", key, known)
+    for plan in plans:
+        configurations(plan, sweep.search.configs)
