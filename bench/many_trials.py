@@ -78,7 +78,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
-        self.began = time.perf_counter()
+        self.began = time.process_time()
         self.done = 0
         self._last = (0, 0.0, {})
         self._depth = 0
@@ -87,13 +87,13 @@ class Watch:
     def of(self, who: str) -> Any:
         """Time what is inside, unless it is inside of something timed already."""
         self._depth += 1
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             yield
         finally:
             self._depth -= 1
             if self._depth == 0:
-                self.spent[who] += time.perf_counter() - began
+                self.spent[who] += time.process_time() - began
 
     def time(self, owner: Any, name: str, who: str) -> None:
         inner = getattr(owner, name)
@@ -115,11 +115,11 @@ class Watch:
         self.done += 1
         window = 50 if self.done <= 100 else self.done // 10  # of the last trials before the mark
         if self.done in [mark - (50 if mark == 100 else mark // 10) for mark in MARKS]:
-            self._last = (self.done, time.perf_counter(), dict(self.spent))
+            self._last = (self.done, time.process_time(), dict(self.spent))
         if self.done in MARKS:
             done, began, spent = self._last
             n = self.done - done
-            whole = time.perf_counter() - began
+            whole = time.process_time() - began
             parts = {who: (self.spent[who] - spent.get(who, 0.0)) / n for who in self.spent}
             ours = whole / n - sum(parts.values())
             memory = rss_mb()
@@ -197,10 +197,10 @@ def run(methods: str, sampler: str, trials: int) -> None:
     for attempt in ("first", "again"):
         folder = SweepFolder(sweep)
         folder.open()
-        began = time.perf_counter()
+        began = time.process_time()
         watch.done = 0 if attempt == "first" else -10**9
         records = Driver(sweep, plans, folder, Instant(watch), watch, (models, "data")).run()
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         folder._lock.close()
         what = "the whole sweep" if attempt == "first" else "the same command again: nothing to do"
         print(f"{what}: {seconds:.1f} s, {len(records):,} records, {rss_mb():.0f} MB", flush=True)
