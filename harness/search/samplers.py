@@ -17,7 +17,7 @@ from harness.config import SweepConfig
 from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records.fingerprint import digest
-from harness.search.levels import Levels
+from harness.search.selection import best_first
 from harness.space import Choice, Space, at_share, points
 
 # Trials that a sampler is shown at most, where what it costs grows with them. Of what is older the
@@ -166,16 +166,15 @@ class WindowedStudy(optuna.Study):
 
 def thinned(trials: Sequence[FrozenTrial], n: int, directions: Sequence[Any]) -> list[FrozenTrial]:
     """``n`` of ``trials``, in their order: a fifth the best, the others evenly spread over the rest."""
-    signs = [1 if way == optuna.study.StudyDirection.MINIMIZE else -1 for way in directions]
-    levels = Levels(len(signs))
-    judged = []
-    for index, trial in enumerate(trials):
-        kept_limits = all(excess <= 0 for excess in trial.constraints.values())
-        if trial.state == TrialState.COMPLETE and kept_limits:
-            levels.add([sign * value for sign, value in zip(signs, trial.values, strict=True)])
-            judged.append(index)
-    ranked = [judged[place] for front in levels.fronts for place in sorted(front)]
-    best = set(ranked[: n // 5])
+    ways = [way.name.lower() for way in directions]
+    judged = [
+        index
+        for index, trial in enumerate(trials)
+        if trial.state == TrialState.COMPLETE
+        and all(excess <= 0 for excess in trial.constraints.values())
+    ]
+    ranked = best_first([trials[index].values for index in judged], ways)
+    best = {judged[place] for place in ranked[: n // 5]}
     rest = [index for index in range(len(trials)) if index not in best]
     step = len(rest) / (n - len(best))
     even = {rest[math.floor(i * step)] for i in range(n - len(best))}
