@@ -22,6 +22,7 @@ class SearchConfig:
     tokens: float | None  # trained on, likewise
     gpu_hours: float | None  # of whole trials, likewise, each on its device
     sampler: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
+    warm_start: list[str]  # folders of earlier sweeps whose trials the sampler is shown first
     configs: list[Mapping[str, Any]]  # tried first, by every method that searches their keys
     stop: Literal["none", "expected"]  # expected: end where no better trial is to be expected
     stop_trials: int  # several objectives: over so many trials

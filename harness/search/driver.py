@@ -33,6 +33,7 @@ from harness.search.pruning import RungTable
 from harness.search.selection import finalists
 from harness.search.stopping import Stopping
 from harness.search.study import MethodStudy, open_storage
+from harness.search.warm_start import Rows, as_trials, earlier_rows
 from harness.space import value_at
 from harness.trials.job import Job
 
@@ -97,12 +98,17 @@ class Driver:
     def _storage(self) -> Any:
         return open_storage(self._sweep, self._folder.path)
 
+    @cached_property
+    def _earlier(self) -> Rows:
+        about = (self._folder.path, self._sweep, self._plans, self._models, self._data)
+        return earlier_rows(*about)
+
     def check(self) -> None:
         """Every method's default and every end of its space, on the model's skeleton.
 
         Raises InputError; nothing has been trained then.
         """
-        _ = self._storage  # where it cannot be opened, that is said now
+        _ = self._storage, self._earlier  # where they cannot be read, that is said now
         configs = [plan.trial({}) for plan in self._plans]
         configs += [
             plan.trial({key: value})
@@ -142,7 +148,8 @@ class Driver:
 
         about = (self._folder.path / "stopped.json", plan.method, self._sweep.search)
         stopping = Stopping(*about, list(self._sweep.objectives.values()))
-        study = MethodStudy(plan, self._sweep, self._storage)
+        earlier = as_trials(self._earlier.get(plan.method, []), plan, self._sweep)
+        study = MethodStudy(plan, self._sweep, self._storage, earlier)
         search = MethodSearch(study, self._sweep, budgets[plan.method], job, record, stopping)
         records = self._folder.records(plan.method, "search")
         search.recover(records)

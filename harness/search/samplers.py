@@ -64,6 +64,11 @@ def check_sampler(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
             f"({', '.join(sweep.objectives)}): name one (objectives={{bleu:maximize}}), or use tpe, "
             "gp or nsga2."
         )
+    if sweep.search.warm_start and name not in SHOWN:
+        raise InputError(
+            f"search.warm_start cannot be used with search.sampler={name}, which does not learn from "
+            "trials that are not its own: use tpe or gp."
+        )
     for plan in plans:
         if name == "grid":
             _check_grid(plan, sweep)
