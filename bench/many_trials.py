@@ -198,7 +198,7 @@ def run(methods: str, sampler: str, trials: int) -> None:
         folder = SweepFolder(sweep)
         folder.open()
         began = time.process_time()
-        watch.done = 0 if attempt == "first" else -10**9
+        watch.done = 0 if attempt == "first" else -(10**9)
         records = Driver(sweep, plans, folder, Instant(watch), watch, (models, "data")).run()
         seconds = time.process_time() - began
         folder._lock.close()
