@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,30 @@ class Interval:
 
 Dimension = Choice | Interval
 Space = Mapping[str, Dimension]  # dotted configuration key → what it may be
+
+
+def points(dimension: Dimension) -> tuple[Any, ...] | None:
+    """All values of a dimension; None where there is no end of them."""
+    if isinstance(dimension, Choice):
+        return dimension.values
+    if dimension.integer:
+        return tuple(range(int(dimension.low), int(dimension.high) + 1, dimension.step))
+    return None
+
+
+def at_share(dimension: Dimension, share: float) -> Any:
+    """The value below which ``share`` of the range lies, by its logarithm where it is searched so."""
+    if isinstance(dimension, Choice):
+        return dimension.values[min(int(share * len(dimension.values)), len(dimension.values) - 1)]
+    low, high = dimension.low, dimension.high
+    if dimension.integer:  # each whole number has the room of one
+        low, high = low - 0.5, high + 0.5
+    if dimension.log:
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        value = low + share * (high - low)
+    value = round(value) if dimension.integer else value
+    return min(max(value, dimension.low), dimension.high)
 
 
 def value_at(tree: Mapping[str, Any], key: str) -> Any:

@@ -40,11 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     from harness.compose import compose_sweep, hydra_asked, show_hydra
+    from harness.search.study import check_search
 
     if hydra_asked(arguments):
         show_hydra(arguments)
         return 0
     sweep, plans = compose_sweep(arguments)
+    check_search(sweep, plans)
 
     from harness.data.examples import read_splits
     from harness.launch.local import LocalLauncher, check_launcher

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from harness.errors import InputError
 from harness.strict import require
@@ -18,14 +18,28 @@ class SearchConfig:
     """The first stage: how configurations are proposed. The budget is per method."""
 
     trials: int
-    sampler: Literal["tpe", "random"]
+    seconds: float | None  # of training, of a method's finished trials together; null: no limit
+    tokens: float | None  # trained on, likewise
+    gpu_hours: float | None  # of whole trials, likewise, each on its device
+    sampler: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
+    warm_start: list[str]  # folders of earlier sweeps whose trials the sampler is shown first
+    configs: list[Mapping[str, Any]]  # tried first, by every method that searches their keys
+    stop: Literal["none", "expected"]  # expected: end where no better trial is to be expected
+    stop_trials: int  # several objectives: over so many trials
+    stop_share: float  # the hypervolume of the front grew by less than that share
     pruner: Literal["none", "asha"]
     reduction_factor: int  # asha: one in this many goes on at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
+    tie_break: Literal["crowding", "epsnet"]  # asha: who of the front that is cut goes on
     storage: str | None  # an Optuna URL; null: one SQLite file in the sweep's folder
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "search.trials", self.trials, "at least 1")
+        for name in ("seconds", "tokens", "gpu_hours"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"search.{name}", value, "null or above 0")
+        require(self.stop_trials >= 1, "search.stop_trials", self.stop_trials, "at least 1")
+        require(self.stop_share >= 0, "search.stop_share", self.stop_share, "0 or more")
         require(self.reduction_factor >= 2, "search.reduction_factor", self.reduction_factor, "≥ 2")
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"

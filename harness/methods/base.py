@@ -165,6 +165,13 @@ class Method:
     def before_step(self, model: nn.Module, step: int, plan: AdaptPlan) -> None:
         """Before the forward pass of optimizer step ``step`` (from 0); a pure function of it."""
 
+    def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
+        """After how many steps a trial's curve can be held against others: none is pruned before.
+
+        More than 0 where a method begins with something else than what it is to be judged by.
+        """
+        return 0
+
     def penalty(self, model: nn.Module) -> Tensor | None:
         """A scalar added to the training loss, and to nothing that is measured."""
         return None

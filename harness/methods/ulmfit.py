@@ -132,11 +132,21 @@ class ULMFiT(Method):
             rates = [rate * (CHAIN_THAW_BELOW if depth else 1) for depth, rate in enumerate(rates)]
         return [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)]
 
+    def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
+        """Steps before the first one that trains all groups at once."""
+        if self.unfreezing not in ("gradual", "chain_thaw"):
+            return 0
+        n = len(self._trained(model))
+        return self._interval(plan, n) * (n - (self.unfreezing == "gradual"))
+
+    def _interval(self, plan: AdaptPlan, n_groups: int) -> int:
+        return self.unfreeze_every_steps or default_interval(plan, n_groups)
+
     def before_step(self, model: nn.Module, step: int, plan: AdaptPlan) -> None:
         if self.unfreezing not in ("gradual", "chain_thaw"):
             return
         groups = self._trained(model)
-        every = self.unfreeze_every_steps or default_interval(plan, len(groups))
+        every = self._interval(plan, len(groups))
         trained_in = gradually if self.unfreezing == "gradual" else chain_thawed
         thawed = trained_in(step // every, len(groups))
         for depth, group in enumerate(groups):

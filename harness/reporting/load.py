@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from harness.errors import InputError
-from harness.records import Record, read_jsonl, read_record
+from harness.records import Record, read_json, read_jsonl, read_record
 from harness.statistics.kinds import KINDS, kind_of
 from harness.statistics.scores import Array
 
@@ -73,6 +73,11 @@ def load_run(folder: Path) -> Run:
         else:
             rows.append(Row(record, trial))
     sweep = _read_sweep(folder, rows, remarks)
+    stops = read_json(folder / "stopped.json")
+    for method, stop in (stops if isinstance(stops, dict) else {}).items():
+        remarks.append(
+            f"The search of {method} ended after {stop['trials']} trials: {stop['reason']}."
+        )
     order = {method: i for i, method in enumerate(sweep.methods)}
     rows.sort(
         key=lambda row: (

@@ -46,9 +46,21 @@ def methodology(run: Run, field: Field) -> list[str]:
         "(sacrebleu's own paired bootstrap is nearly one-sided; its value is in report.json.)",
         "Forgetting is tied where the paired 95 % interval of the difference includes 0.",
     ]
+    lines += _budget(run.sweep.search)
     if isinstance(seeds, list) and seeds:
         lines.append(f"Confirm seeds: {', '.join(map(str, seeds))}; sweep seed {run.sweep.seed}.")
     return lines
+
+
+def _budget(search: Mapping[str, Any]) -> list[str]:
+    words = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "hours of a device"}
+    further = [f"{search[key]:g} {what}" for key, what in words.items() if search.get(key)]
+    if not further:
+        return []
+    return [
+        f"Every method had the same budget: at most {search.get('trials')} search trials, and no new "
+        f"one once its finished ones had used {' or '.join(further)}."
+    ]
 
 
 def signatures(field: Field) -> list[tuple[str, str, str]]:

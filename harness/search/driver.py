@@ -31,15 +31,17 @@ from harness.records.fingerprint import fingerprints
 from harness.records.full import stopped
 from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
+from harness.search.method_search import MethodSearch
 from harness.search.pruning import RungTable
 from harness.search.selection import finalists
+from harness.search.stopping import Stopping
 from harness.search.study import MethodStudy, open_storage
+from harness.search.warm_start import Rows, as_trials, earlier_rows
 from harness.space import value_at
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
 LOST = "lost.jsonl"  # in a trial's folder: a line for each worker that died under it
-DUPLICATES = 20  # in a row: the space has nothing new to propose
 
 
 class Watcher(Protocol):
@@ -77,10 +79,11 @@ class Driver:
         self._models, self._data = content
         self._running: dict[Path, _Running] = {}
         self._rungs = RungTable(
-            folder.path / "rungs.json",
+            folder.path / "rungs.jsonl",
             sweep.objectives,
             sweep.search.reduction_factor,
             sweep.search.grace_evaluations,
+            sweep.search.tie_break,
         )
 
     def run(self) -> list[Record]:
@@ -98,12 +101,17 @@ class Driver:
     def _storage(self) -> Any:
         return open_storage(self._sweep, self._folder.path)
 
+    @cached_property
+    def _earlier(self) -> Rows:
+        about = (self._folder.path, self._sweep, self._plans, self._models, self._data)
+        return earlier_rows(*about)
+
     def check(self) -> None:
         """Every method's default and every end of its space, on the model's skeleton.
 
         Raises InputError; nothing has been trained then.
         """
-        _ = self._storage  # where it cannot be opened, that is said now
+        _ = self._storage, self._earlier  # where they cannot be read, that is said now
         configs = [plan.trial({}) for plan in self._plans]
         configs += [
             plan.trial({key: value})
@@ -116,48 +124,42 @@ class Driver:
         check_configs(self._launcher, self._folder, configs, opens_test, retries)
 
     def _search(self) -> None:
-        budgets = [search_budget(plan, self._sweep) for plan in self._plans]
-        self._watcher.phase("search", sum(budgets))
-        for plan, budget in zip(self._plans, budgets, strict=True):
-            self._search_method(plan, budget)
-
-    def _search_method(self, plan: MethodPlan, budget: int) -> None:
-        study = MethodStudy(plan, self._sweep, self._storage)
-        known = {r.fingerprint: r for r in self._folder.records(plan.method, "search")}
-        waiting = study.recover(known)
-        numbers: dict[str, int] = {}  # of what is running
-        for record in known.values():
-            self._watcher.ended(record)
+        budgets = {plan.method: search_budget(plan, self._sweep) for plan in self._plans}
+        self._watcher.phase("search", sum(budgets.values()))
+        searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
 
         def next_job() -> Job | None:
-            """One that is worth running now. What is known already is told and not run again."""
-            for _ in range(DUPLICATES):
-                if waiting:
-                    proposal = waiting.pop(0)
-                elif study.told + len(self._running) < budget:
-                    proposal = study.ask()
-                else:
-                    return None
-                values, number = proposal.values, proposal.number
-                job = self._job(plan, values, "search", self._sweep.seed, number)
-                if job.fingerprint in numbers:
-                    waiting.append(proposal)  # the same is running: its result will do for both
-                    return None
-                if job.fingerprint not in known:
-                    numbers[job.fingerprint] = number
+            """Of the method that is least far, so that an interrupted sweep has seen all alike."""
+            for search in sorted(searches.values(), key=lambda search: search.begun):
+                if (job := search.next_job()) is not None:
                     return job
-                record = known[job.fingerprint]
-                study.tell(number, record, repeats=record.trial != number)
-            return None  # the space has nothing new to propose
+            return None
 
         while True:
             while self._launcher.has_room() and (job := next_job()) is not None:
                 self._submit(job)
             if not self._running:
                 break
-            for record in self._wait():
-                known[record.fingerprint] = record
-                study.tell(numbers.pop(record.fingerprint), record)
+            for job, record in self._wait():
+                searches[job.method].take(record)
+
+    def _recovered(self, plan: MethodPlan, budgets: Mapping[str, int]) -> MethodSearch:
+        def job(values: Any, number: int) -> Job:
+            return self._job(plan, values, "search", self._sweep.seed, number)
+
+        def record(fingerprint: str) -> Record | None:
+            return read_record(self._folder.trial(plan.method, fingerprint))
+
+        about = (self._folder.path / "stopped.json", plan.method, self._sweep.search)
+        stopping = Stopping(*about, list(self._sweep.objectives.values()))
+        earlier = as_trials(self._earlier.get(plan.method, []), plan, self._sweep)
+        study = MethodStudy(plan, self._sweep, self._storage, earlier)
+        search = MethodSearch(study, self._sweep, budgets[plan.method], job, record, stopping)
+        records = self._folder.records(plan.method, "search")
+        search.recover(records)
+        for each in records:
+            self._watcher.ended(each)
+        return search
 
     def _confirm(self) -> None:
         seeds = [confirm_seed(self._sweep, i) for i in range(self._sweep.confirm.seeds)]
@@ -213,15 +215,16 @@ class Driver:
 
     def _submit(self, job: Job) -> None:
         job.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(asdict(job.config), sort_keys=False, allow_unicode=True)
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # a quarter of the time, where built
+        text = yaml.dump(asdict(job.config), Dumper=dumper, sort_keys=False, allow_unicode=True)
         write_text(job.path / "config.yaml", text)  # for people: the spec holds the same
         job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # by earlier drivers too
         self._running[job.path] = _Running(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
 
-    def _wait(self) -> Iterator[Record]:
-        """Records of trials that ended, after answering what running ones ask."""
+    def _wait(self) -> Iterator[tuple[Job, Record]]:
+        """Trials that ended, with their records, after answering what running ones ask."""
         for running in self._running.values():
             self._follow(running)
         ended = self._launcher.poll()
@@ -234,7 +237,7 @@ class Driver:
                 record = self._lost(running, end)
             if record is not None:
                 self._watcher.ended(record)
-                yield record
+                yield running.job, record
         if not ended:
             time.sleep(POLL_SECONDS)
 
@@ -274,6 +277,8 @@ class Driver:
             if step in running.decided:
                 continue
             running.decided.add(step)
+            if not row.get("comparable", True):
+                continue  # the method has not come to what can be compared; nobody waits
             values = row["measurements"]
             go = self._rungs.goes_on(running.job.method, number, running.job.fingerprint, values)
             write_json(running.job.path / f"decision-{step}.json", {"go": go})

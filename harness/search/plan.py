@@ -15,6 +15,7 @@ from harness.search.checks import check_configs
 from harness.search.driver import search_budget
 from harness.search.folder import SweepFolder
 from harness.search.progress import Terminal
+from harness.search.spending import WORDS
 
 
 def show_plan(
@@ -67,6 +68,12 @@ def show_plan(
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
     for task, reason in counts.get("missing_tasks", {}).items():
         terminal.say(f"task {task} will be missing: {reason}")
+    budget = [f"{name} {limit:g}" for name in WORDS if (limit := getattr(sweep.search, name))]
+    budget = f"; at most, a method: {', '.join(budget)}" if budget else ""
+    terminal.say(
+        f"search       {sweep.search.sampler}, pruning: {sweep.search.pruner}, early stop: "
+        f"{sweep.search.stop}{budget}"
+    )
     terminal.say(f"objectives   {', '.join(f'{k} ({v})' for k, v in sweep.objectives.items())}")
     # Two shares near one half: 2.8 standard errors of their difference, sqrt(2 · 0.25 / n) each.
     detectable = 100 * 2.8 * (0.5 / max(n, 1)) ** 0.5

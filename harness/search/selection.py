@@ -7,24 +7,17 @@ from collections.abc import Sequence
 
 from harness.config import SweepConfig
 from harness.records import Record
+from harness.search.levels import Levels
 from harness.search.limits import excesses
 
 
 def fronts(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[list[int]]:
     """Indices of (n, m) points by front, the non-dominated first (Deb et al. 2002, §III.A)."""
+    levels = Levels(len(directions))
     signs = [1.0 if way == "minimize" else -1.0 for way in directions]
-    losses = [[sign * value for sign, value in zip(signs, point, strict=True)] for point in points]
-
-    def dominates(a: int, b: int) -> bool:
-        pairs = list(zip(losses[a], losses[b], strict=True))
-        return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
-
-    left, found = set(range(len(points))), []
-    while left:
-        front = [i for i in sorted(left) if not any(dominates(j, i) for j in left)]
-        found.append(front)
-        left -= set(front)
-    return found
+    for point in points:
+        levels.add([sign * value for sign, value in zip(signs, point, strict=True)])
+    return [sorted(front) for front in levels.fronts]
 
 
 def crowding(points: Sequence[Sequence[float]], front: Sequence[int]) -> dict[int, float]:

@@ -38,8 +38,10 @@ class EventLog:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
-    def evaluation(self, step: int, values: dict[str, float]) -> None:
-        self._waiting.append({"kind": "evaluation", "step": step, "measurements": values})
+    def evaluation(self, step: int, values: dict[str, float], comparable: bool = True) -> None:
+        """``comparable``: whether a driver may judge the trial by it."""
+        row = {"kind": "evaluation", "step": step, "measurements": values}
+        self._waiting.append(row if comparable else {**row, "comparable": False})
         self.flush()
 
     def flush(self) -> None:

@@ -120,7 +120,7 @@ class Tuning:
         def on_evaluation(step: int) -> bool:
             values = self._watch(step)
             check_limits(limits, self.clock)
-            return step == 0 or control.decide(step, values)
+            return step == 0 or not self._comparable(step) or control.decide(step, values)
 
         about = (self.job, self.method, self.base, self.inputs, self.plan, first_stage)
         self.model, self.earlier = adapt(*about)
@@ -143,8 +143,12 @@ class Tuning:
             values = quick(*about, self.job.config.evaluation, self.bench.device)
             if self.selection is not None and step:  # the untouched model is no outcome
                 self.selection.offer(step, values, self.method, self.model, self.trained)
-        self.log.evaluation(step, values)
+        self.log.evaluation(step, values, self._comparable(step))
         return values
+
+    def _comparable(self, step: int) -> bool:
+        """Whether the curve has come to where the method lets it be held against others."""
+        return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
 
 def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:

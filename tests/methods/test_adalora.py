@@ -56,6 +56,8 @@ def test_times_come_from_the_length_of_the_run(lend, total):
         schedule = model.base_model.rankallocator.budget_schedule
         assert config.total_step == total
         assert config.tinit == int(0.15 * total)
+        plan = AdaptPlan(total, total, None, None, 0)
+        assert adalora().comparable_from(model, plan) == config.tinit, "no trial is pruned before"
         assert config.tfinal == max(1, int(0.3 * total))
         budgets = [schedule(step)[0] for step in range(total)]
     assert budgets[0] == 28 * 12

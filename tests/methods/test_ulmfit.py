@@ -144,6 +144,9 @@ def test_each_step_moves_exactly_what_is_thawed(
             learning_rate=1e-3,
             warmup_steps=0,
         )
+        from_step = adapted(base, config).method.comparable_from(base.model, None)
+    everything = [all(thawed) for thawed, _, _ in seen]
+    assert from_step == (everything.index(True) if unfreezing != "last" else 0), "see base.py"
     for step, (thawed, frozen, moved) in enumerate(seen):
         now = SCHEDULES[unfreezing](step // 2)
         for depth in range(5):

@@ -10,7 +10,7 @@ import pytest
 from sweeping import FakeLauncher, Killed, composed, drive
 
 from harness.errors import InputError
-from harness.records import read_record
+from harness.records import read_jsonl, read_record
 from harness.search.folder import confirm_seed
 
 TWO = ("method=full,lora", "name=s", "search.trials=5", "confirm.finalists=1", "confirm.seeds=2")
@@ -346,6 +346,28 @@ def test_decisions_are_written_where_the_worker_reads_them():
     assert decisions[0] == decisions[1] == [True, True], "too few to judge"
     assert decisions[4] == [False, False]
     assert all(len(answers) == 2 for answers in decisions.values())
+
+
+def test_what_cannot_be_compared_yet_is_not_judged():
+    """A row that says so is neither answered nor put on a rung."""
+
+    class Slow(FakeLauncher):
+        def poll(self):
+            path = self._running[-1][1].path / "metrics.jsonl"
+            if not path.exists():
+                rows = [
+                    {"kind": "evaluation", "step": step, "measurements": values, **more}
+                    for step, more in ((5, {"comparable": False}), (10, {}))
+                    for values in [{"validation.perplexity": 9.0, "forgetting.kl": 0.1}]
+                ]
+                path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+                return []
+            return super().poll()
+
+    asked = ("method=full", "name=s", "search.trials=2", "confirm.finalists=0")
+    drive(Slow(), *asked, "search.pruner=asha")
+    assert {row["rung"] for row in read_jsonl(Path("runs/s/rungs.jsonl"))} == {"full/2"}
+    assert {path.name for path in Path("runs/s").rglob("dec*.json")} == {"decision-10.json"}
 
 
 def test_a_curve_that_begins_anew():

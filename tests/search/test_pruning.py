@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
+import numpy as np
 import pytest
 
-from harness.search.pruning import RungTable
+from harness.records import read_jsonl
+from harness.search.levels import Levels
+from harness.search.pruning import RungTable, by_epsilon_net
 
 BOTH = {"validation.bleu": "maximize", "forgetting.kl": "minimize"}
 
@@ -16,8 +20,8 @@ def values(perplexity, kl):
     return {"validation.perplexity": perplexity, "forgetting.kl": kl}
 
 
-def table(path, objectives=BOTH, factor=3, grace=1):
-    return RungTable(path / "rungs.json", objectives, factor, grace)
+def table(path, objectives=BOTH, factor=3, grace=1, ties="crowding"):
+    return RungTable(path / "rungs.jsonl", objectives, factor, grace, ties)
 
 
 OTHERS = {f"t{i}": values(10 + i, 0.1 + i / 10) for i in range(6)}
@@ -25,13 +29,13 @@ OTHERS = {f"t{i}": values(10 + i, 0.1 + i / 10) for i in range(6)}
 
 def test_a_newcomer_that_dominates_goes_on_and_a_dominated_one_stops(tmp_path):
     for order in itertools.islice(itertools.permutations(OTHERS), 0, 720, 97):
-        (tmp_path / "rungs.json").unlink(missing_ok=True)
+        (tmp_path / "rungs.jsonl").unlink(missing_ok=True)
         rungs = table(tmp_path)
         for name in order:
             rungs.goes_on("lora", 1, name, OTHERS[name])
-        before = (tmp_path / "rungs.json").read_text()
+        before = (tmp_path / "rungs.jsonl").read_text()
         assert rungs.goes_on("lora", 1, "new", values(1, 0.01))
-        (tmp_path / "rungs.json").write_text(before)
+        (tmp_path / "rungs.jsonl").write_text(before)
         assert not table(tmp_path).goes_on("lora", 1, "new", values(99, 9.0))
 
 
@@ -52,7 +56,9 @@ def test_one_in_three_goes_on(tmp_path):
     # from the worst to the best: each is the best so far
     assert all(going.values())
     again = {name: rungs.goes_on("lora", 1, name, v) for name, v in OTHERS.items()}
-    assert [name for name, go in again.items() if go] == ["t0", "t1"]
+    assert again == going, "a trial that goes on from its checkpoint is told what it was told"
+    anew = {name: rungs.goes_on("lora", 2, name, v) for name, v in OTHERS.items()}
+    assert [name for name, go in anew.items() if go] == ["t0", "t1"]  # from the best to the worst
 
 
 def test_few_are_not_stopped(tmp_path):
@@ -74,12 +80,12 @@ def test_grace_and_what_was_not_measured(tmp_path):
     rungs = table(tmp_path, grace=2)
     for name, v in OTHERS.items():
         assert rungs.goes_on("lora", 1, name, v)
-    assert not (tmp_path / "rungs.json").exists()
+    assert not (tmp_path / "rungs.jsonl").exists()
     rungs = table(tmp_path)
     for name, v in OTHERS.items():
         rungs.goes_on("lora", 1, name, v)
     assert rungs.goes_on("lora", 1, "x", {"validation.perplexity": 99}), "KL missing: not judged"
-    assert "x" not in json.loads((tmp_path / "rungs.json").read_text())["lora/1"]
+    assert len(read_jsonl(tmp_path / "rungs.jsonl")) == 6
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -94,7 +100,135 @@ def test_reloaded_it_decides_alike(tmp_path, cut):
     assert found == expected
 
 
-def test_a_torn_table_begins_anew(tmp_path, capsys):
-    (tmp_path / "rungs.json").write_text('{"lora/1": {"a": [1')
-    assert table(tmp_path).goes_on("lora", 1, "x", values(99, 9.0))
-    assert "not readable" in capsys.readouterr().err
+def test_a_torn_last_line_costs_that_line(tmp_path):
+    rungs = table(tmp_path)
+    for name, v in OTHERS.items():
+        rungs.goes_on("lora", 1, name, v)
+    path = tmp_path / "rungs.jsonl"
+    whole = path.read_bytes()
+    for cut in (2, 20, 60):
+        path.write_bytes(whole[:-cut])
+        again = table(tmp_path)
+        assert [again.goes_on("lora", 1, name, v) for name, v in OTHERS.items()] == [
+            row["go"] for row in map(json.loads, whole.decode().splitlines())
+        ]
+        assert path.read_bytes().endswith(whole.splitlines(keepends=True)[-1])
+        assert len(read_jsonl(path)) == 6
+
+
+def test_measured_anew_it_replaces_what_it_had(tmp_path):
+    rungs = table(tmp_path, {"validation.perplexity": "minimize"})
+    for name, v in OTHERS.items():
+        rungs.goes_on("lora", 1, name, v)
+    assert rungs.goes_on("lora", 1, "t5", values(1, 0.1)) and len(OTHERS) == 6
+    assert not rungs.goes_on("lora", 1, "new", values(10.5, 0.1)), "7 // 3 = 2 are better"
+    again = table(tmp_path, {"validation.perplexity": "minimize"})
+    assert not again.goes_on("lora", 1, "other", values(10.6, 0.1))
+
+
+# -- against another implementation, on random data with ties
+
+
+def rows(rng, n, m, kind):
+    """(n, m) losses; "ties": few values each, so that many are equal in part or as a whole."""
+    if kind == "front":  # nobody dominates anybody: all is left to the tie-break
+        share = rng.random(n)
+        return np.stack([share, 1 - share, *(np.zeros(n) for _ in range(m - 2))], axis=1)[:, :m]
+    return rng.integers(0, 4, (n, m)).astype(float) if kind == "ties" else rng.random((n, m))
+
+
+def fronts(points):
+    """By the definition: whom nobody beats, then whom nobody of those left beats, and so on."""
+
+    def beats(a, b):
+        return (points[a] <= points[b]).all() and (points[a] < points[b]).any()
+
+    left, found = list(range(len(points))), []
+    while left:
+        found.append([i for i in left if not any(beats(j, i) for j in left)])
+        left = [i for i in left if i not in found[-1]]
+    return found
+
+
+KINDS = pytest.mark.parametrize("kind", ["plain", "ties", "front"])
+
+
+@KINDS
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_fronts_as_sorted_anew(kind, m):
+    rng = np.random.default_rng(m)
+    for _ in range(3):
+        points = rows(rng, 40, m, kind)
+        levels = Levels(m)
+        for n, point in enumerate(points, 1):
+            place = levels.add(point)
+            sorted_anew = fronts(points[:n])
+            assert n - 1 in sorted_anew[place]
+            assert levels.before(place) == sum(map(len, sorted_anew[:place]))
+            expected = sorted(points[sorted_anew[place]].tolist())
+            assert sorted(levels.front(place).tolist()) == expected
+
+
+@KINDS
+@pytest.mark.parametrize("ties", ["crowding", "epsnet"])
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_neither_order_nor_names_of_the_recorded_matter(tmp_path, kind, ties, m):
+    ways = {"validation.perplexity": "minimize", "forgetting.kl": "minimize", "drift.x": "maximize"}
+    objectives = dict(list(ways.items())[:m])
+    rng = np.random.default_rng(m)
+    decided = set()
+    for trial in range(15):
+        *recorded, new = rows(rng, 14, m, kind).tolist()
+        answers = set()
+        for order in (rng.permutation(13) for _ in range(4)):
+            rungs = table(tmp_path / f"{trial}-{order}", objectives, ties=ties)
+            for name, index in enumerate(order):
+                rungs.goes_on(
+                    "a", 1, f"t{name}", dict(zip(objectives, recorded[index], strict=True))
+                )
+            answers.add(rungs.goes_on("a", 1, "new", dict(zip(objectives, new, strict=True))))
+        assert len(answers) == 1
+        decided |= answers
+    assert decided == {True, False}
+
+
+@KINDS
+@pytest.mark.parametrize("ties", ["crowding", "epsnet"])
+def test_better_than_all_survives_and_worse_than_all_stops(tmp_path, kind, ties):
+    rng = np.random.default_rng(0)
+    objectives = {"validation.perplexity": "minimize", "forgetting.kl": "maximize"}
+    for n in range(2, 14):
+        for what, value, expected in (("best", -9.0, True), ("worst", 9.0, False)):
+            rungs = table(tmp_path / f"{n}{what}", objectives, ties=ties)
+            for name, (x, y) in enumerate(rows(rng, n, 2, kind)):
+                rungs.goes_on("a", 1, f"t{name}", dict(zip(objectives, (x, -y), strict=True)))
+            new = dict(zip(objectives, (value, -value), strict=True))
+            assert rungs.goes_on("a", 1, "new", new) == expected, (n, what)
+
+
+def test_an_epsilon_net_goes_where_nobody_is():
+    """Farthest-point order by brute force, and by hand on a line."""
+    line = np.array([[0, 10], [1, 9], [2, 8], [5, 5], [10, 0]], dtype=float)
+    assert list(by_epsilon_net(line)) == [0, 4, 3, 2, 1]
+    assert list(by_epsilon_net(line * [1, 1000])) == [0, 4, 3, 2, 1], "units do not matter"
+    points = np.unique(np.random.default_rng(1).random((30, 3)), axis=0)
+    scaled = (points - points.min(0)) / np.ptp(points, axis=0)
+    order = list(by_epsilon_net(points))
+    assert sorted(order) == list(range(30)) and order[0] == 0
+    for k in range(1, 30):
+        room = [min(np.linalg.norm(scaled[i] - scaled[j]) for j in order[:k]) for i in range(30)]
+        assert room[order[k]] == pytest.approx(max(room))
+
+
+def test_the_table_grows_by_a_line_and_stays_quick(tmp_path):
+    """2,000 trials on one rung: the last hundred cost no more than a few times the first."""
+    rng = np.random.default_rng(0)
+    rungs = table(tmp_path)
+    points = rng.random((2000, 2))
+    spent = []
+    for n, (x, y) in enumerate(points):
+        began = time.process_time()
+        rungs.goes_on("lora", 1, f"t{n}", values(x, y))
+        spent.append(time.process_time() - began)
+    assert len(read_jsonl(tmp_path / "rungs.jsonl")) == 2000
+    assert np.median(spent[-200:]) < 8 * np.median(spent[100:300]) + 1e-3

@@ -125,6 +125,22 @@ def test_confirm_opens_the_test_split_and_the_tasks(bench, trial_config, tmp_pat
     assert not [name for name in curve if name.startswith("test.")]
 
 
+def test_nobody_is_asked_before_the_method_lets_its_curve_be_compared(
+    bench, trial_config, tmp_path
+):
+    asked = []
+    config = trial_config("method=adalora", "method.initial_warmup_fraction=0.5", *STEPS)
+    run_trial(
+        job(tmp_path, bench.cache, config, decides=True),
+        bench,
+        lambda step, values: bool(asked.append(step)),  # stops at once
+    )
+    assert asked == [6], "4 of 8 steps are warm-up"
+    rows = of_kind(tmp_path, "evaluation")
+    early = [row["step"] for row in rows if row.get("comparable") is False]
+    assert early == [2, 4]
+
+
 def test_pruned_at_the_second_evaluation(bench, trial_config, tmp_path):
     asked = []
 

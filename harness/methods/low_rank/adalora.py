@@ -103,10 +103,17 @@ class AdaLoRA(Method):
         shapes = chosen_modules(model, self.target_modules)
         check_rank(shapes, "method.target_r", self.target_r)
 
+    def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
+        """After tinit: until then it has more triplets than it may keep."""
+        return self._warmup_steps(plan)
+
+    def _warmup_steps(self, plan: AdaptPlan) -> int:
+        return int(plan.total_steps * self.initial_warmup_fraction)
+
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         from peft import AdaLoraConfig, TaskType, get_peft_model
 
-        initial = int(plan.total_steps * self.initial_warmup_fraction)
+        initial = self._warmup_steps(plan)
         final = max(1, int(plan.total_steps * self.final_fraction))
         if initial >= plan.total_steps - final:
             raise InputError(

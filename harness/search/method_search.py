@@ -1,0 +1,88 @@
+"""One method's part of a search: its study, what of it is running, and when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from harness.config import SweepConfig
+from harness.records import Record
+from harness.search.spending import Spending
+from harness.search.stopping import Stopping
+from harness.search.study import MethodStudy, Proposal
+from harness.trials.job import Job
+
+DUPLICATES = 20  # in a row: the space is taken to have nothing new
+
+
+class MethodSearch:
+    """Gives one job after the other. Of finished trials it keeps fingerprints, not records."""
+
+    def __init__(
+        self,
+        study: MethodStudy,
+        sweep: SweepConfig,
+        budget: int,
+        job: Callable[[Mapping[str, Any], int], Job],
+        record: Callable[[str], Record | None],
+        stopping: Stopping,
+    ) -> None:
+        self._study, self._budget, self._job, self._record = study, budget, job, record
+        self._numbers: dict[str, int] = {}  # of what is running, by fingerprint
+        self._known: set[str] = set()
+        self._waiting: list[Proposal] = []
+        self._exhausted = False  # the space had nothing new to propose
+        self._spending = Spending(sweep.search)
+        self._stopping = stopping
+
+    def recover(self, records: Iterable[Record]) -> None:
+        """Begin where the records of an earlier driver end."""
+        known = {record.fingerprint: record for record in records}
+        for record in known.values():
+            self._spending.add(record)
+        self._waiting = self._study.recover(known)
+        self._known = set(known)
+
+    @property
+    def begun(self) -> int:
+        """Trials of the budget that are finished or running."""
+        return self._study.told + len(self._numbers)
+
+    def next_job(self) -> Job | None:
+        """One that is worth running now. What is known already is told and not run again."""
+        for _ in range(DUPLICATES):
+            proposal = self._proposal()
+            if proposal is None:
+                return None
+            job = self._job(proposal.values, proposal.number)
+            if job.fingerprint in self._numbers:
+                self._waiting.append(proposal)  # the same is running: its result will do for both
+                return None
+            record = self._record(job.fingerprint) if job.fingerprint in self._known else None
+            if record is None:
+                self._numbers[job.fingerprint] = proposal.number
+                return job
+            self._study.tell(proposal.number, record, repeats=record.trial != proposal.number)
+        self._exhausted = True
+        return None
+
+    def take(self, record: Record) -> None:
+        """A trial has ended."""
+        self._known.add(record.fingerprint)
+        self._study.tell(self._numbers.pop(record.fingerprint), record)
+        self._spending.add(record)
+
+    def _proposal(self) -> Proposal | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        if self.begun >= self._budget or self._exhausted or self._is_over():
+            return None
+        return self._study.ask()
+
+    def _is_over(self) -> bool:
+        """Whether the method has used up its budget, or nothing better is to be expected."""
+        if self._stopping.reason is None:
+            why = self._spending.used_up() or self._stopping.expects_nothing(self._study.judged)
+            if why is not None:
+                self._stopping.stop(why, self._study.told)
+        return self._stopping.reason is not None

@@ -1,0 +1,146 @@
+"""In which order methods are searched, and when a search ends: budgets in any currency, and stops."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from sweeping import FakeLauncher, Killed, composed, drive, measurement
+
+from harness.search.stopping import Stopping
+from harness.statistics.pareto import hypervolume
+
+TWO = ("method=full,lora", "name=s", "search.trials=6", "confirm.finalists=0")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def methods(launcher):
+    return [job.method for job in launcher.submitted]
+
+
+def test_methods_take_turns():
+    """So that a sweep that is cut off has seen all of them equally far; and it goes on so."""
+    launcher = FakeLauncher(fault=lambda job: "killed before" if job.trial == 3 else None)
+    with pytest.raises(Killed):
+        drive(launcher, *TWO)
+    assert methods(launcher) == ["full", "lora"] * 3 + ["full"]
+    rest = FakeLauncher()
+    drive(rest, *TWO)
+    assert methods(rest) == ["full", "lora"] * 3
+
+
+def test_no_barrier_between_methods():
+    """While one method's last trial is running, the other workers are on the next method."""
+    idle = []
+
+    class Slow(FakeLauncher):
+        """The first trial of all takes as long as the others together."""
+
+        def poll(self):
+            idle.append(self.slots - len(self._running))
+            self._running.sort(key=lambda each: each[1] is self.submitted[0], reverse=True)
+            return super().poll()
+
+    drive(Slow(slots=3), *TWO)
+    assert not any(idle[:-2]), "all three work until no trial is left to begin"
+
+
+@pytest.mark.parametrize(
+    ("budget", "cost"),
+    [
+        ("search.seconds=25", {"train_seconds": 10.0}),
+        ("search.tokens=2500", {"train_seconds": 10.0, "tokens_per_second": 100.0}),
+        ("search.gpu_hours=0.25", {"train_seconds": 300.0, "evaluation_seconds": 60.0}),
+    ],
+)
+def test_budgets_in_other_currencies(budget, cost):
+    """Three trials reach what is set, each method has its own, failed trials have spent it too."""
+
+    def fault(job):
+        status = "failed" if job.trial == 1 else "complete"
+        return "record", {"cost": cost, "status": status}
+
+    launcher = FakeLauncher(fault=fault)
+    drive(launcher, *TWO, budget)
+    assert sorted(methods(launcher)) == ["full"] * 3 + ["lora"] * 3
+    stopped = json.loads(Path("runs/s/stopped.json").read_text())
+    assert {name: stop["trials"] for name, stop in stopped.items()} == {"full": 3, "lora": 3}
+    assert "used up" in stopped["lora"]["reason"]
+    again = FakeLauncher()
+    drive(again, *TWO, budget)
+    assert again.submitted == []
+
+
+def test_stopped_is_stopped():
+    """The front does not grow: both end early, and a resumed sweep knows it even without the study."""
+    flat = {"validation.bleu": 5.0, "forgetting.kl": 0.1}
+
+    def fault(job):
+        worse = {"validation.bleu": -1.0 * job.trial, "forgetting.kl": 0.1 * job.trial}
+        values = {name: flat[name] + worse[name] for name in flat}
+        return "record", {"measurements": {n: measurement(v) for n, v in values.items()}}
+
+    asked = (*TWO, "search.trials=30", "search.stop=expected", "search.stop_trials=4")
+    launcher = FakeLauncher(fault=fault)
+    drive(launcher, *asked)
+    assert sorted(methods(launcher)) == ["full"] * 7 + ["lora"] * 7  # 4 + 2 objectives + 1
+    reason = json.loads(Path("runs/s/stopped.json").read_text())["full"]["reason"]
+    assert "not grown by more than 1 % over the last 4 trials" in reason
+    Path("runs/s/study.db").unlink()
+    again = FakeLauncher()
+    drive(again, *asked)
+    assert again.submitted == []
+
+
+def trials_of(rows):
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    return [
+        optuna.create_trial(
+            params={"x": x}, distributions=space, values=values, user_attrs={"standard_error": 0.5}
+        )
+        for x, values in rows
+    ]
+
+
+def judge(folder, trials, *ways):
+    sweep, _ = composed("method=full")
+    search = replace(sweep.search, stop="expected", stop_trials=5)
+    return Stopping(folder / "stopped.json", "full", search, ways).expects_nothing(lambda: trials)
+
+
+def test_a_front_that_grows_is_not_stopped(tmp_path):
+    growing = [(0.1, [n, 1 / (n + 1)]) for n in range(20)]
+    assert judge(tmp_path, trials_of(growing), "maximize", "minimize") is None
+    stuck = growing[:6] + [(0.1, [1.0, 0.9])] * 5
+    assert judge(tmp_path, trials_of(stuck), "maximize", "minimize") is not None
+    assert judge(tmp_path, trials_of(stuck[:-1]), "maximize", "minimize") is None
+
+
+def test_one_objective_ends_when_the_regret_left_is_small(tmp_path):
+    """A parabola that has been tried everywhere; not one that has been tried at one end only."""
+    everywhere = [(x, [100 - 400 * (x - 0.5) ** 2]) for x in np.linspace(0, 1, 40)]
+    assert "standard error" in judge(tmp_path, trials_of(everywhere), "maximize")
+    assert judge(tmp_path, trials_of(everywhere[:19]), "maximize") is None, "too few"
+    one_end = [(x, [100 - 400 * (x - 0.9) ** 2]) for x in np.linspace(0, 0.3, 40)]
+    assert judge(tmp_path, trials_of(one_end), "maximize") is None
+
+
+def test_volumes_in_three_dimensions_by_counting():
+    rng = np.random.default_rng(0)
+    points = rng.random((12, 3))
+    grid = rng.random((40_000, 3))
+    inside = (points[None] <= grid[:, None]).all(2).any(1).mean()
+    found = hypervolume(points, ["minimize"] * 3, [1.0] * 3)
+    assert found == pytest.approx(inside, abs=0.01)
+    flat = hypervolume(points[:, :2], ["minimize"] * 2, [1.0] * 2)
+    assert hypervolume(np.c_[points[:, :2], np.zeros(12)], ["minimize"] * 3, [1.0] * 3) == (
+        pytest.approx(flat)
+    )
