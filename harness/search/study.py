@@ -67,6 +67,7 @@ class MethodStudy:
         self._sweep = sweep
         self._distributions = {key: distribution(d) for key, d in plan.space.items()}
         name = f"{sweep.name}/{plan.method}"
+        storage = optuna.storages.get_storage(storage)  # None: in memory
         optuna.create_study(
             storage=storage,
             study_name=name,
