@@ -35,7 +35,8 @@ from harness.search.method_search import MethodSearch
 from harness.search.pruning import RungTable
 from harness.search.selection import finalists
 from harness.search.stopping import Stopping
-from harness.search.study import MethodStudy, open_storage
+from harness.search.storage import open_storage
+from harness.search.study import MethodStudy
 from harness.search.warm_start import Rows, as_trials, earlier_rows
 from harness.space import value_at
 from harness.trials.job import Job

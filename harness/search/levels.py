@@ -82,9 +82,9 @@ class Levels:
 
 def dominates(point: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows of ``others`` are nowhere better than ``point`` and somewhere worse."""
-    return (point <= others).all(axis=1) & (point < others).any(axis=1)
+    return np.logical_and((point <= others).all(axis=1), (point < others).any(axis=1))
 
 
 def dominated_by(others: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows of ``others`` are nowhere worse than ``point`` and somewhere better."""
-    return (others <= point).all(axis=1) & (others < point).any(axis=1)
+    return np.logical_and((others <= point).all(axis=1), (others < point).any(axis=1))

@@ -10,11 +10,9 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -27,7 +25,6 @@ from harness.config import SweepConfig
 from harness.errors import InputError, unknown
 from harness.plans import MethodPlan
 from harness.records import Record
-from harness.records.full import is_disk_full
 from harness.search.limits import excesses
 from harness.search.samplers import (
     SHOWN,
@@ -68,6 +65,7 @@ class MethodStudy:
         self._sweep = sweep
         self._distributions = {key: distribution(d) for key, d in plan.space.items()}
         name = f"{sweep.name}/{plan.method}"
+        storage = optuna.storages.get_storage(storage)  # None: in memory
         optuna.create_study(
             storage=storage,
             study_name=name,
@@ -214,46 +212,6 @@ def _standard_error(record: Record, sweep: SweepConfig) -> float | None:
         return measured.standard_error
     low, high = measured.interval
     return (high - low) / (2 * 1.96)
-
-
-def open_storage(sweep: SweepConfig, folder: Any) -> Any:
-    """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside."""
-    url = sweep.search.storage
-    if url is not None:
-        try:
-            return optuna.storages.RDBStorage(url)
-        except Exception as error:  # whatever SQLAlchemy and the database's driver raise
-            raise InputError(
-                f"search.storage={url!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from None
-    path = folder / "study.db"
-    try:
-        storage = _own_file(path)
-    except Exception as error:  # whatever SQLAlchemy raises for a file that is no database any more
-        if is_disk_full(error):
-            raise  # the file is good
-        kept = path.with_name("study.db.unreadable")
-        path.replace(kept)
-        print(f"{path} is not readable; kept as {kept.name}, made again from the records")
-        storage = _own_file(path)
-    return storage
-
-
-def _own_file(path: Path) -> Any:
-    """The SQLite file of a sweep. It waits for no disk: after a power cut the records make it anew."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-
-    def relax(connection: Any, record: Any) -> None:
-        connection.execute("pragma synchronous=off")
-
-    sqlalchemy.event.listen(storage.engine, "connect", relax)
-    storage.engine.dispose()  # the connection that was opened before that
-    with storage.engine.connect() as connection:
-        found = connection.exec_driver_sql("pragma quick_check(1)").scalar()
-    if found != "ok":
-        raise ValueError(found)
-    storage.get_all_studies()
-    return storage
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

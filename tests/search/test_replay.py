@@ -45,8 +45,9 @@ def test_with_pruning_what_is_dominated_ends_where_it_is_looked_at(tmp_path):
 def test_curves_of_a_sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     drive(FakeLauncher(), "method=lora", "name=s", "search.trials=3", "confirm.finalists=1")
-    (folder,) = [p.parent for p in Path("runs/s").rglob("record.json")
-                 if '"trial": 1,' in p.read_text() and '"stage": "search"' in p.read_text()]  # fmt: skip
+    texts = {path.parent: path.read_text() for path in Path("runs/s").rglob("record.json")}
+    marks = ('"trial": 1,', '"stage": "search"')
+    (folder,) = [path for path, text in texts.items() if all(mark in text for mark in marks)]
     rows = [
         {"kind": "evaluation", "step": 0, "measurements": {"forgetting.kl": 0.0}},
         {"kind": "evaluation", "step": 5, "measurements": {"forgetting.kl": 0.1}},

@@ -14,7 +14,8 @@ from sweeping import FakeLauncher, composed, drive, record_of
 from harness.errors import InputError
 from harness.search.driver import search_budget
 from harness.search.samplers import WindowedStudy, thinned
-from harness.search.study import MethodStudy, check_search, open_storage
+from harness.search.storage import open_storage
+from harness.search.study import MethodStudy, check_search
 from harness.space import Interval, at_share, choice
 from harness.trials.job import Job
 
