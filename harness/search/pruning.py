@@ -63,9 +63,9 @@ class RungTable:
     def goes_on(self, study: str, evaluation: int, trial: str, values: Mapping[str, float]) -> bool:
         """Record ``trial`` at its ``evaluation``-th one (from 1), and say whether it may go on.
 
-        Asked again with the same values, the answer is the same.
+        Asked again with the same values, the answer is the same. Between rungs everyone goes on.
         """
-        if evaluation < self._grace or any(name not in values for name, _ in self._objectives):
+        if not self._is_rung(evaluation) or any(name not in values for name, _ in self._objectives):
             return True
         losses = [values[name] * (-1 if way == "maximize" else 1) for name, way in self._objectives]
         name = f"{study}/{evaluation}"
@@ -77,6 +77,13 @@ class RungTable:
         rung.seen[trial] = losses, go
         append_jsonl(self._path, [{"rung": name, "trial": trial, "losses": losses, "go": go}])
         return go
+
+    def _is_rung(self, evaluation: int) -> bool:
+        """The first after the grace period, and each η times as far as the one before."""
+        rung = self._grace
+        while rung < evaluation:
+            rung *= self._factor
+        return rung == evaluation
 
     def _remember(
         self, name: str, trial: str, losses: list[float], go: bool = True

@@ -50,6 +50,17 @@ def test_the_order_in_which_they_came_does_not_matter(tmp_path):
     assert len(decisions) == 1
 
 
+def test_each_rung_is_three_times_as_far(tmp_path):
+    rungs = table(tmp_path, {"validation.perplexity": "minimize"})
+    stopped = []
+    for evaluation in range(1, 30):
+        for name, v in OTHERS.items():
+            rungs.goes_on("lora", evaluation, name, v)
+        if not rungs.goes_on("lora", evaluation, "worst", values(99, 9.0)):
+            stopped.append(evaluation)
+    assert stopped == [1, 3, 9, 27]
+
+
 def test_one_in_three_goes_on(tmp_path):
     rungs = table(tmp_path, {"validation.perplexity": "minimize"})
     going = {name: rungs.goes_on("lora", 1, name, v) for name, v in reversed(OTHERS.items())}
@@ -57,7 +68,7 @@ def test_one_in_three_goes_on(tmp_path):
     assert all(going.values())
     again = {name: rungs.goes_on("lora", 1, name, v) for name, v in OTHERS.items()}
     assert again == going, "a trial that goes on from its checkpoint is told what it was told"
-    anew = {name: rungs.goes_on("lora", 2, name, v) for name, v in OTHERS.items()}
+    anew = {name: rungs.goes_on("lora", 3, name, v) for name, v in OTHERS.items()}
     assert [name for name, go in anew.items() if go] == ["t0", "t1"]  # from the best to the worst
 
 
@@ -73,7 +84,7 @@ def test_methods_and_rungs_are_apart(tmp_path):
     for name, v in OTHERS.items():
         rungs.goes_on("lora", 1, name, v)
     assert rungs.goes_on("full", 1, "x", values(99, 9.0))
-    assert rungs.goes_on("lora", 2, "x", values(99, 9.0))
+    assert rungs.goes_on("lora", 3, "x", values(99, 9.0))
 
 
 def test_grace_and_what_was_not_measured(tmp_path):
