@@ -6,7 +6,7 @@ import io
 import os
 
 import pytest
-from running import job
+from running import identified, job
 from sweeping import FakeLauncher, drive
 
 from harness.errors import InputError
@@ -80,7 +80,10 @@ def test_no_file_of_a_failed_trial_has_one(secrets, tmp_path, trial_config, monk
     worker = Worker("cpu", tmp_path / "cache", os.getppid())
     folder = tmp_path / "trial"
     config = trial_config("method=lora")
-    write_json(folder / "spec.json", job(folder, tmp_path / "cache", config).to_json())
+    write_json(
+        folder / "spec.json",
+        job(folder, tmp_path / "cache", config, **identified(config)).to_json(),
+    )
     worker.run(folder)
     record = read_record(folder)
     assert record.status == "failed" and "https://***@hub with *** or ***" in record.reason
