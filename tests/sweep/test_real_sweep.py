@@ -217,7 +217,7 @@ def test_another_configuration_under_the_same_name(undisturbed):
     folder, _ = undisturbed
     done = finish(start(folder, *COMMAND, "training.batch_size=4", "search.trials=3"))
     assert done.code == 2 and "Traceback" not in done.err
-    for difference in ("training.batch_size: 8 → 4", "search.trials: 2 → 3", "name="):
+    for difference in ("training.batch_size: 2 → 4", "search.trials: 2 → 3", "name="):
         assert difference in done.err
     assert "weight_decay" not in done.err
     assert (folder / "runs" / NAME / "sweep.yaml").exists()
