@@ -186,7 +186,7 @@ def in_shared() -> set[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, default in (("trials", 200), ("workers", 2), ("driver-kills", 5), ("seed", 7)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--every", type=float, default=20.0, help="seconds between kills, mean")

@@ -14,7 +14,9 @@ from harness.config import LimitsConfig, TrialConfig
 from harness.data.encode import Encoded, encode
 from harness.data.examples import read_splits
 from harness.methods import AdaptPlan
+from harness.models.load import stored_fingerprint
 from harness.records import read_jsonl
+from harness.records.fingerprint import fingerprints
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Hooks, Progress, train
@@ -137,6 +139,12 @@ def job(folder: Path, cache: Path, config: TrialConfig, **changes: Any) -> Job:
         keep_adapter=False,
     )
     return replace(whole, **changes)
+
+
+def identified(config: TrialConfig) -> dict[str, str]:
+    """The fingerprints that a driver would give a job of ``config``."""
+    content = stored_fingerprint(config.model), read_splits(config.data).fingerprint
+    return dict(zip(("fingerprint", "configuration"), fingerprints(config, *content), strict=True))
 
 
 def tensors(model: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ change the base's weights, and virtual tokens do not go away.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def _save(folder: Path, reference: Reference) -> None:
             tensors[f"{name}.values"] = kept.values
             if kept.ids is not None:
                 tensors[f"{name}.ids"] = kept.ids
-    aside = folder / "logprobs.tmp"
+    aside = folder / f".logprobs.{os.getpid()}.tmp"  # several workers may measure it at once
     save_file(tensors, aside)
     aside.replace(folder / "logprobs.safetensors")
     nll = None if reference.general_nll is None else reference.general_nll.tolist()
@@ -161,7 +162,10 @@ def _load(folder: Path, key: str) -> Reference | None:
         values = tensors.get(f"{name}.values")
         return None if values is None else LogProbs(values, tensors.get(f"{name}.ids"))
 
-    nll = data["general_nll"]
-    nll = None if nll is None else np.asarray(nll)
-    measurements = {name: Measurement.from_json(m) for name, m in data["measurements"].items()}
-    return Reference(key, measurements, data["outputs"], nll, kept("general"), kept("drift"))
+    try:
+        nll = data["general_nll"]
+        nll = None if nll is None else np.asarray(nll, float)
+        measurements = {n: Measurement.from_json(m) for n, m in data["measurements"].items()}
+        return Reference(key, measurements, data["outputs"], nll, kept("general"), kept("drift"))
+    except (KeyError, TypeError, ValueError, AttributeError):  # JSON, but none of ours
+        return None

@@ -84,12 +84,13 @@ class Worker:
             while time.monotonic() < until and not self.stopping():
                 pulse.mark()
                 answer = read_json(folder / f"decision-{step}.json")
-                if answer is not None:
-                    return bool(answer["go"])
+                if answer is not None:  # else than ours: it goes on, as without an answer
+                    return bool(answer.get("go", True)) if isinstance(answer, dict) else True
                 time.sleep(0.02)
             return True
 
         try:
+            self._check_content(job)
             run_trial(job, self.bench, decide, self.stopping)
         except (InputError, Interrupted):
             raise
@@ -99,6 +100,24 @@ class Worker:
             write_text(folder / "error.txt", scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
             tidy(folder)
+
+    def _check_content(self, job: Any) -> None:
+        """Raises InputError where data or model are not those that the driver fingerprinted.
+
+        A file may be changed while a sweep runs: half of its trials would have seen another one.
+        """
+        from harness.models.load import stored_fingerprint
+        from harness.records.fingerprint import fingerprints
+
+        data = self.bench.splits(job.config.data).fingerprint
+        model = stored_fingerprint(job.config.model)
+        found, _ = fingerprints(job.config, model, data)
+        if found != job.fingerprint:
+            raise InputError(
+                f"The data or the model were changed while the sweep ran: their fingerprints are now "
+                f"{data} and {model}, and the trial {job.fingerprint} would be {found}. Put them "
+                "back, or give the sweep on the new ones another name=."
+            )
 
 
 def failed(job: Any, reason: str) -> Record:

@@ -24,6 +24,7 @@ from harness.records import Record, read_record, write_text
 from harness.records.disk import partial_files, remove
 from harness.records.fingerprint import identity as trial_identity
 from harness.records.secrets import scrub
+from harness.records.store import set_aside
 
 LEFT_BEHIND_SECONDS = 20.0  # that workers of a killed driver may take to end
 
@@ -106,11 +107,17 @@ class SweepFolder:
         write_text(self.path / "sweep.yaml", text)
 
     def _described(self) -> dict[str, Any]:
+        path = self.path / "sweep.yaml"
         try:
-            described = yaml.safe_load((self.path / "sweep.yaml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            described = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError:
             return {}
-        return described if isinstance(described, dict) else {}
+        except (UnicodeDecodeError, yaml.YAMLError):
+            described = None
+        if not isinstance(described, dict) or not isinstance(described.get("identity"), dict):
+            set_aside(path)  # what it said is found out again; records know what they are of
+            return {}
+        return described
 
     def trial(self, method: str, fingerprint: str) -> Path:
         return self.path / "trials" / method / fingerprint

@@ -142,9 +142,11 @@ def _restored(path: Path, model: nn.Module) -> Earlier | None:
         with safe_open(str(path), "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             before = Earlier(**json.loads(file.metadata()["before"]))
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     named = dict(model.named_parameters())
+    if any(name not in named or named[name].shape != t.shape for name, t in tensors.items()):
+        return None
     with torch.no_grad():
         for name, tensor in tensors.items():
             named[name].copy_(tensor)

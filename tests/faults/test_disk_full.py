@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import job
+from running import identified, job
 from sweeping import FakeLauncher, drive
 
 from harness.errors import DiskFull
@@ -129,7 +129,7 @@ def test_a_worker_leaves_and_the_trial_goes_on_later(disk, pool, trial_config, t
     worker = Worker("cpu", tmp_path / "cache", 0)
     worker.driver, worker.bench = os.getppid(), bench
     folder = disk.path / "trial"
-    work = job(folder, bench.cache, config)
+    work = job(folder, bench.cache, config, **identified(config))
     write_json(folder / "spec.json", work.to_json())
     with disk.full(40_000), pytest.raises(DiskFull):
         worker.run(folder)

@@ -6,7 +6,7 @@ import io
 import os
 
 import pytest
-from running import job
+from running import identified, job
 from sweeping import FakeLauncher, drive
 
 from harness.errors import InputError
@@ -80,7 +80,10 @@ def test_no_file_of_a_failed_trial_has_one(secrets, tmp_path, trial_config, monk
     worker = Worker("cpu", tmp_path / "cache", os.getppid())
     folder = tmp_path / "trial"
     config = trial_config("method=lora")
-    write_json(folder / "spec.json", job(folder, tmp_path / "cache", config).to_json())
+    write_json(
+        folder / "spec.json",
+        job(folder, tmp_path / "cache", config, **identified(config)).to_json(),
+    )
     worker.run(folder)
     record = read_record(folder)
     assert record.status == "failed" and "https://***@hub with *** or ***" in record.reason
@@ -152,9 +155,8 @@ def test_a_sweep_says_its_command_without(secrets, tmp_path, monkeypatch):
     ],
 )
 def test_no_code_and_no_way_out(secrets, typed):
-    from harness.compose import compose_sweep, compose_trial
+    from harness.compose import compose_trial
 
-    for compose in (compose_sweep, lambda given: compose_trial(given)[0].trial({})):
-        with pytest.raises(InputError) as caught:
-            compose(["method=lora", typed])
-        assert TOKEN not in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        compose_trial(["method=lora", typed])[0].trial({})
+    assert TOKEN not in str(caught.value)

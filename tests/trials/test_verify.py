@@ -7,12 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import job
+from running import identified, job
 
-from harness.data.examples import read_splits
-from harness.models.load import stored_fingerprint
 from harness.records import read_jsonl, read_record, write_record, write_text
-from harness.records.fingerprint import fingerprints
 from harness.records.store import to_jsonl
 from harness.trials.run import Workbench, run_trial
 from harness.verify import difference, main
@@ -31,10 +28,7 @@ def done(trial_config, tmp_path_factory, pool):
         folder = tmp_path_factory.mktemp("done") / name
         bench = Workbench("cpu", folder.parent / "cache")
         bench.pool = pool
-        content = stored_fingerprint(config.model), read_splits(config.data).fingerprint
-        fingerprint, configuration = fingerprints(config, *content)
-        named = {"fingerprint": fingerprint, "configuration": configuration}
-        run_trial(job(folder, bench.cache, config, **named), bench)
+        run_trial(job(folder, bench.cache, config, **identified(config)), bench)
         folders[name] = folder
     return folders
 
