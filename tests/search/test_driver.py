@@ -312,7 +312,7 @@ def test_decisions_are_written_where_the_worker_reads_them():
     def fault(job):
         folder = job.path
         bad = job.trial == 4
-        for step in (5, 10):
+        for step in (5, 10, 15):
             row = {"validation.perplexity": 90.0 if bad else 9.0 - job.trial, "forgetting.kl": 0.1}
             row["forgetting.kl"] = 9.0 if bad else 0.1
             with (folder / "metrics.jsonl").open("a") as file:
@@ -343,9 +343,9 @@ def test_decisions_are_written_where_the_worker_reads_them():
         for folder in Path("runs/s/trials/full").iterdir()
         if (record := read_record(folder))
     }
-    assert decisions[0] == decisions[1] == [True, True], "too few to judge"
-    assert decisions[4] == [False, False]
-    assert all(len(answers) == 2 for answers in decisions.values())
+    assert decisions[0] == decisions[1] == [True] * 3, "too few to judge"
+    assert decisions[4] == [True, False, False], "after steps 10, 15 and 5: the second is no rung"
+    assert all(len(answers) == 3 for answers in decisions.values())
 
 
 def test_what_cannot_be_compared_yet_is_not_judged():
@@ -357,7 +357,7 @@ def test_what_cannot_be_compared_yet_is_not_judged():
             if not path.exists():
                 rows = [
                     {"kind": "evaluation", "step": step, "measurements": values, **more}
-                    for step, more in ((5, {"comparable": False}), (10, {}))
+                    for step, more in ((5, {"comparable": False}), (10, {}), (15, {}))
                     for values in [{"validation.perplexity": 9.0, "forgetting.kl": 0.1}]
                 ]
                 path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -366,8 +366,11 @@ def test_what_cannot_be_compared_yet_is_not_judged():
 
     asked = ("method=full", "name=s", "search.trials=2", "confirm.finalists=0")
     drive(Slow(), *asked, "search.pruner=asha")
-    assert {row["rung"] for row in read_jsonl(Path("runs/s/rungs.jsonl"))} == {"full/2"}
-    assert {path.name for path in Path("runs/s").rglob("dec*.json")} == {"decision-10.json"}
+    assert {row["rung"] for row in read_jsonl(Path("runs/s/rungs.jsonl"))} == {"full/3"}
+    assert {path.name for path in Path("runs/s").rglob("dec*.json")} == {
+        "decision-10.json",
+        "decision-15.json",
+    }
 
 
 def test_a_curve_that_begins_anew():

@@ -15,7 +15,7 @@ from running import fit, job
 from harness.records import read_jsonl
 from harness.trials.run import Workbench, run_trial
 
-STEPS = ("training.max_steps=4", "training.eval_every=2")
+STEPS = ("training.max_steps=4", "training.eval_every=2", "training.batch_size=8")
 DROPOUT = ("method=lora", "method.lora_dropout=0.3", *STEPS)
 
 
