@@ -99,6 +99,7 @@ def train(
     augmentation = Augmentation(config, seed, plan.tokenizer)
     progress = Progress() if progress is None else progress
     progress.micro_batch_size, progress.warnings = config.batch_size, warnings
+    team.agree()  # that all came as far as this
     team.make_equal(model)
     restore(checkpoints, trained, optimizer, method, model, progress)
     hooks.on_begin(progress.step)

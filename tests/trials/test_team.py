@@ -6,6 +6,7 @@ import os
 import traceback
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from safetensors.torch import load_file
 from torch import distributed
 
 from harness.data.batches import collate, count_labels
-from harness.launch.team import PATIENCE
 from harness.records import read_jsonl
 from harness.training import loop
 from harness.training.loop import Interrupted
@@ -55,7 +55,7 @@ def pair(tmp_path, pool):
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         store = distributed.FileStore(file, 2)
         distributed.init_process_group(
-            "gloo", store=store, rank=rank, world_size=2, timeout=PATIENCE
+            "gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60)
         )
 
     return begun
@@ -106,7 +106,7 @@ def assert_alike(one, other):
     for a, b in zip(rows(one), rows(other), strict=True):
         assert a.keys() == b.keys() and a["tokens"] == b["tokens"]
         for name in a.keys() - {"kind", "seconds"}:
-            assert a[name] == pytest.approx(b[name], rel=1e-5), (a["step"], name)
+            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-7), (a["step"], name)
     expected, found = weights(one), weights(other)
     assert expected.keys() == found.keys()
     whole, apart = (
@@ -202,7 +202,7 @@ def test_the_first_one_ends_a_trial_and_the_next_begins(run, pair, trial_config,
 def test_out_of_memory_on_one_device_is_that_of_both(
     run, pair, trial_config, tmp_path, cache, rows_that_fit
 ):
-    config = trial_config(*CASES["lora"], *STEPS)
+    config = trial_config(*CASES["lora"], *STEPS, "training.batch_size=4")
     own = job(tmp_path / "x", cache, config)
     real = loop.logits_at
 
@@ -220,7 +220,7 @@ def test_out_of_memory_on_one_device_is_that_of_both(
         record = run_trial(own, run.bench(team))
     if rows_that_fit:
         assert record.status == "complete" and record.provenance["micro_batch_size"] == 1
-        assert "halved to 1" in record.provenance["warnings"][0]
+        assert len(record.provenance["warnings"]) == 2
     else:
         assert record.status == "infeasible" and "one example" in record.reason
 
