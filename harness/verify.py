@@ -114,6 +114,9 @@ def surroundings(record: Record, device: str) -> list[str]:
         if old != new:
             lines.append(f"{name}: {_or_unknown(old)} in the record, {_or_unknown(new)} here")
     batch, held = record.config["training"]["batch_size"], record.provenance.get("micro_batch_size")
+    devices = record.provenance.get("devices_per_trial", 1)
+    if devices > 1:
+        lines.append(f"the trial was trained over {devices} devices, and is over 1 here")
     if held and held < batch:
         lines.append(f"the trial ran out of memory and went on with micro-batches of {held}")
     return lines

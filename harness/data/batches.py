@@ -141,6 +141,14 @@ def _shortened(encoded: Encoded, longest: int) -> Encoded:
     )
 
 
+def count_labels(encoded: Encoded, indices: Sequence[int], longest: int | None = None) -> int:
+    """What there is to predict in the sequences of ``indices`` as ``collate`` cuts them."""
+    if encoded.classes is not None:
+        return len(indices)
+    some = encoded.take(indices)
+    return int((some if longest is None else _shortened(some, longest)).n_labels.sum())
+
+
 def collate(
     encoded: Encoded, indices: Sequence[int], pad_id: int, longest: int | None = None
 ) -> Batch:

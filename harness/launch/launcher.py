@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 DISK_FULL = 74  # exit code of a worker that could not write: not the trial's fault, and no attempt
+TEAM_BROKEN = 76  # exit code of a worker that lost a process which trained along on another device
 
 
 @dataclass(frozen=True)

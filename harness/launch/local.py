@@ -1,4 +1,7 @@
-"""This machine's workers: one a visible GPU, one on a CPU, each a process that keeps its base."""
+"""This machine's workers: one a visible GPU, one on a CPU, each a process that keeps its base.
+
+With ``devices_per_trial`` one for so many GPUs, and it begins a process for each of the others.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +45,19 @@ class LocalLauncher:
         self._config, self._cache, self._logs = config, cache, logs
         self._lock = lock  # workers hold it too: no second driver begins while one of them writes
         devices = visible_devices() if config.devices is None else config.devices
-        n = config.workers or max(1, len(devices))
+        k = config.devices_per_trial
+        slots = [devices[at : at + k] for at in range(0, len(devices) - k + 1, k)]
+        n = config.workers or max(1, len(slots))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self._threads = config.threads or max(1, (cores or 1) // n)
+        self._threads = config.threads or max(1, (cores or 1) // (n * k))
         self._workers = []
         for index in range(n):
             environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
             environment |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
             device = "cpu"
-            if devices:
-                environment["CUDA_VISIBLE_DEVICES"] = str(devices[index % len(devices)])
+            if slots:  # several workers share one where there are more of them
+                own = slots[index % len(slots)]
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
                 device = "cuda:0"
             self._workers.append(_Worker(device, environment))
         logs.mkdir(parents=True, exist_ok=True)
@@ -125,9 +131,9 @@ class LocalLauncher:
         """End a worker that hangs; where it does goes into its log, if it still can say."""
         process, worker.process = worker.process, None
         assert process is not None
-        process.send_signal(signal.SIGUSR1)
+        _signal_all(process, signal.SIGUSR1)
         time.sleep(DUMP_SECONDS)
-        process.kill()
+        _signal_all(process, signal.SIGKILL)
         process.wait()
         if process.stdin is not None:
             with suppress(BrokenPipeError):
@@ -145,6 +151,8 @@ class LocalLauncher:
     def _ensure(self, worker: _Worker) -> subprocess.Popen[str]:
         if worker.process is not None and worker.process.poll() is None:
             return worker.process
+        if worker.process is not None:  # what it had begun must not hold memory of the next one's
+            _signal_all(worker.process, signal.SIGKILL)
         number = self._workers.index(worker)
         with (self._logs / f"worker-{number}.log").open("ab") as log:
             worker.process = subprocess.Popen(
@@ -154,6 +162,7 @@ class LocalLauncher:
                     *("--cache", str(self._cache)),
                     *("--threads", str(self._threads)),
                     *("--driver", str(os.getpid())),
+                    *("--devices-per-trial", str(self._config.devices_per_trial)),
                 ],
                 pass_fds=(self._lock,),
                 stdin=subprocess.PIPE,
@@ -177,8 +186,14 @@ class LocalLauncher:
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _signal_all(process, signal.SIGKILL)
             process.wait()
+
+
+def _signal_all(process: subprocess.Popen[str], number: int) -> None:
+    """To a worker and what it began: they are a process group of their own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def visible_devices() -> list[int | str]:
@@ -200,11 +215,15 @@ def visible_devices() -> list[int | str]:
 
 
 def check_launcher(config: LauncherConfig) -> None:
-    """Raises InputError for devices that this machine does not have."""
-    if config.devices is None:
-        return
+    """Raises InputError for devices that this machine does not have, and for too few of them."""
     known = visible_devices()
-    for device in config.devices:
+    n, k = len(set(known if config.devices is None else config.devices)), config.devices_per_trial
+    if 0 < n < k:
+        raise InputError(
+            f"launcher.devices_per_trial={k} cannot be used: there are {n} GPUs to use "
+            "(launcher.devices, CUDA_VISIBLE_DEVICES)."
+        )
+    for device in config.devices or []:
         if device not in known:
             raise InputError(
                 f"launcher.devices={config.devices} cannot be used: this machine's GPUs are {known}."

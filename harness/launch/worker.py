@@ -17,15 +17,18 @@ import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from harness import pulse
 from harness.errors import DiskFull, InputError
-from harness.launch.launcher import DISK_FULL
+from harness.launch.launcher import DISK_FULL, TEAM_BROKEN
 from harness.records import Record, read_json, write_json, write_record, write_text
 from harness.records.disk import tidy
 from harness.records.full import is_disk_full, stop
 from harness.records.secrets import Scrubbed, scrub
+
+if TYPE_CHECKING:
+    from harness.training.team import Team
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
@@ -34,10 +37,11 @@ ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
 class Worker:
     """What the process knows: its driver, its workbench, and whether it was asked to stop."""
 
-    def __init__(self, device: str, cache: Path, driver: int) -> None:
+    def __init__(self, device: str, cache: Path, driver: int, team: Team | None = None) -> None:
+        from harness.training.team import ALONE
         from harness.trials.workbench import Workbench
 
-        self.bench = Workbench(device, cache)
+        self.bench = Workbench(device, cache, team or ALONE)
         self.driver = driver
         self.asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop)
@@ -72,6 +76,7 @@ class Worker:
 
     def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
         from harness.training.loop import Interrupted
+        from harness.training.team import TeamBroken
         from harness.trials.job import Job
         from harness.trials.run import run_trial
 
@@ -92,7 +97,7 @@ class Worker:
         try:
             self._check_content(job)
             run_trial(job, self.bench, decide, self.stopping)
-        except (InputError, Interrupted):
+        except (InputError, Interrupted, TeamBroken):
             raise
         except Exception as error:  # a failed trial must not end the sweep: it becomes a record
             if is_disk_full(error):
@@ -137,11 +142,11 @@ def failed(job: Any, reason: str) -> Record:
     )
 
 
-def end_with(driver: int) -> None:
-    """End this process after its driver, whatever it is doing; first it may write a checkpoint."""
-    while os.getppid() == driver:
+def end_with(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
+    """End this process after ``parent``, whatever it is doing; first it may write a checkpoint."""
+    while os.getppid() == parent:
         time.sleep(0.5)
-    time.sleep(ORPHAN_SECONDS)
+    time.sleep(seconds)
     os._exit(75)
 
 
@@ -151,19 +156,26 @@ def main() -> int:
     parser.add_argument("--cache", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--driver", type=int, required=True)
+    parser.add_argument("--devices-per-trial", type=int, default=1)
     arguments = parser.parse_args()
     log = Scrubbed(sys.stderr)
-    faulthandler.register(
-        signal.SIGUSR1, sys.stderr
-    )  # what the launcher sends to a worker that hangs
+    faulthandler.register(signal.SIGUSR1, sys.stderr)  # sent by the launcher to one that hangs
     sys.stdout = sys.stderr = cast(TextIO, log)  # one file, which is kept
     threading.Thread(target=end_with, args=[arguments.driver], daemon=True).start()
+    others = None
+    if arguments.devices_per_trial > 1:
+        from harness.launch.team import Others
+
+        about = (arguments.device, arguments.cache, arguments.threads)
+        others = Others(arguments.devices_per_trial, *about)  # before torch sees any device
     import torch
 
     torch.set_num_threads(arguments.threads)
     from harness.training.loop import Interrupted
+    from harness.training.team import TeamBroken
 
-    worker = Worker(arguments.device, Path(arguments.cache), arguments.driver)
+    team = None if others is None else others.join()
+    worker = Worker(arguments.device, Path(arguments.cache), arguments.driver, team)
     for line in sys.stdin:
         try:
             worker.run(Path(line.strip()))
@@ -172,6 +184,9 @@ def main() -> int:
         except DiskFull as error:
             print(error, file=sys.stderr)
             return DISK_FULL
+        except TeamBroken as error:
+            print(error, file=sys.stderr)
+            return TEAM_BROKEN
         if worker.stopping():
             return 75
     return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.data.batches import collate, micro_batches
+from harness.data.batches import collate, count_labels, micro_batches
 from harness.data.encode import Encoded
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
@@ -28,6 +28,7 @@ from harness.training.resume import (
     restore,
     set_random_state,
 )
+from harness.training.team import ALONE, OutOfMemory, Say, Team, Together
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 60.0  # between checkpoints, where the configuration names no steps
 
 
-class Diverged(Exception):
+__all__ = ["Diverged", "Hooks", "Interrupted", "OutOfMemory", "Progress", "train"]
+
+
+class Diverged(Together):
     """The loss is no finite number any more."""
 
     def __init__(self, step: int, what: str) -> None:
@@ -44,12 +48,8 @@ class Diverged(Exception):
         self.step = step
 
 
-class Interrupted(Exception):
+class Interrupted(Together):
     """The process was asked to stop; a checkpoint has been written."""
-
-
-class OutOfMemory(Exception):
-    """One example at a time does not fit either."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def train(
     hooks: Hooks,
     criterion: Criterion | None = None,
     progress: Progress | None = None,
+    team: Team = ALONE,
 ) -> Progress:
     """Train ``model`` in place for ``plan.total_steps`` optimizer steps, or until pruned.
 
@@ -82,7 +83,8 @@ def train(
     batch (``batch_size × gradient_accumulation_steps`` sequences of ``data``), however it is split
     to fit; with ``loss_average: sequence`` the mean over sequences of each one's own mean.
     ``criterion`` may say more. ``progress`` is brought up to date as it goes, for who wants to know
-    how far a run got that raised.
+    how far a run got that raised. ``team`` is who trains along, each with its share of every step;
+    of its ranks the first alone writes and decides.
     Raises Diverged, OutOfMemory, Interrupted, and InputError for what only the model can tell.
     """
     device = str(accelerator.device)
@@ -97,6 +99,8 @@ def train(
     augmentation = Augmentation(config, seed, plan.tokenizer)
     progress = Progress() if progress is None else progress
     progress.micro_batch_size, progress.warnings = config.batch_size, warnings
+    team.agree()  # that all came as far as this
+    team.make_equal(model)
     restore(checkpoints, trained, optimizer, method, model, progress)
     hooks.on_begin(progress.step)
     if config.evaluate_before_training and progress.step == 0:
@@ -109,22 +113,26 @@ def train(
     model.zero_grad(set_to_none=True)  # a run that diverged may have left some in a base lent again
 
     def save() -> None:
+        if not team.leads:
+            return
         hooks.on_checkpoint()
         checkpoints.save(captured(trained, optimizer, method, model, progress, device))
 
     while progress.step < plan.total_steps:
-        if hooks.stopping():
+        if team.agree(Say.STOP if hooks.stopping() else Say.GO) is Say.STOP:
             save()
             raise Interrupted(f"stopped after step {progress.step}")
         began = time.perf_counter()
         step = progress.step
         method.before_step(model, step, plan)
+        team.draw(seed, step)
         scale = schedules.factor(config, step, plan.total_steps)
         for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = rate * scale
         losses, n_tokens = _accumulate(
-            model, method, criterion, augmentation, step, config, accelerator, progress
+            model, method, criterion, augmentation, step, config, accelerator, progress, team
         )
+        team.sum_gradients(list(trained.values()))
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise Diverged(step + 1, f"the {name.replace('_', ' ')} became {value}")
@@ -143,7 +151,8 @@ def train(
 
         at_evaluation = progress.step % eval_every == 0 and progress.step < plan.total_steps
         if at_evaluation:
-            progress.pruned = not hooks.on_evaluation(progress.step)
+            say = Say.GO if hooks.on_evaluation(progress.step) else Say.PRUNE
+            progress.pruned = team.agree(say) is Say.PRUNE
             model.train()
             if progress.pruned:
                 return progress
@@ -166,25 +175,32 @@ def _accumulate(
     config: TrainingConfig,
     accelerator: Accelerator,
     progress: Progress,
+    team: Team,
 ) -> tuple[dict[str, float], int]:
-    """Gradients of one effective batch; where it does not fit, in halves of the micro-batch.
+    """Gradients of this rank's share of one effective batch, and the loss of all of it.
 
-    A step that is begun anew draws the dropout that it would have drawn in the first place.
+    Where it does not fit, in halves of the micro-batch, on all ranks. A step that is begun anew
+    draws the dropout that it would have drawn in the first place.
     """
     import torch
 
     device = str(accelerator.device)
     before = random_state(device)
     while True:
+        say, losses, n_tokens = Say.GO, {}, 0
         try:
             about = (model, method, criterion, augmentation, step)
-            return _gradients(*about, config, accelerator, progress)
+            losses, n_tokens = _gradients(*about, config, accelerator, progress, team)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            model.zero_grad(set_to_none=True)
-            if progress.micro_batch_size == 1:
-                raise OutOfMemory("one example at a time does not fit into memory") from error
+            say = Say.SMALLER
+        if team.agree(say) is not Say.SMALLER:
+            *summed, tokens = team.sums([*losses.values(), n_tokens])
+            return dict(zip(losses, summed, strict=True)), int(tokens)
+        model.zero_grad(set_to_none=True)
+        if progress.micro_batch_size == 1:
+            raise OutOfMemory("one example at a time does not fit into memory")
         torch.cuda.empty_cache()
         set_random_state(before)
         progress.micro_batch_size = max(1, progress.micro_batch_size // 2)
@@ -203,8 +219,9 @@ def _gradients(
     config: TrainingConfig,
     accelerator: Accelerator,
     progress: Progress,
+    team: Team,
 ) -> tuple[dict[str, float], int]:
-    """What the step is reported with, and how many input tokens it has.
+    """What this rank's share adds to what the step is reported with, and its input tokens.
 
     ``loss`` is the mean NLL of the target's labels and nothing else. Where there is more, the
     replay text's is ``replay_loss``, and what KL and distance in weights add is ``penalty``.
@@ -212,18 +229,19 @@ def _gradients(
     losses: dict[str, float] = {}
     as_it_is = nullcontext()
     added, n_tokens = 0.0, 0
-    first = True  # what is added to a step is added once
+    first = team.leads  # what is added to a step is added once
     for part in criterion.parts(step):
         lengths = part.data.lengths
         if part.longest is not None:
             lengths = lengths.clip(max=part.longest)
-        groups = micro_batches(part.indices, lengths, progress.micro_batch_size)
+        mine = team.share(part.indices, lengths)
+        groups = micro_batches(mine, lengths, progress.micro_batch_size)
         chunks = [collate(part.data, group, 0, part.longest) for group in groups]
         if part.is_target:
             pairs = zip(chunks, groups, strict=True)
             chunks = [augmentation.masked(chunk, group, step) for chunk, group in pairs]
         chunks = [chunk.to(accelerator.device) for chunk in chunks]
-        n_labels = sum(len(chunk.targets) for chunk in chunks)
+        n_labels = count_labels(part.data, part.indices, part.longest)
         n_tokens += sum(int((chunk.attention_mask != 0).sum()) for chunk in chunks)
         total = 0.0
         for group, chunk in zip(groups, chunks, strict=True):
@@ -243,7 +261,7 @@ def _gradients(
             accelerator.backward(loss if penalty is None else loss + penalty)
             first = False
         losses[part.name] = total
-    held = criterion.penalty()
+    held = criterion.penalty() if team.leads else None
     if held is not None:
         added += float(held.detach())
         accelerator.backward(held)

@@ -17,6 +17,7 @@ from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Hooks, train
 from harness.training.parameters import freeze
+from harness.training.team import Say, Team
 from harness.trials.artifacts import EventLog
 from harness.trials.job import Job
 from harness.trials.workbench import Inputs
@@ -77,8 +78,10 @@ def train_first_stage(
     plan: AdaptPlan,
     accelerator: Accelerator,
     cache: Path,
+    log: EventLog,
     on_step: Callable[[dict[str, Any]], None],
     stopping: Callable[[], bool],
+    team: Team,
 ) -> Earlier:
     """Change the weights of ``base`` to what the stage makes of them.
 
@@ -91,14 +94,15 @@ def train_first_stage(
     text = [fingerprint_examples(inputs.splits.train), config.data.max_length, config.data.too_long]
     how = [asdict(stage.method), asdict(stage.training), config.seed, plan.device.split(":")[0]]
     path = cache / f"{digest([base.fingerprint, *text, *how], 16)}.safetensors"
-    before = _restored(path, base.model)
-    if before is not None:
+    before = _restored(path, base.model) if team.leads else None
+    if team.agree(Say.GO if before is None else Say.KNOWN) is Say.KNOWN:
+        before = before or _restored(path, base.model)
+        assert before is not None, path
         return before
     data = encode_for_language_modelling(inputs.splits.train, tokenizer, config.data)
     own = AdaptPlan(_steps(stage), plan.steps_per_epoch, tokenizer, data, config.seed, plan.device)
     torch.manual_seed(config.seed)
     model = stage.method.adapt(base.model, own)
-    log = EventLog(job.path / "first_stage.jsonl")
 
     def stepped(row: dict[str, Any]) -> None:
         log.step(row)
@@ -108,12 +112,13 @@ def train_first_stage(
     checkpoints = CheckpointFolder(job.path / "checkpoint-first")
     progress = train(
         *(model, stage.method, own, data, stage.training, config.seed),
-        *(accelerator, checkpoints, hooks),
+        *(accelerator, checkpoints, hooks, None, None, team),
     )
     log.flush()
     before = Earlier(progress.seconds, progress.step)
-    _keep(path, model, before)
-    checkpoints.clear()
+    if team.leads:
+        _keep(path, model, before)
+        checkpoints.clear()
     return before
 
 

@@ -191,6 +191,7 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "steps": progress.step,
         "micro_batch_size": progress.micro_batch_size,
         "threads": threads(tuning.bench.device),
+        "devices_per_trial": tuning.bench.team.size,
         "total_steps": tuning.plan.total_steps,
         "first_stage_steps": tuning.earlier.steps,
         "search_space": dict(job.searched),

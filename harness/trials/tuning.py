@@ -47,7 +47,7 @@ class Tuning:
         config = job.config
         self.job, self.bench, self.inputs, self.before = job, bench, inputs, before
         self.base, self.clock = base, clock
-        self.log = EventLog(job.path / "metrics.jsonl")
+        self.log = self.log_of("metrics.jsonl")
         self.selection = Selection.of(config.training, job.path, bool(inputs.splits.labels))
         self.method = methods.fitted(config.method, base.model)
         about = (inputs.train, config.training, config.seed, config.retention, inputs.replay)
@@ -66,7 +66,8 @@ class Tuning:
         Raises InputError, and Interrupted where it was asked to stop.
         """
         try:
-            self._train(checkpoints, control)
+            with self.bench.team.together(self.job.path):
+                self._train(checkpoints, control)
             check_limits(self.job.limits, self.clock)
             if self.progress.pruned:
                 step, steps = self.progress.step, self.plan.total_steps
@@ -81,6 +82,10 @@ class Tuning:
                 raise
             self.status, self.reason = "infeasible", f"out of memory: {first_line(error)}"
         self.log.flush()
+
+    def log_of(self, name: str) -> EventLog:
+        """Where rows of that name in the trial's folder go."""
+        return EventLog(self.job.path / name)
 
     def select(self) -> dict[str, Any] | None:
         """Put the step to end with into ``model``, and say which; None where it is simply the last."""
@@ -101,8 +106,9 @@ class Tuning:
 
         def first_stage(stage: FirstStage) -> Earlier:
             about = (stage, self.job, self.base, self.inputs, self.plan, accelerator)
-            cache = self.bench.cache / "first_stage"
-            return train_first_stage(*about, cache, on_early_step, control.stopping)
+            where = (self.bench.cache / "first_stage", self.log_of("first_stage.jsonl"))
+            told = (on_early_step, control.stopping, self.bench.team)
+            return train_first_stage(*about, *where, *told)
 
         def on_early_step(row: dict[str, Any]) -> None:
             self.clock.train_seconds = row["seconds"]
@@ -133,7 +139,7 @@ class Tuning:
         hooks = Hooks(on_begin, on_step, on_evaluation, self.log.flush, control.stopping)
         train(
             *(self.model, self.method, self.plan, self.inputs.train, config.training, config.seed),
-            *(accelerator, checkpoints, hooks, self.criterion, self.progress),
+            *(accelerator, checkpoints, hooks, self.criterion, self.progress, self.bench.team),
         )
 
     def _watch(self, step: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ from harness.models.normality import base_weights
 from harness.models.pool import ModelPool
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
+from harness.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,9 +63,10 @@ class Before:
 class Workbench:
     """One a process. Its ``cache`` folder is shared by all processes and sweeps of a runs_dir."""
 
-    def __init__(self, device: str, cache: Path) -> None:
+    def __init__(self, device: str, cache: Path, team: Team = ALONE) -> None:
         self.device = device
         self.cache = cache
+        self.team = team  # who trains along
         self.pool = ModelPool(device)
         self.references = ReferenceStore(cache / "base")
         self._overlaps: dict[str, dict[str, Any]] = {}

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from sweeping import composed
 
@@ -39,6 +40,10 @@ for line in sys.stdin:
         (folder / "checkpoint").touch()
         sys.exit(75)
     if folder.name.startswith("stubborn"):
+        time.sleep(60)
+    if folder.name.startswith("begins"):
+        other = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "60")
+        (folder / "began").write_text(str(other))
         time.sleep(60)
     if folder.name.startswith("stops"):
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -239,6 +244,47 @@ def test_one_worker_a_device(launch, tmp_path, monkeypatch):
     ends(launcher, n=2)
     seen = {(tmp_path / name / "seen").read_text().split()[1] for name in ("a", "b")}
     assert seen == {"0", "GPU-8f2a"}
+
+
+def test_several_devices_a_worker(launch, tmp_path, monkeypatch):
+    """Pinned in its environment, before it starts; what is left over is not used."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,5,6,7")
+    launcher = launch(devices_per_trial=2)
+    assert launcher.size == 2
+    task(launcher, tmp_path / "a"), task(launcher, tmp_path / "b")
+    ends(launcher, n=2)
+    seen = {(tmp_path / name / "seen").read_text().split()[1] for name in ("a", "b")}
+    assert seen == {"0,1", "5,6"}
+    config = replace(composed("method=full")[0].launcher, devices_per_trial=3)
+    check_launcher(config)
+    with pytest.raises(InputError, match=r"devices_per_trial=3 .* there are 2 GPUs"):
+        check_launcher(replace(config, devices=[5, 6]))
+
+
+def test_more_workers_than_devices_share_them_in_turn(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    launcher = launch(workers=4)
+    pinned = [worker.environment["CUDA_VISIBLE_DEVICES"] for worker in launcher._workers]
+    assert pinned == ["2", "3", "2", "3"]
+
+
+def test_what_a_worker_began_is_killed_with_it(launch, tmp_path):
+    launcher = launch(heartbeat_minutes=1 / 60)
+    task(launcher, tmp_path / "begins")
+    ends(launcher)
+    pid = int((tmp_path / "begins" / "began").read_text())
+    until = time.monotonic() + 5
+    while time.monotonic() < until and alive(pid):
+        time.sleep(0.01)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    """Not where it is dead and only waits to be asked after."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_devices_that_are_not_there(monkeypatch):

@@ -1,0 +1,145 @@
+"""The other processes of a worker whose trials are trained over several devices, a process each.
+
+``python -m harness.launch.team`` is one of them. The worker is the first of the team: it starts them,
+tells each on its standard input where to meet and then the folder of each task, and ends where one of
+them does; they end with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+from harness.launch.launcher import TEAM_BROKEN
+from harness.launch.worker import end_with
+from harness.records import read_json
+
+if TYPE_CHECKING:
+    from harness.training.team import Team
+
+HOST = "127.0.0.1"
+WATCH_SECONDS = 0.2
+# Ranks wait for the first while it evaluates. Who hangs is ended by the launcher's heartbeat.
+PATIENCE = timedelta(days=30)
+
+
+class Others:
+    """All ranks but the first, started: their imports go on while this process begins its own."""
+
+    def __init__(self, size: int, device: str, cache: str, threads: int) -> None:
+        """Each gets one of ``CUDA_VISIBLE_DEVICES``, this process the first of them."""
+        named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        cuda = device.startswith("cuda")
+        self._size, self._device = size, device
+        self._processes: list[subprocess.Popen[str]] = []
+        for rank in range(1, size):
+            own = {"CUDA_VISIBLE_DEVICES": named[rank]} if cuda else {}
+            self._processes.append(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "harness.launch.team"),
+                        *("--rank", str(rank), "--size", str(size), "--device", device),
+                        *("--cache", cache, "--threads", str(threads)),
+                        *("--leader", str(os.getpid())),
+                    ],
+                    stdin=subprocess.PIPE,
+                    env={**os.environ, **own},
+                    text=True,
+                )
+            )
+        if cuda:
+            os.environ["CUDA_VISIBLE_DEVICES"] = named[0]
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def join(self) -> Team:
+        """Meet the others; returns when all are there."""
+        from torch.distributed import TCPStore
+
+        from harness.training.team import Team
+
+        store = TCPStore(HOST, 0, self._size, is_master=True, wait_for_workers=False)
+        self._tell(str(store.port))
+        _meet(0, self._size, self._device, store)
+        return Team(0, self._size, lambda folder: self._tell(str(folder)))
+
+    def _tell(self, line: str) -> None:
+        for process in self._processes:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # it died: the watch ends this process
+                process.stdin.write(f"{line}\n")
+                process.stdin.flush()
+
+    def _watch(self) -> None:
+        """A trial cannot go on without one of them: the launcher finds this worker dead."""
+        while all(process.poll() is None for process in self._processes):
+            time.sleep(WATCH_SECONDS)
+        codes = [process.poll() for process in self._processes]
+        print(f"a process of the trial ended, exit codes {codes}: so does this", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(TEAM_BROKEN)
+
+
+def _meet(rank: int, size: int, device: str, store: Any) -> None:
+    from torch import distributed
+
+    for library in ("GLOO", "NCCL"):  # all are on this machine, whatever its name resolves to
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    for name in ("rank", "size", "threads", "leader"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("device", "cache"):
+        parser.add_argument(f"--{name}", required=True)
+    arguments = parser.parse_args()
+    faulthandler.register(signal.SIGUSR1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one says when all stop
+    threading.Thread(target=end_with, args=[arguments.leader, 0.0], daemon=True).start()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    from torch.distributed import TCPStore
+
+    from harness.training.memory import is_out_of_memory
+    from harness.training.team import Team, TeamBroken, Together
+    from harness.trials.follow import follow
+    from harness.trials.job import Job
+    from harness.trials.workbench import Workbench
+
+    rank, size = arguments.rank, arguments.size
+    store = TCPStore(HOST, int(sys.stdin.readline()), size, is_master=False)
+    _meet(rank, size, arguments.device, store)
+    bench = Workbench(arguments.device, Path(arguments.cache), Team(rank, size))
+    for line in sys.stdin:
+        spec = read_json(Path(line.strip()) / "spec.json")
+        assert spec is not None, line
+        try:
+            follow(Job.from_json(spec), bench)
+        except TeamBroken:
+            return TEAM_BROKEN
+        except (Together, InputError):
+            pass  # the first one knows
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+    os._exit(0)  # the first one is done: nothing here is worth an orderly end
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What the other devices of a trial do: train along, and leave all else to the first."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, cast
+
+from harness import methods
+from harness.config import LimitsConfig
+from harness.training.checkpoint import CheckpointFolder
+from harness.trials.artifacts import EventLog
+from harness.trials.cost import Clock
+from harness.trials.job import Job
+from harness.trials.tuning import Control, Tuning
+from harness.trials.workbench import Before, Workbench, quantization_of
+
+UNUSED = cast(Before, None)  # nothing is evaluated here
+
+
+class _NoLog(EventLog):
+    """The first device's is the one."""
+
+    def begin(self, step: int) -> None: ...
+
+    def step(self, row: dict[str, Any]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class _Following(Tuning):
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self.selection = None
+
+    def log_of(self, name: str) -> EventLog:
+        return _NoLog(self.job.path / name)
+
+    def _watch(self, step: int) -> dict[str, float]:
+        return {}
+
+
+def follow(job: Job, bench: Workbench) -> None:
+    """Take part in ``job`` until its training is over, in whichever way. Writes nothing.
+
+    Raises Together where the first device is stopped or ends it, and whatever broke here.
+    """
+    config = job.config
+    job = replace(
+        job, limits=LimitsConfig(None, None, None, None)
+    )  # the first device's are counted
+    stored = methods.build(config.method).base_quantization
+    with ExitStack() as held:
+        with bench.team.together(job.path):
+            inputs, own = bench.inputs(config), quantization_of(config.model)
+            base = held.enter_context(bench.pool.lend(config.model, stored or own))
+            tuning = _Following(job, bench, inputs, UNUSED, base, Clock(bench.device))
+        control = Control(lambda step, values: True, lambda: False)
+        tuning.run(CheckpointFolder(job.path / "checkpoint"), control)
