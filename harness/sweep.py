@@ -116,7 +116,9 @@ def _preempt(signum: int, frame: FrameType | None) -> None:
 def _typed(arguments: Sequence[str]) -> str:
     import shlex
 
-    return shlex.join(arguments)
+    from harness.config.storage import hide_secrets
+
+    return shlex.join(map(hide_secrets, arguments))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from harness.errors import InputError
+from harness.config.storage import keep_whole
 from harness.strict import require
 
 Direction = Literal["maximize", "minimize"]
@@ -22,7 +21,7 @@ class SearchConfig:
     pruner: Literal["none", "asha"]
     reduction_factor: int  # asha: one in this many goes on at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
-    storage: str | None  # an Optuna URL; null: one SQLite file in the sweep's folder
+    storage: str | None  # a database's URL, without user and password; null: a file in the folder
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "search.trials", self.trials, "at least 1")
@@ -30,11 +29,8 @@ class SearchConfig:
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
         )
-        if self.storage is not None and re.search(r"://[^/@]*:[^/]*@", self.storage):
-            raise InputError(
-                "search.storage: a password must not enter the configuration, which is recorded. "
-                "PostgreSQL takes it from PGPASSWORD or ~/.pgpass."
-            )
+        if self.storage is not None:  # a password must not enter what is recorded
+            object.__setattr__(self, "storage", keep_whole(self.storage))
 
 
 @dataclass(frozen=True)

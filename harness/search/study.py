@@ -22,10 +22,10 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from harness.config import SweepConfig
-from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records import Record
 from harness.records.fingerprint import digest
+from harness.search.database import open_url
 from harness.search.limits import excesses
 from harness.space import Choice, Dimension, value_at
 
@@ -159,14 +159,8 @@ _ASKED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState
 
 def open_storage(sweep: SweepConfig, folder: Any) -> Any:
     """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside."""
-    url = sweep.search.storage
-    if url is not None:
-        try:
-            return optuna.storages.RDBStorage(url)
-        except Exception as error:  # whatever SQLAlchemy and the database's driver raise
-            raise InputError(
-                f"search.storage={url!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from None
+    if sweep.search.storage is not None:
+        return open_url(sweep.search.storage)
     path = folder / "study.db"
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
