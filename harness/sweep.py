@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     sweep, plans = compose_sweep(arguments)
 
     from harness.data.examples import read_splits
-    from harness.launch.local import LocalLauncher, check_launcher
+    from harness.launch.choose import check_launcher, launcher_for
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.objectives import check_general
 
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
 
     folder = SweepFolder(sweep)
     folder.open()
-    launcher = LocalLauncher(sweep.launcher, folder.cache, folder.path / "workers", folder.lock)
+    launcher = launcher_for(sweep.launcher, folder.cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
     driver = Driver(sweep, plans, folder, launcher, terminal, content)
     description = describe(sweep, plans, *content, arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.config.storage import keep_whole
 from harness.strict import require
@@ -74,7 +74,9 @@ class TrackingConfig:
 class LauncherConfig:
     """Where jobs run; nothing here changes a result."""
 
-    name: Literal["local"]
+    KINDS: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
+
+    name: Literal["local", "slurm", "ray"]
     workers: int | None  # null: one a device, one on a CPU
     devices: list[int] | None  # GPU indices; null: all visible ones
     threads: int | None  # CPU threads a worker; null: cores / workers
