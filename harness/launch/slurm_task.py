@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,11 +22,12 @@ def run_task(folder: str, told: Mapping[str, Any], cache: str, logs: str, on_gpu
     """Run the task of ``folder``; a job that was requeued finds the checkpoint of its first run.
 
     SIGTERM is a preemption or scancel, SIGUSR2 the end of the job's time: submitit would ignore the
-    one and pickle itself at the other, so both are ours from here on.
+    one and pickle itself at the other, so both are ours from here on. SLURM sends them to every process
+    of the job, and SIGUSR2 would end the worker at once: it is blocked, which a child inherits.
     """
     asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, lambda number, frame: asked.append(number))
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     path = Path(folder)
     (path / SLOT).unlink(missing_ok=True)
     if any((path / name).exists() for name in ANSWERS):
@@ -36,7 +36,8 @@ def run_task(folder: str, told: Mapping[str, Any], cache: str, logs: str, on_gpu
     launcher.submit(path, read_json(path / "spec.json") or {})
     ended = []
     while not ended and not asked:
-        time.sleep(POLL_SECONDS)
+        if signal.sigtimedwait([signal.SIGUSR2], POLL_SECONDS) is not None:
+            asked.append(signal.SIGUSR2)
         ended = launcher.poll()
     launcher.close()
     if ended and ended[0].rejected is not None:  # the driver reads it from the file

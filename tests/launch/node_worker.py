@@ -54,3 +54,20 @@ def run_task(*arguments):
     """``harness.launch.slurm_task.run_task`` with PROGRAM as the worker."""
     local.subprocess.Popen = _popen
     return slurm_task.run_task(*arguments)
+
+
+def fake_slot():
+    """``harness.launch.ray_slot.NodeSlot`` with PROGRAM as the worker."""
+    from harness.launch.ray_slot import NodeSlot
+
+    class FakeSlot(NodeSlot):
+        def __init__(self, *arguments):
+            local.subprocess.Popen = _popen
+            super().__init__(*arguments)
+
+        def pid(self) -> int:
+            import os
+
+            return os.getpid()
+
+    return FakeSlot
