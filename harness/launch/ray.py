@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from harness.records import write_json
 
 POLL_SECONDS = 0.5  # between questions to one actor
 SILENT_SECONDS = 60.0  # an actor that cannot be reached for so long is given up
+REACH_SECONDS = 10.0
 NOTICE_SECONDS = 10.0  # of waiting for room in the cluster, before that is said
 FAILURES = 3  # actors in a row that could not be built
 
@@ -233,6 +235,7 @@ def connect(config: RayConfig) -> bool:
         return False
     about = {} if config.working_dir is None else {"working_dir": config.working_dir}
     try:
+        _reach(config.address)
         ray.init(
             address=config.address,
             runtime_env=about or None,
@@ -246,6 +249,13 @@ def connect(config: RayConfig) -> bool:
             "with `ray start --head`, or name its head."
         ) from None
     return True
+
+
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError where nobody listens: Ray itself would try for ever."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
 
 
 def fitting(config: RayConfig) -> int:
