@@ -29,7 +29,7 @@ def configured(*arguments: str, **changes):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head without room for a worker, and two nodes with room for one each."""
+    """Two nodes with room for a worker each; the second one will be killed."""
     pytest.importorskip("ray", reason="Ray is not installed: the extra [ray]")
     from ray.cluster_utils import Cluster
 
@@ -37,9 +37,10 @@ def cluster():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
-        about = {"include_dashboard": False, **NODE, "num_cpus": 0}
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")
+        about = {"include_dashboard": False, **NODE}
         cluster = Cluster(initialize_head=True, head_node_args=about)
-        cluster.nodes = [cluster.add_node(**NODE) for _ in range(2)]
+        cluster.second = cluster.add_node(**NODE)
         yield cluster
         cluster.shutdown()
 
@@ -101,24 +102,21 @@ def is_over(pid: int) -> bool:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "files through Ray"])
-def test_a_node_is_killed_under_a_trial(launch, tmp_path, cluster, shared):
-    """Its trial goes on elsewhere from its checkpoint; no trial runs twice at a time or ends twice."""
+def test_a_node_is_killed_under_a_trial(launch, tmp_path, cluster):
+    """Its trial goes on elsewhere from its checkpoint; the other one is not touched."""
     import ray
 
-    launcher = launch(shared=shared)
+    launcher = launch()
     assert launcher.size == 2
     wait_for(lambda: launcher.has_room() and all(slot.ready for slot in launcher._slots))
+    slots = sorted(launcher._slots, key=lambda slot: not _on(cluster.second, slot))
+    launcher._slots = slots  # the first task goes to the node that will be killed
     one = task(launcher, tmp_path / "one", steps=100)
-    two = task(launcher, tmp_path / "two", steps=40)
+    two = task(launcher, tmp_path / "two", steps=60)
     assert not launcher.has_room()
     wait_for(lambda: under_way(launcher, one, 25))
-    slot = next(slot for slot in launcher._slots if slot.folder == one)
     worker = int((one / "starts").read_text().split()[1])
-    there = ray.get(slot.actor.pid.remote())
-    node = next(n for n in cluster.nodes if _has(n, there))
-    cluster.nodes.remove(node)
-    cluster.remove_node(node, allow_graceful=False)
+    cluster.remove_node(cluster.second, allow_graceful=False)
     ended = {end.folder: end for end in ends(launcher, 2)}
     assert ended == {one: Ended(one, lost=-9), two: Ended(two)}
     wait_for(lambda: is_over(worker))  # with its actor
@@ -127,36 +125,52 @@ def test_a_node_is_killed_under_a_trial(launch, tmp_path, cluster, shared):
     assert ends(launcher) == [Ended(one)]
     first, second = starts(one)
     assert first == 0 and second >= 20 and read_json(one / "record.json") == {"steps": 100}
-    assert starts(two) == [0] and read_json(two / "record.json") == {"steps": 40}
-
-    cluster.nodes.append(cluster.add_node(**NODE))  # and a new one is taken into use
-    wait_for(lambda: launcher.has_room() and all(slot.ready for slot in launcher._slots))
-    three, no = (
-        task(launcher, tmp_path / "three", steps=400),
-        task(launcher, tmp_path / "no", rejects=1),
-    )
-    assert ends(launcher) == [Ended(no, rejected="no")]
-    wait_for(lambda: under_way(launcher, three, 3))
-    launcher.close()
-    assert read_json(three / "checkpoint" / "step.json") >= 3  # written when told to stop
-    assert not (three / "record.json").exists()
+    assert starts(two) == [0] and read_json(two / "record.json") == {"steps": 60}
+    assert not ray.nodes()[0]["Alive"] or not ray.nodes()[1]["Alive"]
 
 
-def _has(node, pid: int) -> bool:
-    """Whether ``pid`` is a child of the node's raylet."""
+def _on(node, slot) -> bool:
+    """Whether the slot's actor is a child of the node's raylet."""
+    import ray
+
     raylet = node.all_processes["raylet"][0].process.pid
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{ray.get(slot.actor.pid.remote())}/status").read_text()
     return f"PPid:\t{raylet}\n" in status
 
 
 @pytest.mark.cluster
-def test_a_worker_that_dies_and_what_does_not_fit(launch, tmp_path, cluster):
-    launcher = launch(workers=1)
-    assert launcher.size == 1
+def test_without_a_shared_folder_files_come_and_go_with_the_calls(launch, tmp_path, cluster):
+    """Stopped with the driver, killed with its actor, and finished: each time from its checkpoint."""
+    import ray
+
+    launcher = launch(shared=False, workers=1)
+    no = task(launcher, tmp_path / "no", rejects=1)
+    assert ends(launcher) == [Ended(no, rejected="no")]
+    one = task(launcher, tmp_path / "one", steps=100)
+    wait_for(lambda: under_way(launcher, one, 3))
+    launcher.close()
+    stopped = read_json(one / "checkpoint" / "step.json")  # written when told to stop
+    assert stopped >= 3 and not (one / "record.json").exists()
+
+    launcher = launch(shared=False, workers=1)
+    task(launcher, one, steps=100)
+    wait_for(lambda: under_way(launcher, one, stopped + 25))
+    ray.kill(launcher._slots[0].actor)
+    assert ends(launcher) == [Ended(one, lost=-9)]
+    task(launcher, one, steps=100)
+    assert ends(launcher) == [Ended(one)]
+    begun = starts(one)
+    assert begun[:2] == [0, stopped] and begun[2] >= 20 and len(begun) == 3
+    assert read_json(one / "record.json") == {"steps": 100}
+    assert not (one / "checkpoint" / ".step.json").exists()
+
     dies = task(launcher, tmp_path / "dies", steps=5, dies=2)
     assert ends(launcher) == [Ended(dies, lost=7)]
     assert (dies / "starts").read_text().split()[2:] == ["1", "[]"]  # threads, GPUs
-    launcher.close()
+
+
+@pytest.mark.cluster
+def test_what_does_not_fit(launch):
     with pytest.raises(InputError, match=r"no node of the cluster has 64 CPUs and 0 GPUs"):
         launch(num_cpus=64)
 
