@@ -233,9 +233,9 @@ def connect(config: RayConfig) -> bool:
 
     if ray.is_initialized():
         return False
+    reach(config)
     about = {} if config.working_dir is None else {"working_dir": config.working_dir}
     try:
-        _reach(config.address)
         ray.init(
             address=config.address,
             runtime_env=about or None,
@@ -243,19 +243,27 @@ def connect(config: RayConfig) -> bool:
             logging_level="error",
         )
     except Exception as error:  # ConnectionError, AuthenticationError, and whatever else it raises
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"launcher.address={config.address!r}: no Ray cluster answers there ({why}). Start one "
-            "with `ray start --head`, or name its head."
-        ) from None
+        raise _nobody(config, error) from None
     return True
 
 
-def _reach(address: str) -> None:
-    """Raises OSError or ValueError where nobody listens: Ray itself would try for ever."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+def reach(config: RayConfig) -> None:
+    """Raises InputError where nobody listens at a named address: Ray itself would try for ever."""
+    host, colon, port = config.address.removeprefix("ray://").rpartition(":")
+    try:
+        if colon:
+            where = host.strip("[]"), int(port)
+            socket.create_connection(where, timeout=REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _nobody(config, error) from None
+
+
+def _nobody(config: RayConfig, error: Exception) -> InputError:
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(
+        f"launcher.address={config.address!r}: no Ray cluster answers there ({why}). Start one with "
+        "`ray start --head`, or name its head."
+    )
 
 
 def fitting(config: RayConfig) -> int:

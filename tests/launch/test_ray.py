@@ -37,7 +37,6 @@ def cluster():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
-        patch.setenv("RAY_raylet_start_wait_time_s", "120")
         about = {"include_dashboard": False, **NODE}
         cluster = Cluster(initialize_head=True, head_node_args=about)
         cluster.second = cluster.add_node(**NODE)
