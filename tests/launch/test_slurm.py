@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -214,7 +216,10 @@ def test_a_node_that_is_lost_and_closing(launch, tmp_path):
     launcher = launch()
     one = task(launcher, tmp_path / "one", steps=400)
     wait_for(lambda: under_way(one))
-    said("scancel", "--signal=KILL", job_of(one))
+    worker = int((one / "starts").read_text().split()[1])
+    (line,) = re.findall(r"PPid:\t(\d+)", Path(f"/proc/{worker}/status").read_text())
+    for pid in (int(line), worker):
+        os.kill(pid, signal.SIGKILL)
     assert ends(launcher) == [Ended(one, lost=-9)]
     one.joinpath("metrics.jsonl").unlink()
     two = task(launcher, tmp_path / "two", steps=400)
