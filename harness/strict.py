@@ -22,10 +22,12 @@ def build(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
     """``data`` as an instance of the dataclass ``cls``, strictly.
 
     Raises InputError for a key that ``cls`` does not have (with the nearest one it has), for one
-    that is missing, and for a value of another type.
+    that is missing, and for a value of another type. Where ``cls`` has KINDS, ``data["name"]`` says
+    which of them it is.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{path or cls.__name__}={data!r} cannot be used: it must be a mapping.")
+    cls = getattr(cls, "KINDS", {}).get(str(data.get("name")), cls)
     hints = typing.get_type_hints(cls)
     names = [field.name for field in fields(cls)]
     for key in data:

@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     check_search(sweep, plans)
 
     from harness.data.examples import read_splits
-    from harness.launch.local import LocalLauncher, check_launcher
+    from harness.launch.choose import check_launcher, launcher_for
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.objectives import check_general
 
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
 
     folder = SweepFolder(sweep)
     folder.open()
-    launcher = LocalLauncher(sweep.launcher, folder.cache, folder.path / "workers", folder.lock)
+    launcher = launcher_for(sweep.launcher, folder.cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
     driver = Driver(sweep, plans, folder, launcher, terminal, content)
     description = describe(sweep, plans, *content, arguments)
@@ -131,7 +131,9 @@ def _preempt(signum: int, frame: FrameType | None) -> None:
 def _typed(arguments: Sequence[str]) -> str:
     import shlex
 
-    return shlex.join(arguments)
+    from harness.config.storage import hide_secrets
+
+    return shlex.join(map(hide_secrets, arguments))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def test_the_built_in_configuration_runs_here(tmp_path):
     assert list(lines) == [
         *("python", "packages", "cpu", "disk", "gpu"),
         *("nf4", "fp4", "int8", "adamw_8bit", "paged_adamw_8bit"),
-        *("model", "data", "general-text", "replay", "metrics", "tasks", "storage", "tracking"),
+        *("model", "data", "general-text", "replay", "metrics", "tasks", "storage"),
+        *("tracking", "launcher"),
     ]
     assert not [what for what, (status, _) in lines.items() if status == "FAIL"]
     for kind in ("nf4", "fp4", "int8"):

@@ -5,6 +5,7 @@ Hydra: code takes these objects, or plain arguments. A method's own fields belon
 (``harness/methods``); ``TrialConfig.method`` is the plain mapping that class is built from.
 """
 
+from harness.config.clusters import RayConfig, SlurmConfig
 from harness.config.data import DataConfig
 from harness.config.evaluation import EvaluationConfig
 from harness.config.judge import JudgeConfig
@@ -29,8 +30,10 @@ __all__ = [
     "LauncherConfig",
     "LimitsConfig",
     "ModelConfig",
+    "RayConfig",
     "RetentionConfig",
     "SearchConfig",
+    "SlurmConfig",
     "SweepConfig",
     "TrackingConfig",
     "TrainingConfig",

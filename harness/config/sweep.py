@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from harness.errors import InputError
+from harness.config.storage import keep_whole
 from harness.strict import require
 
 Direction = Literal["maximize", "minimize"]
@@ -31,7 +30,7 @@ class SearchConfig:
     reduction_factor: int  # asha: one in this many goes on at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
     tie_break: Literal["crowding", "epsnet"]  # asha: who of the front that is cut goes on
-    storage: str | None  # an Optuna URL; null: one SQLite file in the sweep's folder
+    storage: str | None  # a database's URL, without user and password; null: a file in the folder
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, "search.trials", self.trials, "at least 1")
@@ -44,12 +43,8 @@ class SearchConfig:
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
         )
-        with_password = r"://[^/@]*:[^/]*@|[?&](ssl)?(password|passwd|pwd|token|secret)="
-        if self.storage is not None and re.search(with_password, self.storage, re.IGNORECASE):
-            raise InputError(
-                "search.storage: a password must not enter the configuration, which is recorded. "
-                "PostgreSQL takes it from PGPASSWORD or ~/.pgpass."
-            )
+        if self.storage is not None:  # a password must not enter what is recorded
+            object.__setattr__(self, "storage", keep_whole(self.storage))
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,9 @@ class TrackingConfig:
 class LauncherConfig:
     """Where jobs run; nothing here changes a result."""
 
-    name: Literal["local"]
+    KINDS: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
+
+    name: Literal["local", "slurm", "ray"]
     workers: int | None  # null: one a device, one on a CPU
     devices: list[int] | None  # GPU indices; null: all visible ones
     devices_per_trial: int  # that train one trial together, data parallel; a CPU: processes

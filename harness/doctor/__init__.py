@@ -16,13 +16,14 @@ from harness.doctor.inputs import (
     check_model,
     check_tasks,
 )
+from harness.doctor.launchers import check_launcher
 from harness.doctor.machine import check_devices, check_python, check_quantization
 from harness.doctor.outputs import check_storage, check_tracking
 from harness.errors import InputError
 
 HELP = """\
 What this machine can run: Python and packages, devices, quantization, model, data, metrics, tasks,
-storage, tracking. Nothing is trained and nothing is uploaded.
+storage, tracking, launcher. Nothing is trained and nothing is uploaded.
 
   python -m harness.doctor                              the built-in model and data
   python -m harness.doctor method=qlora,lora            what these methods need
@@ -44,6 +45,7 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Line]]], ...] = (
     ("tasks", check_tasks),
     ("storage", check_storage),
     ("tracking", check_tracking),
+    ("launcher", check_launcher),
 )
 
 

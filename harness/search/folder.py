@@ -18,6 +18,7 @@ import yaml
 
 from harness.compose import FREE_KEYS
 from harness.config import SweepConfig
+from harness.config.storage import hide_secrets
 from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records import Record, read_record, write_text
@@ -169,7 +170,7 @@ def describe(
     }
     return {
         "name": sweep.name,
-        "command": scrub(f"python -m harness.sweep {shlex.join(typed)}".strip()),
+        "command": scrub(f"python -m harness.sweep {shlex.join(map(hide_secrets, typed))}".strip()),
         "created": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seed": sweep.seed,
         "methods": [plan.method for plan in plans],

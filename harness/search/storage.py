@@ -9,20 +9,14 @@ import optuna
 import sqlalchemy
 
 from harness.config import SweepConfig
-from harness.errors import InputError
 from harness.records.full import is_disk_full
+from harness.search.database import open_url
 
 
 def open_storage(sweep: SweepConfig, folder: Any) -> Any:
     """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside."""
-    url = sweep.search.storage
-    if url is not None:
-        try:
-            return optuna.storages.RDBStorage(url)
-        except Exception as error:  # whatever SQLAlchemy and the database's driver raise
-            raise InputError(
-                f"search.storage={url!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from None
+    if sweep.search.storage is not None:
+        return open_url(sweep.search.storage)
     path = folder / "study.db"
     try:
         storage = _own_file(path)

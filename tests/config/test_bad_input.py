@@ -145,10 +145,6 @@ CASES = {
     "no folder": (["model=hub", "model.name=./nothing"], ["./nothing", "no such folder"]),
     "no name": (["model=hub"], ["model.name"]),
     "storage": (["search.storage=nonsense"], ["search.storage='nonsense'"]),
-    "password": (
-        ["search.storage='postgresql://me:hf_secret@db/x'"],
-        ["search.storage", "PGPASSWORD"],
-    ),
 }
 
 

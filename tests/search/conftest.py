@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 
 import pytest
 import sqlalchemy
@@ -11,7 +12,8 @@ def no_sync():
     """These tests kill objects, not machines: waiting for the disk would be half of their time."""
 
     def relax(connection, record):
-        connection.execute("pragma synchronous=off")
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("pragma synchronous=off")
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", relax)
     with pytest.MonkeyPatch.context() as patch:
