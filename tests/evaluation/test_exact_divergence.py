@@ -41,7 +41,7 @@ def kl_of_top(p, q, k):
 
 @pytest.mark.parametrize("rate", ["1e-4", "1e-2"])  # hardly moved, and far away
 def test_kl_is_that_of_float64(lend, trial_config, splits, encoded, tmp_path, rate):
-    config = trial_config("method=lora", f"training.learning_rate={rate}")
+    config = trial_config("method=lora", f"training.learning_rate={rate}", "training.batch_size=8")
     with lend() as base:
         about = (base.tokenizer, config.data, config.evaluation, "validation")
         general = prepare(splits, *about).general

@@ -204,11 +204,11 @@ def test_a_sweep_leaves_its_files(undisturbed):
 
 
 def test_the_same_command_again_trains_nothing(undisturbed):
-    folder, _ = undisturbed
+    folder, whole = undisturbed
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/s/trials/*/*/*")}
     done = finish(start(folder, *COMMAND))
     assert done.code == 0, done.err
-    assert done.seconds < 10, "no worker is started; the report is written"
+    assert done.seconds < whole.seconds / 2, "no worker is started; the report is written"
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert set(folder.glob("runs/s/trials/*/*/*")) == set(before)
 

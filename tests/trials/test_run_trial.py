@@ -230,7 +230,7 @@ def test_out_of_memory_of_the_optimizers_state_is_infeasible(
 
 
 def test_halved_micro_batch_is_in_the_record(bench, trial_config, tmp_path, monkeypatch):
-    config = trial_config("method=lora", *STEPS)
+    config = trial_config("method=lora", "training.batch_size=8", *STEPS)
     expected = run_trial(job(tmp_path / "a", bench.cache, config), bench)
     real = loop.logits_at
 
