@@ -8,6 +8,7 @@ them does; they end with it.
 from __future__ import annotations
 
 import argparse
+import atexit
 import faulthandler
 import os
 import signal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
+CLOSE_SECONDS = 2.0  # for one that waits for its next task to see that there is none
 # Ranks wait for the first while it evaluates. Who hangs is ended by the launcher's heartbeat.
 PATIENCE = timedelta(days=30)
 
@@ -60,7 +62,23 @@ class Others:
             )
         if cuda:
             os.environ["CUDA_VISIBLE_DEVICES"] = named[0]
+        self._over = False
+        atexit.register(self.close)
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def close(self) -> None:
+        """End them, and wait until they have: no process is left for others to reap."""
+        self._over = True
+        for process in self._processes:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(CLOSE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def join(self) -> Team:
         """Meet the others; returns when all are there."""
@@ -84,6 +102,8 @@ class Others:
         """A trial cannot go on without one of them: the launcher finds this worker dead."""
         while all(process.poll() is None for process in self._processes):
             time.sleep(WATCH_SECONDS)
+        if self._over:
+            return
         codes = [process.poll() for process in self._processes]
         print(f"a process of the trial ended, exit codes {codes}: so does this", file=sys.stderr)
         sys.stderr.flush()
