@@ -24,7 +24,7 @@ def open_url(shown: str) -> BaseStorage:
         if url.startswith("sqlite"):
             return RDBStorage(url)
         storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        return PatientStorage(get_storage(storage), shown)
+        return PatientStorage(get_storage(storage), shown)  # pyright: ignore[reportAbstractUsage]
     except Exception as error:  # whatever SQLAlchemy and the database's driver raise
         why = next((line for line in str(error).splitlines() if line), type(error).__name__)
         why = why.replace(url, shown).replace(whole(shown), shown)

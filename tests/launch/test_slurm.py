@@ -51,7 +51,7 @@ SlurmdPidFile={folder}/slurmd.pid
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=low Nodes={host} Default=YES PriorityTier=1
+PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=300
 """
 
 
@@ -234,6 +234,13 @@ def test_what_the_scheduler_refuses(launch, tmp_path):
     launcher = launch(partition="nowhere")
     with pytest.raises(InputError, match=r"launcher=slurm.*partition"):
         task(launcher, tmp_path / "one", steps=1)
+
+
+@pytest.mark.cluster
+def test_a_job_that_would_wait_for_ever_is_said(launch, tmp_path, capfd):
+    launcher = launch(time_minutes=600)
+    task(launcher, tmp_path / "one", steps=1)
+    wait_for(lambda: launcher.poll() or "PartitionTimeLimit" in capfd.readouterr().out)
 
 
 def test_where_there_is_no_slurm(monkeypatch):
