@@ -137,8 +137,7 @@ class SlurmLauncher:
     def _end_of(self, folder: Path, states: Mapping[str, str] | None) -> Ended | None:
         """``states`` is None between questions, or where the scheduler does not answer."""
         if any((folder / name).exists() for name in ANSWERS):
-            rejected = read_json(folder / "rejected.json")
-            (folder / "rejected.json").unlink(missing_ok=True)
+            rejected = read_json(folder / "rejected.json")  # left there: its job looks for it too
             return Ended(folder, rejected=None if rejected is None else rejected["message"])
         task, slot = self._tasks[folder], read_json(folder / SLOT)
         if slot is not None and not slot["stopped"]:  # its worker died in the job

@@ -182,6 +182,7 @@ def test_jobs_are_preempted_requeued_killed_and_finished(launch, tmp_path, clust
     task(launcher, two, steps=60), task(launcher, tmp_path / "no", rejects=True)
     ended = {end.folder: end for end in ends(launcher, 2)}
     assert ended[two] == Ended(two) and ended[tmp_path / "no"].rejected == "no"
+    wait_for(lambda: not said("squeue", "--noheader"))  # nothing goes on once it was answered
     assert starts(two)[1] >= 3 and (two / "starts").read_text().split()[2:4] == ["1", "[]"]
 
 
