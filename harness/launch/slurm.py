@@ -149,13 +149,14 @@ class SlurmLauncher:
         if state not in (None, *_OVER):
             task.gone = None  # it waits, runs, or was requeued by the scheduler
             return None
-        if slot is None and state != "CANCELLED":
+        if state != "CANCELLED":  # a requeued job is over for a moment, too
             task.gone = task.gone or time.monotonic()
             if time.monotonic() - task.gone < GONE_SECONDS:
                 return None
         if slot is not None and state != "CANCELLED" and task.continued < CONTINUED:
             (folder / SLOT).unlink(missing_ok=True)  # told to stop, not by the user: another job
             task.continued, task.gone = task.continued + 1, None
+            _command("scancel", task.job)  # if it comes back after all: never two at one folder
             task.job = self._submit(folder)
             return None
         return Ended(folder, lost=STOPPED if slot is not None else -9)

@@ -112,7 +112,7 @@ def wait_for(what, seconds: float = 120.0):
 def launch(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "run_task", node_worker.run_task)
     monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.5)
-    monkeypatch.setattr(slurm, "GONE_SECONDS", 1.0)
+    monkeypatch.setattr(slurm, "GONE_SECONDS", 3.0)
     monkeypatch.setattr(slurm, "POLL_SECONDS", 0.1)
     made = []
 
