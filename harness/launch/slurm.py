@@ -51,6 +51,7 @@ class SlurmLauncher:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._tasks: dict[Path, _Task] = {}
         self._next_look = self._next_question = 0.0
+        self._said = {"None", "Priority", "Resources", "BeginTime", "Cleaning"}  # what passes
         self._accepted = False  # whether a job of ours was ever taken
 
     @property
@@ -136,8 +137,7 @@ class SlurmLauncher:
     def _end_of(self, folder: Path, states: Mapping[str, str] | None) -> Ended | None:
         """``states`` is None between questions, or where the scheduler does not answer."""
         if any((folder / name).exists() for name in ANSWERS):
-            rejected = read_json(folder / "rejected.json")
-            (folder / "rejected.json").unlink(missing_ok=True)
+            rejected = read_json(folder / "rejected.json")  # left there: its job looks for it too
             return Ended(folder, rejected=None if rejected is None else rejected["message"])
         task, slot = self._tasks[folder], read_json(folder / SLOT)
         if slot is not None and not slot["stopped"]:  # its worker died in the job
@@ -149,13 +149,14 @@ class SlurmLauncher:
         if state not in (None, *_OVER):
             task.gone = None  # it waits, runs, or was requeued by the scheduler
             return None
-        if slot is None and state != "CANCELLED":
+        if state != "CANCELLED":  # a requeued job is over for a moment, too
             task.gone = task.gone or time.monotonic()
             if time.monotonic() - task.gone < GONE_SECONDS:
                 return None
         if slot is not None and state != "CANCELLED" and task.continued < CONTINUED:
             (folder / SLOT).unlink(missing_ok=True)  # told to stop, not by the user: another job
             task.continued, task.gone = task.continued + 1, None
+            _command("scancel", task.job)  # if it comes back after all: never two at one folder
             task.job = self._submit(folder)
             return None
         return Ended(folder, lost=STOPPED if slot is not None else -9)
@@ -177,17 +178,29 @@ class SlurmLauncher:
         _command("scancel", *jobs)
         self._tasks.clear()
 
+    def _say_why(self, pending: list[list[str]]) -> None:
+        """Once each: why jobs wait, where that may be for ever."""
+        for job, _, *reason in pending:
+            why = reason[0] if reason else ""
+            if why and why not in self._said:
+                print(f"launcher=slurm: job {job} waits: {why}")
+                self._said.add(why)
+
     def _states(self, patience: float = PATIENCE_SECONDS) -> Any:
         """Job → state, of the jobs of this sweep that the scheduler remembers.
 
         None where it does not answer within ``patience`` seconds; with the default InputError.
         """
         began = time.monotonic()
-        about = ["--noheader", "--states=all", f"--name={_name(self._logs)}", "--format=%i %T"]
+        about = ["--noheader", "--states=all", f"--name={_name(self._logs)}", "--format=%i %T %r"]
         while True:
             done = _command("squeue", f"--user={getpass.getuser()}", *about)
             if done is not None and done.returncode == 0:
-                return dict(line.split()[:2] for line in done.stdout.splitlines() if line.strip())
+                lines = [
+                    line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()
+                ]
+                self._say_why([line for line in lines if line[1] == "PENDING"])
+                return {job: state for job, state, *_ in lines}
             if time.monotonic() - began > patience:
                 if patience < PATIENCE_SECONDS:
                     return None

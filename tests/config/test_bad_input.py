@@ -35,7 +35,7 @@ CASES = {
     "model": (["model=builtn"], ["model 'builtn'", "Did you mean builtin", "hub"]),
     "data": (["data=jsnol"], ["data 'jsnol'", "jsonl", "builtin_domain", "text"]),
     "sweep": (["sweep=compar"], ["'compar'", "Did you mean compare"]),
-    "launcher": (["launcher=ray"], ["launcher 'ray'", "Known: local"]),
+    "launcher": (["launcher=dask"], ["launcher 'dask'", "Known: local, ray, slurm"]),
     "optimizer": (["training.optimizer=adm"], ["training.optimizer='adm'", "adamw", "sgd"]),
     "key": (["training.learnig_rate=1"], ["learnig_rate", "Did you mean training.learning_rate"]),
     "method's key": (["method=lora", "method.rank=8"], ["method.rank", "method.r,"]),

@@ -51,7 +51,7 @@ SlurmdPidFile={folder}/slurmd.pid
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=low Nodes={host} Default=YES PriorityTier=1
+PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=300
 """
 
 
@@ -112,7 +112,7 @@ def wait_for(what, seconds: float = 120.0):
 def launch(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "run_task", node_worker.run_task)
     monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.5)
-    monkeypatch.setattr(slurm, "GONE_SECONDS", 1.0)
+    monkeypatch.setattr(slurm, "GONE_SECONDS", 3.0)
     monkeypatch.setattr(slurm, "POLL_SECONDS", 0.1)
     made = []
 
@@ -182,6 +182,7 @@ def test_jobs_are_preempted_requeued_killed_and_finished(launch, tmp_path, clust
     task(launcher, two, steps=60), task(launcher, tmp_path / "no", rejects=True)
     ended = {end.folder: end for end in ends(launcher, 2)}
     assert ended[two] == Ended(two) and ended[tmp_path / "no"].rejected == "no"
+    wait_for(lambda: not said("squeue", "--noheader"))  # nothing goes on once it was answered
     assert starts(two)[1] >= 3 and (two / "starts").read_text().split()[2:4] == ["1", "[]"]
 
 
@@ -234,6 +235,13 @@ def test_what_the_scheduler_refuses(launch, tmp_path):
     launcher = launch(partition="nowhere")
     with pytest.raises(InputError, match=r"launcher=slurm.*partition"):
         task(launcher, tmp_path / "one", steps=1)
+
+
+@pytest.mark.cluster
+def test_a_job_that_would_wait_for_ever_is_said(launch, tmp_path, capfd):
+    launcher = launch(time_minutes=600)
+    task(launcher, tmp_path / "one", steps=1)
+    wait_for(lambda: launcher.poll() or "PartitionTimeLimit" in capfd.readouterr().out)
 
 
 def test_where_there_is_no_slurm(monkeypatch):
