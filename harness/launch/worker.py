@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -127,19 +126,7 @@ class Worker:
 
 def failed(job: Any, reason: str) -> Record:
     """The record of a trial that broke: nothing measured, the reason kept."""
-    return Record(
-        status="failed",
-        stage=job.config.stage,
-        method=job.method,
-        trial=job.trial,
-        attempt=job.attempt,
-        fingerprint=job.fingerprint,
-        configuration=job.configuration,
-        seed=job.config.seed,
-        config=asdict(job.config),
-        overrides=list(job.overrides),
-        reason=scrub(reason)[:500],
-    )
+    return job.record("failed", reason=scrub(reason)[:500])
 
 
 def end_with(parent: int, seconds: float = ORPHAN_SECONDS) -> None:

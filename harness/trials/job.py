@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import LimitsConfig, TrialConfig
+from harness.records import Record
 from harness.strict import build
 
 
@@ -43,3 +44,18 @@ class Job:
     @property
     def path(self) -> Path:
         return Path(self.folder)
+
+    def record(self, status: str, **found: Any) -> Record:
+        """What became of it: the fields that the job decides, and those that were ``found``."""
+        about: dict[str, Any] = {
+            "stage": self.config.stage,
+            "method": self.method,
+            "trial": self.trial,
+            "attempt": self.attempt,
+            "fingerprint": self.fingerprint,
+            "configuration": self.configuration,
+            "seed": self.config.seed,
+            "config": asdict(self.config),
+            "overrides": list(self.overrides),
+        }
+        return Record(status=status, **(about | found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,17 +157,8 @@ def _record(tuning: Tuning, found: Found, told: Told | None) -> Record:
     job, config, measured = tuning.job, tuning.job.config, found.measured
     base = tuning.before.measurements(config.evaluation) | measured.base
     cost = tuning.clock.cost(tuning.progress, measured.generation_tokens_per_second)
-    return Record(
-        status=tuning.status,
-        stage=config.stage,
-        method=job.method,
-        trial=job.trial,
-        attempt=job.attempt,
-        fingerprint=job.fingerprint,
-        configuration=job.configuration,
-        seed=config.seed,
-        config=asdict(config),
-        overrides=list(job.overrides),
+    return job.record(
+        tuning.status,
         measurements=measured.measurements,
         base=base | ({} if told is None else told.measurements),
         missing=measured.missing,

@@ -95,17 +95,9 @@ def _record(job: Job, inputs: Inputs, before: Before, measured: Measured, device
     data = {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts}
     about_training = ("training", "retention")  # nobody here knows how it was trained
     config = {k: v for k, v in asdict(job.config).items() if k not in about_training}
-    return Record(
-        status="complete",
-        stage=job.config.stage,
-        method=job.method,
-        trial=job.trial,
-        attempt=job.attempt,
-        fingerprint=job.fingerprint,
-        configuration=job.configuration,
-        seed=job.config.seed,
+    return job.record(
+        "complete",
         config=config,
-        overrides=list(job.overrides),
         measurements=measured.measurements,
         base=before.measurements(job.config.evaluation) | measured.base,
         missing=measured.missing,
