@@ -97,7 +97,7 @@ class SlurmLauncher:
         return job
 
     def _executor(self) -> Any:
-        from submitit import SlurmExecutor
+        from submitit import SlurmExecutor  # pyright: ignore[reportMissingImports]
 
         config = self._config
         executor = SlurmExecutor(folder=self._logs)
