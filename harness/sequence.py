@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ def is_sequence(arguments: Sequence[str]) -> bool:
     return any(argument.startswith("sequence=") for argument in arguments)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The exit code of harness.trial. Raises InputError before anything is spent."""
+def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]]) -> int:
+    """The exit code of harness.trial, which runs each stage by ``run_plan``.
+
+    Raises InputError before anything is spent.
+    """
     from harness.compose import compose_trial, hydra_asked, show_hydra
     from harness.records.fingerprint import digest
 
@@ -41,7 +44,6 @@ def run(arguments: Sequence[str]) -> int:
     from harness.data.examples import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model
-    from harness.trial import run_plan
     from harness.trials.sequence import Stage, measured_by, merged_model, score_stage
     from harness.trials.workbench import Workbench
 

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.compose import compose_trial, hydra_asked, show_hydra
 
     if sequence.is_sequence(arguments):
-        return sequence.run(arguments)
+        return sequence.run(arguments, run_plan)
     if hydra_asked(arguments):
         show_hydra(arguments)
         return 0

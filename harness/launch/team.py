@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
 from harness.launch.launcher import TEAM_BROKEN
-from harness.launch.worker import end_with
+from harness.launch.parent import end_with
 from harness.records import read_json
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def main() -> int:
     arguments = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one says when all stop
-    threading.Thread(target=end_with, args=[arguments.leader, 0.0], daemon=True).start()
+    end_with(arguments.leader, 0.0)
     import torch
 
     torch.set_num_threads(arguments.threads)

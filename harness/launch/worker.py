@@ -12,7 +12,6 @@ import faulthandler
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from harness import pulse
 from harness.errors import DiskFull, InputError
 from harness.launch.launcher import DISK_FULL, TEAM_BROKEN
+from harness.launch.parent import end_with
 from harness.records import Record, read_json, write_json, write_record, write_text
 from harness.records.disk import tidy
 from harness.records.full import is_disk_full, stop
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from harness.training.team import Team
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
-ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
 
 
 class Worker:
@@ -129,14 +128,6 @@ def failed(job: Any, reason: str) -> Record:
     return job.record("failed", reason=scrub(reason)[:500])
 
 
-def end_with(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
-    """End this process after ``parent``, whatever it is doing; first it may write a checkpoint."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    time.sleep(seconds)
-    os._exit(75)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", required=True)
@@ -148,7 +139,7 @@ def main() -> int:
     log = Scrubbed(sys.stderr)
     faulthandler.register(signal.SIGUSR1, sys.stderr)  # sent by the launcher to one that hangs
     sys.stdout = sys.stderr = cast(TextIO, log)  # one file, which is kept
-    threading.Thread(target=end_with, args=[arguments.driver], daemon=True).start()
+    end_with(arguments.driver)
     others = None
     if arguments.devices_per_trial > 1:
         from harness.launch.team import Others

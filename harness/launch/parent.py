@@ -1,0 +1,21 @@
+"""A process that ends with the one that started it, however that one ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
+
+
+def end_with(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
+    """From now on: end this process ``seconds`` after ``parent``, whatever it is doing then."""
+    threading.Thread(target=_watch, args=[parent, seconds], daemon=True).start()
+
+
+def _watch(parent: int, seconds: float) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    time.sleep(seconds)
+    os._exit(75)
