@@ -103,8 +103,6 @@ def test_the_mirror(secrets):
 @pytest.mark.parametrize(
     "typed",
     [
-        "search.storage='postgresql://db/x?user=me&password=swordfish'",
-        "search.storage='postgresql://me:swordfish@db/x'",
         "model.name=${oc.env:DATABASE}",
         "model.name=${oc.env:ORDINARY_LOOKING}",
         "model.name=${oc.env:MY_PWD}",
@@ -119,6 +117,16 @@ def test_none_is_let_into_the_configuration(secrets, monkeypatch, tmp_path, type
     with pytest.raises(InputError) as caught:
         compose_sweep(["method=lora", typed])
     assert not [secret for secret in secrets if secret in str(caught.value)]
+
+
+@pytest.mark.parametrize("asked", ["me:swordfish@db/x", "db/x?user=me&password=swordfish"])
+def test_of_a_database_host_and_name_are_kept(asked):
+    from harness.compose import compose_sweep
+    from harness.config.storage import whole
+
+    url = f"postgresql://{asked}"
+    kept = compose_sweep(["method=lora", f"search.storage='{url}'"])[0].search.storage
+    assert kept == "postgresql://db/x" and whole(kept) == url
 
 
 def test_a_sweep_says_its_command_without(secrets, tmp_path, monkeypatch):

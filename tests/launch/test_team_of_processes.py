@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import psutil
-from running import job
+from running import identified, job
 from sweeping import composed
 
 from harness.launch.launcher import TEAM_BROKEN, Ended
@@ -24,7 +24,7 @@ def test_a_trial_over_two_processes_and_one_that_loses_one(tmp_path, trial_confi
         trial = trial_config(
             "method=lora", f"training.max_steps={steps}", "training.eval_every=999"
         )
-        own = job(tmp_path / name, tmp_path / "cache", trial)
+        own = job(tmp_path / name, tmp_path / "cache", trial, **identified(trial))
         own.path.mkdir()
         launcher.submit(own.path, own.to_json())
         return own.path
