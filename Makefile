@@ -10,7 +10,7 @@ sweep: $(VENV)/ready ## tune, compare and report on the built-in model and data
 	$(RUN) -m harness.sweep sweep=compare $(OVERRIDES)
 
 test: $(VENV)/ready ## the whole test suite
-	$(RUN) -m pytest --numprocesses auto --dist loadfile
+	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready ## lint, format, types
 	$(VENV)/bin/ruff check .

@@ -28,6 +28,14 @@ SMALL = (
 )
 
 
+# The files that take longest, first: what is left for the end is short, and no process waits for another.
+LONG = ("test_real_sweep", "test_method_contract", "test_bad_input", "test_resume", "test_tracking")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     import torch
