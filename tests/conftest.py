@@ -28,7 +28,7 @@ SMALL = (
 )
 
 
-# The files that take longest, first: what is left for the end is short, and no process waits for another.
+# The files that take longest, first: no process is left with one of them at the end.
 LONG = ("test_real_sweep", "test_method_contract", "test_bad_input", "test_resume", "test_tracking")
 
 
