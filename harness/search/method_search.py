@@ -31,6 +31,7 @@ class MethodSearch:
         self._numbers: dict[str, int] = {}  # of what is running, by fingerprint
         self._known: set[str] = set()
         self._waiting: list[Proposal] = []
+        self._twins: list[Proposal] = []  # of what is running: its result will do for both
         self._exhausted = False  # the space had nothing new to propose
         self._spending = Spending(sweep.search)
         self._stopping = stopping
@@ -50,20 +51,22 @@ class MethodSearch:
 
     def next_job(self) -> Job | None:
         """One that is worth running now. What is known already is told and not run again."""
+        alone = True
         for _ in range(DUPLICATES):
             proposal = self._proposal()
             if proposal is None:
                 return None
             job = self._job(proposal.values, proposal.number)
             if job.fingerprint in self._numbers:
-                self._waiting.append(proposal)  # the same is running: its result will do for both
-                return None
+                self._twins.append(proposal)
+                alone = False
+                continue
             record = self._record(job.fingerprint) if job.fingerprint in self._known else None
             if record is None:
                 self._numbers[job.fingerprint] = proposal.number
                 return job
             self._study.tell(proposal.number, record, repeats=record.trial != proposal.number)
-        self._exhausted = True
+        self._exhausted = alone
         return None
 
     def take(self, record: Record) -> None:
@@ -71,6 +74,7 @@ class MethodSearch:
         self._known.add(record.fingerprint)
         self._study.tell(self._numbers.pop(record.fingerprint), record)
         self._spending.add(record)
+        self._waiting, self._twins = self._twins + self._waiting, []
 
     def _proposal(self) -> Proposal | None:
         if self._waiting:

@@ -37,6 +37,19 @@ def test_methods_take_turns():
     assert methods(rest) == ["full", "lora"] * 3
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_waits_where_the_sampler_repeats_what_is_running(seed):
+    class Watched(FakeLauncher):
+        def poll(self):
+            assert not self.has_room() or len(self.submitted) == 4
+            return super().poll()
+
+    few = ("method=lora", f"name=s{seed}", f"seed={seed}", "confirm.finalists=0", "search.trials=4")
+    launcher = Watched(slots=2)
+    drive(launcher, *few, "method.r=choice(2,4,8,16,32)", "training.learning_rate=1e-3")
+    assert len({job.fingerprint for job in launcher.submitted}) == len(launcher.submitted) == 4
+
+
 def test_no_barrier_between_methods():
     """While one method's last trial is running, the other workers are on the next method."""
     idle = []
