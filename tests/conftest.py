@@ -29,7 +29,7 @@ SMALL = (
 
 
 # The files that take longest, first: no process is left with one of them at the end.
-LONG = ("test_real_sweep", "test_method_contract", "test_bad_input", "test_resume", "test_tracking")
+LONG = ("test_real_sweep", "test_method_contract", "test_bad_input", "test_resume")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
