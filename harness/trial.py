@@ -127,19 +127,29 @@ def _run(job: Any, device: str, threads: int | None) -> Any:
 
 def show(record: Any, folder: Path) -> None:
     """Measurements and costs of one record, and where its files are."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table(title=f"{record.method}, seed {record.seed}: {record.status}")
-    for header in ("measurement", "value", "95 % interval", "n", "unit", "untouched base"):
-        left = header in ("measurement", "unit")
-        table.add_column(header, justify="left" if left else "right", no_wrap=header != "unit")
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)  # a file has no edge that lines end at
+    title = f"{record.method}, seed {record.seed}: {record.status}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    rows = []
     for name, m in record.measurements.items():
         interval = "–" if m.interval is None else f"[{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
         base = record.base.get(name)
         before = "–" if base is None else f"{base.value:.3f}"
-        table.add_row(name, f"{m.value:.3f}", interval, str(m.n), m.unit, before)
+        rows.append((name, f"{m.value:.3f}", interval, str(m.n), m.unit, before))
+    headers = ("measurement", "value", "95 % interval", "n", "unit", "base")
+    for header, *cells in zip(headers, *rows, strict=True):
+        if header in ("measurement", "unit"):  # these may break; a number that is cut off is none
+            table.add_column(header, overflow="fold")
+        else:
+            table.add_column(header, justify="right", min_width=max(map(len, cells), default=0))
+    for row in rows:
+        table.add_row(*row)
     if record.measurements:
         console.print(table)
     for name, why in record.missing.items():
