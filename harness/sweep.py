@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -67,13 +68,15 @@ def run(arguments: Sequence[str]) -> int:
 
     from harness.search.driver import Driver
     from harness.search.folder import SweepFolder, describe
-    from harness.search.plan import show_plan
+    from harness.search.needs import find_needs, read_needs, write_needs
+    from harness.search.plan import Measurer, show_plan
     from harness.search.progress import Terminal
     from harness.tracking import start_mirror
 
     folder = SweepFolder(sweep)
     folder.open()
-    launcher = launcher_for(sweep.launcher, folder.cache, folder.path / "workers", folder.lock)
+    cache = folder.path / "plan" if sweep.plan else folder.cache  # a plan leaves nothing behind
+    launcher = launcher_for(sweep.launcher, cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
     driver = Driver(sweep, plans, folder, launcher, terminal, content)
     description = describe(sweep, plans, *content, arguments)
@@ -81,19 +84,25 @@ def run(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _preempt)
     mirror = None
     try:
-        if sweep.plan:
-            show_plan(sweep, plans, splits, launcher, folder, terminal)
-            folder.discard()
-            return 0
-        resumes = folder.resumes(description)
-        terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
+        resumes = not sweep.plan and folder.resumes(description)
+        if not sweep.plan:
+            terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
         if not resumes:  # else all this was found good before
-            launcher.start()
-            driver.check()
+            if not sweep.plan:
+                launcher.start()
+            counts = driver.check()
+            needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
+            show_plan(sweep, plans, splits, counts, needs, launcher.size, terminal)
+            if sweep.plan:
+                launcher.close()
+                shutil.rmtree(cache, ignore_errors=True)
+                folder.discard()
+                return 0
+            write_needs(folder.path, needs)
             folder.remember(description)
         mirror = start_mirror(sweep, folder.path)
         with terminal:
-            records = driver.run()
+            records = driver.run(read_needs(folder.path, plans))
     except InputError:
         launcher.close()
         folder.discard()

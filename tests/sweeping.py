@@ -24,6 +24,7 @@ from harness.trials.job import Job
 SMALL = (
     "tracking=none",
     "launcher.threads=1",
+    "launcher.measure=false",
     "data.train_limit=12",
     "data.validation_limit=4",
     "data.test_limit=4",
@@ -135,14 +136,15 @@ class FakeLauncher:
         return [Ended(folder)]
 
 
-def drive(launcher: FakeLauncher, *arguments: str) -> list[Record]:
+def drive(launcher: FakeLauncher, *arguments: str, needs: Any = None) -> list[Record]:
     """A driver from the command line to the last record, on a launcher that is not real."""
     sweep, plans = composed(*arguments)
     folder = SweepFolder(sweep)
     folder.open()
     try:
         content = ({plan.method: CONTENT[0] for plan in plans.values()}, CONTENT[1])
-        return Driver(sweep, list(plans.values()), folder, launcher, Terminal(sweep), content).run()
+        about = (sweep, list(plans.values()), folder, launcher, Terminal(sweep), content)
+        return Driver(*about).run(needs)
     finally:
         folder._lock.close()
 
@@ -159,7 +161,7 @@ class InProcessLauncher:
         self._worker.bench.pool = self.pool
         self._ended: list[Ended] = []
 
-    size = 1
+    size = sharing = 1
 
     def start(self) -> None: ...
 

@@ -98,6 +98,8 @@ class LauncherConfig:
     isolate: bool  # a fresh process for every trial
     retries: int  # attempts that a trial is given after its worker died
     heartbeat_minutes: float | None  # without any progress, after which it is killed; null: never
+    measure: bool  # a few steps of each method first, to know what fits and how long it takes
+    price_per_hour: float | None  # of one device, in whatever currency; null: no price is told
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads"):
@@ -109,6 +111,8 @@ class LauncherConfig:
         minutes = self.heartbeat_minutes
         accepted = "null or above 0"
         require(minutes is None or minutes > 0, "launcher.heartbeat_minutes", minutes, accepted)
+        price = self.price_per_hour
+        require(price is None or price >= 0, "launcher.price_per_hour", price, "null or 0 or more")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ class Ended:
 class Launcher(Protocol):
     """Where tasks run."""
 
+    @property
+    def sharing(self) -> int:
+        """How many of its workers are on one device."""
+        ...
+
     def start(self) -> None:
         """Begin what takes time before the first task."""
 

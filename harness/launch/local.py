@@ -50,6 +50,7 @@ class LocalLauncher:
         n = config.workers or max(1, len(slots))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         self._threads = config.threads or max(1, (cores or 1) // (n * k))
+        self._n_slots = max(1, len(slots))
         self._workers = []
         for index in range(n):
             environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
@@ -65,6 +66,10 @@ class LocalLauncher:
     @property
     def size(self) -> int:
         return len(self._workers)
+
+    @property
+    def sharing(self) -> int:
+        return -(-len(self._workers) // self._n_slots)
 
     def start(self) -> None:
         """Begin the imports of all workers, so that they are ready when the first task is."""

@@ -68,6 +68,10 @@ class RayLauncher:
     def size(self) -> int:
         return self._size
 
+    @property
+    def sharing(self) -> int:
+        return max(1, round(1 / self._config.num_gpus)) if self._config.num_gpus else 1
+
     def start(self) -> None:
         """Ask for the actors, whose workers begin their imports."""
         while len(self._slots) < self._size:

@@ -58,6 +58,10 @@ class SlurmLauncher:
     def size(self) -> int:
         return self._config.max_jobs
 
+    @property
+    def sharing(self) -> int:
+        return 1
+
     def start(self) -> None:
         """Nothing: a job starts with its task."""
 

@@ -60,6 +60,11 @@ class Worker:
                 from harness.launch.check import check
 
                 write_json(folder / "answer.json", check(spec, self.bench))
+            elif spec.get("kind") == "footprints":
+                from harness.trials.footprint import footprints
+
+                found = footprints(spec, folder, self.bench)
+                write_json(folder / "answer.json", {"footprints": found})
             else:
                 self._trial(folder, spec)
         except InputError as error:

@@ -165,6 +165,10 @@ class Method:
     def before_step(self, model: nn.Module, step: int, plan: AdaptPlan) -> None:
         """Before the forward pass of optimizer step ``step`` (from 0); a pure function of it."""
 
+    def heaviest_step(self, plan: AdaptPlan) -> int:
+        """The step (from 0) that needs the most memory: what a sweep is planned by."""
+        return 0
+
     def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
         """After how many steps a trial's curve can be held against others: none is pruned before.
 

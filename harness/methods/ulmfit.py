@@ -139,6 +139,10 @@ class ULMFiT(Method):
         n = len(self._trained(model))
         return self._interval(plan, n) * (n - (self.unfreezing == "gradual"))
 
+    def heaviest_step(self, plan: AdaptPlan) -> int:
+        """The last: by then all groups are trained."""
+        return plan.total_steps - 1 if self.unfreezing in ("gradual", "chain_thaw") else 0
+
     def _interval(self, plan: AdaptPlan, n_groups: int) -> int:
         return self.unfreeze_every_steps or default_interval(plan, n_groups)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from harness.config import TrialConfig
@@ -17,6 +18,17 @@ from harness.search.folder import SweepFolder
 POLL_SECONDS = 0.03
 
 
+class WorkersDied(RuntimeError):
+    """No worker lived to answer."""
+
+    def __init__(self, times: int, code: int | None, path: Path) -> None:
+        self.code = code
+        super().__init__(
+            f"the first worker died {times} times, the last time with exit code {code}: see "
+            f"{path.parent}/workers/"
+        )
+
+
 def check_configs(
     launcher: Launcher,
     folder: SweepFolder,
@@ -24,13 +36,18 @@ def check_configs(
     opens_test: bool,
     retries: int = 0,
 ) -> dict[str, Any]:
-    """What a worker says of ``configs`` without training them; asked again where it dies.
-
-    Raises InputError, also where workers died more than ``retries`` times.
-    """
-    path = folder.path / "check"
-    path.mkdir(parents=True, exist_ok=True)
+    """What a worker says of ``configs`` without training them. Raises as ``ask`` does."""
     spec = {"kind": "check", "opens_test": opens_test, "configs": [asdict(c) for c in configs]}
+    return ask(launcher, folder.path / "check", spec, retries)
+
+
+def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> dict[str, Any]:
+    """A worker's answer to the task of folder ``path``; asked again where it dies.
+
+    Raises InputError for what is the input's fault, DiskFull, and WorkersDied where they died more
+    than ``retries`` times.
+    """
+    path.mkdir(parents=True, exist_ok=True)
     launcher.submit(path, spec)
     died = 0
     while True:
@@ -44,9 +61,6 @@ def check_configs(
                 raise DiskFull(stopped(path))
             died += 1
             if died > retries:
-                raise RuntimeError(
-                    f"the first worker died {died} times, the last time with exit code {end.lost}: "
-                    f"see {folder.path}/workers/"
-                )
+                raise WorkersDied(died, end.lost, path)
             launcher.submit(path, spec)
         time.sleep(POLL_SECONDS)

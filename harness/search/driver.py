@@ -32,6 +32,7 @@ from harness.records.full import stopped
 from harness.search.checks import check_configs
 from harness.search.folder import SweepFolder, confirm_seed
 from harness.search.method_search import MethodSearch
+from harness.search.needs import UNKNOWN, Needs
 from harness.search.pruning import RungTable
 from harness.search.selection import finalists
 from harness.search.stopping import Stopping
@@ -79,6 +80,8 @@ class Driver:
         self._launcher, self._watcher = launcher, watcher
         self._models, self._data = content
         self._running: dict[Path, _Running] = {}
+        self._needs: dict[str, Needs] = {}
+        self._left_out: list[tuple[Job, Record]] = []  # ended without having begun
         self._rungs = RungTable(
             folder.path / "rungs.jsonl",
             sweep.objectives,
@@ -87,8 +90,13 @@ class Driver:
             sweep.search.tie_break,
         )
 
-    def run(self) -> list[Record]:
-        """All records of the sweep. Raises InputError for what only a trial could tell."""
+    def run(self, needs: Mapping[str, Needs] | None = None) -> list[Record]:
+        """All records of the sweep. Raises InputError for what only a trial could tell.
+
+        ``needs``: what does not fit into memory, by method; it is not begun.
+        """
+        self._needs = {plan.method: (needs or {}).get(plan.method, UNKNOWN) for plan in self._plans}
+        self._plans = [self._needs[plan.method].cut(plan) for plan in self._plans]
         self._search()
         self._confirm()
         return [
@@ -107,10 +115,10 @@ class Driver:
         about = (self._folder.path, self._sweep, self._plans, self._models, self._data)
         return earlier_rows(*about)
 
-    def check(self) -> None:
+    def check(self) -> dict[str, Any]:
         """Every method's default and every end of its space, on the model's skeleton.
 
-        Raises InputError; nothing has been trained then.
+        Returns counts to be shown with the plan. Raises InputError; nothing has been trained then.
         """
         _ = self._storage, self._earlier  # where they cannot be read, that is said now
         configs = [plan.trial({}) for plan in self._plans]
@@ -122,7 +130,7 @@ class Driver:
             if not key.startswith(("training.", "retention."))
         ]
         opens_test, retries = self._sweep.confirm.finalists > 0, self._sweep.launcher.retries
-        check_configs(self._launcher, self._folder, configs, opens_test, retries)
+        return check_configs(self._launcher, self._folder, configs, opens_test, retries)
 
     def _search(self) -> None:
         budgets = {plan.method: search_budget(plan, self._sweep) for plan in self._plans}
@@ -139,7 +147,7 @@ class Driver:
         while True:
             while self._launcher.has_room() and (job := next_job()) is not None:
                 self._submit(job)
-            if not self._running:
+            if not self._running and not self._left_out:
                 break
             for job, record in self._wait():
                 searches[job.method].take(record)
@@ -154,7 +162,9 @@ class Driver:
         about = (self._folder.path / "stopped.json", plan.method, self._sweep.search)
         stopping = Stopping(*about, list(self._sweep.objectives.values()))
         earlier = as_trials(self._earlier.get(plan.method, []), plan, self._sweep)
-        study = MethodStudy(plan, self._sweep, self._storage, earlier)
+        named = [c for c in self._sweep.search.configs if self._needs[plan.method].fits(plan, c)]
+        fitting = replace(self._sweep, search=replace(self._sweep.search, configs=named))
+        study = MethodStudy(plan, fitting, self._storage, earlier)
         search = MethodSearch(study, self._sweep, budgets[plan.method], job, record, stopping)
         records = self._folder.records(plan.method, "search")
         search.recover(records)
@@ -219,13 +229,29 @@ class Driver:
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # a quarter of the time, where built
         text = yaml.dump(asdict(job.config), Dumper=dumper, sort_keys=False, allow_unicode=True)
         write_text(job.path / "config.yaml", text)  # for people: the spec holds the same
+        if self._does_not_fit(job):
+            return
         job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # by earlier drivers too
         self._running[job.path] = _Running(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
 
+    def _does_not_fit(self, job: Job) -> bool:
+        """Whether it is known before that it does not, and is not begun."""
+        why = self._needs[job.method].too_large(asdict(job.config))
+        if why is None or job.config.stage != "search":
+            return False
+        record = job.record("infeasible", reason=f"not begun: {why}")
+        write_record(job.path, record)
+        self._left_out.append((job, record))
+        return True
+
     def _wait(self) -> Iterator[tuple[Job, Record]]:
         """Trials that ended, with their records, after answering what running ones ask."""
+        while self._left_out:
+            job, record = self._left_out.pop()
+            self._watcher.ended(record)
+            yield job, record
         for running in self._running.values():
             self._follow(running)
         ended = self._launcher.poll()

@@ -1,8 +1,10 @@
-"""``plan=true``: what would run. Nothing is trained."""
+"""The plan, before anything is spent: what would run, what it needs, and what it can tell."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,30 +13,77 @@ from harness.config import SweepConfig
 from harness.data.examples import Splits
 from harness.launch.launcher import Launcher
 from harness.plans import MethodPlan
-from harness.search.checks import check_configs
+from harness.records.footprint import Footprint
+from harness.search.checks import WorkersDied, ask
 from harness.search.driver import search_budget
 from harness.search.folder import SweepFolder
+from harness.search.needs import Measured, Needs, Values
 from harness.search.progress import Terminal
 from harness.search.spending import WORDS
+
+KILLED = -9  # by a signal that nothing can catch: what a machine without memory sends
+
+
+class Measurer:
+    """Has a worker take a few steps of configurations."""
+
+    def __init__(self, sweep: SweepConfig, launcher: Launcher, folder: SweepFolder) -> None:
+        self._sweep, self._launcher, self._folder = sweep, launcher, folder
+
+    def __call__(self, asked: Sequence[tuple[MethodPlan, Values]]) -> list[Footprint] | None:
+        """None where the worker was killed in one of several: they are to be asked for one by one.
+
+        Raises InputError.
+        """
+        settings = self._sweep.launcher
+        configs = [asdict(plan.trial(values)) for plan, values in asked]
+        spec = {"kind": "footprints", "configs": configs, "devices": settings.devices_per_trial}
+        try:
+            path, retries = self._folder.path / "check", settings.retries
+            answer = ask(self._launcher, path, spec, retries if len(asked) == 1 else 0)
+        except WorkersDied as error:
+            if len(asked) > 1:
+                return None
+            if error.code != KILLED:
+                raise
+            why = (
+                "its process was killed in the first steps, as where a machine's memory is used up"
+            )
+            return [Footprint("this machine", 0.0, 0, 0.0, infeasible=why)]
+        return [Footprint(**values) for values in answer["footprints"]]
 
 
 def show_plan(
     sweep: SweepConfig,
     plans: Sequence[MethodPlan],
     splits: Splits,
-    launcher: Launcher,
-    folder: SweepFolder,
+    counts: Mapping[str, Any],
+    needs: Mapping[str, Needs],
+    workers: int,
     terminal: Terminal,
 ) -> None:
-    """Print the trials of each method and what the data are. Raises InputError as the sweep would."""
-    configs = [plan.trial({}) for plan in plans]
-    counts = check_configs(launcher, folder, configs, sweep.confirm.finalists > 0)
+    """Print the trials of each method, what the data are, and what all of it takes."""
     console = Console(highlight=False)
-    table = Table(title=f"{sweep.name}: nothing is run, this is the plan")
+    console.print(_trials(sweep, plans))
+    measured = [(plan, needs[plan.method].measured) for plan in plans]
+    if any(each for _, each in measured):
+        console.print(_memory(sweep, measured))
+    for method in needs.values():
+        for words in method.left_out:
+            terminal.say(f"left out     {words}")
+    for words in _takes(sweep, plans, needs, workers):
+        terminal.say(words)
+    _about_data(sweep, plans[0], splits, counts, terminal)
+
+
+def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
+    table = Table(
+        title=f"{sweep.name}: {'nothing is run, this is the plan' if sweep.plan else 'the plan'}"
+    )
     for header in ("method", "search trials", "confirm trials", "defaults", "searched"):
         table.add_column(header)
-    for plan, config in zip(plans, configs, strict=True):
-        confirm = sweep.confirm.finalists * sweep.confirm.seeds
+    for plan in plans:
+        config = plan.trial({})
         own = {k: v for k, v in config.method.items() if not isinstance(v, list | dict)}
         own.pop("name")
         defaults = {"learning_rate": config.training.learning_rate, **own}
@@ -42,12 +91,98 @@ def show_plan(
         table.add_row(
             plan.method,
             str(search_budget(plan, sweep)),
-            str(confirm),
+            str(confirm_trials(sweep)),
             "\n".join(f"{key} {value}" for key, value in list(defaults.items())[:4]),
             searched or "nothing: one configuration",
         )
-    console.print(table)
-    train, first = counts["train"], configs[0]
+    return table
+
+
+def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measured]]]) -> Table:
+    first = next(each[0].footprint for _, each in measured if each)
+    table = Table(
+        title=f"a few steps of each, measured on {first.device} ({first.available_gb:.1f} GB to give)",
+        caption="MB of tensors at the most of a step with the longest sequences. In all: on a GPU what "
+        "torch had allocated, on a CPU the whole process. A trial: training, and an evaluation whose "
+        "answers are all as long as they may be.",
+    )
+    headers = ("weights", "gradients", "optimizer", "activations", "in all", "a step", "a trial")
+    for header in ("method", "searched values", *headers):
+        table.add_column(header, justify="right" if header in headers else "left")
+    for plan, each in measured:
+        for index, one in enumerate(each):
+            found, mb = one.footprint, "{:,.1f}".format
+            parts = (found.weights_gb, found.gradients_gb, found.optimizer_gb, found.activations_gb)
+            values = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in one.values.items())
+            halved = found.micro_batch_size not in (0, plan.trial({}).training.batch_size)
+            note = f" in micro-batches of {found.micro_batch_size}" if halved else ""
+            known = found.infeasible is None
+            table.add_row(
+                "" if index else plan.method,
+                f"{values or 'as configured'}{note}",
+                *(mb(1000 * part) if known else "–" for part in parts),
+                mb(1000 * found.peak_gb) if one.too_large is None else "too large",
+                _duration(found.step_seconds) if known else "–",
+                _duration(found.trial_seconds) if known else "–",
+            )
+    return table
+
+
+def _takes(
+    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, Needs], workers: int
+) -> list[str]:
+    """Time, device-hours, energy and price of the whole, from each method as configured."""
+    seconds = training = joules = 0.0
+    without = [plan.method for plan in plans if not needs[plan.method].measured]
+    devices = sweep.launcher.devices_per_trial
+    for plan in plans:
+        method = needs[plan.method]
+        if not method.measured:
+            continue
+        found = method.measured[0].footprint
+        n = 0 if method.none_fits else search_budget(plan, sweep) + confirm_trials(sweep)
+        seconds += n * found.trial_seconds
+        training += n * found.step_seconds * found.total_steps
+        if found.watts is None:
+            joules = float("nan")
+        joules += n * found.trial_seconds * devices * (found.watts or 0.0)
+    if len(without) == len(plans):
+        return []
+    hours = seconds * devices / 3600
+    said = [
+        f"time         about {_duration(training / max(1, workers))} of training and at most "
+        f"{_duration((seconds - training) / max(1, workers))} of evaluation with {workers} "
+        f"worker{'s' if workers != 1 else ''}, {hours:.2g} device-hours, at the speed of these steps"
+    ]
+    if joules == joules:  # every method's device told
+        said.append(
+            f"energy       about {joules / 3.6e6:.2g} kWh at the power of the measured steps"
+        )
+    price = sweep.launcher.price_per_hour
+    if price is not None:
+        said.append(f"price        about {hours * price:.2f} at {price:g} a device-hour")
+    return said
+
+
+def confirm_trials(sweep: SweepConfig) -> int:
+    """Of one method."""
+    return sweep.confirm.finalists * sweep.confirm.seeds
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _about_data(
+    sweep: SweepConfig,
+    plan: MethodPlan,
+    splits: Splits,
+    counts: Mapping[str, Any],
+    terminal: Terminal,
+) -> None:
+    train, first = counts["train"], plan.trial({})
     training = first.training
     steps = training.max_steps or f"{training.epochs:g} epochs"
     effective = training.batch_size * training.gradient_accumulation_steps

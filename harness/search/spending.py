@@ -21,7 +21,8 @@ class Spending:
         seconds = cost.get("train_seconds", 0.0)
         self._spent["seconds"] += seconds
         self._spent["tokens"] += seconds * cost.get("tokens_per_second", 0.0)
-        self._spent["gpu_hours"] += sum(cost.get(name, 0.0) for name in WHOLE) / 3600
+        hours = sum(cost.get(name, 0.0) for name in WHOLE) / 3600
+        self._spent["gpu_hours"] += hours * record.provenance.get("devices_per_trial", 1)
 
     def used_up(self) -> str | None:
         """Which budget is used up, in words; None: there is some left."""

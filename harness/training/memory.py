@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 from pathlib import Path
 
@@ -24,11 +25,35 @@ def peak_gb(device: str) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated(device) / 1e9
-    with contextlib.suppress(OSError, StopIteration):
-        status = Path("/proc/self/status").read_text().splitlines()
-        line = next(line for line in status if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e9
+    peak = _fields("/proc/self/status").get("VmHWM")
+    if peak is not None:
+        return peak / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def available_gb(device: str) -> float:
+    """What this process and others beside it may take together: what is free, and what it holds."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return (free + torch.cuda.memory_reserved(device)) / 1e9
+    fields = _fields("/proc/meminfo")
+    if "MemAvailable" not in fields:  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    free = fields["MemAvailable"]
+    with contextlib.suppress(OSError, ValueError):  # a container may have less
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    return (free + _fields("/proc/self/status")["VmRSS"]) / 1e9
+
+
+def _fields(path: str) -> dict[str, int]:
+    """Bytes by name, of a file with lines such as ``VmRSS:  1234 kB``."""
+    with contextlib.suppress(OSError):
+        lines = [line.split() for line in Path(path).read_text().splitlines()]
+        return {line[0][:-1]: 1024 * int(line[1]) for line in lines if line[-1:] == ["kB"]}
+    return {}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import LimitsConfig
 from harness.methods.base import CLASS_HEAD
+from harness.training.energy import EnergyMeter
 from harness.training.loop import Progress
 from harness.training.memory import peak_gb, reset_peak
 
@@ -28,6 +29,7 @@ class Clock:
         self.train_seconds = 0.0
         self._began = time.perf_counter()
         self._spent = {"evaluation": 0.0, "base": 0.0}
+        self._energy = EnergyMeter(device)
         reset_peak(device)
 
     @contextmanager
@@ -43,7 +45,7 @@ class Clock:
     def cost(
         self, progress: Progress, generation_tokens_per_second: float | None
     ) -> dict[str, float]:
-        """Seconds, GB (1e9 bytes) and tokens per second; what was not measured is not there."""
+        """Seconds, GB (1e9 bytes), tokens per second, kWh; what was not measured is not there."""
         total = time.perf_counter() - self._began
         here = sum(self._spent.values()) + self.train_seconds
         cost = {
@@ -57,7 +59,11 @@ class Clock:
             cost["tokens_per_second"] = progress.tokens / progress.seconds
         if generation_tokens_per_second is not None:
             cost["generation_tokens_per_second"] = generation_tokens_per_second
-        return {name: round(value, 4) for name, value in cost.items()}
+        cost = {name: round(value, 4) for name, value in cost.items()}
+        joules = self._energy.joules()
+        if joules is not None:
+            cost["energy_kwh"] = round(joules / 3.6e6, 9)
+        return cost
 
 
 def check_size(limits: LimitsConfig, sizes: dict[str, float]) -> None:

@@ -87,6 +87,17 @@ class Tuning:
         """Where rows of that name in the trial's folder go."""
         return EventLog(self.job.path / name)
 
+    def first_stage(self, stage: FirstStage, accelerator: Accelerator, control: Control) -> Earlier:
+        """Train the base on the task's own texts, where the method begins with that."""
+
+        def on_step(row: dict[str, Any]) -> None:
+            self.clock.train_seconds = row["seconds"]
+            check_limits(self.job.limits, self.clock)
+
+        about = (stage, self.job, self.base, self.inputs, self.plan, accelerator)
+        where = (self.bench.cache / "first_stage", self.log_of("first_stage.jsonl"))
+        return train_first_stage(*about, *where, on_step, control.stopping, self.bench.team)
+
     def select(self) -> dict[str, Any] | None:
         """Put the step to end with into ``model``, and say which; None where it is simply the last."""
         if self.selection is None:
@@ -104,16 +115,6 @@ class Tuning:
             self.criterion.remember(*about, **keep)
         accelerator = accelerator_for(config.training.precision, device)
 
-        def first_stage(stage: FirstStage) -> Earlier:
-            about = (stage, self.job, self.base, self.inputs, self.plan, accelerator)
-            where = (self.bench.cache / "first_stage", self.log_of("first_stage.jsonl"))
-            told = (on_early_step, control.stopping, self.bench.team)
-            return train_first_stage(*about, *where, *told)
-
-        def on_early_step(row: dict[str, Any]) -> None:
-            self.clock.train_seconds = row["seconds"]
-            check_limits(limits, self.clock)
-
         def on_begin(step: int) -> None:
             self.log.begin(step)
             if self.selection is not None:
@@ -127,6 +128,9 @@ class Tuning:
             values = self._watch(step)
             check_limits(limits, self.clock)
             return step == 0 or not self._comparable(step) or control.decide(step, values)
+
+        def first_stage(stage: FirstStage) -> Earlier:
+            return self.first_stage(stage, accelerator, control)
 
         about = (self.job, self.method, self.base, self.inputs, self.plan, first_stage)
         self.model, self.earlier = adapt(*about)

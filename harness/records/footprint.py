@@ -1,0 +1,35 @@
+"""What a configuration needs, as a few real steps of it showed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Memory in GB (1e9 bytes), at the most of a step with the longest sequences there are.
+
+    The four parts are tensors: weights of the adapted model, gradients, the optimizer's state, and
+    activations with all that is temporary. ``peak_gb`` is on a GPU what torch had allocated, on a CPU
+    the whole process, as in records; answering is part of it. Times are of one trial.
+    """
+
+    device: str  # its name
+    available_gb: float  # there for this process and others like it together
+    total_steps: int
+    peak_gb: float
+    weights_gb: float = 0.0
+    gradients_gb: float = 0.0
+    optimizer_gb: float = 0.0
+    activations_gb: float = 0.0
+    micro_batch_size: int = 0
+    step_seconds: float = 0.0  # of a step with sequences of mean length
+    scoring_seconds: float = 0.0  # the likelihood of all texts of one evaluation
+    answering_seconds: float = 0.0  # all answers of one, were each as long as allowed
+    watts: float | None = None  # of the device, over a step; None: it does not say
+    infeasible: str | None = None  # why no step could be taken
+
+    @property
+    def trial_seconds(self) -> float:
+        """Training, and the evaluation at its end."""
+        return self.step_seconds * self.total_steps + self.scoring_seconds + self.answering_seconds

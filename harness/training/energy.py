@@ -1,0 +1,42 @@
+"""How much energy a GPU has drawn, where NVIDIA's management library says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class EnergyMeter:
+    """Of one device since it was made, whoever used it. Reads its own counter: nothing is estimated.
+
+    Needs ``pynvml`` (the extra ``energy``) and a GPU of the Volta generation or later.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._nvml, self._handle, self._began = None, None, 0
+        if not device.startswith("cuda"):
+            return
+        try:
+            import pynvml
+            import torch
+
+            pynvml.nvmlInit()
+            uuid = (
+                f"GPU-{torch.cuda.get_device_properties(device).uuid}"  # indices differ from CUDA's
+            )
+            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            self._nvml: Any = pynvml
+            self._began = self._counter()
+        except Exception:  # no library, no driver, no such counter: the value stays missing
+            self._nvml = None
+
+    def joules(self) -> float | None:
+        """None where the device does not say."""
+        if self._nvml is None:
+            return None
+        try:
+            return (self._counter() - self._began) / 1000
+        except Exception:
+            return None
+
+    def _counter(self) -> int:
+        return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)  # millijoules

@@ -1,0 +1,241 @@
+"""What a configuration needs, from four real steps of it: memory by what it is for, and time."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from harness import methods
+from harness.config import LimitsConfig, TrialConfig
+from harness.data.encode import Encoded
+from harness.evaluation.generation import Decoding, generate
+from harness.methods.base import FirstStage
+from harness.models.storage import stored_bytes
+from harness.records import read_json, write_json
+from harness.records.fingerprint import digest
+from harness.records.footprint import Footprint
+from harness.strict import build
+from harness.training.allocation import AllocationMeter
+from harness.training.checkpoint import CheckpointFolder
+from harness.training.energy import EnergyMeter
+from harness.training.memory import (
+    available_gb,
+    first_line,
+    is_out_of_memory,
+    peak_gb,
+    reset_peak,
+)
+from harness.training.team import ALONE
+from harness.trials.adapt import Earlier
+from harness.trials.artifacts import EventLog
+from harness.trials.cost import Clock
+from harness.trials.job import Job
+from harness.trials.run import device_name
+from harness.trials.tuning import Control, Tuning
+from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
+
+FORMAT = 1  # raise it when something else is measured
+COUNTED = 2  # steps: one makes the optimizer's state, one finds it there
+TIMED = 2  # more
+NEW_TOKENS = 8  # of answers, to see how fast they come
+FORWARD_SHARE = 1 / 3  # of a training step: the backward pass takes about twice the forward one
+NOTHING = cast(Before, None)  # nothing is evaluated here
+GO_ON = Control(lambda step, values: True, lambda: False)
+NO_LIMITS = LimitsConfig(None, None, None, None)
+
+
+class _Enough(Exception):
+    """The steps that were to be seen have been."""
+
+
+class _Measuring(Tuning):
+    """The real loop, ended after the steps that are to be seen."""
+
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self.selection = None
+        self.progress.step = max(0, self.method.heaviest_step(self.plan) - COUNTED - TIMED + 1)
+        self.meter: AllocationMeter | None = None
+        self.laps: list[tuple[int, int]] = []
+        self.peaks: list[float] = []
+        self.timed, self.began, self.seconds = 0, 0.0, 0.0  # of a step
+        self.energy: EnergyMeter | None = None
+        self.watts: float | None = None
+
+    def log_of(self, name: str) -> EventLog:
+        return _Ear(self)
+
+    def first_stage(self, stage: FirstStage, accelerator: Any, control: Control) -> Earlier:
+        return Earlier()  # its steps are those of full fine-tuning on the same texts
+
+    def begin(self) -> None:
+        self.peaks.append(peak_gb(self.bench.device))  # of adapting
+        reset_peak(self.bench.device)
+        self.meter = AllocationMeter(self.bench.device)
+
+    def stepped(self) -> None:
+        """After each step. The last are only timed: counting takes time too."""
+        if self.meter is None:
+            self.timed += 1
+            if self.timed < TIMED:
+                return
+            assert self.energy is not None
+            seconds, joules = time.perf_counter() - self.began, self.energy.joules()
+            self.watts = joules / seconds if joules else None
+            self.seconds = seconds / TIMED
+            raise _Enough
+        self.peaks.append(peak_gb(self.bench.device))
+        self.laps.append(self.meter.lap())
+        if len(self.laps) == COUNTED:
+            self.stop()
+            self.energy = EnergyMeter(self.bench.device)
+            self.began = time.perf_counter()
+
+    def stop(self) -> None:
+        if self.meter is not None:
+            self.meter.close()
+        self.meter = None
+
+    def _watch(self, step: int) -> dict[str, float]:
+        return {}
+
+
+class _Ear(EventLog):
+    """Hears of each step, and writes nothing."""
+
+    def __init__(self, measuring: _Measuring) -> None:
+        self._measuring = measuring
+
+    def begin(self, step: int) -> None:
+        self._measuring.begin()
+
+    def step(self, row: dict[str, Any]) -> None:
+        self._measuring.stepped()
+
+    def flush(self) -> None: ...
+
+
+def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[dict[str, Any]]:
+    """Of each of ``spec["configs"]``, as plain values; measured once a cache and kind of device.
+
+    ``spec["devices"]`` devices train one together, of which this has its share. That not even one
+    sequence at a time fits is no error: ``infeasible`` says so. Raises InputError.
+    """
+    found = []
+    for data in spec["configs"]:
+        config: TrialConfig = build(TrialConfig, data)
+        content = bench.splits(config.data).fingerprint
+        key = [FORMAT, asdict(config), spec["devices"], device_name(bench.device), content]
+        kept = bench.cache / "footprints" / f"{digest(key, 24)}.json"
+        known = read_json(kept)
+        if not isinstance(known, dict):
+            known = asdict(_measure(config, spec["devices"], folder, bench))
+            write_json(kept, known)
+        found.append(known | {"available_gb": available_gb(bench.device)})
+    return found
+
+
+def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) -> Footprint:
+    bench = copy.copy(bench)
+    bench.team = ALONE
+    inputs, stored = bench.inputs(config), methods.build(config.method).base_quantization
+    own = quantization_of(config.model)
+    with bench.pool.lend(config.model, stored or own) as base:
+        about = (bench, inputs, NOTHING, base, Clock(bench.device))
+        steps = Tuning(_job(config, folder, bench), *about).plan.total_steps
+        few = replace(inputs, train=_longest(inputs.train, config, devices))
+        about = (bench, few, NOTHING, base, Clock(bench.device))
+        tuning = _Measuring(_job(_as_long(config, steps), folder, bench), *about)
+        try:
+            tuning.run(CheckpointFolder(folder / "checkpoint"), GO_ON)
+        except _Enough:
+            pass
+        finally:
+            tuning.stop()
+        room = available_gb(bench.device)
+        found = Footprint(device_name(bench.device), room, steps, max([*tuning.peaks, 0.0]))
+        if not tuning.seconds:
+            return replace(found, infeasible=tuning.reason or tuning.status)
+        try:
+            found = replace(found, **_memory(tuning), **_seconds(tuning, inputs, few))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = f"out of memory while answering: {first_line(error)}"
+            found = replace(found, infeasible=why)
+        return replace(found, peak_gb=max(found.peak_gb, peak_gb(bench.device)))
+
+
+def _job(config: TrialConfig, folder: Path, bench: Workbench) -> Job:
+    nobody = ("", "", (), {}, False, False)
+    return Job(str(folder), str(bench.cache), "", config, NO_LIMITS, 0, 1, *nobody)
+
+
+def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
+    """The same run by a number of steps, without what happens between them."""
+    own = replace(
+        config.training,
+        max_steps=steps,
+        epochs=None,
+        eval_every=None,
+        evaluate_before_training=False,
+        checkpoint_every=None,
+    )
+    return replace(config, training=own)
+
+
+def _longest(train: Encoded, config: TrialConfig, devices: int) -> Encoded:
+    """One device's share of the longest step that there could be."""
+    training = config.training
+    batch = training.batch_size * training.gradient_accumulation_steps
+    return train.take(np.argsort(-train.lengths, kind="stable")[: -(-batch // devices)].tolist())
+
+
+def _memory(tuning: _Measuring) -> dict[str, Any]:
+    (state, first_peak), (_, second_peak) = tuning.laps
+    trained = [p for p in tuning.model.parameters() if p.requires_grad]
+    gradients = sum(p.numel() * p.element_size() for p in trained)
+    beyond_weights = max(first_peak, state + second_peak)
+    return {
+        "weights_gb": stored_bytes(tuning.model) / 1e9,
+        "gradients_gb": gradients / 1e9,
+        "optimizer_gb": state / 1e9,
+        "activations_gb": max(0, beyond_weights - state - gradients) / 1e9,
+        "micro_batch_size": tuning.progress.micro_batch_size,
+        "watts": tuning.watts,
+    }
+
+
+def _seconds(tuning: _Measuring, inputs: Inputs, few: Inputs) -> dict[str, float]:
+    evaluation, texts = tuning.job.config.evaluation, inputs.final
+    step = tuning.seconds * inputs.train.lengths.mean() / few.train.lengths.mean()
+    a_token = tuning.seconds / few.train.lengths.sum()
+    scored = [part for part in (texts.sequences, texts.drift, texts.general) if part is not None]
+    tokens = sum(int(part.lengths.sum()) for part in scored)
+    answering = 0.0
+    if texts.prompts:
+        n = min(NEW_TOKENS, evaluation.max_new_tokens)
+        prompts = sorted(texts.prompts, key=len, reverse=True)[: evaluation.batch_size]
+        began = time.perf_counter()
+        generate(
+            *(tuning.model, inputs.tokenizer, prompts),
+            max_new_tokens=n,
+            num_beams=evaluation.num_beams,
+            batch_size=evaluation.batch_size,
+            device=tuning.bench.device,
+            decoding=Decoding(min_new_tokens=n),
+        )
+        one = (time.perf_counter() - began) / n  # of a batch's new tokens
+        batches = -(-len(texts.prompts) // evaluation.batch_size)
+        answering = one * batches * evaluation.max_new_tokens
+    return {
+        "step_seconds": float(step),
+        "scoring_seconds": float(tokens * a_token * FORWARD_SHARE),
+        "answering_seconds": answering,
+    }
