@@ -114,14 +114,15 @@ def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measur
             found, mb = one.footprint, "{:,.1f}".format
             parts = (found.weights_gb, found.gradients_gb, found.optimizer_gb, found.activations_gb)
             values = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in one.values.items())
-            halved = found.micro_batch_size not in (0, plan.trial({}).training.batch_size)
+            asked = plan.trial(one.values).training.batch_size
+            halved = 0 < found.micro_batch_size < asked
             note = f" in micro-batches of {found.micro_batch_size}" if halved else ""
             known = found.infeasible is None
             table.add_row(
                 "" if index else plan.method,
                 f"{values or 'as configured'}{note}",
                 *(mb(1000 * part) if known else "–" for part in parts),
-                mb(1000 * found.peak_gb) if one.too_large is None else "too large",
+                f"{mb(1000 * found.peak_gb)}{'' if one.too_large is None else ' too large'}",
                 _duration(found.step_seconds) if known else "–",
                 _duration(found.trial_seconds) if known else "–",
             )
