@@ -14,6 +14,7 @@ from harness.reporting.figures import all_figures, objective
 from harness.reporting.forgetting import forgetting_tables
 from harness.reporting.knowledge import Knowledge, knowledge
 from harness.reporting.load import Run
+from harness.reporting.memory import memory_table
 from harness.reporting.outputs import Example, examples
 from harness.reporting.pairs import pairs_table, stability_table
 from harness.reporting.quantization import quantization_tables
@@ -50,6 +51,7 @@ class Content:
     pairs: Table
     variants: tuple[tuple[str, Table], ...]
     cost: Table
+    memory: Table
     quantization: tuple[tuple[str, Table], ...]
     budget: Table
     search: Table
@@ -100,6 +102,7 @@ def gather(run: Run) -> Content:
         pairs=pairs_table(run, field),
         variants=tuple(variant_tables(run, field)),
         cost=tables.cost_table(field, chosen),
+        memory=memory_table(run.footprints),
         quantization=tuple(quantization_tables(run, field)),
         budget=search_tables.budget_table(run, measured, field.maximize),
         search=search_tables.search_table(run, field),

@@ -33,6 +33,7 @@ from harness.reporting.figures_of_trials import (
 )
 from harness.reporting.figures_of_updates import update_figures
 from harness.reporting.load import Row, Run, settings_of
+from harness.reporting.memory import memory_figure
 from harness.reporting.subspaces import subspace_figure
 from harness.reporting.tables import ranked
 from harness.reporting.variants import families, family
@@ -50,6 +51,7 @@ def all_figures(run: Run, field: Field, chosen: Candidate | None) -> dict[str, P
             budget_figure(run, look),
             learning_rate_figure(run, look),
             cost_figure(field, look),
+            memory_figure(run.footprints),
             *update_figures(field, look),
             subspace_figure(field),
         )

@@ -13,6 +13,8 @@ import yaml
 
 from harness.errors import InputError
 from harness.records import Record, read_json, read_jsonl, read_record
+from harness.records.footprint import Footprint
+from harness.records.plan import read_plan
 from harness.statistics.kinds import KINDS, kind_of
 from harness.statistics.scores import Array
 
@@ -50,6 +52,7 @@ class Run:
     rows: tuple[Row, ...]
     unfinished: int  # trial folders without a record: still running, or stopped
     remarks: tuple[str, ...] = ()
+    footprints: Mapping[str, Footprint] = field(default_factory=dict)  # by method, as configured
 
 
 def load_run(folder: Path) -> Run:
@@ -89,7 +92,9 @@ def load_run(folder: Path) -> Run:
             row.record.fingerprint,
         )
     )
-    return Run(sweep, tuple(rows), unfinished, tuple(remarks))
+    footprints, left_out = read_plan(folder)
+    remarks += [f"Left out, because it does not fit into memory: {words}." for words in left_out]
+    return Run(sweep, tuple(rows), unfinished, tuple(remarks), footprints)
 
 
 def _read_sweep(folder: Path, rows: list[Row], remarks: list[str]) -> Sweep:

@@ -36,6 +36,7 @@ def render(content: Content) -> str:
         lines += _table(title, variants)
     lines += _table("Search", content.budget)
     lines += _table("Cost", content.cost)
+    lines += _table("Where memory goes", content.memory)
     for title, table in content.quantization:
         lines += _table(title, table)
     lines += _table("What the models know", content.knowledge.scores)

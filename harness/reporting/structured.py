@@ -23,6 +23,7 @@ COSTS = (
     "peak_memory_gb",
     "tokens_per_second",
     "generation_tokens_per_second",
+    "energy_kwh",
     "trainable_parameters",
     "trainable_parameters_final",
     "trainable_percent",

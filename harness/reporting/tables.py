@@ -150,6 +150,8 @@ def cost_table(field: Field, chosen: Candidate | None) -> Table:
     order = ranked(field)
     headers = ("Method", "Configuration", "Trainable", "of all", "Adapter file", "Peak memory")
     headers += ("Training", "Evaluation", "Overhead", "Train tokens/s", "Generated tokens/s")
+    with_energy = any("energy_kwh" in candidate.cost for candidate in order)
+    headers += ("Energy, kWh",) * with_energy
     rows = []
     for candidate in order:
         cost = candidate.cost
@@ -172,6 +174,7 @@ def cost_table(field: Field, chosen: Candidate | None) -> Table:
             f.number(cost.get("tokens_per_second"), 0),
             f.number(cost.get("generation_tokens_per_second"), 0),
         ]
+        values += [f.number(cost.get("energy_kwh"), 4)] * with_energy
         own = f.settings(candidate.settings) or "defaults"
         cells = (Cell(candidate.method, "method"), Cell(own))
         rows.append(cells + tuple(Cell(value, "number") for value in values))

@@ -19,10 +19,10 @@ from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records import read_json, write_json
 from harness.records.footprint import Footprint
+from harness.records.plan import FILE
 from harness.space import Choice, Dimension, Interval, Space, points, value_at
 from harness.strict import build
 
-FILE = "plan.json"
 HALVINGS = 5  # of an interval without steps, to find where it ends to fit
 # In a key's last word: nothing of it changes a tensor's size.
 WITHOUT_SIZE = ("rate", "dropout", "alpha", "decay", "warmup", "weight", "schedule", "steps")

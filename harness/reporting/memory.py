@@ -1,0 +1,69 @@
+"""Where memory goes: what a measured step of each method held, by what it was for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.records.footprint import Footprint
+from harness.reporting import formatting as f
+from harness.reporting.drawing import GRID, INK, Picture, legend_beside, panels, svg
+from harness.reporting.tables import Cell, Table
+
+# The four parts, and colours that no method has.
+PARTS = {
+    "weights_gb": ("weights", "#3b4c63"),
+    "gradients_gb": ("gradients", "#7f93ad"),
+    "optimizer_gb": ("optimizer", "#b9c6d6"),
+    "activations_gb": ("activations", "#d9a441"),
+}
+
+
+def memory_table(footprints: Mapping[str, Footprint]) -> Table:
+    """One row a method."""
+    headers = ("Method", *(words.capitalize() for words, _ in PARTS.values()), "Together")
+    headers += ("Micro-batch", "Training step")
+    rows = []
+    for method, found in footprints.items():
+        if found.infeasible is not None:
+            continue
+        parts = [getattr(found, part) for part in PARTS]
+        values = [f.file_size(1e9 * part) for part in [*parts, sum(parts)]]
+        values += [str(found.micro_batch_size), f"{found.step_seconds:.2g} s"]
+        rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
+    note = (
+        "Each method as configured, before the search: tensors at the most of a step with the longest "
+        "sequences. Activations are all that is temporary. A CPU's process, or a GPU's context, comes "
+        "on top; the peak of whole trials is in the table above."
+    )
+    return Table(headers, tuple(rows), note)
+
+
+def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:
+    """The same as stacked bars."""
+    shown = {m: found for m, found in reversed(footprints.items()) if found.infeasible is None}
+    if not shown:
+        return None
+    largest = max(sum(getattr(found, part) for part in PARTS) for found in shown.values())
+    words, factor = ("GB", 1.0) if largest >= 0.5 else ("MB", 1000.0)
+    figure, (axes,) = panels(1, 10.9, 0.9 + 0.34 * len(shown))
+    left = [0.0] * len(shown)
+    for part, (name, colour) in PARTS.items():
+        lengths = [factor * getattr(found, part) for found in shown.values()]
+        axes.barh(range(len(shown)), lengths, 0.62, left, color=colour, label=name, linewidth=0)
+        left = [a + b for a, b in zip(left, lengths, strict=True)]
+    for y, total in enumerate(left):
+        digits = 0 if total >= 100 else 1 if total >= 10 else 2
+        axes.text(total + 0.01 * max(left), y, f"{total:,.{digits}f}", va="center", fontsize=9)
+    axes.set_yticks(range(len(shown)), list(shown))
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set_xlim(0, 1.12 * max(left))
+    axes.set_xlabel(f"tensors, {words}")
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=GRID)
+    legend_beside(figure)
+    alt = "Memory of a step: " + "; ".join(
+        f"{method} {total:,.3g} {words}"
+        for method, total in reversed(list(zip(shown, left, strict=True)))
+    )
+    caption = "At the most of a step with the longest sequences, each method as configured."
+    return Picture("memory", "Where memory goes", svg(figure, "memory", alt), alt, caption)
