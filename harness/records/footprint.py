@@ -11,7 +11,7 @@ class Footprint:
 
     The four parts are tensors: weights of the adapted model, gradients, the optimizer's state, and
     activations with all that is temporary. ``peak_gb`` is on a GPU what torch had allocated, on a CPU
-    the whole process, as in records; answering is part of it. Times are of one trial.
+    the whole process, as in records; scoring and answering are part of it. Times are of one trial.
     """
 
     device: str  # its name
@@ -24,12 +24,12 @@ class Footprint:
     activations_gb: float = 0.0
     micro_batch_size: int = 0
     step_seconds: float = 0.0  # of a step with sequences of mean length
-    scoring_seconds: float = 0.0  # the likelihood of all texts of one evaluation
-    answering_seconds: float = 0.0  # all answers of one, were each as long as allowed
+    scoring_seconds: float = 0.0  # the likelihood of all texts, in every evaluation of a run
+    answering_seconds: float = 0.0  # all answers at its end, were each as long as allowed
     watts: float | None = None  # of the device, over a step; None: it does not say
     infeasible: str | None = None  # why no step could be taken
 
     @property
     def trial_seconds(self) -> float:
-        """Training, and the evaluation at its end."""
+        """Training and evaluation."""
         return self.step_seconds * self.total_steps + self.scoring_seconds + self.answering_seconds

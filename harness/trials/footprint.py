@@ -15,7 +15,10 @@ from harness import methods
 from harness.config import LimitsConfig, TrialConfig
 from harness.data.encode import Encoded
 from harness.evaluation.generation import Decoding, generate
+from harness.evaluation.likelihood import sequence_nll
+from harness.evaluation.texts import Texts
 from harness.methods.base import FirstStage
+from harness.models.logprobs import base_logprobs
 from harness.models.storage import stored_bytes
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
@@ -40,11 +43,10 @@ from harness.trials.run import device_name
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
-FORMAT = 1  # raise it when something else is measured
+FORMAT = 2  # raise it when something else is measured
 COUNTED = 2  # steps: one makes the optimizer's state, one finds it there
 TIMED = 2  # more
 NEW_TOKENS = 8  # of answers, to see how fast they come
-FORWARD_SHARE = 1 / 3  # of a training step: the backward pass takes about twice the forward one
 NOTHING = cast(Before, None)  # nothing is evaluated here
 GO_ON = Control(lambda step, values: True, lambda: False)
 NO_LIMITS = LimitsConfig(None, None, None, None)
@@ -60,6 +62,7 @@ class _Measuring(Tuning):
     def __init__(self, *about: Any) -> None:
         super().__init__(*about)
         self.selection = None
+        self.evaluations = 0  # on the way, in a real run
         self.progress.step = max(0, self.method.heaviest_step(self.plan) - COUNTED - TIMED + 1)
         self.meter: AllocationMeter | None = None
         self.laps: list[tuple[int, int]] = []
@@ -152,6 +155,7 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
         few = replace(inputs, train=_longest(inputs.train, config, devices))
         about = (bench, few, NOTHING, base, Clock(bench.device))
         tuning = _Measuring(_job(_as_long(config, steps), folder, bench), *about)
+        tuning.evaluations = steps // (config.training.eval_every or max(1, steps // 4))
         try:
             tuning.run(CheckpointFolder(folder / "checkpoint"), GO_ON)
         except _Enough:
@@ -213,29 +217,52 @@ def _memory(tuning: _Measuring) -> dict[str, Any]:
 
 
 def _seconds(tuning: _Measuring, inputs: Inputs, few: Inputs) -> dict[str, float]:
-    evaluation, texts = tuning.job.config.evaluation, inputs.final
     step = tuning.seconds * inputs.train.lengths.mean() / few.train.lengths.mean()
-    a_token = tuning.seconds / few.train.lengths.sum()
-    scored = [part for part in (texts.sequences, texts.drift, texts.general) if part is not None]
-    tokens = sum(int(part.lengths.sum()) for part in scored)
-    answering = 0.0
-    if texts.prompts:
-        n = min(NEW_TOKENS, evaluation.max_new_tokens)
-        prompts = sorted(texts.prompts, key=len, reverse=True)[: evaluation.batch_size]
-        began = time.perf_counter()
-        generate(
-            *(tuning.model, inputs.tokenizer, prompts),
-            max_new_tokens=n,
-            num_beams=evaluation.num_beams,
-            batch_size=evaluation.batch_size,
-            device=tuning.bench.device,
-            decoding=Decoding(min_new_tokens=n),
-        )
-        one = (time.perf_counter() - began) / n  # of a batch's new tokens
-        batches = -(-len(texts.prompts) // evaluation.batch_size)
-        answering = one * batches * evaluation.max_new_tokens
-    return {
-        "step_seconds": float(step),
-        "scoring_seconds": float(tokens * a_token * FORWARD_SHARE),
-        "answering_seconds": answering,
-    }
+    scoring, answering = _scoring(tuning, inputs), _answering(tuning, inputs)
+    return {"step_seconds": float(step), "scoring_seconds": scoring, "answering_seconds": answering}
+
+
+def _scoring(tuning: _Measuring, inputs: Inputs) -> float:
+    """Of all evaluations of a run, at the speed of one batch of its longest texts.
+
+    Their log-probabilities under the base are held beside them, as they are where KL is measured.
+    """
+    config, device = tuning.job.config, tuning.bench.device
+    evaluation, times = config.evaluation, tuning.evaluations
+    scored = _texts(inputs.final) + times * _texts(inputs.watched)
+    longest = next((part for part in reversed(scored) if part.classes is None), None)
+    if longest is None:
+        return 0.0
+    order = np.argsort(-longest.lengths, kind="stable")
+    batch = longest.take(order[: evaluation.batch_size].tolist())
+    about = (tuning.model, batch, evaluation.batch_size, device)
+    known = base_logprobs(*about, evaluation.top_k_logprobs, evaluation.cache_gb)
+    began = time.perf_counter()
+    sequence_nll(*about, known)
+    a_token = (time.perf_counter() - began) / batch.lengths.sum()
+    return float(a_token * sum(part.lengths.sum() for part in scored))
+
+
+def _texts(texts: Texts) -> list[Encoded]:
+    return [part for part in (texts.sequences, texts.drift, texts.general) if part is not None]
+
+
+def _answering(tuning: _Measuring, inputs: Inputs) -> float:
+    """Of all answers at the end of a run, were each as long as it may be."""
+    evaluation, texts = tuning.job.config.evaluation, inputs.final
+    if not texts.prompts:
+        return 0.0
+    n = min(NEW_TOKENS, evaluation.max_new_tokens)
+    prompts = sorted(texts.prompts, key=len, reverse=True)[: evaluation.batch_size]
+    began = time.perf_counter()
+    generate(
+        *(tuning.model, inputs.tokenizer, prompts),
+        max_new_tokens=n,
+        num_beams=evaluation.num_beams,
+        batch_size=evaluation.batch_size,
+        device=tuning.bench.device,
+        decoding=Decoding(min_new_tokens=n),
+    )
+    a_token = (time.perf_counter() - began) / n  # of every answer of a batch
+    batches = -(-len(texts.prompts) // evaluation.batch_size)
+    return a_token * batches * evaluation.max_new_tokens
