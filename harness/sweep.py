@@ -67,8 +67,9 @@ def run(arguments: Sequence[str]) -> int:
     content = (models, splits.fingerprint)
 
     from harness.search.driver import Driver
+    from harness.search.fitting import find_needs
     from harness.search.folder import SweepFolder, describe
-    from harness.search.needs import find_needs, read_needs, write_needs
+    from harness.search.needs import read_needs, write_needs
     from harness.search.plan import Measurer, show_plan
     from harness.search.progress import Terminal
     from harness.tracking import start_mirror

@@ -1,32 +1,19 @@
-"""What of a sweep fits into memory: from measured steps, before anything is spent.
-
-Each method is measured as configured and at the largest of what is searched. Where that does not fit
-the space is cut to what does: a value is left out if it does not fit even with all else at its
-smallest. What remains is not proven to fit: a trial that runs out of memory halves its micro-batch,
-and ends as infeasible where that does not help.
-"""
+"""What is known of each method's needs: what was measured, what is left of what is searched."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.config import SweepConfig
 from harness.errors import InputError
 from harness.plans import MethodPlan
 from harness.records import read_json, write_json
 from harness.records.footprint import Footprint
 from harness.records.plan import FILE
-from harness.space import Choice, Dimension, Interval, Space, points, value_at
+from harness.space import Choice, Dimension, value_at
 from harness.strict import build
-
-HALVINGS = 5  # of an interval without steps, to find where it ends to fit
-# In a key's last word: nothing of it changes a tensor's size.
-WITHOUT_SIZE = ("rate", "dropout", "alpha", "decay", "warmup", "weight", "schedule", "steps")
-WITHOUT_SIZE += ("epochs", "smoothing", "beta", "norm", "momentum", "factor", "init", "threshold")
 
 Values = Mapping[str, Any]  # of what is searched; the rest is as configured
 
@@ -53,7 +40,7 @@ class Needs:
         """The plan without what does not fit."""
         if self.none_fits is not None:
             return replace(plan, space={})
-        space = {key: _of(plan.space[key], self.kept.get(key)) for key in plan.space}
+        space = {key: remaining(plan.space[key], self.kept.get(key)) for key in plan.space}
         return replace(plan, space=space)
 
     def fits(self, plan: MethodPlan, named: Values) -> bool:
@@ -75,27 +62,6 @@ class Needs:
 UNKNOWN = Needs([], {}, [])
 
 
-def find_needs(
-    plans: Sequence[MethodPlan],
-    sweep: SweepConfig,
-    sharing: int,
-    measure: Callable[[Sequence[tuple[MethodPlan, Values]]], list[Footprint] | None],
-) -> dict[str, Needs]:
-    """Of every method. ``sharing``: how many workers are on one device.
-
-    ``measure`` answers for all that it is given, or None where it did not come through them.
-    Raises InputError where the workers do not fit beside each other, though one alone would.
-    """
-    if not sweep.launcher.measure:
-        return {plan.method: UNKNOWN for plan in plans}
-    fittings = [_Fitting(plan, sweep, sharing, measure) for plan in plans]
-    asked = [(fitting, values) for fitting in fittings for values in fitting.first]
-    found = measure([(fitting.plan, values) for fitting, values in asked]) or []
-    for (fitting, values), each in zip(asked, found, strict=False):
-        fitting.take(values, each)
-    return {fitting.plan.method: fitting.needs() for fitting in fittings}
-
-
 def write_needs(folder: Path, needs: Mapping[str, Needs]) -> None:
     write_json(folder / FILE, {method: asdict(each) for method, each in needs.items()})
 
@@ -113,153 +79,11 @@ def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, Needs]:
     return needs
 
 
-class _Fitting:
-    """Knows one method's configurations that were measured, and finds where they end to fit."""
-
-    def __init__(self, plan: MethodPlan, sweep: SweepConfig, sharing: int, measure: Any) -> None:
-        self.plan = plan
-        self._sweep, self._sharing, self._measure = sweep, sharing, measure
-        self._measured: dict[str, Measured] = {}
-        self._space = {key: d for key, d in plan.space.items() if has_size(key)}
-        configured = asdict(plan.trial({}))
-        self._configured = {key: value_at(configured, key) for key in self._space}
-        largest = _at(self._space, -1)
-        kinds = _kinds(self._space)
-        corners = [largest | {key: value} for key, values in kinds.items() for value in values]
-        self._largest = [self._configured | corner for corner in corners or [largest]]
-
-    @property
-    def first(self) -> list[dict[str, Any]]:
-        """What is measured in any case: as configured, and the largest."""
-        found = [self._configured]
-        return found + [values for values in self._largest if values not in found]
-
-    def take(self, values: Values, found: Footprint) -> None:
-        self._measured[repr(values)] = Measured(values, found, self._too_large(found))
-
-    def needs(self) -> Needs:
-        """Raises InputError as ``find_needs`` does."""
-        self._look(self._configured)
-        if all([self._fits(values) for values in self._largest]):
-            return Needs(list(self._measured.values()), {}, [])
-        smallest = self._configured | _at(self._space, 0)
-        for key, values in _kinds(self._space).items():
-            ways = [smallest | {key: value} for value in values]
-            smallest = min(ways, key=lambda way: self._look(way).footprint.peak_gb)
-        if not self._fits(smallest):
-            why = self._look(smallest).too_large
-            left_out = [f"{self.plan.method}: {why}, with all that is searched at its smallest"]
-            return Needs(list(self._measured.values()), {}, left_out, why)
-        kept, left_out = {}, []
-        for key, dimension in self._space.items():
-            kept[key] = self._kept(key, dimension, smallest)
-            if kept[key] != list(dimension.ends()):
-                left = _of(dimension, kept[key])
-                left_out.append(
-                    f"{self.plan.method}: of {key}={dimension} no more than {left} fits"
-                )
-        needs = Needs(list(self._measured.values()), kept, left_out)
-        for named in self._sweep.search.configs:
-            if not needs.fits(self.plan, named):
-                left_out.append(f"{self.plan.method}: {dict(named)} of search.configs")
-        return needs
-
-    def _fits(self, values: Values) -> bool:
-        return self._look(values).too_large is None
-
-    def _look(self, values: Values) -> Measured:
-        if repr(values) not in self._measured:
-            found = self._measure([(self.plan, values)])
-            assert found is not None
-            self.take(values, found[0])
-        return self._measured[repr(values)]
-
-    def _too_large(self, found: Footprint) -> str | None:
-        """In words. Raises InputError where fewer workers would do."""
-        limit, peak = self._sweep.limits.peak_memory_gb, found.peak_gb
-        if found.infeasible is not None:
-            return found.infeasible
-        if limit is not None and peak > limit:
-            return f"{peak:.2f} GB in a measured step; limits.peak_memory_gb={limit:g}"
-        room = found.available_gb
-        if peak > room:
-            return f"{peak:.2f} GB in a measured step; {found.device} has {room:.2f} GB to give"
-        if peak * self._sharing > room:
-            most = int(room // peak)
-            raise InputError(
-                f"launcher.workers={self._sweep.launcher.workers} cannot be used: {self._sharing} "
-                f"workers share {found.device} with {room:.1f} GB to give, and one of method="
-                f"{self.plan.method} took {peak:.2f} GB in a measured step. It must be "
-                f"{most} a device or fewer."
-            )
-        return None
-
-    def _kept(self, key: str, dimension: Dimension, smallest: dict[str, Any]) -> list[Any]:
-        """The values of one dimension that fit, all else at its smallest; of an interval both ends."""
-        values = points(dimension)
-        if values is None:
-            assert isinstance(dimension, Interval)
-            return self._interval(key, dimension, smallest)
-        values = list(values)
-        if not _is_ordered(values):
-            return [value for value in values if self._fits(smallest | {key: value})]
-        values.sort()
-        if self._fits(smallest | {key: values[-1]}):
-            return list(dimension.ends())
-        below, above = 0, len(values) - 1  # that fits, this does not
-        while above - below > 1:
-            middle = (below + above) // 2
-            fits = self._fits(smallest | {key: values[middle]})
-            below, above = (middle, above) if fits else (below, middle)
-        fitting = values[:above]
-        if isinstance(dimension, Interval):
-            return [fitting[0], fitting[-1]]
-        return [value for value in dimension.values if value in fitting]
-
-    def _interval(self, key: str, dimension: Interval, smallest: dict[str, Any]) -> list[Any]:
-        low, high = dimension.low, dimension.high
-        if self._fits(smallest | {key: high}):
-            return [low, high]
-        fits = low
-        for _ in range(HALVINGS):
-            middle = math.sqrt(fits * high) if dimension.log else (fits + high) / 2
-            fitting = self._fits(smallest | {key: middle})
-            fits, high = (middle, high) if fitting else (fits, middle)
-        return [low, fits]
-
-
-def has_size(key: str) -> bool:
-    """Whether memory may depend on what is searched at ``key``."""
-    return not any(word in key.rpartition(".")[2] for word in WITHOUT_SIZE)
-
-
-def _is_ordered(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _kinds(space: Space) -> dict[str, list[Any]]:
-    """The dimensions of which nobody knows which value is the largest."""
-    return {
-        key: list(dimension.values)
-        for key, dimension in space.items()
-        if isinstance(dimension, Choice) and not _is_ordered(dimension.values)
-    }
-
-
-def _at(space: Space, end: int) -> dict[str, Any]:
-    """Every number at its least (0) or greatest (-1)."""
-    kinds = _kinds(space)
-    return {k: sorted(d.ends())[end] for k, d in space.items() if k not in kinds}
-
-
-def _of(dimension: Dimension, kept: list[Any] | None) -> Dimension:
-    """What is left of ``dimension``; one value where both ends are the same."""
+def remaining(dimension: Dimension, kept: list[Any] | None) -> Dimension:
+    """What is left of ``dimension``: ``kept`` are values, or both ends; None: all of it."""
     if kept is None or kept == list(dimension.ends()):
         return dimension
-    if isinstance(dimension, Choice) or kept[0] == kept[-1]:
-        return Choice(tuple(dict.fromkeys(kept)) if _hashable(kept) else tuple(kept))
-    return replace(dimension, low=kept[0], high=kept[1])
-
-
-def _hashable(values: list[Any]) -> bool:
-    return not any(isinstance(value, list | dict) for value in values)
+    if isinstance(dimension, Choice):
+        return Choice(tuple(kept))
+    low, high = kept
+    return Choice((low,)) if low == high else replace(dimension, low=low, high=high)

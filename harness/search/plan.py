@@ -155,6 +155,13 @@ def _takes(
         f"{_duration((seconds - training) / max(1, workers))} of evaluation with {workers} "
         f"worker{'s' if workers != 1 else ''}, {hours:.2g} device-hours, at the speed of these steps"
     ]
+    found = [one for plan in plans for one in needs[plan.method].measured]
+    fitting = [one.footprint for one in found if one.too_large is None]
+    most = min((int(each.available_gb // each.peak_gb) for each in fitting), default=0)
+    if most > 1 and fitting[0].device != "cpu":  # there cores are what is scarce
+        said.append(
+            f"room         for {most} workers on each device, by these steps (launcher.workers)"
+        )
     if joules == joules:  # every method's device told
         said.append(
             f"energy       about {joules / 3.6e6:.2g} kWh at the power of the measured steps"
