@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -78,10 +79,14 @@ def show_plan(
 
 def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
     table = Table(
-        title=f"{sweep.name}: {'nothing is run, this is the plan' if sweep.plan else 'the plan'}"
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title=f"{sweep.name}: {'nothing is run, this is the plan' if sweep.plan else 'the plan'}",
+        caption="Trials of the search + trials of finalists, again with fresh seeds.",
+        caption_justify="left",
     )
-    for header in ("method", "search trials", "confirm trials", "defaults", "searched"):
-        table.add_column(header)
+    for header in ("method", "trials", "defaults", "searched"):
+        table.add_column(header, overflow="fold")
     for plan in plans:
         config = plan.trial({})
         own = {k: v for k, v in config.method.items() if not isinstance(v, list | dict)}
@@ -90,8 +95,7 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
         searched = "\n".join(f"{key} {dimension}" for key, dimension in plan.space.items())
         table.add_row(
             plan.method,
-            str(search_budget(plan, sweep)),
-            str(confirm_trials(sweep)),
+            f"{search_budget(plan, sweep)} + {confirm_trials(sweep)}",
             "\n".join(f"{key} {value}" for key, value in list(defaults.items())[:4]),
             searched or "nothing: one configuration",
         )
@@ -101,14 +105,20 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
 def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measured]]]) -> Table:
     first = next(each[0].footprint for _, each in measured if each)
     table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         title=f"a few steps of each, measured on {first.device} ({first.available_gb:.1f} GB to give)",
+        caption_justify="left",
         caption="MB of tensors at the most of a step with the longest sequences. In all: on a GPU what "
         "torch had allocated, on a CPU the whole process. A trial: training, and an evaluation whose "
         "answers are all as long as they may be.",
     )
     headers = ("weights", "gradients", "optimizer", "activations", "in all", "a step", "a trial")
-    for header in ("method", "searched values", *headers):
-        table.add_column(header, justify="right" if header in headers else "left")
+    for header in ("method", "values", *headers):
+        number = header in headers
+        table.add_column(
+            header, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     for plan, each in measured:
         for index, one in enumerate(each):
             found, mb = one.footprint, "{:,.1f}".format
