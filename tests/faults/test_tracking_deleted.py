@@ -1,16 +1,19 @@
-"""A real sweep whose W&B folder is deleted while it runs: the mirror is a copy, the records are not."""
+"""W&B without its folder, or without room: the mirror is a copy, and the records are not."""
 
 from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from sweeping import SMALL, InProcessLauncher
 
-from harness.records import read_record
+from harness.records import read_record, write_json
+from harness.tracking.mirroring import Mirroring
 from harness.tracking.runs import ends_with_exit
 
 ARGUMENTS = (
@@ -79,3 +82,40 @@ def test_deleted_while_a_sweep_runs(here, monkeypatch, capfd):
     assert "Traceback" not in said.out + said.err
     assert "W&B: 5 offline runs" in said.out, said.out
     assert len(runs(here)) == 5 and all(map(ends_with_exit, runs(here)))
+
+
+def test_no_room_for_the_mirror(tmp_path):
+    """W&B itself would lose rows and say nothing: what has no room is not begun, and counted."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)]
+    if (done := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode:
+        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
+    try:
+        for number in range(2):
+            write_json(tmp_path / f"trials/lora/{number}/record.json", _record(number))
+        options = Namespace(mode="offline", sweep="s", project="p", entity=None)
+        mirroring = Mirroring(tmp_path, options)
+        mirroring.begin()
+        mirroring.scan()
+        (warning,) = mirroring.answer()["warnings"]
+        assert warning == "2 not mirrored: 1: OSError: 4 MiB are free on the disk"
+        assert not runs(tmp_path) and mirroring.answer()["offline"] == 0
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def _record(number: int) -> dict:
+    from harness.records import Record
+
+    config = {"stage": "search", "method": {"name": "lora"}}
+    about = dict(stage="search", method="lora", trial=number, attempt=1, fingerprint=str(number))
+    return Record(
+        **about,
+        status="failed",
+        configuration="c",
+        seed=0,
+        config=config,
+        overrides=[],
+        measurements={},
+        cost={},
+        reason="made up",
+    ).to_json()

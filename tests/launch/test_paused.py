@@ -1,4 +1,4 @@
-"""A worker that is really stopped under its trial and comes back: killed here, turned away elsewhere."""
+"""A worker that is really stopped under its trial and comes back: killed here, elsewhere turned away."""
 
 from __future__ import annotations
 

@@ -220,6 +220,24 @@ def test_an_emptied_database_is_filled_from_the_records(url, server, tmp_path, m
 
 
 @pytest.mark.cluster
+def test_two_sweeps_of_one_name_do_not_share_a_study(url, tmp_path, monkeypatch):
+    """From another folder, as from another machine, it is refused; the first one goes on."""
+    arguments = (*ARGUMENTS, f"search.storage={url}")
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    first = drive(FakeLauncher(), *arguments, "search.trials=2")
+    monkeypatch.chdir(tmp_path / "other")
+    launcher = FakeLauncher()
+    with pytest.raises(InputError, match=r"holds a study 's/lora' already.*another name="):
+        drive(launcher, *arguments, "search.trials=2")
+    assert launcher.submitted == [] and len(finished(url)) == 2
+    (tmp_path / "one").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert drive(FakeLauncher(), *arguments, "search.trials=3")[:2] == first
+
+
+@pytest.mark.cluster
 def test_a_wrong_password_is_said_without_it(server):
     sweep, _ = composed("method=full", f"search.storage={server.url('wrong-one')}")
     with pytest.raises(InputError, match="password authentication failed") as caught:
