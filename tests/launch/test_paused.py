@@ -1,4 +1,4 @@
-"""A worker that is really stopped under its trial and comes back: killed here, elsewhere turned away."""
+"""A worker that is stopped under its trial and wakes: killed on this machine, elsewhere turned away."""
 
 from __future__ import annotations
 
