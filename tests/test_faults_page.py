@@ -17,7 +17,7 @@ def rows() -> list[list[str]]:
     return [row for row in cells if row[0] != "fault"]
 
 
-def tests_in(path: Path) -> set[str]:
+def named_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text()) if path.is_file() else ast.Module([], [])
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -27,11 +27,11 @@ def test_every_fault_names_tests_that_exist():
     assert len(table) > 40
     for row in table:
         assert len(row) == 3 and row[0] and row[1], row
-        named = re.findall(r"`([^`]+)`", row[2])
+        found = re.findall(r"`([^`]+)`", row[2])
         assert named and re.sub(r"`[^`]+`", "", row[2]).strip() == "", row
         for name in named:
             file, mark, test = name.partition("::")
-            assert mark and test.startswith("test_") and test in tests_in(TESTS / file), name
+            assert mark and test.startswith("test_") and test in named_in(TESTS / file), name
 
 
 def test_no_fault_stands_there_twice():
@@ -40,5 +40,5 @@ def test_no_fault_stands_there_twice():
 
 
 def test_a_name_that_is_none_is_seen():
-    assert "test_every_fault_names_tests_that_exist" in tests_in(Path(__file__))
-    assert tests_in(TESTS / "no_such_file.py") == set()
+    assert "test_every_fault_names_tests_that_exist" in named_in(Path(__file__))
+    assert named_in(TESTS / "no_such_file.py") == set()
