@@ -28,8 +28,8 @@ def test_every_fault_names_tests_that_exist():
     for row in table:
         assert len(row) == 3 and row[0] and row[1], row
         found = re.findall(r"`([^`]+)`", row[2])
-        assert named and re.sub(r"`[^`]+`", "", row[2]).strip() == "", row
-        for name in named:
+        assert found and re.sub(r"`[^`]+`", "", row[2]).strip() == "", row
+        for name in found:
             file, mark, test = name.partition("::")
             assert mark and test.startswith("test_") and test in named_in(TESTS / file), name
 
