@@ -52,7 +52,8 @@ SlurmdPidFile={folder}/slurmd.pid
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=300 GraceTime=10
+PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=300
+PartitionName=graced Nodes={host} PriorityTier=1 MaxTime=300 GraceTime=10
 PartitionName=high Nodes={host} PriorityTier=2 MaxTime=300 PreemptMode=OFF
 """
 
@@ -189,9 +190,13 @@ def test_jobs_are_preempted_requeued_killed_and_finished(launch, tmp_path, clust
 
 
 @pytest.mark.cluster
-def test_pushed_out_by_a_job_of_a_better_partition(launch, tmp_path, cluster):
-    """The scheduler itself preempts: a checkpoint, back in the queue, and not one step is lost."""
-    launcher = launch()
+@pytest.mark.parametrize("partition", ["low", "graced"])
+def test_pushed_out_by_a_job_of_a_better_partition(launch, tmp_path, cluster, partition):
+    """The scheduler itself preempts: a checkpoint, back in the queue, and not one step is lost.
+
+    Without a grace SLURM requeues the job. Who ends within its grace, as ours do, is over for SLURM.
+    """
+    launcher = launch(partition=partition)
     one = task(launcher, tmp_path / "one", steps=120)
     wait_for(lambda: under_way(one, 23))  # past the checkpoint of step 20
     job = job_of(one)
@@ -204,9 +209,11 @@ def test_pushed_out_by_a_job_of_a_better_partition(launch, tmp_path, cluster):
     assert not (one / "record.json").exists(), "it was pushed out in the middle"
     assert read_json(one / "checkpoint" / "step.json") == reached[-1] < 120
     assert launcher.poll() == [], "no trial is over, and no attempt is counted"
-    if _state(job) == "PENDING":
+    assert _state(job) == {"low": "PENDING", "graced": "COMPLETED"}[partition]
+    if partition == "low":
         said("scontrol", "update", f"jobid={job}", "StartTime=now")  # else it waits for two minutes
     assert ends(launcher) == [Ended(one)]
+    assert (job_of(one) == job) == (partition == "low"), "else the driver gave it another job"
     assert starts(one) == [0, reached[-1]], "it went on from the last step that it had done"
     assert steps_of(one) == list(range(1, 121)), "every step once"
 
