@@ -249,7 +249,7 @@ class Driver:
             raise DiskFull(stopped(job.path))
         why = f"with exit code {end.lost}"
         if end.lost == -9:  # SIGKILL is also what a system without memory sends
-            why += " (killed: by somebody, or because the machine ran out of memory)"
+            why += " (killed, with its node, or because memory ran out)"
         if end.hung is not None:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])
