@@ -24,5 +24,12 @@ def unknown(
     return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(listed) or 'none'}.")
 
 
-class DiskFull(Exception):
-    """There is no room for what has to be written. The same command goes on once there is."""
+class Resumable(Exception):
+    """What the sweep needs is away. The message says what; the same command goes on once it is back.
+
+    The entries turn it into that one message and exit code 75, without a traceback.
+    """
+
+
+class DiskFull(Resumable):
+    """There is no room for what has to be written."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from harness.errors import InputError
+from harness.errors import InputError, Resumable
 
 PREEMPTED, STOPPED = 75, 130
 
@@ -19,14 +19,17 @@ class Preempted(BaseException):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 something failed, 2 the input, 75 preempted or the disk is full,
-    130 stopped; after the last three the same command goes on."""
+    """Exit codes: 0 done, 1 something failed, 2 the input, 75 preempted, or the disk is full or the
+    database away, 130 stopped; after 75 and 130 the same command goes on."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except Resumable as error:
+        print(error, file=sys.stderr)
+        return PREEMPTED
     except KeyboardInterrupt:  # before anything ran
         return STOPPED
     except Exception as error:

@@ -389,7 +389,7 @@ def test_online_curves_grow_while_a_trial_runs(tmp_path):
         ("table", 50),
         ("finish", "complete", False),
     ]
-    assert mirroring.failures == []
+    assert mirroring.failures == {}
     assert mirroring.answer() == {
         "offline": 0,
         "online": 1,

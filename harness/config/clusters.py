@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from harness.config.sweep import LauncherConfig
 from harness.strict import require
+
+MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
+OPTION = re.compile(r"[a-z][a-z0-9_-]*")
+LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")  # a job script is read line by line
+# Of sbatch: they name what is run, or set the variables by which it is found.
+THAT_RUN = ("wrap", "export", "export-file", "get-user-env", "container", "bb", "bbf")
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class SlurmConfig(LauncherConfig):
     gpus_per_task: int
     cpus_per_task: int
     mem_gb: float | None
-    setup: list[str]  # lines of shell before the worker
+    modules: list[str]  # environment modules, by name; no configuration holds code to run
     options: Mapping[str, Any]  # of sbatch
 
     def __post_init__(self) -> None:
@@ -33,6 +40,15 @@ class SlurmConfig(LauncherConfig):
         require(self.gpus_per_task >= 0, "launcher.gpus_per_task", self.gpus_per_task, "0 or more")
         good = self.mem_gb is None or self.mem_gb > 0
         require(good, "launcher.mem_gb", self.mem_gb, "null or above 0")
+        for module in self.modules:
+            good, accepted = MODULE.fullmatch(module), "names of modules, like cuda/12.4"
+            require(bool(good), "launcher.modules", module, accepted)
+        for name in ("partition", "account"):
+            value = getattr(self, name)
+            good = value is None or LINE.fullmatch(value)
+            require(bool(good), f"launcher.{name}", value, "one line")
+        for name, value in self.options.items():
+            _check_option(name, value)
         _not_ours(self, "workers", "launcher.max_jobs")
         _not_ours(self, "devices", "launcher.gpus_per_task")
 
@@ -53,6 +69,16 @@ class RayConfig(LauncherConfig):
         require(self.num_gpus >= 0, "launcher.num_gpus", self.num_gpus, "0 or more")
         require(self.num_cpus > 0, "launcher.num_cpus", self.num_cpus, "above 0")
         _not_ours(self, "devices", "launcher.num_gpus")
+
+
+def _check_option(name: str, value: Any) -> None:
+    """Raises InputError for what would be a line of the job's script, or would run something."""
+    named = f"launcher.options.{name}"
+    require(bool(OPTION.fullmatch(name)), named, value, "an option of sbatch, without its dashes")
+    scalar = isinstance(value, str | int | float)
+    require(scalar and bool(LINE.fullmatch(str(value))), named, value, "one line")
+    accepted = "left out: what a job runs is no configuration's; jobs inherit the shell's variables"
+    require(name.replace("_", "-") not in THAT_RUN, named, value, accepted)
 
 
 def _not_ours(config: LauncherConfig, name: str, instead: str) -> None:

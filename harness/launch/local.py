@@ -25,6 +25,7 @@ from harness.records import read_json, write_json
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
+PAUSED_SECONDS = 60.0  # between two polls: whoever polls was paused, and perhaps its workers too
 DUMP_SECONDS = 0.5  # for a worker that hangs to write down where
 
 
@@ -51,6 +52,7 @@ class LocalLauncher:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         self._threads = config.threads or max(1, (cores or 1) // (n * k))
         self._n_slots = max(1, len(slots))
+        self._polled = time.monotonic()
         self._workers = []
         for index in range(n):
             environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
@@ -97,7 +99,10 @@ class LocalLauncher:
 
     def poll(self) -> list[Ended]:
         """Tasks that ended since the last call."""
-        ended = []
+        ended, before, self._polled = [], self._polled, time.monotonic()
+        if self._polled - before > PAUSED_SECONDS:
+            for worker in self._workers:
+                worker.since = self._polled
         for worker in self._workers:
             folder = worker.folder
             if folder is None:

@@ -13,7 +13,7 @@ from shutil import which
 from typing import Any
 
 from harness.config.clusters import SlurmConfig
-from harness.errors import InputError
+from harness.errors import InputError, Resumable
 from harness.launch.launcher import Ended
 from harness.launch.local import ANSWERS, GRACE_SECONDS
 from harness.launch.slot import shared_fields
@@ -115,7 +115,7 @@ class SlurmLauncher:
             "gpus_per_node": config.gpus_per_task or None,
             "mem": config.mem_gb,
             "signal_delay_s": SIGNAL_SECONDS,
-            "setup": list(config.setup) or None,
+            "setup": [f"module load {name} || exit 1" for name in config.modules] or None,
             "srun_args": [f"--cpus-per-task={config.cpus_per_task}"],  # not inherited since 22.05
             "additional_parameters": {"requeue": True, **config.options},
         }
@@ -193,7 +193,7 @@ class SlurmLauncher:
     def _states(self, patience: float = PATIENCE_SECONDS) -> Any:
         """Job → state, of the jobs of this sweep that the scheduler remembers.
 
-        None where it does not answer within ``patience`` seconds; with the default InputError.
+        None where it does not answer within ``patience`` seconds; with the default it raises Resumable.
         """
         began = time.monotonic()
         about = ["--noheader", "--states=all", f"--name={_name(self._logs)}", "--format=%i %T %r"]
@@ -208,8 +208,9 @@ class SlurmLauncher:
             if time.monotonic() - began > patience:
                 if patience < PATIENCE_SECONDS:
                     return None
-                raise InputError(
-                    "launcher=slurm: squeue does not answer; the same command goes on."
+                raise Resumable(
+                    f"launcher=slurm: squeue has not answered for {PATIENCE_SECONDS / 60:g} minutes. "
+                    "Jobs go on; the same command finds them again."
                 )
             time.sleep(QUEUE_SECONDS)
 

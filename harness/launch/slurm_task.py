@@ -12,6 +12,7 @@ from typing import Any
 from harness.launch.local import ANSWERS
 from harness.launch.slot import one_worker
 from harness.records import read_json, write_json
+from harness.trials.fence import attempt_in
 
 SLOT = "slot.json"  # how a job ended that left no answer
 STOPPED = 75
@@ -33,6 +34,7 @@ def run_task(folder: str, told: Mapping[str, Any], cache: str, logs: str, on_gpu
     if any((path / name).exists() for name in ANSWERS):
         return 0  # requeued after it was done
     launcher = one_worker(told, cache, logs, on_gpu)
+    attempt = attempt_in(path)
     launcher.submit(path, read_json(path / "spec.json") or {})
     ended = []
     while not ended and not asked:
@@ -40,6 +42,8 @@ def run_task(folder: str, told: Mapping[str, Any], cache: str, logs: str, on_gpu
             asked.append(signal.SIGUSR2)
         ended = launcher.poll()
     launcher.close()
+    if attempt_in(path) != attempt:
+        return STOPPED  # this node was paused, and another job has the task by now
     if ended and ended[0].rejected is not None:  # the driver reads it from the file
         write_json(path / "rejected.json", {"message": ended[0].rejected})
         return 0

@@ -80,6 +80,7 @@ class Worker:
     def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
         from harness.training.loop import Interrupted
         from harness.training.team import TeamBroken
+        from harness.trials.fence import Superseded
         from harness.trials.job import Job
         from harness.trials.run import run_trial
 
@@ -100,11 +101,12 @@ class Worker:
         try:
             self._check_content(job)
             run_trial(job, self.bench, decide, self.stopping)
-        except (InputError, Interrupted, TeamBroken):
+        except (InputError, Interrupted, Superseded, TeamBroken):
             raise
         except Exception as error:  # a failed trial must not end the sweep: it becomes a record
             if is_disk_full(error):
                 raise  # but for this: the next would fail alike
+            job.check_own()
             write_text(folder / "error.txt", scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
             tidy(folder)
@@ -156,6 +158,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     from harness.training.loop import Interrupted
     from harness.training.team import TeamBroken
+    from harness.trials.fence import Superseded
 
     team = None if others is None else others.join()
     worker = Worker(arguments.device, Path(arguments.cache), arguments.driver, team)
@@ -163,6 +166,9 @@ def main() -> int:
         try:
             worker.run(Path(line.strip()))
         except Interrupted:
+            return 75
+        except Superseded as left:
+            print(left, file=sys.stderr)
             return 75
         except DiskFull as error:
             print(error, file=sys.stderr)

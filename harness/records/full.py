@@ -1,8 +1,9 @@
-"""A full disk: how it is recognized, and what is said of it."""
+"""A disk that is full, or read-only all at once: how it is recognized, and what is said of it."""
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,10 @@ from harness.errors import DiskFull
 from harness.records.disk import gigabytes
 
 STOPPED = "stopped.txt"  # in a task's folder: why its worker went, where that could be written
-_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Libraries that write by themselves raise errors of their own: safetensors, SQLite, torch.
 _WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
+_WORDS += ("Read-only file system", "readonly database")
 _TORCH = ("unexpected pos", "failed writing file", "iostream error")
 
 
@@ -35,6 +37,11 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def message(folder: Path, needed: int | None = None) -> str:
     """Where it is full, what is needed if that is known, and what to do."""
+    if _is_read_only(folder):
+        return (
+            f"Read-only: {folder} cannot be written to any more. Nothing that was finished is lost. "
+            "Once it can be, go on with the same command."
+        )
     free = ""
     with suppress(OSError):
         free = f", {gigabytes(shutil.disk_usage(folder).free)} are free"
@@ -44,6 +51,13 @@ def message(folder: Path, needed: int | None = None) -> str:
         "finished is lost. Free some space (python -m harness.clean shows what can go), then go on "
         "with the same command."
     )
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Whether its file system is: a machine makes it so when the disk fails."""
+    with suppress(OSError):
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    return False
 
 
 def require_room(folder: Path, needed: int) -> None:

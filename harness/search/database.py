@@ -11,9 +11,9 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from harness.config.storage import whole
-from harness.errors import InputError
+from harness.errors import InputError, Resumable
 
-PATIENCE_SECONDS = 3600.0  # for a database that was there before
+PATIENCE_SECONDS = 3600.0  # for a database that was there before; conf/config.yaml names it too
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts
 
 
@@ -65,6 +65,7 @@ class PatientStorage(BaseStorage):
 
     Trials that run go on meanwhile: their records are files. What was told when the connection broke
     may have arrived: a trial is neither made nor finished twice (the driver is the only writer).
+    Raises Resumable after PATIENCE_SECONDS.
     """
 
     def __init__(
@@ -95,18 +96,23 @@ class PatientStorage(BaseStorage):
                 if began is None:
                     began = time.monotonic()
                     self._say(
-                        f"{self._shown} does not answer; running trials go on, waiting for it …"
+                        f"{time.strftime('%H:%M:%S')}  The database {self._shown} does not answer. "
+                        "Running trials go on; the sweep waits for it, at most "
+                        f"{PATIENCE_SECONDS / 60:g} minutes, and then goes on too."
                     )
                 if time.monotonic() - began > PATIENCE_SECONDS:
-                    raise InputError(
-                        f"search.storage={self._shown!r} has not answered for "
-                        f"{PATIENCE_SECONDS / 60:.0f} minutes. Nothing is lost: the same command "
-                        "goes on when it does."
+                    raise Resumable(
+                        f"The database {self._shown} has not answered for "
+                        f"{PATIENCE_SECONDS / 60:g} minutes. Nothing that was finished is lost: "
+                        "the same command goes on once it does."
                     ) from None
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         if began is not None:
-            self._say(f"{self._shown} answers again after {time.monotonic() - began:.0f} s")
+            waited = time.monotonic() - began
+            self._say(
+                f"{time.strftime('%H:%M:%S')}  The database answers again after {waited:.0f} s."
+            )
         return answer
 
     def _trials(self, args: Any, kwargs: Any) -> list[int]:

@@ -108,7 +108,7 @@ class Driver:
 
     @cached_property
     def _storage(self) -> Any:
-        return open_storage(self._sweep, self._folder.path)
+        return open_storage(self._sweep, self._folder.path, [plan.method for plan in self._plans])
 
     @cached_property
     def _earlier(self) -> Rows:
@@ -274,6 +274,8 @@ class Driver:
         if end.lost == DISK_FULL:
             raise DiskFull(stopped(job.path))
         why = f"with exit code {end.lost}"
+        if end.lost == -9:  # SIGKILL is also what a system without memory sends
+            why += " (killed, with its node, or because memory ran out)"
         if end.hung is not None:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])

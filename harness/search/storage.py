@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 import sqlalchemy
 
 from harness.config import SweepConfig
+from harness.errors import InputError
+from harness.records import read_json, write_json
 from harness.records.full import is_disk_full
 from harness.search.database import open_url
 
+OWNER = "storage.json"  # in a sweep's folder: by what its studies in a database know it
 
-def open_storage(sweep: SweepConfig, folder: Any) -> Any:
-    """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside."""
+
+def open_storage(sweep: SweepConfig, folder: Path, methods: Sequence[str] = ()) -> Any:
+    """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside.
+
+    Raises InputError where the studies of ``methods`` that are there are another folder's.
+    """
     if sweep.search.storage is not None:
-        return open_url(sweep.search.storage)
+        storage = open_url(sweep.search.storage)
+        for method in methods:
+            _claim(storage, sweep, method, folder)
+        return storage
     path = folder / "study.db"
     try:
         storage = _own_file(path)
@@ -28,6 +40,33 @@ def open_storage(sweep: SweepConfig, folder: Any) -> Any:
         print(f"{path} is not readable; kept as {kept.name}, made again from the records")
         storage = _own_file(path)
     return storage
+
+
+def study_name(sweep: SweepConfig, method: str) -> str:
+    return f"{sweep.name}/{method}"
+
+
+def _claim(storage: Any, sweep: SweepConfig, method: str, folder: Path) -> None:
+    """Write into the study whose it is, so that two sweeps of one name never share it unseen."""
+    known = read_json(folder / OWNER)
+    if known is None:
+        known = {"id": uuid4().hex}
+        write_json(folder / OWNER, known)
+    name = study_name(sweep, method)
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=list(sweep.objectives.values()),
+        load_if_exists=True,
+    )
+    owner = study.user_attrs.get("owner")
+    if owner not in (None, known["id"]) and study.get_trials(deepcopy=False):
+        raise InputError(
+            f"search.storage={sweep.search.storage!r} holds a study {name!r} already, and it is not "
+            f"that of {folder}: another sweep has this name, or its folder was removed. Give this "
+            "one another name=, or delete the study there."
+        )
+    study.set_user_attr("owner", known["id"])
 
 
 def _own_file(path: Path) -> Any:

@@ -34,6 +34,7 @@ from harness.search.samplers import (
     precomputed,
     seed_of,
 )
+from harness.search.storage import study_name
 from harness.space import Choice, Dimension, value_at
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -64,7 +65,7 @@ class MethodStudy:
         self.plan = plan
         self._sweep = sweep
         self._distributions = {key: distribution(d) for key, d in plan.space.items()}
-        name = f"{sweep.name}/{plan.method}"
+        name = study_name(sweep, plan.method)
         storage = optuna.storages.get_storage(storage)  # None: in memory
         optuna.create_study(
             storage=storage,

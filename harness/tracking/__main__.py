@@ -81,6 +81,7 @@ def mirror(options: argparse.Namespace, sweep: Sweep) -> dict[str, Any]:
             sweep.wait()
         else:
             mirroring.scan()
+            mirroring.mend()
             if sweep.asked is not None and sweep.asked["report"] is not None:
                 mirroring.report(Path(sweep.asked["report"]))
         mirroring.close()

@@ -25,6 +25,7 @@ from harness.tracking.contents import (
 )
 
 GIVE_UP = 3  # failures in a row
+REPORT = "report"  # the run that holds it
 REPORT_FILES = ("index.html", "report.md", "leaderboard.csv", "report.json")
 
 
@@ -34,10 +35,11 @@ class Mirroring:
 
     folder: Path
     options: argparse.Namespace
-    failures: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)  # trial → what went wrong
     warnings: list[str] = field(default_factory=list)
     _runs: Any = None
     _done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _written: dict[str, Path] = field(default_factory=dict)  # offline, by this process
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _open: dict[Path, Any] = field(default_factory=dict)  # online: runs of trials that go on
     _in_a_row: int = 0
@@ -58,18 +60,36 @@ class Mirroring:
             stamp = _stamp(trial / "record.json")
             if self.broken or self._seen.get(trial) == stamp is not None:
                 continue
-            with self._counting_failures(trial.name):
+            with self._counting_failures(_key(trial)):
                 if stamp is not None:
                     self._seen[trial] = stamp
                     self._ended(trial)
                 elif self.options.mode == "online" and (trial / "metrics.jsonl").exists():
                     self._goes_on(trial)
 
+    def mend(self) -> None:
+        """Once more what somebody deleted since it was written, or while it was: records are kept."""
+        gone = {key for key, file in self._written.items() if not file.exists()}
+        again = [trial for trial in self._seen if _key(trial) in gone | self.failures.keys()]
+        if not gone and not again:
+            return
+        self._in_a_row = 0
+        for trial in again:
+            self._done.pop(_key(trial), None)
+            del self._seen[trial]
+        self.scan()
+        back = sum(key in self._done and self._written[key].exists() for key in gone)
+        if back:
+            self.warnings.append(
+                f"{back} of its runs were deleted from {self.folder / 'wandb'} while the sweep ran, "
+                "and are written again"
+            )
+
     def report(self, folder: Path) -> None:
         """The report's files as an artifact of a last run; not again while they stay the same."""
         files = [folder / name for name in REPORT_FILES if (folder / name).is_file()]
         mark = _digest(b"".join(file.read_bytes() for file in files))
-        key = "report"
+        key = REPORT
         if not files or self._done.get(key, {}).get("content") == mark or self.broken:
             return
         with self._counting_failures(key):
@@ -82,14 +102,16 @@ class Mirroring:
     def close(self) -> None:
         """Runs of interrupted trials: they go on under the same id when the trial does."""
         for trial, run in self._open.items():
-            with self._counting_failures(trial.name):
+            with self._counting_failures(_key(trial)):
                 run.finish(failed=True)
 
     def answer(self) -> dict[str, Any]:
         warnings = list(self.warnings) + ([] if self._runs is None else self._runs.warnings)
         if self.failures:
             more = " (and gave up)" if self.broken else ""
-            warnings.append(f"{len(self.failures)} not mirrored{more}: {self.failures[-1]}")
+            name, why = list(self.failures.items())[-1]
+            name = name.rpartition("/")[2]
+            warnings.append(f"{len(self.failures)} not mirrored{more}: {name}: {why}")
         modes = [entry["mode"] for entry in self._done.values()]
         urls = [entry["url"] for entry in self._done.values() if entry.get("url")]
         return {
@@ -101,7 +123,7 @@ class Mirroring:
 
     def _ended(self, trial: Path) -> None:
         raw = (trial / "record.json").read_bytes()
-        key, mark = f"{trial.parent.name}/{trial.name}", _digest(raw)
+        key, mark = _key(trial), _digest(raw)
         if self._done.get(key, {}).get("content") == mark:
             return
         data = json.loads(raw)
@@ -136,6 +158,9 @@ class Mirroring:
 
     def _remember(self, key: str, run: Any, mark: str) -> None:
         mode = "offline" if run.url is None else "online"
+        if mode == "offline":
+            self._written[key] = run.file
+        self.failures.pop(key, None)
         self._done[key] = {"mode": mode, "content": mark, "url": run.url}
         write_json(self._memory, self._done)
 
@@ -153,7 +178,11 @@ class Mirroring:
         except Exception as error:
             traceback.print_exc()
             self._in_a_row += 1
-            self.failures.append(f"{what}: {type(error).__name__}: {str(error).strip()[:200]}")
+            self.failures[what] = f"{type(error).__name__}: {str(error).strip()[:200]}"
+
+
+def _key(trial: Path) -> str:
+    return f"{trial.parent.name}/{trial.name}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -94,6 +94,11 @@ class Run:
         run.define_metric("*", summary="none")
 
     @property
+    def file(self) -> Path:
+        """What an offline run is uploaded from."""
+        return Path(self._run.settings.sync_file)
+
+    @property
     def url(self) -> str | None:
         return None if self._run.offline else self._run.url
 
@@ -119,7 +124,7 @@ class Run:
         """Raises OSError where the run did not get to the disk as a whole."""
         for name, value in (summary or {}).items():
             self._run.summary[name] = value
-        file = Path(self._run.settings.sync_file)
+        file = self.file
         self._run.finish(exit_code=1 if failed else 0)
         until = time.monotonic() + WRITE_SECONDS
         while not ends_with_exit(file):  # it is closed a moment after finish() returns

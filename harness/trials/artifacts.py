@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,15 @@ FLUSH_SECONDS = 0.5
 class EventLog:
     """``metrics.jsonl``: a row a step and a row an evaluation, as they happen."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
+        """``check`` is asked before anything is written, and raises where that is not to be."""
+        self._path, self._check = path, check
         self._waiting: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
 
     def begin(self, step: int) -> None:
         """Training goes on after ``step``: what a lost attempt wrote beyond it is taken back."""
+        self._check()
         kept = [row for row in read_jsonl(self._path) if row.get("step", 0) <= step > 0]
         write_text(self._path, to_jsonl(kept))
 
@@ -45,6 +47,7 @@ class EventLog:
         self.flush()
 
     def flush(self) -> None:
+        self._check()
         append_jsonl(self._path, self._waiting)
         self._waiting.clear()
         self._flushed = time.monotonic()

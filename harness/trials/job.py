@@ -10,6 +10,7 @@ from typing import Any
 from harness.config import LimitsConfig, TrialConfig
 from harness.records import Record
 from harness.strict import build
+from harness.trials import fence
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Job:
     @property
     def path(self) -> Path:
         return Path(self.folder)
+
+    def check_own(self) -> None:
+        """Raises Superseded where a later attempt was given the folder."""
+        fence.check(self.path, self.attempt)
 
     def record(self, status: str, **found: Any) -> Record:
         """What became of it: the fields that the job decides, and those that were ``found``."""

@@ -55,6 +55,7 @@ def run_trial(
     record, kept = _tuned(job, bench, checkpoints, Control(decide, stopping))
     if kept is not None:  # no cost of the method's; the model it trained is given back by now
         record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
+    job.check_own()
     write_record(job.path, record)
     tidy(job.path)
     return record
@@ -89,6 +90,7 @@ def _tuned(
                     raise
                 why = f"out of memory in the measurements at the end: {first_line(error)}"
                 tuning.status, tuning.reason = "infeasible", why
+        job.check_own()
         write_items(job.path, found.measured, before.final)
         return _record(tuning, found, told), found.kept
 
@@ -119,6 +121,7 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
     tuning.size |= final_sizes(model, tuning.trained)
     found = Found(measured, selected, method.describe(model))
     if job.keep_adapter:
+        job.check_own()
         about = (method, model, inputs.tokenizer, inputs.splits.labels)
         save_adapter(job.path / "adapter", *about)
         if afterwards.wanted(job.config.evaluation):

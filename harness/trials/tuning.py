@@ -85,7 +85,7 @@ class Tuning:
 
     def log_of(self, name: str) -> EventLog:
         """Where rows of that name in the trial's folder go."""
-        return EventLog(self.job.path / name)
+        return EventLog(self.job.path / name, self.job.check_own)
 
     def first_stage(self, stage: FirstStage, accelerator: Accelerator, control: Control) -> Earlier:
         """Train the base on the task's own texts, where the method begins with that."""
@@ -117,6 +117,9 @@ class Tuning:
 
         def on_begin(step: int) -> None:
             self.log.begin(step)
+            if step and self.bench.team.leads:
+                of = f"{step} of {self.plan.total_steps}"
+                print(f"{self.job.path.name}: attempt {self.job.attempt} goes on after step {of}")
             if self.selection is not None:
                 self.selection.begin(step)
 
@@ -151,6 +154,7 @@ class Tuning:
         with self.clock.spent_on("evaluation"):
             about = (self.model, self.inputs.watched, self.before.watched)
             values = quick(*about, self.job.config.evaluation, self.bench.device)
+            self.log.flush()
             if self.selection is not None and step:  # the untouched model is no outcome
                 self.selection.offer(step, values, self.method, self.model, self.trained)
         self.log.evaluation(step, values, self._comparable(step))

@@ -22,10 +22,10 @@ import torch
 from running import identified, job
 from sweeping import FakeLauncher, drive
 
-from harness.errors import DiskFull
+from harness.errors import DiskFull, InputError
 from harness.launch.worker import Worker
 from harness.records import read_jsonl, read_record, write_json, write_text
-from harness.records.full import STOPPED, is_disk_full, require_room
+from harness.records.full import STOPPED, is_disk_full, require_room, told
 from harness.training.checkpoint import Checkpoint, CheckpointFolder
 from harness.trials.run import Workbench, run_trial
 
@@ -160,6 +160,32 @@ def test_a_sweep_whose_study_finds_no_room(disk, capsys):
     assert sorted(record.trial for record in records) == [0, 1, 2, 3]
     assert {record.attempt for record in records} == {1}, "it cost no attempt"
     assert [job.trial for job in again.submitted] == [2, 3]
+    assert not list(disk.path.rglob("*.unreadable")) and not list(disk.path.rglob("*.tmp"))
+
+
+def test_a_disk_that_becomes_read_only(disk, capsys):
+    """As the system makes it when it fails: said as what it is, and gone on from afterwards."""
+    if not disk.path.is_mount():
+        pytest.skip("no file system of our own to make read-only")
+    runs = f"runs_dir={disk.path / 'runs'}"
+
+    path = str(disk.path)
+
+    def fault(job):
+        if job.trial == 2:  # a mount over the other: that one itself is busy with what is open
+            subprocess.run(["mount", "--bind", path, path], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
+
+    with pytest.raises(Exception) as caught:
+        drive(FakeLauncher(fault=fault), *ARGUMENTS, runs)
+    said = told(caught.value)
+    assert said is not None and said.startswith(f"Read-only: {disk.path}"), said
+    assert "go on with the same command" in said
+    with pytest.raises(InputError, match="cannot be written: Read-only file system"):
+        drive(FakeLauncher(), *ARGUMENTS, runs)
+    subprocess.run(["umount", path], check=True)
+    records = drive(FakeLauncher(), *ARGUMENTS, runs)
+    assert sorted(record.trial for record in records) == [0, 1, 2, 3]
     assert not list(disk.path.rglob("*.unreadable")) and not list(disk.path.rglob("*.tmp"))
 
 

@@ -31,6 +31,7 @@ for line in sys.stdin:
             os._exit(7)
         time.sleep(0.05)
         step += 1
+        (folder / "alive").touch()
         with (folder / "metrics.jsonl").open("a") as rows:
             rows.write(json.dumps({"step": step}) + "\\n")
         if stopped or os.getppid() != parent or step % 20 == 0:

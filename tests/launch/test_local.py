@@ -160,6 +160,15 @@ def test_a_worker_that_is_slow_but_gets_on_is_left_alone(launch, tmp_path, monke
     assert ends(launcher) == [Ended(folder)]
 
 
+def test_who_was_paused_with_its_driver_is_no_hung_worker(launch, tmp_path):
+    """A machine that slept: nobody asked for a while, so nobody can tell who did nothing."""
+    launcher = launch(heartbeat_minutes=1 / 60)
+    folder = task(launcher, tmp_path / "stubborn")
+    launcher._workers[0].since = launcher._polled = time.monotonic() - 2 * local.PAUSED_SECONDS
+    assert launcher.poll() == [] and launcher._workers[0].process.poll() is None
+    assert ends(launcher) == [Ended(folder, lost=-9, hung=1 / 60)], "asked again, it is seen"
+
+
 def test_never_killed_without_a_limit(launch, tmp_path):
     launcher = launch(heartbeat_minutes=None)
     task(launcher, tmp_path / "stops")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -10,13 +12,13 @@ from pathlib import Path
 
 import node_worker
 import pytest
-from sweeping import composed
+from sweeping import SMALL, InProcessLauncher, composed
 
 from harness.errors import InputError
 from harness.launch.launcher import Ended
 from harness.launch.ray import RayLauncher, check_ray, connect
 from harness.launch.ray_slot import changed, in_order, write_bytes
-from harness.records import read_json
+from harness.records import read_json, read_record
 
 ROOT = Path(__file__).parent.parent.parent
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
@@ -166,6 +168,57 @@ def test_without_a_shared_folder_files_come_and_go_with_the_calls(launch, tmp_pa
     dies = task(launcher, tmp_path / "dies", steps=5, dies=2)
     assert ends(launcher) == [Ended(dies, lost=7)]
     assert (dies / "starts").read_text().split()[2:] == ["1", "[]"]  # threads, GPUs
+
+
+@pytest.mark.cluster
+def test_a_whole_sweep_gives_what_this_machine_gives(cluster, tmp_path, monkeypatch, pool):
+    """Two methods to the report through real actors and workers; every measurement bit for bit."""
+    from harness.sweep import main
+
+    arguments = [*SMALL, "method=lora,full", "name=s", "training.max_steps=3", "search.trials=2"]
+    arguments += ["confirm.finalists=1", "confirm.seeds=1"]
+    own = [f"launcher.address={cluster.address}", "launcher.num_gpus=0", "launcher.workers=1"]
+    there = tmp_path / "there"
+    there.mkdir()
+    command = [sys.executable, "-m", "harness.sweep", *arguments, "launcher=ray", *own]
+    done = subprocess.run(
+        command, cwd=there, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "" and "Report: reports/s" in done.stdout
+
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("harness.launch.local.LocalLauncher", InProcessLauncher)
+    monkeypatch.setattr(InProcessLauncher, "pool", pool)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(arguments) == 0
+    signal.signal(signal.SIGTERM, handler)
+    ours, theirs = measured(here), measured(there)
+    assert len(ours) == 6 and theirs == ours
+    assert numbers_of(there) == numbers_of(here)
+
+
+def measured(folder: Path) -> dict[str, object]:
+    """What the records say that does not depend on when and where."""
+    records = [read_record(path.parent) for path in folder.rglob("record.json")]
+    return {r.fingerprint: (r.status, r.attempt, r.trial, r.measurements, r.base) for r in records}
+
+
+def numbers_of(folder: Path) -> object:
+    """The report's own numbers, without times and memory, and without whom they decide a tie for."""
+    report = read_json(folder / "reports" / "s" / "report.json")
+    assert report.pop("recommendation") and report["leaderboard"]
+    return _timeless(report)
+
+
+def _timeless(value: object) -> object:
+    if isinstance(value, dict):
+        timed = ("cost", "seconds", "memory", "created", "command", "per_second", "provenance")
+        kept = {k: v for k, v in value.items() if not any(word in k for word in timed)}
+        return {key: _timeless(inner) for key, inner in kept.items()}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 @pytest.mark.cluster

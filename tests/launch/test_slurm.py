@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -52,6 +53,8 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES PriorityTier=1 MaxTime=300
+PartitionName=graced Nodes={host} PriorityTier=1 MaxTime=300 GraceTime=10
+PartitionName=high Nodes={host} PriorityTier=2 MaxTime=300 PreemptMode=OFF
 """
 
 
@@ -89,6 +92,7 @@ def cluster(tmp_path_factory):
                 started.append(process)
         wait_for(lambda: "idle" in said("sinfo", "--noheader"), 120)
         yield folder
+        wait_for(lambda: not said("squeue", "--noheader"))  # a step that cannot report stays for ever
         for process in started:
             process.terminate()
         for process in started:
@@ -187,6 +191,45 @@ def test_jobs_are_preempted_requeued_killed_and_finished(launch, tmp_path, clust
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("partition", ["low", "graced"])
+def test_pushed_out_by_a_job_of_a_better_partition(launch, tmp_path, cluster, partition):
+    """The scheduler itself preempts: a checkpoint, back in the queue, and not one step is lost.
+
+    Without a grace SLURM requeues the job. Who ends within its grace, as ours do, is over for SLURM.
+    """
+    launcher = launch(partition=partition)
+    one = task(launcher, tmp_path / "one", steps=120)
+    wait_for(lambda: under_way(one, 23))  # past the checkpoint of step 20
+    job = job_of(one)
+    script = tmp_path / "urgent.sh"
+    script.write_text("#!/bin/sh\nsleep 2\n")
+    log = f"--output={tmp_path / 'urgent.log'}"
+    urgent = said("sbatch", "--parsable", "--partition=high", "--cpus-per-task=2", log, str(script))
+    wait_for(lambda: (one / "slurm.json").exists() and _state(urgent.strip()) == "RUNNING")
+    reached = steps_of(one)
+    assert not (one / "record.json").exists(), "it was pushed out in the middle"
+    assert read_json(one / "checkpoint" / "step.json") == reached[-1] < 120
+    assert launcher.poll() == [], "no trial is over, and no attempt is counted"
+    assert _state(job) == {"low": "PENDING", "graced": "COMPLETED"}[partition]
+    if partition == "low":
+        said("scontrol", "update", f"jobid={job}", "StartTime=now")  # else it waits for two minutes
+    assert ends(launcher) == [Ended(one)]
+    assert (job_of(one) == job) == (partition == "low"), "else the driver gave it another job"
+    assert starts(one) == [0, reached[-1]], "it went on from the last step that it had done"
+    assert steps_of(one) == list(range(1, 121)), "every step once"
+
+
+def _state(job: str) -> str:
+    return said("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
+
+
+def steps_of(folder: Path) -> list[int]:
+    return [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+@pytest.mark.cluster
 def test_the_end_of_a_jobs_time_and_a_worker_that_dies(launch, tmp_path):
     """Told to stop before its time is over, a task goes on in another job, and that is no attempt."""
     launcher = launch()
@@ -267,8 +310,52 @@ def test_without_its_commands(monkeypatch, tmp_path):
         ("launcher.workers=2", "launcher.max_jobs"),
         ("launcher.devices=[0]", "launcher.gpus_per_task"),
         ("launcher.mem_gb=0", "above 0"),
+        ("launcher.modules=['cuda; rm -rf /']", "names of modules"),
+        ('launcher.modules=["cuda\\nid"]', "names of modules"),
+        ("launcher.modules=[-f]", "names of modules"),
+        ("launcher.setup=[id]", "setup"),
+        ("+launcher.options.wrap=id", "no configuration's"),
+        ("+launcher.options.export='LD_PRELOAD=x'", "no configuration's"),
+        ("+launcher.options.export_file=x", "no configuration's"),
     ],
 )
 def test_what_a_slurm_job_cannot_be(typed, told):
     with pytest.raises(InputError, match=told):
         composed("method=full", "launcher=slurm", typed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"options": {"constraint": "a100\nid"}},
+        {"options": {"constraint": "a100\rid"}},
+        {"options": {"x\nid": 1}},
+        {"options": {"qos": ["a", "b"]}},
+        {"partition": "low\nid"},
+        {"account": "me\nid"},
+        {"modules": ["cuda\nid"]},
+    ],
+)
+def test_no_value_becomes_a_line_of_the_jobs_script(changes):
+    """However it was typed: a YAML of somebody else's can hold any string."""
+    config = composed("method=full", "launcher=slurm")[0].launcher
+    with pytest.raises(InputError, match=r"launcher\.(options|partition|account|modules)"):
+        replace(config, **changes)
+
+
+def test_the_script_of_a_job(tmp_path, monkeypatch):
+    """Every line that is run is ours; what was configured stands in comments and module names."""
+    pytest.importorskip("submitit", reason="submitit is not installed: the extra [slurm]")
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    monkeypatch.setattr(slurm, "check_slurm", lambda config: None)
+    monkeypatch.setattr("submitit.slurm.slurm.SlurmExecutor.affinity", lambda *a: 1)
+    typed = ("launcher.modules=[cuda/12.4,gcc]", "+launcher.options.qos=long")
+    config = composed("method=full", "launcher=slurm", "launcher.partition=low", *typed)[0].launcher
+    launcher = SlurmLauncher(config, tmp_path / "cache", tmp_path / "s" / "workers")
+    about = launcher._executor().parameters
+    script = _make_sbatch_string("COMMAND", tmp_path, **about)
+    run = [line for line in script.splitlines() if line and not line.startswith("#")]
+    assert run[:2] == ["module load cuda/12.4 || exit 1", "module load gcc || exit 1"]
+    assert len(run) == 4 and run[2].startswith("export SUBMITIT") and run[3].startswith("srun ")
+    assert "#SBATCH --qos=long" in script and "#SBATCH --partition=low" in script

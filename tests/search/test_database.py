@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import pwd
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -15,14 +17,15 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sweeping import FakeLauncher, composed, drive
+from sweeping import SMALL, FakeLauncher, InProcessLauncher, composed, drive
 
 from harness.config.storage import hide_secrets, whole
-from harness.errors import InputError
+from harness.errors import InputError, Resumable
 from harness.search import database
 from harness.search.database import PatientStorage, open_url
 
 PASSWORD = "gr8secret-Xyzzy"
+DOWN_SECONDS = float(os.environ.get("HARNESS_DOWN_SECONDS", "3"))  # more, by hand: as in the LOG
 ARGUMENTS = ("method=lora", "method.r=choice(2,4,8,16)", "confirm.finalists=0", "name=s")
 
 
@@ -131,10 +134,10 @@ def test_a_sweep_leaves_its_trials_there_and_its_password_nowhere(
 @pytest.mark.cluster
 def test_a_database_that_goes_away_and_comes_back(url, server, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    seconds, down = 3.0, []
+    down = []
 
     def back():
-        time.sleep(seconds)
+        time.sleep(DOWN_SECONDS)
         server.start()
         down.append(time.monotonic())
 
@@ -147,14 +150,60 @@ def test_a_database_that_goes_away_and_comes_back(url, server, tmp_path, monkeyp
     launcher = FakeLauncher(slots=2, fault=fault)
     arguments = ("method.r=choice(1,2,3,4,5,6,7,8,9,10,11,12)", "search.trials=8", ARGUMENTS[0])
     records = drive(launcher, *arguments, *ARGUMENTS[2:], f"search.storage={url}")
-    assert down[1] - down[0] >= seconds
+    assert down[1] - down[0] >= DOWN_SECONDS
     fingerprints = [job.fingerprint for job in launcher.submitted]
     assert len(fingerprints) == len(set(fingerprints)) == len(records)
     told = [t for t in finished(url) if "repeats" not in t.user_attrs]
     assert [t.state.name for t in told] == ["COMPLETE"] * 8
     assert {t.user_attrs["fingerprint"] for t in told} == set(fingerprints)
-    said = capfd.readouterr().out
-    assert "does not answer" in said and "answers again" in said and PASSWORD not in said
+    said = capfd.readouterr()
+    about = [line for line in said.out.splitlines() if "database" in line]
+    assert len(about) == 2 and said.err == "", "one message when it goes, one when it is back"
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d  The database postgresql://127\.0\.0\.1:\d+/studies does not answer\. "
+        r"Running trials go on; the sweep waits for it, at most 60 minutes, and then goes on too\.",
+        about[0],
+    )
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  The database answers again after \d+ s\.", about[1])
+
+
+@pytest.mark.cluster
+def test_a_database_that_stays_away(url, server, tmp_path, monkeypatch, pool, capfd):
+    """The entry itself on real trials: exit code 75 and one message; the same command goes on."""
+    from harness.sweep import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.launch.local.LocalLauncher", InProcessLauncher)
+    monkeypatch.setattr(InProcessLauncher, "pool", pool)
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 1.2)
+    handler = signal.getsignal(signal.SIGTERM)
+    submit, stopped = InProcessLauncher.submit, []
+
+    def with_a_fault(self, folder, spec):
+        if spec.get("trial") == 1 and not stopped:
+            server.stop()  # the trial is run; then it cannot be told
+            stopped.append(folder)
+        submit(self, folder, spec)
+
+    monkeypatch.setattr(InProcessLauncher, "submit", with_a_fault)
+    arguments = [*SMALL, *ARGUMENTS, f"search.storage={url}", "search.trials=2"]
+    arguments += ["training.max_steps=2"]
+    assert main(arguments) == 75
+    said = capfd.readouterr()
+    assert said.err.count("\n") == 1 and "has not answered for 0.02 minutes" in said.err, said.err
+    assert "the same command goes on once it does" in said.err and PASSWORD not in said.err
+    assert "Traceback" not in said.out and said.out.count("does not answer") == 1
+    assert main(arguments) == 2, "still away: said before anything is begun"
+    assert "cannot be used" in capfd.readouterr().err
+    (before,) = [path.stat().st_mtime_ns for path in stopped[0].glob("record.json")]
+
+    server.start()
+    assert main(arguments) == 0
+    assert (stopped[0] / "record.json").stat().st_mtime_ns == before, "it was not run again"
+    assert [t.state.name for t in finished(url)] == ["COMPLETE"] * 2
+    assert len({t.user_attrs["fingerprint"] for t in finished(url)}) == 2
+    assert (tmp_path / "reports" / "s" / "index.html").exists()
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.mark.cluster
@@ -168,6 +217,24 @@ def test_an_emptied_database_is_filled_from_the_records(url, server, tmp_path, m
     assert drive(launcher, *arguments, "search.trials=3")[:2] == first
     assert len(launcher.submitted) == 1
     assert [t.state.name for t in finished(url)] == ["COMPLETE"] * 3
+
+
+@pytest.mark.cluster
+def test_two_sweeps_of_one_name_do_not_share_a_study(url, tmp_path, monkeypatch):
+    """From another folder, as from another machine, it is refused; the first one goes on."""
+    arguments = (*ARGUMENTS, f"search.storage={url}")
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    first = drive(FakeLauncher(), *arguments, "search.trials=2")
+    monkeypatch.chdir(tmp_path / "other")
+    launcher = FakeLauncher()
+    with pytest.raises(InputError, match=r"holds a study 's/lora' already.*another name="):
+        drive(launcher, *arguments, "search.trials=2")
+    assert launcher.submitted == [] and len(finished(url)) == 2
+    (tmp_path / "one").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert drive(FakeLauncher(), *arguments, "search.trials=3")[:2] == first
 
 
 @pytest.mark.cluster
@@ -221,7 +288,7 @@ def test_it_gives_up_in_the_end(monkeypatch):
     monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.1)
     said = []
     storage = PatientStorage(Gone(), "postgresql://db/x", said.append)
-    with pytest.raises(InputError, match="the same command"):
+    with pytest.raises(Resumable, match="the same command"):
         storage.get_all_studies()
     with pytest.raises(KeyError):  # what would be the same the next time is not waited for
         storage.get_study_name_from_id(3)

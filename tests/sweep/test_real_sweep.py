@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,11 +26,12 @@ from harness.records import read_jsonl, read_record
 ROOT = Path(__file__).parent.parent.parent
 NAME = "s"
 STEPS = 120  # what is stopped in its first quarter must not be done before the signal arrives
+EVERY = 2  # steps between checkpoints
 COMMAND = [
     *SMALL,
     *("method=lora", f"name={NAME}", "search.trials=2", "confirm.finalists=1", "confirm.seeds=1"),
     *(f"training.max_steps={STEPS}", "training.batch_size=2"),
-    *("training.checkpoint_every=2", "training.eval_every=50"),
+    *(f"training.checkpoint_every={EVERY}", "training.eval_every=50"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -93,6 +95,13 @@ def training(folder: Path, without: set[Path], until: float = 60) -> Path:
     raise AssertionError("no trial began to train")
 
 
+def reached(trial: Path) -> tuple[int, int]:
+    """The step of the newest whole checkpoint, 0 without one, and the last that was written down."""
+    manifests = trial.glob("checkpoint/step-*/manifest.json")
+    newest = max([int(path.parent.name.removeprefix("step-")) for path in manifests], default=0)
+    return newest, max([row["step"] for row in read_jsonl(trial / "metrics.jsonl")], default=0)
+
+
 def gone(process: psutil.Process, seconds: float) -> bool:
     try:
         process.wait(seconds)
@@ -128,7 +137,10 @@ def disturbed(tmp_path_factory):
 
     driver = start(folder, *COMMAND)
     first = training(folder, set())
-    worker_of(driver).kill()
+    worker = worker_of(driver)
+    worker.kill()
+    assert gone(worker, 10)
+    story.notes["at the kill"] = reached(first)
     end = time.monotonic() + 60
     while time.monotonic() < end:  # the next attempt is on its way
         spec = json.loads((first / "spec.json").read_text())
@@ -145,6 +157,7 @@ def disturbed(tmp_path_factory):
     story.runs.append(finish(driver, 40))
     story.notes["worker after Ctrl-C"] = gone(worker, 5)
     story.notes["interrupted"] = second
+    story.notes["after Ctrl-C"] = reached(second)
     story.notes["checkpoint after Ctrl-C"] = list(second.glob("checkpoint/step-*/manifest.json"))
 
     driver = start(folder, *COMMAND)
@@ -158,6 +171,8 @@ def disturbed(tmp_path_factory):
     driver.kill()
     story.runs.append(finish(driver, 10))
     story.notes["worker after the driver was killed"] = gone(worker, 15)
+    begun = [path.parent for path in folder.glob(f"runs/{NAME}/trials/lora/*/checkpoint")]
+    story.notes["after the driver was killed"] = {trial.name: reached(trial) for trial in begun}
     story.notes["done by then"] = sorted(records(folder))
 
     driver = start(folder, *COMMAND)
@@ -167,6 +182,7 @@ def disturbed(tmp_path_factory):
     story.runs.append(finish(driver, 40))
     story.notes["worker after SIGTERM"] = gone(worker, 5)
     story.notes["preempted"] = third
+    story.notes["after SIGTERM"] = reached(third)
 
     story.notes["record after the worker was killed"] = read_record(first)
     (first / "record.json").write_text((first / "record.json").read_text()[:200])
@@ -291,6 +307,24 @@ def test_in_the_end_nothing_of_it_shows(undisturbed, disturbed):
     assert after_kill.measurements == expected[after_kill.fingerprint].measurements
     told = disturbed.runs[3].out
     assert "search 2/2" in told and "confirm 1/1" in told
+
+
+def test_no_more_is_lost_than_the_steps_since_the_last_checkpoint(disturbed):
+    """Every attempt went on after the newest checkpoint; who was asked to stop lost no step."""
+    log = (disturbed.folder / "runs" / NAME / "workers" / "worker-0.log").read_text()
+    found = re.findall(rf"(\w+): attempt \d+ goes on after step (\d+) of {STEPS}", log)
+    went_on: dict[str, list[int]] = {}
+    for trial, step in found:
+        went_on.setdefault(trial, []).append(int(step))
+    notes = disturbed.notes
+    newest, last = notes["at the kill"]
+    assert newest > 0 and went_on[notes["killed worker"].name] == [newest]
+    assert last - newest <= EVERY, "so many steps were done again"
+    for name, when in (("interrupted", "after Ctrl-C"), ("preempted", "after SIGTERM")):
+        newest, last = notes[when]
+        assert newest == last > 0 and newest in went_on[notes[name].name]
+    for trial, (newest, last) in notes["after the driver was killed"].items():
+        assert newest in went_on[trial] and last - newest <= EVERY
 
 
 def test_what_was_torn_is_made_again(disturbed):

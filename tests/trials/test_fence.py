@@ -1,0 +1,106 @@
+"""Two attempts at one trial: the one that slept finds the other's number there, and writes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from running import identified, job
+
+from harness.launch.worker import Worker
+from harness.records import read_record, write_json
+from harness.trials import fence, run
+from harness.trials.fence import Superseded
+
+OVERRIDES = (
+    *("method=lora", "training.max_steps=6", "training.eval_every=2"),
+    *("training.checkpoint_every=1", "training.select_checkpoint=best"),
+)
+
+
+@pytest.fixture
+def worker(bench):
+    worker = Worker("cpu", bench.cache, os.getppid())
+    worker.bench = bench
+    return worker
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench, trial_config, tmp_path_factory):
+    config = trial_config(*OVERRIDES)
+    folder = tmp_path_factory.mktemp("whole")
+    return run.run_trial(job(folder, bench.cache, config, **identified(config)), bench)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All but the sign of life, which says nothing of the trial."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != "alive"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("moment", ["an evaluation", "a step", "the last measurements", "an error"])
+def test_a_worker_that_wakes_when_another_has_its_trial(
+    worker, trial_config, tmp_path, monkeypatch, moment, undisturbed
+):
+    config = trial_config(*OVERRIDES)
+    own = job(tmp_path / "t", worker.bench.cache, config, **identified(config))
+    own.path.mkdir()
+    write_json(own.path / fence.SPEC, own.to_json())
+    left: dict[str, bytes] = {}
+
+    def handed_over():
+        """What happens while it sleeps."""
+        if not left:
+            write_json(own.path / fence.SPEC, replace(own, attempt=2).to_json())
+            left.update(contents(own.path))
+
+    watch, measure = run.Tuning._watch, run.measure
+
+    def slept_in_evaluation(tuning, step):
+        if step == 4:
+            handed_over()
+        return watch(tuning, step)
+
+    def slept_at_the_end(*about):
+        handed_over()
+        if moment == "an error":
+            raise ValueError("what the other one has taken away")
+        return measure(*about)
+
+    if moment == "an evaluation":
+        monkeypatch.setattr(run.Tuning, "_watch", slept_in_evaluation)
+    elif moment == "a step":
+        monkeypatch.setattr(
+            worker, "stopping", lambda: bool(_newest(own.path) == 3 and handed_over())
+        )
+    else:
+        monkeypatch.setattr(run, "measure", slept_at_the_end)
+    with pytest.raises(Superseded, match="attempt 2 has it, this one \\(1\\) leaves"):
+        worker.run(own.path)
+    assert left and contents(own.path) == left, "not one byte was changed"
+    assert "record.json" not in left
+
+    monkeypatch.undo()
+    worker.run(own.path)  # the second attempt, as its spec says
+    record = read_record(own.path)
+    assert record is not None and record.attempt == 2
+    assert record.measurements == undisturbed.measurements
+    assert not (own.path / "checkpoint").exists()
+
+
+def _newest(folder: Path) -> int:
+    return max([int(path.name[5:]) for path in folder.glob("checkpoint/step-*")], default=0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff", b"{}"])
+def test_where_nobody_says_whose_it_is_it_is_ours(tmp_path, content):
+    """A trial by hand has no such file; one that is torn is none of the trial's."""
+    if content is not None:
+        (tmp_path / fence.SPEC).write_bytes(content)
+    fence.check(tmp_path, 1)
+    assert fence.attempt_in(tmp_path) is None
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == (
+        [] if content is None else [content]
+    )
