@@ -158,12 +158,16 @@ class Sharded(Whole):
         return tensors, {**packed, "state": moments}
 
     def part(self, tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-        from torch.distributed.tensor import DTensor, distribute_tensor
+        from torch.distributed.tensor import DTensor
 
         assert isinstance(parameter, DTensor)
-        mesh, placements = parameter.device_mesh, parameter.placements
-        tensor = tensor.to(parameter.device)
-        return distribute_tensor(tensor, mesh, placements, src_data_rank=None)
+        pieces = tensor.to(parameter.device).chunk(self.team.size)  # there may be fewer than ranks
+        mine = pieces[self.team.rank] if self.team.rank < len(pieces) else pieces[0][:0]
+        assert mine.shape == parameter.to_local().shape
+        about = {"shape": tensor.shape, "stride": tensor.stride(), "run_check": False}
+        return DTensor.from_local(
+            mine.clone(), parameter.device_mesh, parameter.placements, **about
+        )  # a view would keep the whole
 
     def end(self) -> None:
         self._fill(True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 
 import pytest
 from running import job
@@ -23,9 +25,12 @@ def pair(tmp_path, pool):
     `fate`: how that one is to end.
     """
 
+    number = count()  # a file that was met in before is no place to meet
+
     @contextmanager
     def begun(second, shards=False, fate=0):
-        file = str(tmp_path / f"meet-{len(list(tmp_path.iterdir()))}")
+        file = str(tmp_path / f"meet-{next(number)}")
+        gc.collect()  # a group of before, ended in a fork, would wait for threads that are not there
         child = os.fork()
         rank = 0 if child else 1
         if rank:
