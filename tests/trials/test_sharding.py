@@ -199,7 +199,5 @@ def test_what_cannot_be_split_is_refused_with_what_works(trial_config, override)
 
 def test_it_is_refused_before_anything_is_spent(trial_config, tmp_path):
     spec = {"opens_test": False, "configs": [asdict(trial_config("method=adalora"))]}
-    with pytest.raises(
-        InputError, match=r"launcher\.sharding=fsdp .* method=adalora"
-    ):
+    with pytest.raises(InputError, match=r"launcher\.sharding=fsdp .* method=adalora"):
         check(spec, Workbench("cpu", tmp_path, Team(0, 2, shards=True)))
