@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.compose import compose_sweep
 from harness.config import SweepConfig
-from harness.launch.launcher import DISK_FULL, Ended
+from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import Measurement, Record, read_json, write_json, write_record
 from harness.search.driver import Driver
 from harness.search.folder import SweepFolder
@@ -87,7 +87,7 @@ class Killed(BaseException):
 class FakeLauncher:
     """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
 
-    ``fault(job)`` may answer "dies", "hangs", "disk full", ("rejects", message), ("record",
+    ``fault(job)`` may answer "dies", "hangs", "disk full", "no room", ("rejects", message), ("record",
     changes), "killed before" the record is there, or "killed after" it.
     """
 
@@ -120,6 +120,8 @@ class FakeLauncher:
                 return [Ended(folder, lost=-9)]
             case "disk full":
                 return [Ended(folder, lost=DISK_FULL)]
+            case "no room":
+                return [Ended(folder, lost=NO_ROOM)]
             case "hangs":
                 return [Ended(folder, lost=-9, hung=5.0)]
             case ("rejects", message):

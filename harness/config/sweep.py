@@ -94,6 +94,7 @@ class LauncherConfig:
     workers: int | None  # null: one a device, one on a CPU
     devices: list[int] | None  # GPU indices; null: all visible ones
     devices_per_trial: int  # that train one trial together, data parallel; a CPU: processes
+    sharding: Literal["none", "fsdp"]  # fsdp: each of them holds its part of what is trained with
     threads: int | None  # CPU threads a worker; null: cores / workers
     isolate: bool  # a fresh process for every trial
     retries: int  # attempts that a trial is given after its worker died
@@ -107,6 +108,8 @@ class LauncherConfig:
             require(value is None or value >= 1, f"launcher.{name}", value, "null or at least 1")
         n = self.devices_per_trial
         require(n >= 1, "launcher.devices_per_trial", n, "at least 1")
+        accepted = "none where launcher.devices_per_trial=1: there is nobody to share with"
+        require(self.sharding == "none" or n > 1, "launcher.sharding", self.sharding, accepted)
         require(self.retries >= 0, "launcher.retries", self.retries, "0 or more")
         minutes = self.heartbeat_minutes
         accepted = "null or above 0"

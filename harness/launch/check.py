@@ -17,6 +17,7 @@ from harness.methods.base import Quantization
 from harness.models.load import load_skeleton
 from harness.strict import build
 from harness.training.augmentation import described
+from harness.training.shardable import check_shardable
 from harness.trials.workbench import Workbench, quantization_of
 
 
@@ -34,6 +35,8 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             check_quantization(quantization, bench.device)
         if config.training.precision == "fp16" and bench.device == "cpu":
             raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
+        if bench.team.shards:
+            check_shardable(config, method)
         skeleton = load_skeleton(config.model)
         method = methods.fitted(config.method, skeleton)
         described(config.training, bench.pool.tokenizer(config.model))

@@ -173,6 +173,7 @@ class LocalLauncher:
                     *("--threads", str(self._threads)),
                     *("--driver", str(os.getpid())),
                     *("--devices-per-trial", str(self._config.devices_per_trial)),
+                    *("--sharding", self._config.sharding),
                 ],
                 pass_fds=(self._lock,),
                 stdin=subprocess.PIPE,

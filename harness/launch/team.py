@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
-from harness.launch.launcher import TEAM_BROKEN
+from harness.launch.launcher import NO_ROOM, TEAM_BROKEN
 from harness.launch.parent import end_with
 from harness.records import read_json
 
 if TYPE_CHECKING:
-    from harness.training.team import Team
+    from harness.training.team import Team, TeamBroken
 
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
 CLOSE_SECONDS = 2.0  # for one that waits for its next task to see that there is none
+WHY_SECONDS = 2.0  # for who broke the team to be gone, and its exit code to be known
 # Ranks wait for the first while it evaluates. Who hangs is ended by the launcher's heartbeat.
 PATIENCE = timedelta(days=30)
 
@@ -39,11 +40,11 @@ PATIENCE = timedelta(days=30)
 class Others:
     """All ranks but the first, started: their imports go on while this process begins its own."""
 
-    def __init__(self, size: int, device: str, cache: str, threads: int) -> None:
+    def __init__(self, size: int, device: str, cache: str, threads: int, sharding: str) -> None:
         """Each gets one of ``CUDA_VISIBLE_DEVICES``, this process the first of them."""
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         cuda = device.startswith("cuda")
-        self._size, self._device = size, device
+        self._size, self._device, self._sharding = size, device, sharding
         self._processes: list[subprocess.Popen[str]] = []
         for rank in range(1, size):
             own = {"CUDA_VISIBLE_DEVICES": named[rank]} if cuda else {}
@@ -53,7 +54,7 @@ class Others:
                         *(sys.executable, "-m", "harness.launch.team"),
                         *("--rank", str(rank), "--size", str(size), "--device", device),
                         *("--cache", cache, "--threads", str(threads)),
-                        *("--leader", str(os.getpid())),
+                        *("--leader", str(os.getpid()), "--sharding", sharding),
                     ],
                     stdin=subprocess.PIPE,
                     env={**os.environ, **own},
@@ -89,7 +90,8 @@ class Others:
         store = TCPStore(HOST, 0, self._size, is_master=True, wait_for_workers=False)
         self._tell(str(store.port))
         _meet(0, self._size, self._device, store)
-        return Team(0, self._size, lambda folder: self._tell(str(folder)))
+        shards = self._sharding == "fsdp"
+        return Team(0, self._size, lambda folder: self._tell(str(folder)), shards)
 
     def _tell(self, line: str) -> None:
         for process in self._processes:
@@ -104,10 +106,29 @@ class Others:
             time.sleep(WATCH_SECONDS)
         if self._over:
             return
+        code = self.why()
         codes = [process.poll() for process in self._processes]
         print(f"a process of the trial ended, exit codes {codes}: so does this", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(TEAM_BROKEN)
+        os._exit(code)
+
+    def why(self, error: TeamBroken | None = None) -> int:
+        """The exit code of a worker whose team broke: who of them began it may have had no memory."""
+        until = time.monotonic() + WHY_SECONDS
+        code = TEAM_BROKEN if error is None else code_of(error)
+        while code != NO_ROOM and time.monotonic() < until:
+            codes = [process.poll() for process in self._processes]
+            code = NO_ROOM if NO_ROOM in codes else code
+            if None not in codes:
+                break
+            time.sleep(WATCH_SECONDS / 4)
+        return code
+
+
+def code_of(error: TeamBroken) -> int:
+    from harness.training.team import NoRoom
+
+    return NO_ROOM if isinstance(error, NoRoom) else TEAM_BROKEN
 
 
 def _meet(rank: int, size: int, device: str, store: Any) -> None:
@@ -125,7 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     for name in ("rank", "size", "threads", "leader"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("device", "cache"):
+    for name in ("device", "cache", "sharding"):
         parser.add_argument(f"--{name}", required=True)
     arguments = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
@@ -145,14 +166,17 @@ def main() -> int:
     rank, size = arguments.rank, arguments.size
     store = TCPStore(HOST, int(sys.stdin.readline()), size, is_master=False)
     _meet(rank, size, arguments.device, store)
-    bench = Workbench(arguments.device, Path(arguments.cache), Team(rank, size))
+    team = Team(rank, size, shards=arguments.sharding == "fsdp")
+    bench = Workbench(arguments.device, Path(arguments.cache), team)
     for line in sys.stdin:
         spec = read_json(Path(line.strip()) / "spec.json")
         assert spec is not None, line
         try:
             follow(Job.from_json(spec), bench)
-        except TeamBroken:
-            return TEAM_BROKEN
+        except TeamBroken as error:
+            print(error, file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(code_of(error))  # the others may wait for this one within a collective
         except (Together, InputError):
             pass  # the first one knows
         except (RuntimeError, MemoryError) as error:

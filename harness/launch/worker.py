@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from harness import pulse
 from harness.errors import DiskFull, InputError
-from harness.launch.launcher import DISK_FULL, TEAM_BROKEN
+from harness.launch.launcher import DISK_FULL
 from harness.launch.parent import end_with
 from harness.records import Record, read_json, write_json, write_record, write_text
 from harness.records.disk import tidy
@@ -142,6 +142,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--driver", type=int, required=True)
     parser.add_argument("--devices-per-trial", type=int, default=1)
+    parser.add_argument("--sharding", default="none")
     arguments = parser.parse_args()
     log = Scrubbed(sys.stderr)
     faulthandler.register(signal.SIGUSR1, sys.stderr)  # sent by the launcher to one that hangs
@@ -151,7 +152,7 @@ def main() -> int:
     if arguments.devices_per_trial > 1:
         from harness.launch.team import Others
 
-        about = (arguments.device, arguments.cache, arguments.threads)
+        about = (arguments.device, arguments.cache, arguments.threads, arguments.sharding)
         others = Others(arguments.devices_per_trial, *about)  # before torch sees any device
     import torch
 
@@ -175,7 +176,8 @@ def main() -> int:
             return DISK_FULL
         except TeamBroken as error:
             print(error, file=sys.stderr)
-            return TEAM_BROKEN
+            assert others is not None
+            return others.why(error)
         if worker.stopping():
             return 75
     return 0

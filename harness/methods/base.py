@@ -94,6 +94,15 @@ class Method:
         return True
 
     @property
+    def cannot_shard(self) -> str | None:
+        """Why devices cannot hold a part each of what it trains (``launcher.sharding``); None: they
+
+        can. So it is where a trained parameter is used only by the module that holds it or the model
+        as a whole, and is touched by nothing but a forward pass, a backward pass and the optimizer.
+        """
+        return None
+
+    @property
     def cannot_merge(self) -> str | None:
         """Why the tuned model cannot become one of the base's own form; None: it can."""
         return None

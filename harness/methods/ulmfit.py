@@ -65,6 +65,15 @@ class ULMFiT(Method):
         return True
 
     @property
+    def cannot_shard(self) -> str | None:
+        if self.unfreezing in ("last", "full"):
+            return None
+        return (
+            f"unfreezing={self.unfreezing} changes what is trained on the way; "
+            "method.unfreezing=full or last is what works"
+        )
+
+    @property
     def allows_freezing(self) -> bool:
         """It decides at every step what is frozen."""
         return False

@@ -14,7 +14,7 @@ import yaml
 from harness.config import SweepConfig
 from harness.errors import DiskFull, InputError
 from harness.grammar import shown
-from harness.launch.launcher import DISK_FULL, Ended, Launcher
+from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended, Launcher
 from harness.launch.worker import failed
 from harness.plans import MethodPlan
 from harness.records import (
@@ -44,6 +44,11 @@ from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
 LOST = "lost.jsonl"  # in a trial's folder: a line for each worker that died under it
+NO_ROOM_WHY = (
+    "out of memory in a step on one of the trial's devices; with launcher.sharding=fsdp it is not "
+    "taken anew in smaller micro-batches: lower training.batch_size and raise "
+    "training.gradient_accumulation_steps by as much"
+)
 
 
 class Watcher(Protocol):
@@ -273,6 +278,8 @@ class Driver:
         job = running.job
         if end.lost == DISK_FULL:
             raise DiskFull(stopped(job.path))
+        if end.lost == NO_ROOM:
+            return self._given_up(job, job.record("infeasible", reason=NO_ROOM_WHY))
         why = f"with exit code {end.lost}"
         if end.lost == -9:  # SIGKILL is also what a system without memory sends
             why += " (killed, with its node, or because memory ran out)"
@@ -280,12 +287,15 @@ class Driver:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])
         if job.attempt > self._sweep.launcher.retries:
-            record = failed(job, f"its worker died {job.attempt} times, the last time {why}")
-            write_record(job.path, record)
-            tidy(job.path)
-            return record
+            reason = f"its worker died {job.attempt} times, the last time {why}"
+            return self._given_up(job, failed(job, reason))
         self._submit(job)
         return None
+
+    def _given_up(self, job: Job, record: Record) -> Record:
+        write_record(job.path, record)
+        tidy(job.path)
+        return record
 
     def _follow(self, running: _Running) -> None:
         path = running.job.path / "metrics.jsonl"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.data.batches import collate, count_labels, micro_batches
+from harness.data.batches import collate, count_labels
 from harness.data.encode import Encoded
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
@@ -28,6 +28,7 @@ from harness.training.resume import (
     restore,
     set_random_state,
 )
+from harness.training.sharding import Whole, hold
 from harness.training.team import ALONE, OutOfMemory, Say, Team, Together
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def train(
     Raises Diverged, OutOfMemory, Interrupted, and InputError for what only the model can tell.
     """
     device = str(accelerator.device)
+    whole, held = model, hold(model, team, device)
+    model = held.model
     groups = method.parameter_groups(model, config.learning_rate, plan)
     groups = with_own_rates(groups, config.learning_rate_of, model)
     peak_rates = [group["lr"] for group in groups if group["params"]]
@@ -100,11 +103,11 @@ def train(
     progress = Progress() if progress is None else progress
     progress.micro_batch_size, progress.warnings = config.batch_size, warnings
     team.agree()  # that all came as far as this
-    team.make_equal(model)
-    restore(checkpoints, trained, optimizer, method, model, progress)
+    restore(checkpoints, trained, optimizer, method, model, progress, held.part)
     hooks.on_begin(progress.step)
     if config.evaluate_before_training and progress.step == 0:
-        hooks.on_evaluation(0)  # there is nothing to stop yet, whatever it says
+        with held.whole():
+            hooks.on_evaluation(0)  # there is nothing to stop yet, whatever it says
     eval_every = config.eval_every or max(1, plan.total_steps // 4)
     last_saved = time.monotonic()
     if config.gradient_checkpointing:
@@ -113,10 +116,11 @@ def train(
     model.zero_grad(set_to_none=True)  # a run that diverged may have left some in a base lent again
 
     def save() -> None:
+        state = held.state(trained, optimizer)
         if not team.leads:
             return
         hooks.on_checkpoint()
-        checkpoints.save(captured(trained, optimizer, method, model, progress, device))
+        checkpoints.save(captured(*state, method, model, progress, device))
 
     while progress.step < plan.total_steps:
         if team.agree(Say.STOP if hooks.stopping() else Say.GO) is Say.STOP:
@@ -129,17 +133,18 @@ def train(
         scale = schedules.factor(config, step, plan.total_steps)
         for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = rate * scale
-        losses, n_tokens = _accumulate(
-            model, method, criterion, augmentation, step, config, accelerator, progress, team
-        )
-        team.sum_gradients(list(trained.values()))
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                raise Diverged(step + 1, f"the {name.replace('_', ' ')} became {value}")
         norm = float("nan")
-        if config.max_grad_norm is not None:
-            norm = float(accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm))
-        optimizer.step()
+        with held.step():
+            losses, n_tokens = _accumulate(
+                held, method, criterion, augmentation, step, config, accelerator, progress
+            )
+            held.sum_gradients(list(trained.values()))
+            for name, value in losses.items():
+                if not math.isfinite(value):
+                    raise Diverged(step + 1, f"the {name.replace('_', ' ')} became {value}")
+            if config.max_grad_norm is not None:
+                norm = held.clip(accelerator, list(trained.values()), config.max_grad_norm)
+            optimizer.step()
         method.after_step(model, step)
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
@@ -151,23 +156,30 @@ def train(
 
         at_evaluation = progress.step % eval_every == 0 and progress.step < plan.total_steps
         if at_evaluation:
-            say = Say.GO if hooks.on_evaluation(progress.step) else Say.PRUNE
+            with held.whole():
+                say = Say.GO if hooks.on_evaluation(progress.step) else Say.PRUNE
             progress.pruned = team.agree(say) is Say.PRUNE
             model.train()
             if progress.pruned:
-                return progress
+                break
         every = config.checkpoint_every
         due = at_evaluation and time.monotonic() - last_saved > CHECKPOINT_SECONDS
+        if not every and at_evaluation:
+            due = team.agree(Say.SAVE if due and team.leads else Say.GO) is Say.SAVE
         if progress.step < plan.total_steps and (progress.step % every == 0 if every else due):
             save()
             last_saved = time.monotonic()
-    if not all(bool(parameter.isfinite().all()) for parameter in trained.values()):
+    held.end()
+    if progress.pruned:
+        return progress
+    ends = dict(whole.named_parameters())
+    if not all(bool(ends[name].isfinite().all()) for name in trained):
         raise Diverged(progress.step, "a parameter became NaN or infinite")
     return progress
 
 
 def _accumulate(
-    model: nn.Module,
+    held: Whole,
     method: Method,
     criterion: Criterion,
     augmentation: Augmentation,
@@ -175,7 +187,6 @@ def _accumulate(
     config: TrainingConfig,
     accelerator: Accelerator,
     progress: Progress,
-    team: Team,
 ) -> tuple[dict[str, float], int]:
     """Gradients of this rank's share of one effective batch, and the loss of all of it.
 
@@ -184,21 +195,21 @@ def _accumulate(
     """
     import torch
 
-    device = str(accelerator.device)
+    device, team = str(accelerator.device), held.team
     before = random_state(device)
     while True:
         say, losses, n_tokens = Say.GO, {}, 0
         try:
-            about = (model, method, criterion, augmentation, step)
-            losses, n_tokens = _gradients(*about, config, accelerator, progress, team)
+            about = (held, method, criterion, augmentation, step)
+            losses, n_tokens = _gradients(*about, config, accelerator, progress)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+            if team.shards or not is_out_of_memory(error):
+                raise  # sharded: the others wait within this pass, and cannot begin it anew
             say = Say.SMALLER
         if team.agree(say) is not Say.SMALLER:
             *summed, tokens = team.sums([*losses.values(), n_tokens])
             return dict(zip(losses, summed, strict=True)), int(tokens)
-        model.zero_grad(set_to_none=True)
+        held.model.zero_grad(set_to_none=True)
         if progress.micro_batch_size == 1:
             raise OutOfMemory("one example at a time does not fit into memory")
         torch.cuda.empty_cache()
@@ -211,7 +222,7 @@ def _accumulate(
 
 
 def _gradients(
-    model: nn.Module,
+    held: Whole,
     method: Method,
     criterion: Criterion,
     augmentation: Augmentation,
@@ -219,7 +230,6 @@ def _gradients(
     config: TrainingConfig,
     accelerator: Accelerator,
     progress: Progress,
-    team: Team,
 ) -> tuple[dict[str, float], int]:
     """What this rank's share adds to what the step is reported with, and its input tokens.
 
@@ -227,28 +237,32 @@ def _gradients(
     replay text's is ``replay_loss``, and what KL and distance in weights add is ``penalty``.
     """
     losses: dict[str, float] = {}
-    as_it_is = nullcontext()
+    model, team, as_it_is = held.model, held.team, nullcontext()
     added, n_tokens = 0.0, 0
     first = team.leads  # what is added to a step is added once
     for part in criterion.parts(step):
         lengths = part.data.lengths
         if part.longest is not None:
             lengths = lengths.clip(max=part.longest)
-        mine = team.share(part.indices, lengths)
-        groups = micro_batches(mine, lengths, progress.micro_batch_size)
+        passes = held.passes(part.indices, lengths, progress.micro_batch_size)
+        groups = passes.groups
         chunks = [collate(part.data, group, 0, part.longest) for group in groups]
         if part.is_target:
             pairs = zip(chunks, groups, strict=True)
             chunks = [augmentation.masked(chunk, group, step) for chunk, group in pairs]
         chunks = [chunk.to(accelerator.device) for chunk in chunks]
         n_labels = count_labels(part.data, part.indices, part.longest)
-        n_tokens += sum(int((chunk.attention_mask != 0).sum()) for chunk in chunks)
+        real = chunks[: passes.n_real]
+        n_tokens += sum(int((chunk.attention_mask != 0).sum()) for chunk in real)
         total = 0.0
-        for group, chunk in zip(groups, chunks, strict=True):
+        for number, (group, chunk) in enumerate(zip(groups, chunks, strict=True)):
             noise = augmentation.noise(model, chunk, group, step) if part.is_target else as_it_is
             with accelerator.autocast(), noise:
                 logits = logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)
                 mean = mean_nll(logits, chunk, n_labels, len(part.indices), config)
+            if number >= passes.n_real:  # run for the sake of other ranks
+                accelerator.backward(0.0 * mean)
+                continue
             total += float(mean.detach())
             loss: Tensor = part.nll_weight * mean
             if part.kl_weight:

@@ -10,7 +10,9 @@ from harness.methods.base import Method
 from harness.training.checkpoint import Checkpoint, CheckpointFolder
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
 
 
 @dataclass
@@ -44,22 +46,25 @@ def set_random_state(random: dict[str, Any]) -> None:
 
 
 def captured(
-    trained: dict[str, nn.Parameter],
-    optimizer: Any,
+    tensors: dict[str, Tensor],
+    optimizer: dict[str, Any],
     method: Method,
     model: nn.Module,
     progress: Progress,
     device: str,
 ) -> Checkpoint:
-    """Everything that the next step depends on, and what the run has to say by now."""
+    """Everything that the next step depends on, and what the run has to say by now.
+
+    ``tensors`` are those that are trained, ``optimizer`` is its state: whole ones both.
+    """
     state = {
-        "optimizer": optimizer.state_dict(),
+        "optimizer": optimizer,
         "random": random_state(device),
         "method": method.state(model),
         "progress": [progress.seconds, progress.tokens, progress.micro_batch_size],
         "warnings": progress.warnings,
     }
-    return Checkpoint(progress.step, {n: p.detach() for n, p in trained.items()}, state)
+    return Checkpoint(progress.step, tensors, state)
 
 
 def restore(
@@ -69,8 +74,12 @@ def restore(
     method: Method,
     model: nn.Module,
     progress: Progress,
+    part: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
-    """Put the newest whole checkpoint, if there is one, back into everything that it came from."""
+    """Put the newest whole checkpoint, if there is one, back into everything that it came from.
+
+    ``part`` says what of a whole tensor is held here for a parameter.
+    """
     import torch
 
     checkpoint = checkpoints.load()
@@ -83,10 +92,27 @@ def restore(
         return
     with torch.no_grad():
         for name, parameter in trained.items():
-            parameter.copy_(checkpoint.tensors[name])
-    optimizer.load_state_dict(checkpoint.state["optimizer"])
+            parameter.copy_(part(checkpoint.tensors[name], parameter))
+    optimizer.load_state_dict(_parts(checkpoint.state["optimizer"], optimizer, part))
     method.load_state(model, checkpoint.state["method"])
     set_random_state(checkpoint.state["random"])
     progress.step = checkpoint.step
     progress.seconds, progress.tokens, progress.micro_batch_size = checkpoint.state["progress"]
     progress.warnings = list(checkpoint.state["warnings"])
+
+
+def _parts(
+    state: dict[str, Any], optimizer: Any, part: Callable[[Tensor, nn.Parameter], Tensor]
+) -> dict[str, Any]:
+    """The state of an optimizer with ``part`` of what has the shape of the parameter it is kept for."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    kept = {
+        index: {
+            key: part(value, parameters[index])
+            if getattr(value, "shape", None) == parameters[index].shape
+            else value
+            for key, value in of_one.items()
+        }
+        for index, of_one in state["state"].items()
+    }
+    return {**state, "state": kept}

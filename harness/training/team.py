@@ -1,6 +1,7 @@
 """The processes that train one trial together, a device each: what they agree on and what they sum.
 
-Every rank holds the whole model and takes the same steps; of a step's sequences each has its share.
+Every rank holds the whole model (but see ``sharding``) and takes the same steps; of a step's
+sequences each has its share.
 Gradients are summed, not averaged: the loss of a micro-batch is divided by the labels of the whole
 step (``criterion.mean_nll``), so that a plain sum is the gradient that one process would have, with
 any method and over frozen or quantized weights. (DistributedDataParallel averages what each rank has
@@ -35,12 +36,13 @@ class Say(IntEnum):
 
     GO = 0
     KNOWN = 1  # this stage was trained before
-    PRUNE = 2
-    STOP = 3  # checkpoint and end the run
-    SMALLER = 4  # the step did not fit
-    LEFT = 5  # rank 0 is done with the trial, for reasons of its own
-    NO_MEMORY = 6  # another rank has no memory, where nothing can be made smaller
-    FAILED = 7  # another rank broke
+    SAVE = 2  # a checkpoint is due
+    PRUNE = 3
+    STOP = 4  # checkpoint and end the run
+    SMALLER = 5  # the step did not fit
+    LEFT = 6  # rank 0 is done with the trial, for reasons of its own
+    NO_MEMORY = 7  # another rank has no memory, where nothing can be made smaller
+    FAILED = 8  # another rank broke
 
 
 class Together(Exception):
@@ -59,6 +61,10 @@ class TeamBroken(Together):
     """A rank broke or died: this process cannot go on with the others."""
 
 
+class NoRoom(TeamBroken):
+    """This rank ran out of memory where the others wait for it within a collective."""
+
+
 @dataclass(frozen=True)
 class Team:
     """One rank of it. Alone everything is as if there were no team."""
@@ -66,6 +72,7 @@ class Team:
     rank: int = 0
     size: int = 1
     hand_over: Callable[[Path], None] = lambda folder: None  # rank 0: the others begin this task
+    shards: bool = False  # each holds a part of the model while it trains: see sharding.py
 
     @property
     def leads(self) -> bool:

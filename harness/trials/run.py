@@ -186,6 +186,7 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "micro_batch_size": progress.micro_batch_size,
         "threads": threads(tuning.bench.device),
         "devices_per_trial": tuning.bench.team.size,
+        "sharding": "fsdp" if tuning.bench.team.shards else "none",
         "total_steps": tuning.plan.total_steps,
         "first_stage_steps": tuning.earlier.steps,
         "search_space": dict(job.searched),

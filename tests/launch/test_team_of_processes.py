@@ -1,22 +1,58 @@
-"""A worker and the process that trains along, as the launcher starts them: one trial, then one lost."""
+"""A worker and the process that trains along, as the launcher starts them: one trial, then one lost.
+
+The same with the model split between them, and one that runs out of memory in the middle of a step.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 
 import psutil
+import pytest
 from running import identified, job
 from sweeping import composed
 
-from harness.launch.launcher import TEAM_BROKEN, Ended
+from harness.launch.launcher import NO_ROOM, TEAM_BROKEN, Ended
 from harness.launch.local import LocalLauncher
 from harness.records import read_jsonl, read_record
 
+# Read by every process as it starts: where the file is, the next forward pass finds no memory.
+BROKEN_ALLOCATOR = """
+import os, sys, threading, time
 
-def test_a_trial_over_two_processes_and_one_that_loses_one(tmp_path, trial_config, monkeypatch):
+def patch():
+    while not hasattr(sys.modules.get("harness.training.loop"), "train"):
+        time.sleep(0.05)
+    loop = sys.modules["harness.training.loop"]
+    real = loop.logits_at
+
+    def limited(*about):
+        if os.path.exists(FLAG):
+            raise MemoryError("out of memory")
+        return real(*about)
+
+    loop.logits_at = limited
+
+if "harness.launch.team" in sys.orig_argv:
+    threading.Thread(target=patch, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_a_trial_over_two_processes_and_one_that_loses_one(
+    tmp_path, trial_config, monkeypatch, sharding
+):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    config = replace(composed("method=full")[0].launcher, threads=1, devices_per_trial=2)
+    flag, breaks, code = tmp_path / "no memory", psutil.Process.kill, TEAM_BROKEN
+    if sharding == "fsdp":
+        (tmp_path / "sitecustomize.py").write_text(f"FLAG = {str(flag)!r}\n{BROKEN_ALLOCATOR}")
+        paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        breaks, code = (lambda other: flag.touch()), NO_ROOM
+    own = composed("method=full")[0].launcher
+    config = replace(own, threads=1, devices_per_trial=2, sharding=sharding)
     lock = (tmp_path / "lock").open("w")
     launcher = LocalLauncher(config, tmp_path / "cache", tmp_path / "logs", lock.fileno())
 
@@ -42,13 +78,14 @@ def test_a_trial_over_two_processes_and_one_that_loses_one(tmp_path, trial_confi
         assert until(launcher.poll) == [Ended(done)]
         record = read_record(done)
         assert record.status == "complete" and record.provenance["devices_per_trial"] == 2
+        assert record.provenance["sharding"] == sharding
 
         lost = begin("lost", 100_000)
         until(lambda: (lost / "metrics.jsonl").exists() and read_jsonl(lost / "metrics.jsonl"))
         worker = psutil.Process(launcher._workers[0].process.pid)
         (other,) = [p for p in worker.children() if "harness.launch.team" in p.cmdline()]
-        other.kill()
-        assert until(launcher.poll) == [Ended(lost, lost=TEAM_BROKEN)]
+        breaks(other)
+        assert until(launcher.poll) == [Ended(lost, lost=code)]
         assert read_record(lost) is None
     finally:
         launcher.close()

@@ -142,6 +142,15 @@ def test_a_trial_that_hangs_is_given_up_with_the_reason():
     assert "hung: no progress for 5 minutes" in given_up.reason
 
 
+def test_one_that_ran_out_of_memory_among_its_devices_is_not_tried_again():
+    launcher = FakeLauncher(fault=lambda job: "no room" if job.trial == 1 else None)
+    records = drive(launcher, *TWO, "launcher.retries=2", "method=lora", "confirm.seeds=1")
+    (too_large,) = [record for record in records if record.status == "infeasible"]
+    assert too_large.trial == 1 and too_large.measurements == {}
+    assert "out of memory" in too_large.reason and "training.batch_size" in too_large.reason
+    assert sum(job.trial == 1 for job in launcher.submitted) == 1
+
+
 def test_what_it_cost_is_counted_by_the_next_driver_too():
     """A poison trial that takes the driver with it is not given fresh attempts for ever."""
 

@@ -3,118 +3,21 @@
 from __future__ import annotations
 
 import os
-import traceback
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 from running import NO_LIMITS, job
-from safetensors.torch import load_file
-from torch import distributed
+from teaming import assert_alike, rows, weights
 
 from harness.data.batches import collate, count_labels
-from harness.records import read_jsonl
 from harness.training import loop
 from harness.training.loop import Interrupted
 from harness.training.team import ALONE, Left, OutOfMemory, Say, Team, TeamBroken
 from harness.trials.follow import follow
-from harness.trials.run import Workbench, run_trial
-
-
-@pytest.fixture
-def pair(tmp_path, pool):
-    """`with pair(second) as team`: this process is rank 0; a fork of it runs `second(team)`."""
-
-    @contextmanager
-    def begun(second):
-        file = str(tmp_path / f"meet-{len(list(tmp_path.iterdir()))}")
-        child = os.fork()
-        rank = 0 if child else 1
-        if rank:
-            code = 1
-            try:
-                meet(file, rank)
-                second(Team(rank, 2))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        meet(file, rank)
-        try:
-            yield Team(rank, 2)
-        finally:
-            distributed.destroy_process_group()
-            _, status = os.waitpid(child, 0)
-        assert status == 0
-
-    def meet(file, rank):
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-        store = distributed.FileStore(file, 2)
-        distributed.init_process_group(
-            "gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60)
-        )
-
-    return begun
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(tmp_path, cache, pool, pair):
-    """`run(name, config, ranks=2)` → the folder of a finished trial."""
-
-    def bench(team):
-        made = Workbench("cpu", cache, team)
-        made.pool = pool
-        return made
-
-    def finished(name, config, ranks=2, stopping=lambda: False, **changes):
-        own = job(tmp_path / name, cache, config, keep_adapter=True, **changes)
-        if ranks == 1:
-            run_trial(own, bench(ALONE), stopping=stopping)
-        else:
-            with pair(lambda team: follow(own, bench(team))) as team:
-                run_trial(own, bench(team), stopping=stopping)
-        return own.path
-
-    finished.bench = bench
-    return finished
-
-
-def rows(folder, kind="train"):
-    return [row for row in read_jsonl(folder / "metrics.jsonl") if row["kind"] == kind]
-
-
-def weights(folder):
-    (file,) = (folder / "adapter").glob("*.safetensors")
-    return load_file(file)
-
-
-def assert_alike(one, other):
-    """To 1e-5: each loss, each norm of a gradient, and the weights as one vector.
-
-    (Not each weight: Adam makes a step of a gradient that is next to nothing, sign and all.)
-    """
-    assert len(rows(one)) == len(rows(other)) > 0
-    for a, b in zip(rows(one), rows(other), strict=True):
-        assert a.keys() == b.keys() and a["tokens"] == b["tokens"]
-        for name in a.keys() - {"kind", "seconds"}:
-            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-7), (a["step"], name)
-    expected, found = weights(one), weights(other)
-    assert expected.keys() == found.keys()
-    whole, apart = (
-        torch.cat([f(name).flatten().double() for name in expected])
-        for f in (lambda name: expected[name], lambda name: expected[name] - found[name])
-    )
-    assert apart.norm() <= 1e-5 * whole.norm()
-
+from harness.trials.run import run_trial
 
 STEPS = ("training.max_steps=6", "training.eval_every=4", "training.batch_size=3")
 CASES = {

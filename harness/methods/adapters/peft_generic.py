@@ -58,6 +58,10 @@ class Peft(Method):
         return at_base and self.config.get("init_weights", True) is True
 
     @property
+    def cannot_shard(self) -> str | None:
+        return "which tensors layers of these types share is not known"
+
+    @property
     def cannot_merge(self) -> str | None:
         if self.peft_type not in ("LILY", "BEFT"):
             return None

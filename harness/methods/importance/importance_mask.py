@@ -47,6 +47,10 @@ class Mask(Method):
     def trains_base_weights(self) -> bool:
         return True
 
+    @property
+    def cannot_shard(self) -> str | None:
+        return "what it trains is written into whole weights after every step"
+
     def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
         """Parameter name → scores of its shape, 0 or more; tied parameters once."""
         raise NotImplementedError

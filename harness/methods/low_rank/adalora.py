@@ -80,6 +80,10 @@ class AdaLoRA(Method):
         return self.init_r or max(self.target_r + 1, math.ceil(1.5 * self.target_r))
 
     @property
+    def cannot_shard(self) -> str | None:
+        return "it ranks whole triplets by their gradients at every step"
+
+    @property
     def allows_freezing(self) -> bool:
         """The budget is shared out by the gradients of all triplets."""
         return False

@@ -34,6 +34,10 @@ class VirtualTokens(Method):
         return False
 
     @property
+    def cannot_shard(self) -> str | None:
+        return "its virtual tokens are made before the model runs, of whole tensors"
+
+    @property
     def cannot_merge(self) -> str:
         return "virtual tokens stand before the input and are no part of any weight"
 
