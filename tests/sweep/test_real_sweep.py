@@ -24,7 +24,7 @@ from harness.records import read_jsonl, read_record
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "s"
-STEPS = 120  # what is stopped in its first quarter must not be done before the signal arrives
+STEPS = 80  # what is stopped in its first quarter must not be done before the signal arrives
 COMMAND = [
     *SMALL,
     *("method=lora", f"name={NAME}", "search.trials=2", "confirm.finalists=1", "confirm.seeds=1"),
