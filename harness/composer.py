@@ -9,15 +9,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import grammar, methods
+from harness.composition import Composition
 from harness.config import SweepConfig
 from harness.errors import InputError, unknown
 from harness.plans import MethodPlan
@@ -42,23 +42,21 @@ def composer(arguments: Sequence[str]) -> Iterator[Composer]:
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
     if rest:
         raise InputError(f"Unknown option {rest[0]}; overrides are written key=value.")
-    beside = []
-    if flags.config_dir is not None:
-        folder = Path(flags.config_dir)
-        if not folder.is_dir():
-            raise InputError(f"--config-dir={flags.config_dir!r}: there is no such folder.")
-        beside = [f"hydra.searchpath=['file://{folder.resolve()}']"]
+    folder = None if flags.config_dir is None else Path(flags.config_dir)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--config-dir={flags.config_dir!r}: there is no such folder.")
     grammar.guard_environment()
     with initialize_config_dir(config_dir=str(conf_dir().resolve()), version_base="1.3"):
         typed = [grammar.parse(text) for text in flags.overrides]
-        yield Composer(typed, beside, Path(flags.config_dir) if flags.config_dir else None)
+        yield Composer(typed, folder)
 
 
 class Composer:
     """Composes one tree a method from the same command line."""
 
-    def __init__(self, typed: list[Override], beside: list[str], folder: Path | None) -> None:
-        self.typed, self._beside, self._folder = typed, beside, folder
+    def __init__(self, typed: list[Override], folder: Path | None) -> None:
+        self.typed, self._folder = typed, folder
+        self._composition = Composition(conf_dir(), folder)
         for override in typed:
             if grammar.is_group(override) and not (
                 grammar.is_swept(override) or override.is_delete()
@@ -195,7 +193,7 @@ class Composer:
         """
         if not (conf_dir() / "method" / f"{option}.yaml").is_file():
             return []
-        known = GlobalHydra.instance().config_loader().get_group_options("tuned")
+        known = self._composition.options("tuned")
         if f"{model}_{option}" in known:
             return []  # composed already
         like = _LIKE.get(model, model)
@@ -203,7 +201,7 @@ class Composer:
         return [f"tuned={name}" for name in presets if name in known][:1]
 
     def _check_option(self, group: str, option: Any) -> None:
-        known = set(GlobalHydra.instance().config_loader().get_group_options(group))
+        known = set(self._composition.options(group))
         if self._folder is not None:
             known |= {path.stem for path in (self._folder / group).glob("*.yaml")}
         known = {name for name in known if not name.startswith("_")}
@@ -212,7 +210,7 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
-            return compose("config", overrides=[*self._beside, *map(opened, overrides)])
+            return self._composition.tree([opened(text) for text in overrides])
         except (HydraException, OmegaConfBaseException) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise InputError(" ".join(lines[:3])) from error

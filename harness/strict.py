@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from harness.errors import InputError, unknown
@@ -28,7 +29,7 @@ def build(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
     if not isinstance(data, Mapping):
         raise InputError(f"{path or cls.__name__}={data!r} cannot be used: it must be a mapping.")
     cls = getattr(cls, "KINDS", {}).get(str(data.get("name")), cls)
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     names = [field.name for field in fields(cls)]
     for key in data:
         if key not in names:
@@ -40,6 +41,11 @@ def build(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
             raise InputError(f"{where} is missing: set {where}=...")
         values[name] = _convert(hints[name], data[name], where)
     return cls(**values)
+
+
+@lru_cache(maxsize=256)
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # compiles each of them anew every time
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

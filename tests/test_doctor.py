@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from harness.doctor import main
 from harness.doctor.finding import within
 
 
@@ -22,9 +24,13 @@ def doctor(*overrides: str, **environment: str) -> tuple[int, dict[str, tuple[st
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
     )
-    spaced = done.stdout.replace("general text", "general-text")
+    return done.returncode, lines_of(done.stdout), done.stderr
+
+
+def lines_of(printed: str) -> dict[str, tuple[str, str]]:
+    spaced = printed.replace("general text", "general-text")
     lines = [line.split(maxsplit=2) for line in spaced.partition("\n\n")[0].splitlines()]
-    return done.returncode, {what: (status, fact) for what, status, fact in lines}, done.stderr
+    return {what: (status, fact) for what, status, fact in lines}
 
 
 def test_the_built_in_configuration_runs_here(tmp_path):
@@ -48,19 +54,33 @@ def test_the_built_in_configuration_runs_here(tmp_path):
     assert not runs.parent.exists(), "the doctor leaves nothing behind"
 
 
-def test_everything_that_is_needed_and_missing_fails_at_once(tmp_path):
-    code, lines, _ = doctor(
-        "model=hub",
-        f"model.name={tmp_path}/no-model",
-        "data=jsonl",
-        "data.train=no-rows.jsonl",
-        "training.precision=fp16",
-        f"evaluation.task_folder={tmp_path}",
-        "tracking.mode=online",
-        "method=lora",
-        WANDB_API_KEY="",
-        HOME=str(tmp_path),
+@pytest.fixture
+def loud():
+    """The doctor silences its process; this one goes on afterwards."""
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("loud")
+@pytest.mark.filterwarnings("default")  # and is given back what it was told to ignore
+def test_everything_that_is_needed_and_missing_fails_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        monkeypatch.setenv(name, "5")  # would otherwise be set for good
+    code = main(
+        [
+            "model=hub",
+            f"model.name={tmp_path}/no-model",
+            "data=jsonl",
+            "data.train=no-rows.jsonl",
+            "training.precision=fp16",
+            f"evaluation.task_folder={tmp_path}",
+            "tracking.mode=online",
+            "method=lora",
+        ]
     )
+    lines = lines_of(capsys.readouterr().out)
     assert code == 1
     failed = {what: fact for what, (status, fact) in lines.items() if status == "FAIL"}
     assert set(failed) == {"precision", "model", "data", "tasks"}

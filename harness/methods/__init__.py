@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from harness.errors import unknown
@@ -124,14 +125,15 @@ def _match(config: Mapping[str, Any]) -> Match:
     return build_dataclass(Match, config.get("match") or default, "method.match")
 
 
-def free_fields() -> list[str]:
+@cache
+def free_fields() -> tuple[str, ...]:
     """Keys ``method.<field>`` that are mappings: any key may be set below them."""
-    return [
+    return tuple(
         f"method.{name}"
         for cls in METHODS.values()
         for name, hint in get_type_hints(cls).items()
         if get_origin(hint) is Mapping
-    ]
+    )
 
 
 def field_names(name: str) -> list[str]:

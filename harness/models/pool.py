@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.config import ModelConfig
@@ -50,6 +51,7 @@ class ModelPool:
         kept = self._kept.pop(key, None)
         if kept is None:
             self._kept.clear()  # one base at a time: two may not fit
+            _set_modules_aside()
             gc.collect()  # and models hold themselves
             base = load_base(config, quantization, self.device)
             kept = _Kept(base, checksums(base.model))
@@ -60,6 +62,16 @@ class ModelPool:
         if list(checksums(kept.base.model).items()) == list(kept.checksums.items()):
             kept.base.model.requires_grad_(False).eval()
             self._kept[key] = kept
+
+
+@cache
+def _set_modules_aside() -> None:
+    """What the libraries are made of, a million objects, is never garbage: half a second each time."""
+    import peft  # noqa: F401
+    import transformers.modeling_utils  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:

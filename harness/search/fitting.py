@@ -37,7 +37,8 @@ def find_needs(
     ``measure`` answers for all that it is given, or None where it did not come through them.
     Raises InputError where the workers do not fit beside each other, though one alone would.
     """
-    if not sweep.launcher.measure:
+    settings = sweep.launcher
+    if not settings.measure or settings.sharding != "none":  # one device alone says nothing of parts
         return {plan.method: UNKNOWN for plan in plans}
     fittings = [_Fitting(plan, sweep, sharing, measure) for plan in plans]
     asked = [(fitting, values) for fitting in fittings for values in fitting.first]

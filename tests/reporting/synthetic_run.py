@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,9 @@ class Maker:
         items: dict[str, np.ndarray] = {}
         base: dict[str, Measurement] = {}
         for split in splits:
-            for name, metric in (("bleu", BLEU(force=True)), ("chrf", CHRF())):
-                items[f"{split}.{name}"] = _statistics(metric, outputs, self.references)
-                of_base = _statistics(metric, self.base_outputs, self.references)
+            for name in ("bleu", "chrf"):
+                items[f"{split}.{name}"] = _statistics(name, outputs, self.references)
+                of_base = _statistics(name, self.base_outputs, self.references)
                 base[f"{split}.{name}"] = _measured(f"{split}.{name}", of_base)
         moved = profile.forgetting * (rate / 3e-4) ** 0.7 * (size / 8) ** 0.2
         wobble = rng.normal(1.0, 0.05)
@@ -229,8 +230,15 @@ class Maker:
         )
 
 
-def _statistics(metric, outputs, references) -> np.ndarray:
-    return np.array(metric._extract_corpus_statistics(outputs, [references]), dtype=float)
+def _statistics(name: str, outputs: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    return _counted(name, tuple(outputs), tuple(references))
+
+
+@lru_cache(maxsize=64)
+def _counted(name: str, outputs: tuple[str, ...], references: tuple[str, ...]) -> np.ndarray:
+    metric = {"bleu": BLEU(force=True), "chrf": CHRF()}[name]
+    counts = metric._extract_corpus_statistics(list(outputs), [list(references)])
+    return np.array(counts, dtype=float)
 
 
 def _measured(name: str, statistics: np.ndarray) -> Measurement:

@@ -37,6 +37,7 @@ CASES = {
     "held in every way": (
         [
             "method=full",
+            "training.batch_size=4",
             "retention.replay_share=0.25",
             "retention.kl_weight=0.5",
             "retention.l2_sp_weight=0.01",
@@ -84,14 +85,17 @@ def uninterrupted(bench, trial_config, tmp_path_factory):
     return run
 
 
-COMMON = ["training.max_steps=12", "training.eval_every=4", "training.weight_decay=0.01"]
+COMMON = [
+    *("training.max_steps=12", "training.eval_every=4", "training.weight_decay=0.01"),
+    *("training.batch_size=2", "evaluation.max_new_tokens=3"),
+]
 
 
 @pytest.mark.parametrize(("overrides", "stop"), CASES.values(), ids=CASES)
 def test_resumed_equals_uninterrupted(
     bench, trial_config, tmp_path, uninterrupted, overrides, stop
 ):
-    overrides = [*overrides, *COMMON]
+    overrides = [*COMMON, *overrides]
     expected, expected_rows = uninterrupted(overrides)
     work = job(tmp_path, bench.cache, trial_config(*overrides))
     with pytest.raises(Interrupted, match=f"after step {stop}"):
@@ -107,7 +111,7 @@ def test_resumed_equals_uninterrupted(
 
 
 def test_stopped_twice(bench, trial_config, tmp_path, uninterrupted):
-    overrides = ["method=adalora", "training.learning_rate=1e-2", *COMMON]
+    overrides = [*COMMON, "method=adalora", "training.learning_rate=1e-2"]
     expected, expected_rows = uninterrupted(overrides)
     work = job(tmp_path, bench.cache, trial_config(*overrides))
     for stop in (2, 5):
@@ -131,7 +135,7 @@ def killed_at(step, values):
 @pytest.mark.parametrize("tear", ["nothing", "newest cut", "newest empty", "all"])
 def test_killed_and_perhaps_torn(bench, trial_config, tmp_path, uninterrupted, capsys, tear):
     """Checkpoints at 3 and 6, killed at 8: from 6, or from 3 if 6 is torn, or from the start."""
-    overrides = ["method=lora", "method.lora_dropout=0.2", *COMMON, "training.checkpoint_every=3"]
+    overrides = [*COMMON, "method=lora", "method.lora_dropout=0.2", "training.checkpoint_every=3"]
     expected, expected_rows = uninterrupted(overrides)
     work = job(tmp_path, bench.cache, trial_config(*overrides))
     with pytest.raises(Killed):
