@@ -38,7 +38,9 @@ def find_needs(
     Raises InputError where the workers do not fit beside each other, though one alone would.
     """
     settings = sweep.launcher
-    if not settings.measure or settings.sharding != "none":  # one device alone says nothing of parts
+    if (
+        not settings.measure or settings.sharding != "none"
+    ):  # one device alone says nothing of parts
         return {plan.method: UNKNOWN for plan in plans}
     fittings = [_Fitting(plan, sweep, sharing, measure) for plan in plans]
     asked = [(fitting, values) for fitting in fittings for values in fitting.first]

@@ -92,7 +92,9 @@ def cluster(tmp_path_factory):
                 started.append(process)
         wait_for(lambda: "idle" in said("sinfo", "--noheader"), 120)
         yield folder
-        wait_for(lambda: not said("squeue", "--noheader"))  # a step that cannot report stays for ever
+        wait_for(
+            lambda: not said("squeue", "--noheader")
+        )  # a step that cannot report stays for ever
         for process in started:
             process.terminate()
         for process in started:
