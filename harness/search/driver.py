@@ -45,8 +45,8 @@ from harness.trials.job import Job
 POLL_SECONDS = 0.03
 LOST = "lost.jsonl"  # in a trial's folder: a line for each worker that died under it
 NO_ROOM_WHY = (
-    "out of memory in a step on one of the trial's devices; with launcher.sharding=fsdp it is not "
-    "taken anew in smaller micro-batches: lower training.batch_size and raise "
+    "out of memory on one of the trial's devices; with launcher.sharding=fsdp a step is not taken "
+    "anew in smaller micro-batches: lower training.batch_size and raise "
     "training.gradient_accumulation_steps by as much"
 )
 

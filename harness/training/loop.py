@@ -275,10 +275,10 @@ def _gradients(
             accelerator.backward(loss if penalty is None else loss + penalty)
             first = False
         losses[part.name] = total
-    held = criterion.penalty() if team.leads else None
-    if held is not None:
-        added += float(held.detach())
-        accelerator.backward(held)
+    distance = criterion.penalty() if team.leads else None
+    if distance is not None:
+        added += float(distance.detach())
+        accelerator.backward(distance)
     if criterion.has_penalty:
         losses["penalty"] = added
     return losses, n_tokens

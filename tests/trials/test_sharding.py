@@ -11,6 +11,7 @@ from itertools import chain
 import pytest
 import torch
 from running import after, job
+from sweeping import composed
 from teaming import assert_alike, rows, weights
 
 from harness import methods
@@ -24,7 +25,10 @@ from harness.training.team import NoRoom, Team, TeamBroken
 from harness.trials.follow import follow
 from harness.trials.run import Workbench, run_trial
 
-STEPS = ("training.max_steps=6", "training.eval_every=4", "training.batch_size=3")
+STEPS = (
+    *("training.max_steps=6", "training.eval_every=4", "training.batch_size=3"),
+    *("evaluation.max_new_tokens=2", "data.validation_limit=2", "evaluation.watched_examples=2"),
+)
 LORA = ("method=lora", "training.learning_rate=1e-3")
 CASES = {
     "full": ("method=full", "training.learning_rate=1e-3"),
@@ -42,24 +46,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("overrides", CASES.values(), ids=list(CASES))
-def test_parts_train_as_the_whole_does(run, trial_config, overrides):
+def test_parts_train_as_the_whole_does(run, trial_config, pool, overrides):
+    """And what was frozen has the bits it had: the base is lent again, and not loaded anew."""
     config = trial_config(*overrides, *STEPS)
-    one, two = run("one", config, ranks=1), run("two", config, shards=True)
+    one = run("one", config, ranks=1)
+    before = [kept.base for kept in pool._kept.values()]
+    two = run("two", config, shards=True)
     assert_alike(one, two)
+    assert [kept.base for kept in pool._kept.values()] == before
+    assert len(before) == (overrides[0] in ("method=lora", "method=dora"))
     expected, found = read_record(one), read_record(two)
     assert found.status == "complete" and found.provenance["sharding"] == "fsdp"
     assert expected.measurements.keys() == found.measurements.keys()
     for name, measured in expected.measurements.items():
         assert found.measurements[name].value == pytest.approx(measured.value, rel=1e-4, abs=1e-6)
-
-
-def test_the_base_is_as_it_was_and_lent_again(run, trial_config, pool):
-    config = trial_config(*LORA, *STEPS)
-    run("one", config, ranks=1)
-    (before,) = pool._kept.values()
-    run("two", config, shards=True)
-    (now,) = pool._kept.values()
-    assert now.base is before.base
 
 
 def plain(folder):
@@ -69,7 +69,7 @@ def plain(folder):
 def test_stopped_and_gone_on_with(run, pair, trial_config, tmp_path, cache):
     """Bit for bit as parts again, dropout and all; to rounding from parts to whole, and back."""
     dropping = trial_config("method=lora", "method.lora_dropout=0.2", *STEPS)
-    exact = trial_config(*CASES["full"], *STEPS)
+    exact = trial_config(*LORA, *STEPS)
     through = run("through", dropping, shards=True)
     whole = run("whole", exact, ranks=1)
     goes_on = {
@@ -195,6 +195,14 @@ def test_what_cannot_be_split_is_refused_with_what_works(trial_config, override)
     said = str(raised.value)
     assert "launcher.sharding=fsdp" in said and REFUSED[override] in said
     assert override.split("=")[0] in said and override.split("=")[1] in said
+
+
+def test_one_device_has_nobody_to_share_with():
+    assert composed("method=full")[0].launcher.sharding == "none"
+    with pytest.raises(InputError, match=r"launcher\.sharding=.*devices_per_trial=1"):
+        composed("method=full", "launcher.sharding=fsdp")
+    two = composed("method=full", "launcher.sharding=fsdp", "launcher.devices_per_trial=2")
+    assert two[0].launcher.sharding == "fsdp"
 
 
 def test_it_is_refused_before_anything_is_spent(trial_config, tmp_path):
