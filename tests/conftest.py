@@ -30,7 +30,8 @@ SMALL = (
 
 # The files that take longest, first: no process is left with one of them at the end.
 LONG = (
-    *("test_real_sweep", "test_method_contract", "test_resume", "test_team", "test_driver"),
+    *("test_real_sweep", "test_method_contract", "test_resume", "test_ray", "test_slurm"),
+    *("test_team", "test_driver"),
     *("test_team_of_processes", "test_tracking", "test_loop", "test_bad_input", "test_doctor"),
     *("test_run_trial", "test_criterion", "test_study", "test_composition", "test_samplers"),
 )
