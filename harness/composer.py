@@ -20,10 +20,11 @@ from harness import grammar, methods
 from harness.composition import Composition
 from harness.config import SweepConfig
 from harness.errors import InputError, unknown
-from harness.plans import MethodPlan
+from harness.plans import TRIAL_KEYS, MethodPlan
 from harness.space import Dimension
 
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
+PARTS = {*SWEEP_KEYS, *TRIAL_KEYS, "methods", "variants", "per_method"}
 SEARCHABLE = ("method.", "training.", "retention.")
 _LIKE = {"builtin_chat": "builtin"}  # the same model but for its weights: it needs the same
 _EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
@@ -62,6 +63,11 @@ class Composer:
                 grammar.is_swept(override) or override.is_delete()
             ):
                 self._check_option(override.key_or_group, override.value())
+            if override.is_delete() and override.key_or_group in PARTS:
+                raise InputError(
+                    f"{override.input_line} cannot be used: no part of the configuration can be left "
+                    f"out. Set {override.key_or_group}, or a key in it, instead."
+                )
             if override.key_or_group.split(".")[-1] == "_target_":
                 raise InputError(
                     f"{override.input_line}: configuration is data, no code is called."

@@ -43,6 +43,9 @@ CASES = {
     "searched key": (["+search.space={method.rr: 'choice(1,2)'}"], ["method.rr", "method.r"]),
     "flag": (["--trials=3"], ["--trials=3", "key=value"]),
     "no override": (["lora"], ["'lora'", "not an override"]),
+    "a part left out": (["~limits"], ["~limits", "Set limits, or a key in it"]),
+    "a block left out": (["~launcher"], ["~launcher", "Set launcher, or"]),
+    "a key left out": (["~search.trials"], ["search.trials", "is missing"]),
     "per_method": (["+per_method.lroa=['method.r=2']"], ["'lroa'", "lora"]),
     "metric": (["evaluation.metrics=[blue]"], ["'blue'", "bleu, chrf"]),
     # values
