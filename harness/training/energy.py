@@ -16,7 +16,7 @@ class EnergyMeter:
         if not device.startswith("cuda"):
             return
         try:
-            import pynvml
+            import pynvml  # pyright: ignore[reportMissingImports]
             import torch
 
             pynvml.nvmlInit()
