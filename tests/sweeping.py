@@ -87,8 +87,8 @@ class Killed(BaseException):
 class FakeLauncher:
     """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
 
-    ``fault(job)`` may answer "dies", "hangs", "disk full", "no room", ("rejects", message), ("record",
-    changes), "killed before" the record is there, or "killed after" it.
+    ``fault(job)`` may answer "dies", "starves", "hangs", "disk full", "no room", ("rejects",
+    message), ("record", changes), "killed before" the record is there, or "killed after" it.
     """
 
     def __init__(self, slots: int = 1, fault: Callable[[Job], Any] = lambda job: None) -> None:
@@ -118,6 +118,8 @@ class FakeLauncher:
         match self.fault(job):
             case "dies":
                 return [Ended(folder, lost=-9)]
+            case "starves":
+                return [Ended(folder, lost=-9, starved=True)]
             case "disk full":
                 return [Ended(folder, lost=DISK_FULL)]
             case "no room":

@@ -15,13 +15,15 @@ NO_ROOM = 77  # or in which one ran out of memory where it cannot tell the other
 class Ended:
     """A task that is over. ``lost`` is the exit code of a worker that died under it, or was killed
 
-    because it ``hung``: made no progress for so many minutes.
+    because it ``hung``: made no progress for so many minutes. ``starved``: by the system, which had no
+    memory left.
     """
 
     folder: Path
     rejected: str | None = None  # the input was at fault: what to tell the user
     lost: int | None = None
     hung: float | None = None
+    starved: bool = False
 
 
 class Launcher(Protocol):

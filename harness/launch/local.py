@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
 PAUSED_SECONDS = 60.0  # between two polls: whoever polls was paused, and perhaps its workers too
 DUMP_SECONDS = 0.5  # for a worker that hangs to write down where
+LOST_AFTER = 2  # tasks in a row under which a worker died: it is its device's fault, not theirs
 
 
 @dataclass
@@ -37,6 +38,7 @@ class _Worker:
     folder: Path | None = None  # the task it is on
     sign: int | None = None  # of progress, as it was last seen
     since: float = 0.0  # when that was, by this process's own clock, which nobody sets
+    died_under: set[Path] = field(default_factory=set)  # tasks since the last one that it finished
 
 
 class LocalLauncher:
@@ -53,6 +55,7 @@ class LocalLauncher:
         self._threads = config.threads or max(1, (cores or 1) // (n * k))
         self._n_slots = max(1, len(slots))
         self._polled = time.monotonic()
+        self._oom_kills = oom_kills()
         self._workers = []
         for index in range(n):
             environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
@@ -80,11 +83,20 @@ class LocalLauncher:
             self._ensure(worker)
 
     def has_room(self) -> bool:
-        return any(worker.folder is None for worker in self._workers)
+        return bool(self._idle())
+
+    def _idle(self) -> list[_Worker]:
+        """Who would take a task. None of a device on which worker after worker dies, while others are
+
+        well: a GPU that is lost fails at once, and would use up the attempts of every trial.
+        """
+        lost = [worker for worker in self._workers if len(worker.died_under) >= LOST_AFTER]
+        given_up = lost if len(lost) < len(self._workers) else []
+        return [w for w in self._workers if w.folder is None and w not in given_up]
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
         """Hand a task to an idle worker. Answers of an earlier attempt are taken away first."""
-        worker = next(worker for worker in self._workers if worker.folder is None)
+        worker = min(self._idle(), key=lambda worker: len(worker.died_under))
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "spec.json", spec)
@@ -114,9 +126,12 @@ class LocalLauncher:
                 message = None if rejected is None else rejected["message"]
                 (folder / "rejected.json").unlink(missing_ok=True)
                 ended.append(Ended(folder, rejected=message))
+                worker.died_under.clear()
             elif died:
                 code = worker.process.returncode if worker.process is not None else -1
-                ended.append(Ended(folder, lost=code))
+                starved = code == -signal.SIGKILL and oom_kills() > self._oom_kills
+                ended.append(Ended(folder, lost=code, starved=starved))
+                self._died(worker, folder)
             elif self._hangs(worker, folder):
                 self._kill(worker)
                 ended.append(Ended(folder, lost=-9, hung=self._config.heartbeat_minutes))
@@ -126,6 +141,19 @@ class LocalLauncher:
             if self._config.isolate:
                 self._end(worker)
         return ended
+
+    def _died(self, worker: _Worker, folder: Path) -> None:
+        self._oom_kills = oom_kills()
+        worker.died_under.add(folder)
+        if len(worker.died_under) == LOST_AFTER and len(self._workers) > 1:
+            number, device = self._workers.index(worker), "a CPU"
+            if worker.device != "cpu":
+                device = f"GPU {worker.environment['CUDA_VISIBLE_DEVICES']}"
+            print(
+                f"Worker {number} on {device} died under {LOST_AFTER} tasks in a row: it is given no "
+                f"more while others are well. See {self._logs}/worker-{number}.log",
+                file=sys.stderr,
+            )
 
     def _hangs(self, worker: _Worker, folder: Path) -> bool:
         """Whether no batch, token or phase was finished for ``heartbeat_minutes``."""
@@ -206,6 +234,14 @@ def _signal_all(process: subprocess.Popen[str], number: int) -> None:
     """To a worker and what it began: they are a process group of their own."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def oom_kills() -> int:
+    """How many processes this system has killed for want of memory; 0 where it does not say."""
+    with suppress(OSError, ValueError):
+        fields = dict(map(str.split, Path("/proc/vmstat").read_text().splitlines()))
+        return int(fields.get("oom_kill", 0))
+    return 0
 
 
 def visible_devices() -> list[int | str]:

@@ -15,7 +15,6 @@ from harness.config import SweepConfig
 from harness.errors import DiskFull, InputError
 from harness.grammar import shown
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended, Launcher
-from harness.launch.worker import failed
 from harness.plans import MethodPlan
 from harness.records import (
     Record,
@@ -283,12 +282,15 @@ class Driver:
         why = f"with exit code {end.lost}"
         if end.lost == -9:  # SIGKILL is also what a system without memory sends
             why += " (killed, with its node, or because memory ran out)"
+        if end.starved:
+            why = "killed by the system, which had no memory left"
         if end.hung is not None:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])
         if job.attempt > self._sweep.launcher.retries:
             reason = f"its worker died {job.attempt} times, the last time {why}"
-            return self._given_up(job, failed(job, reason))
+            status = "infeasible" if end.starved else "failed"
+            return self._given_up(job, job.record(status, reason=reason))
         self._submit(job)
         return None
 

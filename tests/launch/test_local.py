@@ -27,6 +27,11 @@ signal.signal(signal.SIGTERM, lambda *a: stopped.append(1))
 for line in sys.stdin:
     folder = pathlib.Path(line.strip())
     (folder / "seen").write_text(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    if os.environ.get("LOST"):
+        os._exit(1)
+    if folder.name.startswith("eats"):
+        pathlib.Path(os.environ["GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+        eaten = bytearray(300_000_000)
     if folder.name.startswith("dies"):
         os._exit(7)
     if folder.name.startswith("kills"):
@@ -303,3 +308,66 @@ def test_devices_that_are_not_there(monkeypatch):
     check_launcher(replace(config, devices=[1]))
     with pytest.raises(InputError, match=r"launcher\.devices=\[2\]"):
         check_launcher(replace(config, devices=[2]))
+
+
+def test_a_device_that_is_lost_gets_no_more_tasks_while_others_are_well(launch, tmp_path, capsys):
+    launcher = launch(workers=2)
+    launcher._workers[0].environment["LOST"] = "1"
+    first = task(launcher, tmp_path / "a")
+    assert ends(launcher) == [Ended(first, lost=1)]
+    works = task(launcher, tmp_path / "works")  # on the other: this one has failed once
+    second = task(launcher, tmp_path / "b")
+    assert ends(launcher) == [Ended(second, lost=1)]
+    assert not launcher.has_room(), "the other is busy, this one is given up"
+    assert "Worker 0 on a CPU died under 2 tasks in a row" in capsys.readouterr().err
+    assert ends(launcher) == [Ended(works)]
+    for name in ("a", "b"):
+        folder = task(launcher, tmp_path / name)
+        assert ends(launcher) == [Ended(folder)]
+
+
+def test_where_all_are_lost_all_are_tried(launch, tmp_path):
+    launcher = launch()
+    for name in ("dies-1", "dies-2", "dies-3"):
+        folder = task(launcher, tmp_path / name)
+        assert ends(launcher) == [Ended(folder, lost=7)]
+    assert launcher.has_room()
+
+
+def test_a_task_that_kills_every_worker_is_not_the_devices_fault(launch, tmp_path):
+    launcher = launch(workers=2)
+    for _ in range(4):
+        folder = task(launcher, tmp_path / "dies")
+        assert ends(launcher) == [Ended(folder, lost=7)]
+    both = [task(launcher, tmp_path / name) for name in ("a", "b")]
+    assert sorted(end.folder for end in ends(launcher, 2)) == sorted(both)
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A group of processes that together may have 60 MB."""
+    whole, limit = Path("/sys/fs/cgroup"), "memory.max"
+    if (whole / "memory").is_dir():  # version 1
+        whole, limit = whole / "memory", "memory.limit_in_bytes"
+    mine = whole / f"harness-{os.getpid()}"
+    try:
+        mine.mkdir()
+        (mine / limit).write_text("60000000")
+    except OSError as error:
+        pytest.skip(f"no control group for memory can be made here: {error}")
+    try:
+        monkeypatch.setenv("GROUP", str(mine))
+        yield
+    finally:
+        time.sleep(0.1)  # who was in it is still being taken apart
+        mine.rmdir()
+
+
+def test_the_system_kills_one_for_want_of_memory(launch, tmp_path, little_memory):
+    launcher = launch()
+    folder = task(launcher, tmp_path / "eats")
+    assert ends(launcher) == [Ended(folder, lost=-9, starved=True)]
+    folder = task(launcher, tmp_path / "kills")
+    assert ends(launcher) == [Ended(folder, lost=-9)], "somebody's SIGKILL is another thing"
+    folder = task(launcher, tmp_path / "a")
+    assert ends(launcher) == [Ended(folder)]

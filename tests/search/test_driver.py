@@ -134,6 +134,15 @@ def test_after_its_retries_a_trial_is_given_up():
     assert again.submitted == [], "given up is given up"
 
 
+def test_a_trial_for_which_the_system_has_no_memory_is_infeasible():
+    launcher = FakeLauncher(fault=lambda job: "starves" if job.trial == 1 else None)
+    records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
+    (given_up,) = [record for record in records if record.status != "complete"]
+    assert given_up.status == "infeasible" and given_up.trial == 1
+    assert "killed by the system, which had no memory left" in given_up.reason
+    counted("lora")
+
+
 def test_a_trial_that_hangs_is_given_up_with_the_reason():
     launcher = FakeLauncher(fault=lambda job: "hangs" if job.trial == 1 else None)
     records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
