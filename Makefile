@@ -9,8 +9,9 @@ OVERRIDES ?=
 sweep: $(VENV)/ready ## tune, compare and report on the built-in model and data
 	$(RUN) -m harness.sweep sweep=compare $(OVERRIDES)
 
+# Many processes import the package: its bytecode is kept, whatever the shell says.
 test: $(VENV)/ready ## the whole test suite
-	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready ## lint, format, types
 	$(VENV)/bin/ruff check .

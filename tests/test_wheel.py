@@ -59,7 +59,15 @@ def test_a_plan_from_an_empty_folder_with_a_configuration_of_ones_own(
     )
     empty = tmp_path / "empty"
     empty.mkdir()
-    done = run(unpacked, empty, "--config-dir", "../mine", "method=small_lora", "plan=true")
+    done = run(
+        unpacked,
+        empty,
+        "--config-dir",
+        "../mine",
+        "method=small_lora",
+        "plan=true",
+        "launcher.measure=false",
+    )
     assert done.returncode == 0, done.stderr
     assert "r 3" in done.stdout
     assert "984,192 parameters" in done.stdout
