@@ -6,8 +6,9 @@ OVERRIDES ?=
 
 .PHONY: sweep test check report install clean
 
+# The built-in model leaves room for two trials at a time on whatever there is.
 sweep: $(VENV)/ready ## tune, compare and report on the built-in model and data
-	$(RUN) -m harness.sweep sweep=compare $(OVERRIDES)
+	$(RUN) -m harness.sweep sweep=compare launcher.workers=2 $(OVERRIDES)
 
 # Many processes import the package: its bytecode is kept, whatever the shell says.
 test: $(VENV)/ready ## the whole test suite
