@@ -20,13 +20,15 @@ from typing import Any
 from harness import pulse
 from harness.config import LauncherConfig
 from harness.errors import InputError
-from harness.launch.launcher import Ended
+from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import read_json, write_json
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
 PAUSED_SECONDS = 60.0  # between two polls: whoever polls was paused, and perhaps its workers too
 DUMP_SECONDS = 0.5  # for a worker that hangs to write down where
+# It was killed, asked to stop, or found no room.
+NO_FAULT_OF_THE_DEVICE = (-signal.SIGKILL, -signal.SIGTERM, 75, DISK_FULL, NO_ROOM)
 LOST_AFTER = 2  # tasks in a row under which a worker died: it is its device's fault, not theirs
 
 
@@ -129,9 +131,11 @@ class LocalLauncher:
                 worker.died_under.clear()
             elif died:
                 code = worker.process.returncode if worker.process is not None else -1
-                starved = code == -signal.SIGKILL and oom_kills() > self._oom_kills
+                kills, self._oom_kills = self._oom_kills, oom_kills()
+                starved = code == -signal.SIGKILL and self._oom_kills > kills
                 ended.append(Ended(folder, lost=code, starved=starved))
-                self._died(worker, folder)
+                if code not in NO_FAULT_OF_THE_DEVICE:
+                    self._died(worker, folder)
             elif self._hangs(worker, folder):
                 self._kill(worker)
                 ended.append(Ended(folder, lost=-9, hung=self._config.heartbeat_minutes))
@@ -143,7 +147,6 @@ class LocalLauncher:
         return ended
 
     def _died(self, worker: _Worker, folder: Path) -> None:
-        self._oom_kills = oom_kills()
         worker.died_under.add(folder)
         if len(worker.died_under) == LOST_AFTER and len(self._workers) > 1:
             number, device = self._workers.index(worker), "a CPU"

@@ -326,6 +326,14 @@ def test_a_device_that_is_lost_gets_no_more_tasks_while_others_are_well(launch, 
         assert ends(launcher) == [Ended(folder)]
 
 
+def test_workers_that_somebody_kills_say_nothing_of_their_device(launch, tmp_path):
+    launcher = launch(workers=2)
+    for _ in range(3):
+        folders = [task(launcher, tmp_path / name) for name in ("kills-1", "kills-2")]
+        assert {end.folder for end in ends(launcher, 2)} == set(folders)
+    assert len(launcher._idle()) == 2
+
+
 def test_where_all_are_lost_all_are_tried(launch, tmp_path):
     launcher = launch()
     for name in ("dies-1", "dies-2", "dies-3"):
