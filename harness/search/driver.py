@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ from harness.records import (
     append_jsonl,
     read_jsonl,
     read_record,
-    write_json,
     write_record,
     write_text,
 )
@@ -29,10 +28,10 @@ from harness.records.disk import tidy
 from harness.records.fingerprint import fingerprints
 from harness.records.full import stopped
 from harness.search.checks import check_configs
+from harness.search.curves import Curve, Curves
 from harness.search.folder import SweepFolder, confirm_seed
 from harness.search.method_search import MethodSearch
 from harness.search.needs import UNKNOWN, Needs
-from harness.search.pruning import RungTable
 from harness.search.selection import finalists
 from harness.search.stopping import Stopping
 from harness.search.storage import open_storage
@@ -59,13 +58,6 @@ class Watcher(Protocol):
     def phase(self, text: str, trials: int) -> None: ...
 
 
-@dataclass
-class _Running:
-    job: Job
-    bytes_read: int = 0
-    decided: set[int] = field(default_factory=set)
-
-
 class Driver:
     """Search, then confirm. Everything it needs to know on a restart lies in the folder."""
 
@@ -83,16 +75,10 @@ class Driver:
         self._sweep, self._plans, self._folder = sweep, plans, folder
         self._launcher, self._watcher = launcher, watcher
         self._models, self._data = content
-        self._running: dict[Path, _Running] = {}
+        self._running: dict[Path, Curve] = {}
         self._needs: dict[str, Needs] = {}
         self._left_out: list[tuple[Job, Record]] = []  # ended without having begun
-        self._rungs = RungTable(
-            folder.path / "rungs.jsonl",
-            sweep.objectives,
-            sweep.search.reduction_factor,
-            sweep.search.grace_evaluations,
-            sweep.search.tie_break,
-        )
+        self._curves = Curves(sweep, folder, watcher.moved)
 
     def run(self, needs: Mapping[str, Needs] | None = None) -> list[Record]:
         """All records of the sweep. Raises InputError for what only a trial could tell.
@@ -236,7 +222,7 @@ class Driver:
         if self._does_not_fit(job):
             return
         job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # by earlier drivers too
-        self._running[job.path] = _Running(job)
+        self._running[job.path] = Curve(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
 
@@ -257,7 +243,7 @@ class Driver:
             self._watcher.ended(record)
             yield job, record
         for running in self._running.values():
-            self._follow(running)
+            self._curves.follow(running)
         ended = self._launcher.poll()
         for end in ended:
             running = self._running.pop(end.folder)
@@ -272,7 +258,7 @@ class Driver:
         if not ended:
             time.sleep(POLL_SECONDS)
 
-    def _lost(self, running: _Running, end: Ended) -> Record | None:
+    def _lost(self, running: Curve, end: Ended) -> Record | None:
         """A worker died under a trial: once more from its checkpoint, or given up."""
         job = running.job
         if end.lost == DISK_FULL:
@@ -298,31 +284,6 @@ class Driver:
         write_record(job.path, record)
         tidy(job.path)
         return record
-
-    def _follow(self, running: _Running) -> None:
-        path = running.job.path / "metrics.jsonl"
-        size = path.stat().st_size if path.exists() else 0
-        if size == running.bytes_read:
-            return
-        running.bytes_read = size
-        rows = read_jsonl(path)
-        if not rows:
-            return  # what a lost attempt wrote was taken back
-        self._watcher.moved(running.job, rows[-1])
-        if not running.job.decides:
-            return
-        # The one before training is no rung: nothing has been trained that could be stopped.
-        evaluations = [row for row in rows if row.get("kind") == "evaluation" and row["step"]]
-        for number, row in enumerate(evaluations, start=1):
-            step = row["step"]
-            if step in running.decided:
-                continue
-            running.decided.add(step)
-            if not row.get("comparable", True):
-                continue  # the method has not come to what can be compared; nobody waits
-            values = row["measurements"]
-            go = self._rungs.goes_on(running.job.method, number, running.job.fingerprint, values)
-            write_json(running.job.path / f"decision-{step}.json", {"go": go})
 
 
 def search_budget(plan: MethodPlan, sweep: SweepConfig) -> int:
