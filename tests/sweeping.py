@@ -148,7 +148,9 @@ def drive(launcher: FakeLauncher, *arguments: str, needs: Any = None) -> list[Re
     try:
         content = ({plan.method: CONTENT[0] for plan in plans.values()}, CONTENT[1])
         about = (sweep, list(plans.values()), folder, launcher, Terminal(sweep), content)
-        return Driver(*about).run(needs)
+        driver = Driver(*about)
+        _ = driver._earlier  # as check() does, which has no worker to ask here
+        return driver.run(needs)
     finally:
         folder._lock.close()
 

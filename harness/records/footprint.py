@@ -22,7 +22,9 @@ class Footprint:
     gradients_gb: float = 0.0
     optimizer_gb: float = 0.0
     activations_gb: float = 0.0
-    micro_batch_size: int = 0
+    micro_batch_size: int = (
+        0  # sequences at a time; 0: not measured, for it diverged or does not fit
+    )
     step_seconds: float = 0.0  # of a step with sequences of mean length
     scoring_seconds: float = 0.0  # the likelihood of all texts, in every evaluation of a run
     answering_seconds: float = 0.0  # all answers at its end, were each as long as allowed

@@ -24,7 +24,7 @@ def memory_table(footprints: Mapping[str, Footprint]) -> Table:
     headers += ("Micro-batch", "Training step")
     rows = []
     for method, found in footprints.items():
-        if found.infeasible is not None:
+        if not found.micro_batch_size:
             continue
         parts = [getattr(found, part) for part in PARTS]
         values = [f.file_size(1e9 * part) for part in [*parts, sum(parts)]]
@@ -40,7 +40,7 @@ def memory_table(footprints: Mapping[str, Footprint]) -> Table:
 
 def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:
     """The same as stacked bars."""
-    shown = {m: found for m, found in reversed(footprints.items()) if found.infeasible is None}
+    shown = {m: found for m, found in reversed(footprints.items()) if found.micro_batch_size}
     if not shown:
         return None
     largest = max(sum(getattr(found, part) for part in PARTS) for found in shown.values())

@@ -127,7 +127,7 @@ def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measur
             asked = plan.trial(one.values).training.batch_size
             halved = 0 < found.micro_batch_size < asked
             note = f" in micro-batches of {found.micro_batch_size}" if halved else ""
-            known = found.infeasible is None
+            known = found.micro_batch_size > 0
             table.add_row(
                 "" if index else plan.method,
                 f"{values or 'as configured'}{note}",

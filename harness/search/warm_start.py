@@ -88,7 +88,7 @@ def unusable(
 def as_trials(
     rows: Sequence[Mapping[str, Any]], plan: MethodPlan, sweep: SweepConfig
 ) -> list[FrozenTrial]:
-    """Complete trials for a sampler, in the order of the rows."""
+    """Complete trials for a sampler, in the order of the rows; none beyond what is left of a space."""
     space = {key: distribution(dimension) for key, dimension in plan.space.items()}
     return [
         optuna.create_trial(
@@ -98,6 +98,7 @@ def as_trials(
             constraints=dict(row["excesses"]),
         )
         for row in rows
+        if all(plan.space[key].contains(row["values"][key]) for key in space)
     ]
 
 

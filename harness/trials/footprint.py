@@ -139,7 +139,8 @@ def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[
         known = read_json(kept)
         if not isinstance(known, dict):
             known = asdict(_measure(config, spec["devices"], folder, bench))
-            write_json(kept, known)
+            if known["micro_batch_size"] == config.training.batch_size:
+                write_json(kept, known)  # else others may have held memory that is free by then
         found.append(known | {"available_gb": available_gb(bench.device)})
     return found
 
@@ -164,6 +165,8 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
             tuning.stop()
         room = available_gb(bench.device)
         found = Footprint(device_name(bench.device), room, steps, max([*tuning.peaks, 0.0]))
+        if tuning.status == "diverged":
+            return found  # which says nothing of memory: the trial itself will say it
         if not tuning.seconds:
             return replace(found, infeasible=tuning.reason or tuning.status)
         try:
@@ -182,10 +185,13 @@ def _job(config: TrialConfig, folder: Path, bench: Workbench) -> Job:
 
 
 def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
-    """The same run by a number of steps, without what happens between them."""
+    """The same run by a number of steps, without what happens between them.
+
+    A shorter one than is looked at is made as long: a step needs no less in it.
+    """
     own = replace(
         config.training,
-        max_steps=steps,
+        max_steps=max(steps, COUNTED + TIMED),
         epochs=None,
         eval_every=None,
         evaluate_before_training=False,

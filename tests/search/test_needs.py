@@ -125,6 +125,17 @@ def test_only_what_fits_is_begun_whoever_names_it(tmp_path, monkeypatch):
     assert "{'method.r': 64} of search.configs" in needs["lora"].left_out[1]
 
 
+def test_earlier_trials_that_would_not_fit_here_are_not_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    earlier = drive(FakeLauncher(), *SWEEP, "name=earlier", "search.trials=8", "method=lora", RANKS)
+    assert max(record.config["method"]["r"] for record in earlier) > 4
+    needs, _, _ = needs_of(made_up(a_rank=1.2)[0], "method=lora", RANKS)
+    launcher = FakeLauncher()
+    warm = "search.warm_start=[runs/earlier]"
+    drive(launcher, *SWEEP, "method=lora", RANKS, warm, needs=needs)
+    assert {job.config.method["r"] for job in launcher.submitted} <= {2, 4}
+
+
 def test_more_workers_than_a_device_holds_are_refused():
     two = ("method=lora", "launcher.workers=2")
     with pytest.raises(InputError, match=r"launcher\.workers=2 .* 6\.00 GB .* 1 a device"):

@@ -97,6 +97,26 @@ def test_what_does_not_fit_at_one_sequence_is_told_as_infeasible(measure, lend):
     assert found["infeasible"] is None and found["micro_batch_size"] == 2
 
 
+def test_a_run_that_is_shorter_than_what_is_looked_at(measure):
+    found = measure("method=lora", "training.max_steps=1")
+    assert found["infeasible"] is None and found["total_steps"] == 1
+    assert found["step_seconds"] > 0 and found["optimizer_gb"] > 0
+
+
+def test_one_that_diverges_is_not_left_out_for_want_of_memory(measure):
+    found = measure("method=full", "training.learning_rate=1e30", "training.max_grad_norm=null")
+    assert found["infeasible"] is None and found["micro_batch_size"] == 0
+
+
+def test_what_was_measured_with_too_little_memory_is_measured_again(measure, lend):
+    with lend() as base:
+        model = base.model
+    for fails in (lambda rows: True, lambda rows: rows in (3, 4)):
+        with scarce(model, fails):
+            assert measure("method=lora", "method.r=9")["micro_batch_size"] < 4
+    assert measure("method=lora", "method.r=9")["micro_batch_size"] == 4
+
+
 def test_a_trial_after_it_is_the_trial_without_it(bench, trial_config, tmp_path, lend, measure):
     config = trial_config(*PLAIN, "method=lora", "method.lora_dropout=0.3")
     run_trial(job(tmp_path / "a", bench.cache, config), bench)
