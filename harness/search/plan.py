@@ -72,7 +72,7 @@ def show_plan(
     for method in needs.values():
         for words in method.left_out:
             terminal.say(f"left out     {words}")
-    for words in _takes(sweep, plans, needs, workers):
+    for words in expected_cost(sweep, plans, needs, workers):
         terminal.say(words)
     _about_data(sweep, plans[0], splits, counts, terminal)
 
@@ -139,7 +139,7 @@ def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measur
     return table
 
 
-def _takes(
+def expected_cost(
     sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, Needs], workers: int
 ) -> list[str]:
     """Time, device-hours, energy and price of the whole, from each method as configured."""

@@ -1,0 +1,57 @@
+"""What a sweep is said to cost is its trials times what one was measured to take."""
+
+from __future__ import annotations
+
+import pytest
+from sweeping import composed
+
+from harness.records.footprint import Footprint
+from harness.search.needs import Measured, Needs
+from harness.search.plan import expected_cost
+
+SWEEP = ("name=s", "search.trials=10", "confirm.finalists=2", "confirm.seeds=3", "tracking=none")
+# 100 steps of 0.5 s, 6 s of scoring, 4 s of answers: a minute.
+ONE = Footprint("toy GPU", 80.0, 100, 20.0, 10.0, 2.0, 4.0, 4.0, 8, 0.5, 6.0, 4.0, 300.0)
+
+
+def told(*arguments, workers=1, **changes):
+    """By their first words: trials are 16 of each of two methods, 32 minutes."""
+    sweep, plans = composed(*SWEEP, "method=lora,full", *arguments)
+    footprints = {"lora": ONE, "full": Footprint(**(vars(ONE) | changes))}
+    needs = {name: Needs([Measured({}, found, None)], {}, []) for name, found in footprints.items()}
+    lines = expected_cost(sweep, list(plans.values()), needs, workers)
+    return {line.split()[0]: line for line in lines}
+
+
+def test_time_energy_and_price_of_all_trials():
+    lines = told("launcher.price_per_hour=3")
+    assert "about 27 min of training and at most 5 min of evaluation with 1 worker" in lines["time"]
+    assert "0.53 device-hours" in lines["time"], "32 minutes"
+    assert "about 0.16 kWh" in lines["energy"], "300 W for them"
+    assert "about 1.60 at 3 a device-hour" in lines["price"]
+    assert "for 4 workers on each device" in lines["room"], "80 GB, 20 each"
+
+
+def test_workers_share_the_time_and_devices_multiply_what_it_costs():
+    assert "about 13 min of training" in told(workers=2)["time"]
+    both = told("launcher.devices_per_trial=2", "launcher.price_per_hour=3")
+    assert "1.1 device-hours" in both["time"] and "about 3.20 at" in both["price"]
+
+
+@pytest.mark.parametrize("word", ["energy", "price"])
+def test_what_nobody_says_is_not_told(word):
+    assert word not in told(watts=None)
+
+
+def test_a_method_that_is_left_out_costs_nothing():
+    sweep, plans = composed(*SWEEP, "method=lora,full")
+    left_out = Needs([Measured({}, ONE, "too large")], {}, [], "too large")
+    needs = {"lora": Needs([Measured({}, ONE, None)], {}, []), "full": left_out}
+    (line, *_) = expected_cost(sweep, list(plans.values()), needs, 1)
+    assert "0.27 device-hours" in line, "16 minutes"
+
+
+def test_where_nothing_was_measured_nothing_is_told():
+    sweep, plans = composed(*SWEEP, "method=lora,full")
+    nothing = dict.fromkeys(("lora", "full"), Needs([], {}, []))
+    assert expected_cost(sweep, list(plans.values()), nothing, 1) == []
