@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import grammar, methods
-from harness.composition import Composition
+from harness.blocks import Blocks
 from harness.config import SweepConfig
 from harness.errors import InputError, unknown
 from harness.plans import TRIAL_KEYS, MethodPlan
@@ -57,7 +57,7 @@ class Composer:
 
     def __init__(self, typed: list[Override], folder: Path | None) -> None:
         self.typed, self._folder = typed, folder
-        self._composition = Composition(conf_dir(), folder)
+        self._blocks = Blocks(conf_dir(), folder)
         for override in typed:
             if grammar.is_group(override) and not (
                 grammar.is_swept(override) or override.is_delete()
@@ -199,7 +199,7 @@ class Composer:
         """
         if not (conf_dir() / "method" / f"{option}.yaml").is_file():
             return []
-        known = self._composition.options("tuned")
+        known = self._blocks.options("tuned")
         if f"{model}_{option}" in known:
             return []  # composed already
         like = _LIKE.get(model, model)
@@ -207,7 +207,7 @@ class Composer:
         return [f"tuned={name}" for name in presets if name in known][:1]
 
     def _check_option(self, group: str, option: Any) -> None:
-        known = set(self._composition.options(group))
+        known = set(self._blocks.options(group))
         if self._folder is not None:
             known |= {path.stem for path in (self._folder / group).glob("*.yaml")}
         known = {name for name in known if not name.startswith("_")}
@@ -216,7 +216,7 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
-            return self._composition.tree([opened(text) for text in overrides])
+            return self._blocks.tree([opened(text) for text in overrides])
         except (HydraException, OmegaConfBaseException) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise InputError(" ".join(lines[:3])) from error

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harness.blocks import Blocks
 from harness.composer import conf_dir
-from harness.composition import Composition
 from harness.errors import InputError
 
 CASES = (
@@ -25,7 +25,7 @@ CASES = (
 def both(overrides, beside=None):
     """(ours, Hydra's): composed trees, or what was raised."""
     searched = [] if beside is None else [f"hydra.searchpath=['file://{beside}']"]
-    how = Composition(conf_dir(), beside).tree, lambda o: compose("config", [*searched, *o])
+    how = Blocks(conf_dir(), beside).tree, lambda o: compose("config", [*searched, *o])
     found = []
     for composed in how:
         try:
@@ -72,11 +72,11 @@ def test_a_block_of_the_users_own_is_a_block(tmp_path):
 
 @pytest.mark.usefixtures("initialized")
 def test_what_was_written_into_one_is_in_no_other():
-    composition = Composition(conf_dir(), None)
-    assert composition.tree([]).seed == 0
-    assert composition.tree(["seed=3"]).seed == 3
-    assert composition.tree(["+foo=3"]).foo == 3
-    again = composition.tree([])
+    blocks = Blocks(conf_dir(), None)
+    assert blocks.tree([]).seed == 0
+    assert blocks.tree(["seed=3"]).seed == 3
+    assert blocks.tree(["+foo=3"]).foo == 3
+    again = blocks.tree([])
     assert again.seed == 0 and "foo" not in again
 
 

@@ -1,4 +1,4 @@
-"""Hydra's Compose API, asked once a process for each choice of building blocks.
+"""Building blocks as Hydra composes them, once a process for each choice of them.
 
 A composition costs 0.2 s: Hydra reads every file again. Values only change its outcome at the end,
 so blocks are composed by themselves and kept, and values are written into a copy.
@@ -18,10 +18,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-__all__ = ["Composition"]
+__all__ = ["Blocks"]
 
 
-class Composition:
+class Blocks:
     """Composes from the files in ``folder`` and, where a user has one, in ``beside``."""
 
     def __init__(self, folder: Path, beside: Path | None) -> None:
