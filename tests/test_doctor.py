@@ -39,7 +39,7 @@ def test_the_built_in_configuration_runs_here(tmp_path):
     code, lines, error = doctor(f"runs_dir={runs}", "method=lora,qlora", WANDB_API_KEY=key)
     assert (code, error) == (0, "")
     assert list(lines) == [
-        *("python", "packages", "cpu", "disk", "gpu"),
+        *("python", "packages", "versions", "cpu", "disk", "gpu"),
         *("nf4", "fp4", "int8", "adamw_8bit", "paged_adamw_8bit"),
         *("model", "data", "general-text", "replay", "metrics", "tasks", "storage"),
         *("tracking", "launcher"),

@@ -13,6 +13,7 @@ from typing import Any
 from harness.config import SweepConfig, TrialConfig
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
+MISSING = "missing"  # in place of a version
 
 Line = tuple[str, str, str]  # what was looked at, OK | WARN | FAIL, the fact
 
@@ -90,7 +91,7 @@ def version_of(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "missing"
+        return MISSING
 
 
 def existing(path: Path) -> Path:

@@ -10,7 +10,19 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from harness.doctor.finding import FAIL, OK, WARN, Line, Setup, existing, tried, version_of
+from harness.doctor.finding import (
+    FAIL,
+    MISSING,
+    OK,
+    WARN,
+    Line,
+    Setup,
+    existing,
+    tried,
+    version_of,
+)
+from harness.records.provenance import PACKAGES
+from harness.records.versions import untested
 
 LEAST_DISK_GB, LEAST_MEMORY_GB = 1.0, 1.0
 
@@ -43,6 +55,9 @@ def check_python(setup: Setup) -> Iterator[Line]:
     shown = ", ".join(f"{n} {version_of(n)}" for n in ("torch", "transformers", "peft"))
     good = f"{len(requirements) - bad} of {len(requirements)} are as pyproject.toml asks ({shown})"
     yield "packages", OK if not bad else WARN, good
+    others = untested({name: version_of(name) for name in PACKAGES if version_of(name) != MISSING})
+    fact = "; ".join(others) if others else "each as the tests passed with it (constraints.txt)"
+    yield "versions", WARN if others else OK, fact
 
 
 def check_devices(setup: Setup) -> Iterator[Line]:

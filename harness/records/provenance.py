@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from harness.records.versions import untested
+
 PACKAGES = (
     "torch",
     "transformers",
@@ -17,9 +19,13 @@ PACKAGES = (
     "bitsandbytes",
     "torchao",
     "accelerate",
+    "datasets",
+    "hydra-core",
     "optuna",
     "sacrebleu",
+    "evaluate",
     "lm-eval",
+    "tokenizers",
     "numpy",
 )
 
@@ -29,8 +35,10 @@ def environment() -> dict[str, Any]:
     """What does not change while a process lives."""
     versions = {"harness": _version("finetune-harness"), "python": platform.python_version()}
     versions |= {name: _version(name) for name in PACKAGES}
+    found = {name: version for name, version in versions.items() if version is not None}
     return {
-        "versions": {name: found for name, found in versions.items() if found is not None},
+        "versions": found,
+        "untested_versions": untested(found),
         "commit": _commit(),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

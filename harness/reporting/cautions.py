@@ -36,6 +36,7 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
             )
     found += _not_comparable(field)
     found += _unequal_budget(run)
+    found += _untested_versions(run)
     return [*found, *run.remarks, *field.remarks, *unfinished(run)]
 
 
@@ -152,6 +153,16 @@ def _unequal_budget(run: Run) -> list[str]:
         return []
     text = ", ".join(f"{method} {n}" for method, n in counts.items())
     return [f"The methods did not have the same number of search trials: {text}."]
+
+
+def _untested_versions(run: Run) -> list[str]:
+    found = (row.record.provenance.get("untested_versions") or () for row in run.rows)
+    versions = sorted({str(version) for some in found for version in some})
+    if not versions:
+        return []
+    return [
+        f"Trials ran on library versions that this tool was not tested with: {', '.join(versions)}."
+    ]
 
 
 def data_fingerprint(row: Row) -> object:

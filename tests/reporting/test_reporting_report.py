@@ -214,3 +214,14 @@ def test_numbers_are_written_in_one_way():
 
 def test_markdown_keeps_text_text():
     assert escaped("a|b <i> *c*\nd") == r"a\|b &lt;i&gt; \*c\* d"
+
+
+def test_versions_outside_of_what_was_tested_are_said(sweep_folder, tmp_path):
+    folder = tmp_path / "demo"
+    shutil.copytree(sweep_folder, folder)
+    for path in folder.glob("trials/*/*/record.json"):
+        record = json.loads(path.read_text())
+        record["provenance"]["untested_versions"] = ["peft 0.99.0 (tested: 0.21.2)"]
+        path.write_text(json.dumps(record))
+    markdown = (build_report(folder, tmp_path) / "report.md").read_text()
+    assert "was not tested with: peft 0.99.0 (tested: 0.21.2)." in markdown
