@@ -43,15 +43,14 @@ def check_model(setup: Setup) -> Iterator[Line]:
 
 
 def _generates_a_token(config: ModelConfig, device: str) -> str:
-    import torch
-
+    from harness.models.continuing import continued
     from harness.models.load import load_base
 
     base = load_base(config, None, device)
-    inputs = base.tokenizer("The mill", return_tensors="pt", return_token_type_ids=False).to(device)
-    with torch.no_grad():
-        made = base.model.generate(**inputs, max_new_tokens=1, min_new_tokens=1, do_sample=False)
-    token = base.tokenizer.decode(made[0, inputs["input_ids"].shape[1] :])
+    inputs = base.tokenizer("The mill", return_tensors="pt").to(device)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    made = continued(base.model, ids, mask, max_new_tokens=1, min_new_tokens=1)
+    token = base.tokenizer.decode(made[0, ids.shape[1] :])
     parameters = sum(p.numel() for p in base.model.parameters())
     return f"{config.name}: {parameters:,} parameters, loads, generates {token!r} after 'The mill'"
 

@@ -17,6 +17,7 @@ import torch
 from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
+from harness.models.continuing import continued, counts_padding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,13 +106,13 @@ def generate(
     )
     texts, tokens = [""] * len(prompts), [list[int]()] * len(prompts)
     n_tokens, began = 0, time.perf_counter()
-    for chosen in _batches(prompts, batch_size, one_length=_has_virtual_tokens(model)):
+    more = {"tokenizer": tokenizer} if decoding.stop else {}
+    longest = max(map(len, prompts), default=0) + max_new_tokens
+    for chosen in _batches(prompts, batch_size, one_length=counts_padding(model, longest)):
         ids, mask = left_padded([prompts[i] for i in chosen], pad_id(tokenizer))
-        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        if decoding.stop:
-            inputs["tokenizer"] = tokenizer
+        ids, mask = ids.to(device), mask.to(device)
         with _drawing(ids, device) if decoding.do_sample else nullcontext():
-            output = model.generate(**inputs, generation_config=config)
+            output = continued(model, ids, mask, generation_config=config, **more)
         for i, row in zip(chosen, output[:, ids.shape[1] :].tolist(), strict=True):
             kept = next((n for n, token in enumerate(row) if token in last), len(row))
             n_tokens += min(len(row), kept + 1)
@@ -131,18 +132,11 @@ def _before(text: str, stops: Sequence[str]) -> str:
 @contextmanager
 def _drawing(ids: torch.Tensor, device: str) -> Iterator[None]:
     """Random numbers that follow from the prompts ``ids``; afterwards the state is as it was."""
-    seed = int.from_bytes(hashlib.sha256(ids.numpy().tobytes()).digest()[:7], "big")
+    seed = int.from_bytes(hashlib.sha256(ids.cpu().numpy().tobytes()).digest()[:7], "big")
     cuda = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         yield
-
-
-def _has_virtual_tokens(model: nn.Module) -> bool:
-    """peft then puts them before the padding and drops position ids: padded prompts would stand
-    further from them, and be answered otherwise, than the same prompts alone."""
-    config = getattr(model, "active_peft_config", None)
-    return config is not None and config.is_prompt_learning
 
 
 def _batches(

@@ -108,8 +108,8 @@ def test_one_way_alone(lend, evaluation):
     assert measured.measurements["forgetting.tasks"].n == 3 * 4
 
 
-def test_virtual_tokens_are_asked_without_padding(lend, trial_config, both):
-    """A padded prompt would stand further from them: one batch or many, the same answers."""
+def test_virtual_tokens_in_batches(lend, trial_config, both):
+    """Padding stands before them: one batch or many, the same answers."""
     from running import adapted
 
     with lend() as base:

@@ -1,4 +1,4 @@
-"""A model in memory as lm-eval sees it: our beginnings of texts, virtual tokens, no progress bars."""
+"""A model in memory as lm-eval sees it: our beginnings of texts, our way to generate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
 from harness.data.tokenization import special
+from harness.models.continuing import continued, counts_padding, n_virtual_tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,10 +27,10 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     one); with a tokenizer that adds bos by itself, lm-eval would score bos as well.
     """
     import torch
-    from lm_eval.models.huggingface import HFLM
+    from lm_eval.models.huggingface import HFLM, stop_sequences_criteria
 
     bos = special(tokenizer.bos_token_id)
-    n_virtual = _virtual_tokens(model)
+    n_virtual = n_virtual_tokens(model)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     class InMemory(HFLM):
@@ -79,12 +80,35 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
         def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
             kept = self.batch_size_per_gpu
-            if n_virtual:  # peft puts them before the padding: a padded prompt is another one
+            if counts_padding(model, self.max_length):
                 self.batch_size_per_gpu = 1
             try:
                 return super().generate_until(requests, disable_tqdm=True)
             finally:
                 self.batch_size_per_gpu = kept
+
+        def _model_generate(
+            self,
+            context: torch.Tensor,
+            max_length: int,
+            stop: list[str],
+            attention_mask: torch.Tensor,
+            do_sample: bool = False,
+            **options: Any,
+        ) -> torch.Tensor:
+            batch, length = context.shape
+            if not do_sample:  # tasks say temperature 0 then, which transformers warns about
+                drawing = ("temperature", "top_p", "top_k")
+                options = {name: value for name, value in options.items() if name not in drawing}
+            return continued(
+                *(model, context, attention_mask),
+                max_new_tokens=max_length - length,
+                do_sample=do_sample,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=pad_id(tokenizer),
+                stopping_criteria=stop_sequences_criteria(tokenizer, stop, length, batch),
+                **options,
+            )
 
     with _as_it_is(model):
         return InMemory(
@@ -96,13 +120,6 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             max_length=positions - n_virtual if positions and n_virtual else None,
             softmax_dtype=torch.float32,
         )
-
-
-def _virtual_tokens(model: nn.Module) -> int:
-    config = getattr(model, "active_peft_config", None)
-    if config is None or not config.is_prompt_learning:
-        return 0
-    return int(config.num_virtual_tokens)
 
 
 @contextmanager

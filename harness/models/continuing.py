@@ -1,0 +1,103 @@
+"""Texts continued by a model as it is asked to, whatever its files and wrappers would have it do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
+    """(B, T + new) the (B, T) tokens ``ids``, padded on the left as ``mask`` says, and what follows.
+
+    ``options`` are those of transformers' ``generate``, and all that is asked: what lies in the
+    model's own generation_config counts for nothing. Virtual tokens are put into the model here:
+    peft's own way depends on names that transformers has changed before, and leaves the padding
+    between them and the text where positions are counted through it.
+    """
+    base = without_wrapper(model)
+    beams = options.get("num_beams") or getattr(options.get("generation_config"), "num_beams", 1)
+    with _blank_generation_config(base):
+        return base.generate(
+            input_ids=ids, **_inputs(model, base, ids, mask, beams or 1), **options
+        )
+
+
+def without_wrapper(model: nn.Module) -> Any:
+    """The transformers model under peft's wrapper, adapted layers and all."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def n_virtual_tokens(model: nn.Module) -> int:
+    """Learned vectors that stand before each text of ``model``."""
+    config = getattr(model, "active_peft_config", None)
+    if config is None or not config.is_prompt_learning:
+        return 0
+    return int(config.num_virtual_tokens)
+
+
+def counts_padding(model: nn.Module, longest: int) -> bool:
+    """Whether padding changes what ``model`` says to prompts of up to ``longest`` tokens, answers
+    included.
+
+    Keys and values that are learned stand before the padding, further from the text in a window of
+    attention than without it.
+    """
+    n = n_virtual_tokens(model)
+    if not n or not _are_keys_and_values(model):
+        return False
+    config = without_wrapper(model).config.get_text_config()
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return any(window is not None and n + longest > window for window in windows)
+
+
+def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) -> dict[str, Any]:
+    """What ``generate`` is given beside ``ids``."""
+    import torch
+
+    n = n_virtual_tokens(model)
+    if not n:
+        return {"attention_mask": mask}
+    longer = torch.cat([mask.new_ones(len(mask), n), mask], dim=1)
+    if _are_keys_and_values(model):
+        return {
+            "attention_mask": longer,
+            _cache_argument(base): model.get_prompt(len(ids) * beams),
+        }
+    texts = base.get_input_embeddings()(ids)
+    virtual = model.get_prompt(len(ids)).to(texts.dtype)
+    # Right before the text, behind the padding.
+    padding = (mask == 0).sum(dim=1, keepdim=True)
+    place = torch.arange(n + ids.shape[1], device=ids.device).expand(len(ids), -1)
+    source = torch.where(place < padding + n, place - padding, place)
+    source = torch.where(place < padding, n, source)
+    both = torch.cat([virtual, texts], dim=1)
+    embeddings = both.gather(1, source.unsqueeze(-1).expand_as(both))
+    return {"attention_mask": (place >= padding).to(mask.dtype), "inputs_embeds": embeddings}
+
+
+def _are_keys_and_values(model: nn.Module) -> bool:
+    return model.active_peft_config.peft_type in ("PREFIX_TUNING", "CARTRIDGE")
+
+
+def _cache_argument(base: Any) -> str:
+    """``cache`` since transformers 5.24, ``past_key_values`` before."""
+    import inspect
+
+    known = inspect.signature(base.prepare_inputs_for_generation).parameters
+    return "cache" if "cache" in known else "past_key_values"
+
+
+@contextmanager
+def _blank_generation_config(base: Any) -> Iterator[None]:
+    """What a call leaves out is otherwise filled in from there."""
+    from transformers import GenerationConfig
+
+    kept, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        base.generation_config = kept
