@@ -20,6 +20,17 @@ from harness.errors import InputError, unknown
 from harness.records import disk
 
 USAGE = "python -m harness.clean runs/NAME|runs [plan=true] [cache_days=30]"
+HELP = f"""\
+Free disk space that finished trials no longer need.
+
+  {USAGE}
+
+Removes checkpoints of trials that have ended, and files that a killed process left half written. Keeps
+records, curves, outputs, adapters, and checkpoints of trials that can still go on. Given runs as a
+whole, also removes what its cache has not been asked for in cache_days days (30); all of it can be
+made again. plan=true says what would be removed and removes nothing.
+
+exit codes: 0 done, 2 wrong input"""
 CACHE_DAYS = 30.0
 DAY = 86400.0
 
@@ -47,9 +58,12 @@ class Freed:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 2 the input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
     try:
-        options = typed(list(sys.argv[1:] if arguments is None else arguments))
-        run(options)
+        run(typed(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

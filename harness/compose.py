@@ -6,6 +6,7 @@ sweep and one plan a method; ``compose_trial`` one plan, of which nothing is sea
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -13,7 +14,7 @@ from typing import Any
 
 import hydra
 
-from harness import grammar
+from harness import __version__, grammar
 from harness.composer import SWEEP_KEYS, checked_name, composer, conf_dir, opened
 from harness.config import SweepConfig
 from harness.errors import InputError
@@ -35,8 +36,14 @@ def hydra_asked(arguments: Sequence[str]) -> bool:
     return any(argument.split("=")[0] in own for argument in arguments)
 
 
-def show_hydra(arguments: Sequence[str]) -> None:
-    """Let Hydra answer. Searched values are shown at their first choice."""
+def show_hydra(arguments: Sequence[str], usage: str) -> None:
+    """Let Hydra answer, after ``usage`` where help is asked for.
+
+    Searched values are shown at their first choice.
+    """
+    if "--version" in arguments:
+        print(f"harness {__version__}")
+        return
     shown = []
     for argument in arguments:
         if "=" in argument and not argument.startswith("-"):
@@ -47,7 +54,12 @@ def show_hydra(arguments: Sequence[str]) -> None:
             argument = opened(argument)
         shown.append(argument)
     sys.argv = [sys.argv[0], *shown]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(print)()
+    try:
+        if {"-h", "--help"} & set(arguments):
+            print(usage.strip(), end="\n\n", flush=True)
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(print)()
+    except BrokenPipeError:  # a pager or `head` has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process exits
 
 
 def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPlan, ...]]:

@@ -16,6 +16,19 @@ from typing import Any
 
 from harness.errors import InputError
 
+USAGE = """\
+Score a model that somebody tuned, or the untouched base, with the code and record of a trial.
+
+  python -m harness.evaluate adapter=FOLDER model=hub model.name=Qwen/Qwen3-0.6B data=jsonl \\
+      data.train=train.jsonl data.general=wiki.txt
+  python -m harness.evaluate model=builtin evaluation.tasks=[arc_easy] stage=confirm
+
+adapter= is a folder: an adapter saved by peft, or the weights of a whole model. Without it the base
+is scored. stage=confirm opens the test split. Keys of method, training and search have no meaning
+here. The record lies under runs/evaluated, and the same command shows it again.
+
+exit codes: 0 done, 2 wrong input, 130 stopped"""
+
 IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned")
 
 
@@ -35,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
 
     adapter, rest = _adapter(arguments)
     if hydra_asked(rest):
-        show_hydra(rest)
+        show_hydra(rest, USAGE)
         return 0
     plan, tree = compose_trial([*rest, *_named(rest)])
 

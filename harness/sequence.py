@@ -25,7 +25,7 @@ def is_sequence(arguments: Sequence[str]) -> bool:
     return any(argument.startswith("sequence=") for argument in arguments)
 
 
-def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]]) -> int:
+def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usage: str) -> int:
     """The exit code of harness.trial, which runs each stage by ``run_plan``.
 
     Raises InputError before anything is spent.
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]]) -> 
     from harness.records.fingerprint import digest
 
     if hydra_asked(arguments):
-        show_hydra([a for a in arguments if not a.startswith(("sequence=", "measure="))])
+        show_hydra([a for a in arguments if not a.startswith(("sequence=", "measure="))], usage)
         return 0
     items, measure, rest = _own(arguments)
     if not any(argument.startswith("name=") for argument in rest):

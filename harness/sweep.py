@@ -1,4 +1,4 @@
-"""``python -m harness.sweep method=qlora``: tune, confirm, report."""
+"""Tune, confirm and report: ``python -m harness.sweep method=qlora``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ from types import FrameType
 from harness.errors import InputError, Resumable
 
 PREEMPTED, STOPPED = 75, 130
+
+USAGE = """\
+Which fine-tuning method, at which rank and learning rate, and how much of what the model could do
+before does it cost? One command tunes, compares, and writes a report.
+
+  python -m harness.sweep method=qlora
+  python -m harness.sweep method=full,lora,qlora search.trials=8
+  python -m harness.sweep method=lora 'method.r=choice(2,4,8,16)' plan=true
+  python -m harness.sweep sweep=rank_study                       a sweep that is ready
+  python -m harness.sweep model=hub model.name=Qwen/Qwen3-0.6B data=jsonl data.train=train.jsonl \\
+      data.general=wiki.txt
+
+plan=true shows what would run, whether it fits and how long it takes. The same command goes on
+where it was stopped.
+
+exit codes: 0 done, 1 something failed, 2 wrong input, 75 preempted (or the disk is full, or the
+database is away), 130 stopped; after 75 and 130 the same command goes on"""
 
 
 class Preempted(BaseException):
@@ -47,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.search.study import check_search
 
     if hydra_asked(arguments):
-        show_hydra(arguments)
+        show_hydra(arguments, USAGE)
         return 0
     sweep, plans = compose_sweep(arguments)
     check_search(sweep, plans)

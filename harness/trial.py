@@ -18,6 +18,19 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from harness.plans import MethodPlan
 
+USAGE = """\
+Run one trial by hand, in this process. Every row of a report prints such a command.
+
+  python -m harness.trial method=lora method.r=8 training.learning_rate=1e-3
+  python -m harness.trial method=full seed=3 stage=confirm        with the test split
+  python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]' measure=bleu
+
+Every key takes one value; ranges belong to a sweep. name= is the folder under runs_dir (by-hand).
+sequence= tunes on one data set after another and scores all of them after each; measure= says by
+what. The same command goes on where it was stopped, and shows the record of a trial that is done.
+
+exit codes: 0 done, 1 not complete, 2 wrong input, 75 preempted or the disk is full, 130 stopped"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted or the disk is full, 130 stopped;
@@ -44,9 +57,9 @@ def run(arguments: Sequence[str]) -> int:
     from harness.compose import compose_trial, hydra_asked, show_hydra
 
     if sequence.is_sequence(arguments):
-        return sequence.run(arguments, run_plan)
+        return sequence.run(arguments, run_plan, USAGE)
     if hydra_asked(arguments):
-        show_hydra(arguments)
+        show_hydra(arguments, USAGE)
         return 0
     record, folder = run_plan(*compose_trial(arguments))
     if isinstance(record, int):

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 STEPS = 10
 USAGE = "python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT [steps=N]"
+HELP = f"""\
+Run the first steps of a finished trial again and compare the losses with its record.
+
+  {USAGE}
+
+Says that they are equal bit for bit, or at which step they part, by how much, and what else differs
+(versions, machine, threads). Writes nothing into the trial's folder. steps= is how many steps (10).
+
+exit codes: 0 equal, 1 they differ, 2 wrong input"""
 UNLIKE = ("kind", "seconds")  # of a row: what two equal runs need not share
 
 
@@ -47,8 +56,12 @@ class Difference:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 equal, 1 they differ, 2 the input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

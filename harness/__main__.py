@@ -1,0 +1,49 @@
+"""The console command ``harness``, also ``python -m harness``: one subcommand for each entry."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from harness import __version__
+
+COMMANDS = {
+    "sweep": "tune methods with an equal budget each, compare them, and write a report",
+    "trial": "run one trial by hand, or a sequence of tasks",
+    "evaluate": "score a model that somebody tuned, or the untouched base",
+    "report": "write the report of a sweep again, from its records",
+    "doctor": "check what this machine can run",
+    "verify": "run the first steps of a trial again and compare",
+    "clean": "free disk space that finished trials no longer need",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the subcommand that ``arguments`` name and return its exit code; 2 for an unknown one."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        print(f"harness {__version__}")
+        return 0
+    if name not in COMMANDS:
+        from harness.errors import unknown
+
+        print(unknown("command", name, COMMANDS), file=sys.stderr)
+        return 2
+    sys.argv = [f"harness {name}", *rest]
+    return importlib.import_module(f"harness.{name}").main(rest)
+
+
+def _usage() -> str:
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        ["usage: harness COMMAND [ARGUMENTS]", "", *lines, "", "harness COMMAND --help says more."]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
