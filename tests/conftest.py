@@ -85,6 +85,28 @@ def model_config(trial_config):
 
 
 @pytest.fixture(scope="session")
+def small_trial(trial_config, pool, tmp_path_factory) -> Callable[..., Any]:
+    """`trial_config` with a random model of the built-in one's kind, half as deep and half as wide.
+
+    For tests of what does not depend on how much a model knows: a trial takes a third of the time.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = pool.tokenizer(trial_config("method=full").model)
+    folder = tmp_path_factory.mktemp("small-model")
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
+    vocabulary = {"vocab_size": len(tokenizer), "tie_word_embeddings": True}
+    config = AutoConfig.for_model("llama", **vocabulary, **size, **heads, initializer_range=0.1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return lambda *overrides: trial_config(f"model.name={folder}", *overrides)
+
+
+@pytest.fixture(scope="session")
 def tokenizer_builtin(pool, model_config):
     return pool.tokenizer(model_config)
 

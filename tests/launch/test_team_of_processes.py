@@ -42,7 +42,7 @@ if "harness.launch.team" in sys.orig_argv:
 
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_a_trial_over_two_processes_and_one_that_loses_one(
-    tmp_path, trial_config, monkeypatch, sharding
+    tmp_path, small_trial, monkeypatch, sharding
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     flag, breaks, code = tmp_path / "no memory", psutil.Process.kill, TEAM_BROKEN
@@ -57,9 +57,7 @@ def test_a_trial_over_two_processes_and_one_that_loses_one(
     launcher = LocalLauncher(config, tmp_path / "cache", tmp_path / "logs", lock.fileno())
 
     def begin(name, steps):
-        trial = trial_config(
-            "method=lora", f"training.max_steps={steps}", "training.eval_every=999"
-        )
+        trial = small_trial("method=lora", f"training.max_steps={steps}", "training.eval_every=999")
         own = job(tmp_path / name, tmp_path / "cache", trial, **identified(trial))
         own.path.mkdir()
         launcher.submit(own.path, own.to_json())

@@ -69,7 +69,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(bench, trial_config, tmp_path_factory):
+def uninterrupted(bench, small_trial, tmp_path_factory):
     """The record and rows of a configuration run in one go; each only once."""
     known = {}
 
@@ -77,7 +77,7 @@ def uninterrupted(bench, trial_config, tmp_path_factory):
         key = tuple(overrides)
         if key not in known:
             folder = tmp_path_factory.mktemp("whole")
-            record = run_trial(job(folder, bench.cache, trial_config(*overrides)), bench)
+            record = run_trial(job(folder, bench.cache, small_trial(*overrides)), bench)
             assert record.status == "complete", record.reason
             known[key] = record, rows(folder)
         return known[key]
@@ -92,12 +92,10 @@ COMMON = [
 
 
 @pytest.mark.parametrize(("overrides", "stop"), CASES.values(), ids=CASES)
-def test_resumed_equals_uninterrupted(
-    bench, trial_config, tmp_path, uninterrupted, overrides, stop
-):
+def test_resumed_equals_uninterrupted(bench, small_trial, tmp_path, uninterrupted, overrides, stop):
     overrides = [*COMMON, *overrides]
     expected, expected_rows = uninterrupted(overrides)
-    work = job(tmp_path, bench.cache, trial_config(*overrides))
+    work = job(tmp_path, bench.cache, small_trial(*overrides))
     with pytest.raises(Interrupted, match=f"after step {stop}"):
         run_trial(work, bench, stopping=after(stop))
     assert not (tmp_path / "record.json").exists()
@@ -110,10 +108,10 @@ def test_resumed_equals_uninterrupted(
     assert record.provenance["steps"] == 12
 
 
-def test_stopped_twice(bench, trial_config, tmp_path, uninterrupted):
+def test_stopped_twice(bench, small_trial, tmp_path, uninterrupted):
     overrides = [*COMMON, "method=adalora", "training.learning_rate=1e-2"]
     expected, expected_rows = uninterrupted(overrides)
-    work = job(tmp_path, bench.cache, trial_config(*overrides))
+    work = job(tmp_path, bench.cache, small_trial(*overrides))
     for stop in (2, 5):
         with pytest.raises(Interrupted):
             run_trial(work, bench, stopping=after(stop))
@@ -133,11 +131,11 @@ def killed_at(step, values):
 
 
 @pytest.mark.parametrize("tear", ["nothing", "newest cut", "newest empty", "all"])
-def test_killed_and_perhaps_torn(bench, trial_config, tmp_path, uninterrupted, capsys, tear):
+def test_killed_and_perhaps_torn(bench, small_trial, tmp_path, uninterrupted, capsys, tear):
     """Checkpoints at 3 and 6, killed at 8: from 6, or from 3 if 6 is torn, or from the start."""
     overrides = [*COMMON, "method=lora", "method.lora_dropout=0.2", "training.checkpoint_every=3"]
     expected, expected_rows = uninterrupted(overrides)
-    work = job(tmp_path, bench.cache, trial_config(*overrides))
+    work = job(tmp_path, bench.cache, small_trial(*overrides))
     with pytest.raises(Killed):
         run_trial(work, bench, decide=killed_at)
     checkpoints = tmp_path / "checkpoint"
@@ -161,11 +159,11 @@ def test_killed_and_perhaps_torn(bench, trial_config, tmp_path, uninterrupted, c
     assert rows(tmp_path) == expected_rows
 
 
-def test_a_job_survives_its_json(bench, trial_config, tmp_path):
+def test_a_job_survives_its_json(bench, small_trial, tmp_path):
     import json
 
     from harness.trials.job import Job
 
-    work = job(tmp_path, bench.cache, trial_config("method=qlora"), searched={"method.r": "x"})
+    work = job(tmp_path, bench.cache, small_trial("method=qlora"), searched={"method.r": "x"})
     assert Job.from_json(json.loads(json.dumps(work.to_json()))) == work
     assert build(type(work.config), work.to_json()["config"]) == work.config

@@ -46,9 +46,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("overrides", CASES.values(), ids=list(CASES))
-def test_parts_train_as_the_whole_does(run, trial_config, pool, overrides):
+def test_parts_train_as_the_whole_does(run, small_trial, pool, overrides):
     """And what was frozen has the bits it had: the base is lent again, and not loaded anew."""
-    config = trial_config(*overrides, *STEPS)
+    config = small_trial(*overrides, *STEPS)
     one = run("one", config, ranks=1)
     before = [kept.base for kept in pool._kept.values()]
     two = run("two", config, shards=True)
@@ -66,10 +66,10 @@ def plain(folder):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)]
 
 
-def test_stopped_and_gone_on_with(run, pair, trial_config, tmp_path, cache):
+def test_stopped_and_gone_on_with(run, pair, small_trial, tmp_path, cache):
     """Bit for bit as parts again, dropout and all; to rounding from parts to whole, and back."""
-    dropping = trial_config("method=lora", "method.lora_dropout=0.2", *STEPS)
-    exact = trial_config(*LORA, *STEPS)
+    dropping = small_trial("method=lora", "method.lora_dropout=0.2", *STEPS)
+    exact = small_trial(*LORA, *STEPS)
     through = run("through", dropping, shards=True)
     whole = run("whole", exact, ranks=1)
     goes_on = {
@@ -112,7 +112,7 @@ def held_bytes(model, optimizer):
     return {"weights": local(parameters), "gradients": local(gradients), "state": local(states)}
 
 
-def test_each_process_holds_half(run, pair, trial_config, tmp_path, cache, monkeypatch):
+def test_each_process_holds_half(run, pair, small_trial, tmp_path, cache, monkeypatch):
     """Measured at the end of a step's optimizer, when gradients are still there."""
     build, hold = loop.build_optimizer, loop.hold
     held = []
@@ -135,7 +135,7 @@ def test_each_process_holds_half(run, pair, trial_config, tmp_path, cache, monke
 
     monkeypatch.setattr(loop, "hold", watched)
     monkeypatch.setattr(loop, "build_optimizer", building)
-    config = trial_config("method=full", "training.max_steps=2", "training.eval_every=9")
+    config = small_trial("method=full", "training.max_steps=2", "training.eval_every=9")
     for shards in (False, True):
         run(f"{shards}", config, shards=shards)
     whole, *_, first, second = (
@@ -150,8 +150,8 @@ def test_each_process_holds_half(run, pair, trial_config, tmp_path, cache, monke
             assert 0.45 * whole[name] < part[name] < 0.55 * whole[name], name
 
 
-def test_out_of_memory_on_one_device_ends_both(run, pair, trial_config, tmp_path, cache):
-    own = job(tmp_path / "x", cache, trial_config(*LORA, *STEPS))
+def test_out_of_memory_on_one_device_ends_both(run, pair, small_trial, tmp_path, cache):
+    own = job(tmp_path / "x", cache, small_trial(*LORA, *STEPS))
     real, calls = loop.logits_at, []
 
     def second(team):
@@ -187,9 +187,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("override", REFUSED)
-def test_what_cannot_be_split_is_refused_with_what_works(trial_config, override):
+def test_what_cannot_be_split_is_refused_with_what_works(small_trial, override):
     overrides = [override] if override.startswith("method=") else ["method=lora", override]
-    config = trial_config(*overrides)
+    config = small_trial(*overrides)
     with pytest.raises(InputError) as raised:
         check_shardable(config, methods.build(config.method))
     said = str(raised.value)
@@ -205,7 +205,7 @@ def test_one_device_has_nobody_to_share_with():
     assert two[0].launcher.sharding == "fsdp"
 
 
-def test_it_is_refused_before_anything_is_spent(trial_config, tmp_path):
-    spec = {"opens_test": False, "configs": [asdict(trial_config("method=adalora"))]}
+def test_it_is_refused_before_anything_is_spent(small_trial, tmp_path):
+    spec = {"opens_test": False, "configs": [asdict(small_trial("method=adalora"))]}
     with pytest.raises(InputError, match=r"launcher\.sharding=fsdp .* method=adalora"):
         check(spec, Workbench("cpu", tmp_path, Team(0, 2, shards=True)))

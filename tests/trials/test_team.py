@@ -39,8 +39,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("overrides", CASES.values(), ids=list(CASES))
-def test_two_processes_train_as_one_does(run, trial_config, overrides):
-    config = trial_config(*overrides, *STEPS)
+def test_two_processes_train_as_one_does(run, small_trial, overrides):
+    config = small_trial(*overrides, *STEPS)
     one, two = run("one", config, ranks=1), run("two", config)
     assert_alike(one, two)
 
@@ -69,10 +69,10 @@ def followed(run, *jobs):
     return second
 
 
-def test_stopped_and_gone_on_with_as_if_nothing_had_been(run, pair, trial_config, tmp_path, cache):
+def test_stopped_and_gone_on_with_as_if_nothing_had_been(run, pair, small_trial, tmp_path, cache):
     """Bit for bit with as many processes, dropout and all; to rounding with another number."""
-    dropping = trial_config("method=lora", "method.lora_dropout=0.2", *STEPS)
-    exact = trial_config(*CASES["lora"], *STEPS)
+    dropping = small_trial("method=lora", "method.lora_dropout=0.2", *STEPS)
+    exact = small_trial(*CASES["lora"], *STEPS)
     whole = {"same": run("whole", dropping), "fewer": run("alone", exact, ranks=1)}
     for name, config, ranks in (("same", dropping, 2), ("fewer", exact, 1)):
         own = job(tmp_path / name, cache, config, keep_adapter=True)
@@ -86,9 +86,9 @@ def test_stopped_and_gone_on_with_as_if_nothing_had_been(run, pair, trial_config
     assert_alike(whole["fewer"], tmp_path / "fewer")
 
 
-def test_the_first_one_ends_a_trial_and_the_next_begins(run, pair, trial_config, tmp_path, cache):
+def test_the_first_one_ends_a_trial_and_the_next_begins(run, pair, small_trial, tmp_path, cache):
     """By a limit before training, one in its middle, and the driver's word."""
-    config = trial_config(*CASES["lora"], *STEPS)
+    config = small_trial(*CASES["lora"], *STEPS)
     named = {"too large": {"trainable_parameters": 10}, "too long": {"minutes": 1e-9}, "pruned": {}}
     jobs = [
         job(tmp_path / name, cache, config, limits=replace(NO_LIMITS, **limits))
@@ -103,9 +103,9 @@ def test_the_first_one_ends_a_trial_and_the_next_begins(run, pair, trial_config,
 
 @pytest.mark.parametrize("rows_that_fit", [1, 0])
 def test_out_of_memory_on_one_device_is_that_of_both(
-    run, pair, trial_config, tmp_path, cache, rows_that_fit
+    run, pair, small_trial, tmp_path, cache, rows_that_fit
 ):
-    config = trial_config(*CASES["lora"], *STEPS, "training.batch_size=4")
+    config = small_trial(*CASES["lora"], *STEPS, "training.batch_size=4")
     own = job(tmp_path / "x", cache, config)
     real = loop.logits_at
 
@@ -128,9 +128,9 @@ def test_out_of_memory_on_one_device_is_that_of_both(
         assert record.status == "infeasible" and "one example" in record.reason
 
 
-def test_a_process_that_dies_breaks_the_others(run, pair, trial_config, tmp_path, cache):
+def test_a_process_that_dies_breaks_the_others(run, pair, small_trial, tmp_path, cache):
     """It is no failed trial: there is no record, and the task is tried again."""
-    own = job(tmp_path / "x", cache, trial_config(*CASES["lora"], *STEPS))
+    own = job(tmp_path / "x", cache, small_trial(*CASES["lora"], *STEPS))
     real = loop.logits_at
 
     def second(team):
