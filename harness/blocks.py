@@ -14,9 +14,10 @@ from pathlib import Path
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
+
+from harness import grammar
 
 __all__ = ["Blocks"]
 
@@ -36,7 +37,7 @@ class Blocks:
 
     def tree(self, overrides: Sequence[str]) -> DictConfig:
         """Not to be changed: another may be given the same. Raises what Hydra and OmegaConf raise."""
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = [grammar.parse(text) for text in overrides]
         values = [override for override in parsed if self._is_value(override)]
         blocks = [*self._searched, *(str(o.input_line) for o in parsed if o not in values)]
         if self._searched or any("$" in text for text in blocks):

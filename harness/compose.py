@@ -15,12 +15,14 @@ from typing import Any
 import hydra
 
 from harness import __version__, grammar
-from harness.composer import SWEEP_KEYS, checked_name, composer, conf_dir, opened
+from harness.composer import composer, conf_dir
 from harness.config import SweepConfig
 from harness.errors import InputError
+from harness.keys import SWEEP_KEYS, checked_name, opened
 from harness.objectives import resolve_objectives
 from harness.plans import MethodPlan, plain
 from harness.records.fingerprint import digest
+from harness.schema import accepted
 from harness.strict import build
 
 __all__ = ["FREE_KEYS", "compose_sweep", "compose_trial", "conf_dir", "hydra_asked", "show_hydra"]
@@ -50,8 +52,8 @@ def show_hydra(arguments: Sequence[str], usage: str) -> None:
             override = grammar.parse(argument)
             if grammar.is_swept(override):
                 first = grammar.dimension(override).ends()[0]
-                argument = f"{argument.split('=')[0]}={first}"
-            argument = opened(argument)
+                override = grammar.parse(f"{argument.split('=')[0]}={grammar.shown(first)}")
+            argument = opened(grammar.for_hydra(override))
         shown.append(argument)
     sys.argv = [sys.argv[0], *shown]
     try:
@@ -87,12 +89,18 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
 
 def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, Any]]:
     """One trial by hand: its plan, and the whole tree resolved. Raises InputError."""
+    for argument in arguments:
+        if argument in ("--multirun", "-m"):
+            raise InputError(
+                f"{argument}: a trial is one run; `python -m harness.sweep` makes many."
+            )
     with composer(arguments) as compose:
         for override in compose.typed:
             if grammar.is_swept(override):
+                a_list = accepted(override.key_or_group).list
                 raise InputError(
-                    f"{override.input_line}: a trial has one value a key; "
-                    "search ranges belong to `python -m harness.sweep`."
+                    f"{override.input_line}: a trial has one value a key; search ranges belong to "
+                    "`python -m harness.sweep`." + " A list is written [a,b]." * a_list
                 )
         (name,) = compose.methods()[:1]
         plan, tree = compose.method(name, [name])

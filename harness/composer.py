@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import grammar, methods
 from harness.blocks import Blocks
-from harness.config import SweepConfig
 from harness.errors import InputError, unknown
+from harness.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
 from harness.plans import TRIAL_KEYS, MethodPlan
 from harness.space import Dimension
 
-SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
 PARTS = {*SWEEP_KEYS, *TRIAL_KEYS, "methods", "variants", "per_method"}
-SEARCHABLE = ("method.", "training.", "retention.")
 _LIKE = {"builtin_chat": "builtin"}  # the same model but for its weights: it needs the same
 _EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
 
@@ -41,15 +37,28 @@ def conf_dir() -> Path:
 def composer(arguments: Sequence[str]) -> Iterator[Composer]:
     """Hydra's Compose API on our conf/, with the user's own ``--config-dir`` beside it."""
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
-    if rest:
-        raise InputError(f"Unknown option {rest[0]}; overrides are written key=value.")
-    folder = None if flags.config_dir is None else Path(flags.config_dir)
+    _check_flags(flags, rest)
+    folder = None if flags.config_dir is None else Path(flags.config_dir).expanduser()
     if folder is not None and not folder.is_dir():
         raise InputError(f"--config-dir={flags.config_dir!r}: there is no such folder.")
     grammar.guard_environment()
     with initialize_config_dir(config_dir=str(conf_dir().resolve()), version_base="1.3"):
-        typed = [grammar.parse(text) for text in flags.overrides]
+        typed = grammar.parse_all(flags.overrides)
         yield Composer(typed, folder)
+
+
+def _check_flags(flags: Any, rest: Sequence[str]) -> None:
+    """Refuse options that are not ours, and those of Hydra's that would do nothing here."""
+    if rest:
+        meant = rest[0].lstrip("-")
+        hint = f": {meant}" if "=" in meant else ""
+        raise InputError(f"Unknown option {rest[0]}; overrides are written key=value{hint}.")
+    for name in ("config_name", "config_path", "package", "experimental_rerun"):
+        if getattr(flags, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} cannot be used: blocks of your own lie in a folder that "
+                "--config-dir names, and are chosen as key=NAME."
+            )
 
 
 class Composer:
@@ -59,10 +68,8 @@ class Composer:
         self.typed, self._folder = typed, folder
         self._blocks = Blocks(conf_dir(), folder)
         for override in typed:
-            if grammar.is_group(override) and not (
-                grammar.is_swept(override) or override.is_delete()
-            ):
-                self._check_option(override.key_or_group, override.value())
+            if grammar.is_group(override) and not override.is_delete():
+                self._check_block(override)
             if override.is_delete() and override.key_or_group in PARTS:
                 raise InputError(
                     f"{override.input_line} cannot be used: no part of the configuration can be left "
@@ -86,7 +93,8 @@ class Composer:
         for override in self.typed:
             if override.key_or_group == "method":
                 value = override.value()
-                names = value.list if isinstance(value, ChoiceSweep) else [value]
+                value = value.list if isinstance(value, ChoiceSweep) else value
+                names = value if isinstance(value, list) else [value]
         names = list(dict.fromkeys(map(str, names)))
         for name in (*names, *self._own):
             if name not in self._variants:
@@ -115,6 +123,7 @@ class Composer:
         if tuned:
             groups += tuned
             tree = self._compose([f"method={option}", *groups])
+        self._check_tuned(name, groups, tree)
         keys = set(grammar.keys_of(tree))
         values = [o for o in given if not grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
@@ -132,13 +141,16 @@ class Composer:
                 space[override.key_or_group] = grammar.dimension(override)
         self._leave_to_match(OmegaConf.to_container(tree.method), space, here)
         for key in space:
-            if not key.startswith(SEARCHABLE):
+            if key.startswith("search.space."):
+                own = key.removeprefix("search.space.")
+                raise InputError(f"{key}: a range is typed at its own key, {own}=choice(...).")
+            if not key.startswith(grammar.SEARCHABLE):
                 raise InputError(
                     f"{key} cannot be searched: only method.*, training.* and retention.* can. What "
                     "the trials of a sweep are measured on is the same for all of them: run one "
                     "sweep a value."
                 )
-        typed = tuple(o for o in [f"method={option}", *groups, *plain] if _of_trial(o))
+        typed = tuple(o for o in [f"method={option}", *groups, *plain] if of_trial(o))
         if self._folder is not None:
             typed = (f"--config-dir={self._folder}", *typed)
         whole = OmegaConf.to_container(tree, resolve=False)
@@ -163,16 +175,16 @@ class Composer:
 
     def _has(self, key: str, keys: set[str], names: Sequence[str], what: str) -> bool:
         """Whether the key exists for this method. Raises InputError if it exists for none."""
-        if key in keys or _free_parent(key) in keys:
+        if key in keys or free_parent(key) in keys:
             return True
         of_any = {
             f"method.{field}" for name in names for field in methods.field_names(self._class(name))
         }
         if key in of_any:
             return False  # another method's own field
-        if _free_parent(key) in of_any:
+        if free_parent(key) in of_any:
             return False
-        raise unknown(what, key, keys | of_any, _siblings(key, keys | of_any))
+        raise unknown(what, key, keys | of_any, siblings(key, keys | of_any))
 
     def _option(self, name: str) -> str:
         """The file in conf/method of a method or variant."""
@@ -180,7 +192,10 @@ class Composer:
         if name not in self._variants:
             return name
         if len(chosen) != 1:
-            raise InputError(f"variants.{name} must name one method: put method=... into its list.")
+            raise InputError(
+                f"variants.{name} must name one method: put method=... into its list, "
+                f"{list(self._variants[name])}."
+            )
         option = chosen[0].removeprefix("method=")
         self._check_option("method", option)
         return option
@@ -206,6 +221,37 @@ class Composer:
         presets = (f"{like}_{option}", f"{like}_{self._class(option)}")
         return [f"tuned={name}" for name in presets if name in known][:1]
 
+    def _check_tuned(self, name: str, groups: Sequence[str], tree: DictConfig) -> None:
+        """Raises InputError where a preset sets fields that the method does not have."""
+        own = {*methods.field_names(str(tree.method.name)), "name", "match"}
+        known = str(tree.method.name) in methods.METHODS
+        others = sorted(str(f) for f in tree.method if known and str(f) not in own)
+        for text in groups:
+            if others and text.startswith("tuned="):
+                raise InputError(
+                    f"{text} cannot be used with method={name}: it sets "
+                    f"{', '.join(f'method.{field}' for field in others)}, which {name} does not have. "
+                    "Leave it out: what is known for a method and a model is chosen by itself."
+                )
+
+    def _check_block(self, override: Override) -> None:
+        """Raises InputError where a group is given anything but one of its blocks."""
+        group, value = override.key_or_group, override.value()
+        if group == "method" and (grammar.is_swept(override) or isinstance(value, list)):
+            return  # several methods, checked by name
+        if grammar.is_swept(override):
+            raise InputError(
+                f"{override.input_line}: {group} cannot be searched, the methods of a sweep share it. "
+                "Run one sweep for each."
+            )
+        if isinstance(value, dict):
+            key = next(iter(value), "key")
+            raise InputError(
+                f"{override.input_line}: {group} chooses a block by its name. Set its keys one by one, "
+                f"such as {group}.{key}={grammar.shown(value.get(key))}."
+            )
+        self._check_option(group, value)
+
     def _check_option(self, group: str, option: Any) -> None:
         known = set(self._blocks.options(group))
         if self._folder is not None:
@@ -219,22 +265,9 @@ class Composer:
             return self._blocks.tree([opened(text) for text in overrides])
         except (HydraException, OmegaConfBaseException) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            if isinstance(error.__cause__, OmegaConfBaseException):  # says what, not only where
+                lines[1:1] = str(error.__cause__).splitlines()[:1]
             raise InputError(" ".join(lines[:3])) from error
-
-
-FREE = ("evaluation.per_task",)  # beside those of methods: mappings whose keys are the user's
-
-
-def _free_parent(key: str) -> str | None:
-    """The mapping of a method's that ``key`` lies in and whose keys are not ours to know."""
-    free = (*methods.free_fields(), *FREE)
-    return next((name for name in free if key.startswith(f"{name}.")), None)
-
-
-def opened(override: str) -> str:
-    """A key below such a mapping need not exist yet: Hydra wants that said."""
-    known = override.split("=")[0] not in FREE and _free_parent(override) is None
-    return override if known else f"++{override}"
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:
@@ -247,28 +280,3 @@ def _texts(key: str, lists: Any) -> dict[str, list[str]]:
             checked_name(name, f"{key}: ")
         found[str(name)] = [str(text) for text in own or ()]
     return found
-
-
-def _siblings(key: str, keys: set[str]) -> set[str]:
-    """The keys beside ``key``: those under its parent, or the top ones if there is no such parent."""
-    parent = key.rpartition(".")[0]
-    if parent not in keys:
-        return {name for name in keys if "." not in name}
-    depth = parent.count(".") + 1
-    return {k for k in keys if k.startswith(f"{parent}.") and k.count(".") == depth}
-
-
-def _of_trial(override: str) -> bool:
-    """Whether a typed override belongs to a trial, not to the sweep around it."""
-    name = re.split(r"[.=]", override.lstrip("+~"))[0]
-    return name not in (*SWEEP_KEYS, "stage", "methods", "per_method", "variants")
-
-
-def checked_name(given: Any, what: str = "name=") -> str | None:
-    """``name=`` as text. Raises InputError where it is no name of a folder."""
-    if given is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
-        return None if given is None else str(given)
-    raise InputError(
-        f"{what}{given!r} cannot be used: it names a folder, so letters, digits, "
-        "'.', '_' and '-', at most 80, a letter or digit first."
-    )

@@ -19,7 +19,8 @@ def unknown(
     """The error for a name that is not among ``known``: nearest names, then all of ``listed``."""
     names = sorted(known)
     listed = names if listed is None else sorted(listed)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    of = {each.casefold(): each for each in names}  # LoRA is as near to lora as can be
+    near = [of[n] for n in difflib.get_close_matches(str(name).casefold(), of, n=3, cutoff=0.5)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(listed) or 'none'}.")
 

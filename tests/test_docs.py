@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ WHOLE = ("name", "seed", "search", "confirm", "objectives", "limits")
 def ours() -> list[str]:
     """What stands in backticks in the middle column of the page's tables."""
     cells = [line.split("|")[2] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
-    texts = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    texts = [text.strip("'") for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
     return [word for text in texts for word in re.split(r"\s+(?![^{\[\"]*[}\]\"])", text)]
 
 
@@ -48,3 +49,20 @@ def test_every_choice_of_a_group_exists():
     ]
     assert len(chosen) > 20
     assert not [pair for pair in chosen if not (conf / pair[0] / f"{pair[1]}.yaml").is_file()]
+
+
+def test_every_line_can_be_typed_into_a_shell():
+    """bash hands each override over in one piece, and the grammar reads it."""
+    texts = re.findall(r"`([^`\n]+=[^`\n]+)`", PAGE.read_text())
+    typed = [t for t in texts if re.match(r"'?[a-z_.]+=", t) and "..." not in t]
+    assert len(typed) > 40
+    script = "".join(f"printf '%s\\0' {text}; printf '\\0';" for text in typed)
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    said = [words.split("\0") for words in out.split("\0\0")[:-1]]
+    assert len(said) == len(typed)
+    values = []
+    for text, words in zip(typed, said, strict=True):
+        assert len(words) == (1 if text[0] == "'" else len(text.split())), text
+        values += [grammar.parse(word).value() for word in words]
+    assert "{instruction}\n\n{input}" in values
+    assert {"embed_tokens": 1e-5, "lm_head": 1e-5} in values

@@ -8,8 +8,8 @@ from sweeping import composed
 from harness import grammar, methods
 from harness.compose import compose_sweep, compose_trial
 from harness.errors import InputError
-from harness.grammar import shown
 from harness.methods.base import Quantization
+from harness.quoting import shown
 from harness.space import Choice, Interval
 
 RATE = "training.learning_rate"
@@ -399,12 +399,3 @@ def test_what_a_trial_prints_composes_to_it_again(tmp_path):
     again, _ = compose_trial([*typed, "seed=4", "stage=confirm"])
     assert again.trial({}) == plans[0].trial(values, seed=4, stage="confirm")
     assert again.trial({}).training.weight_decay == 0.25
-
-
-@pytest.mark.parametrize(
-    "value",
-    [1e-5, 0.1 + 0.2, 1e22, 7, True, None, "plain", "two words", "a'b", "1e-3", "true", "Null", "",
-     "a,b", "{x}", "x=y", "back\\slash", "end\\", "[1]", ["a b", "c,d"], ["q_proj", 3], "a:b"],
-)  # fmt: skip
-def test_shown_values_are_read_again(value):
-    assert grammar.parse(f"key={shown(value)}").value() == value

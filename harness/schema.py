@@ -1,0 +1,90 @@
+"""Which kinds of value a key of the configuration takes, read off the dataclasses that it becomes."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from functools import cache
+from typing import Any, Literal
+
+from harness import methods
+from harness.config import LauncherConfig, SweepConfig, TrialConfig
+
+__all__ = ["Accepted", "accepted"]
+
+_TEXTS = Mapping[str, list[str]]
+# What decides how the rest is composed, and becomes part of no dataclass.
+_COMPOSED = {"methods": list[str], "variants": _TEXTS, "per_method": _TEXTS}
+_COMPOSED |= {"search.space": Mapping[str, Any]}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The kinds of value that a key takes. Of an unknown key nothing is known: all are False."""
+
+    text: bool = False
+    list: bool = False
+    mapping: bool = False
+    other: bool = False  # numbers and truth values
+
+    @property
+    def is_text_alone(self) -> bool:
+        """Whatever is typed can only be meant as text (or as null)."""
+        return self.text and not (self.list or self.mapping or self.other)
+
+
+@cache
+def accepted(key: str) -> Accepted:
+    """What the dotted ``key`` takes."""
+    kinds = set()
+    for hint in _hints(key):
+        for option in _members(hint):
+            origin = typing.get_origin(option)
+            if option is str or (origin is Literal and _is_text(option)):
+                kinds.add("text")
+            elif origin is list:
+                kinds.add("list")
+            elif is_dataclass(option) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+                kinds.add("mapping")
+            elif option in (int, float, bool, Any) or origin is Literal:
+                kinds.add("other")
+    return Accepted(**dict.fromkeys(kinds, True))
+
+
+def _is_text(literal: Any) -> bool:
+    return all(isinstance(value, str) for value in typing.get_args(literal))
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _hints(key: str) -> list[Any]:
+    """The types that stand at ``key``: several where methods or launchers differ."""
+    if key in _COMPOSED:
+        return [_COMPOSED[key]]
+    first, *rest = key.split(".")
+    if first == "method" and rest:
+        found: list[Any] = [*methods.METHODS.values()]
+    else:
+        found, rest = [SweepConfig, TrialConfig], [first, *rest]
+    for part in rest:
+        found = [inner for hint in found for inner in _below(hint, part)]
+    return found
+
+
+def _below(hint: Any, part: str) -> list[Any]:
+    """The types at the field or key ``part`` of what ``hint`` describes."""
+    found = []
+    for option in _members(hint):
+        if is_dataclass(option):
+            kinds = [*LauncherConfig.KINDS.values()] if option is LauncherConfig else []
+            for cls in (option, *kinds):
+                hints = typing.get_type_hints(cls)
+                found += [hints[part]] if part in hints else []
+        elif typing.get_origin(option) is Mapping:
+            found.append(typing.get_args(option)[1])
+    return found
