@@ -19,10 +19,21 @@ def unknown(
     """The error for a name that is not among ``known``: nearest names, then all of ``listed``."""
     names = sorted(known)
     listed = names if listed is None else sorted(listed)
-    of = {each.casefold(): each for each in names}  # LoRA is as near to lora as can be
-    near = [of[n] for n in difflib.get_close_matches(str(name).casefold(), of, n=3, cutoff=0.5)]
+    near = nearest(name, names)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(listed) or 'none'}.")
+
+
+def nearest(name: object, known: Iterable[str]) -> list[str]:
+    """At most three of ``known`` that are like ``name``, whatever the case and the hyphens."""
+    plain: dict[str, str] = {}
+    for each in known:
+        plain.setdefault(_plain(each), each)
+    return [plain[one] for one in difflib.get_close_matches(_plain(str(name)), plain, 3, 0.5)]
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "_")
 
 
 class Resumable(Exception):

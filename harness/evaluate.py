@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.records.fingerprint import fingerprints
     from harness.search.folder import make_writable
     from harness.strict import build
-    from harness.trial import show
+    from harness.trial import say_without, show
     from harness.trials.job import Job
     from harness.trials.saved import read_saved
 
@@ -70,12 +70,14 @@ def run(arguments: Sequence[str]) -> int:
     kind = "base" if saved is None else saved.kind
     method = {"name": kind, "adapter": None if saved is None else saved.fingerprint}
     config = replace(plan.trial({}), method=method)
-    content = (stored_fingerprint(config.model), read_splits(config.data).fingerprint)
+    splits = read_splits(config.data)
+    content = (stored_fingerprint(config.model), splits.fingerprint)
     fingerprint, configuration = fingerprints(config, *content)
     folder = Path(tree["runs_dir"]) / tree["name"] / "trials" / kind / fingerprint
     record = read_record(folder)
     if record is None:
         make_writable("runs_dir", folder)
+        say_without(splits, config)
         own = [text for text in plan.overrides if not text.startswith("method=")]
         named = [] if adapter is None else [f"adapter={adapter}"]
         job = Job(

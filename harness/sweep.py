@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.data.examples import read_splits
     from harness.launch.choose import check_launcher, launcher_for
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
-    from harness.objectives import check_general
+    from harness.objectives import check_general, check_values, that_tell
 
     check_launcher(sweep.launcher)
     bases = [plan.trial({}).model for plan in plans]  # several where variants name them
@@ -82,6 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     plans = tuple(plan.pinned(revisions[base]) for plan, base in zip(plans, bases, strict=True))
     first = plans[0].trial({})
     splits = read_splits(first.data)
+    by_default = plans[0].tree["objectives"] is None
+    sweep = replace(sweep, objectives=that_tell(sweep, first, splits, by_default))
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
     models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
     content = (models, splits.fingerprint)
@@ -112,6 +115,7 @@ def run(arguments: Sequence[str]) -> int:
             if not sweep.plan:
                 launcher.start()
             counts = driver.check()
+            check_values(sweep.objectives, counts.get("without", {}))
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
             show_plan(sweep, plans, splits, counts, needs, launcher.size, terminal)
             if sweep.plan:

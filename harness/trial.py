@@ -87,7 +87,8 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     check_model(config.model)
     plan = plan.pinned(pinned_revision(config.model))
     config = plan.trial({})
-    content = (stored_fingerprint(config.model), read_splits(config.data).fingerprint)
+    splits = read_splits(config.data)
+    content = (stored_fingerprint(config.model), splits.fingerprint)
     fingerprint, configuration = fingerprints(config, *content)
     root = Path(tree["runs_dir"])
     sweep = root / tree["name"]
@@ -97,6 +98,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
         if (sweep / "sweep.yaml").exists():
             raise InputError(f"name={sweep.name!r}: {sweep} is a sweep's, and has no such trial.")
         make_writable("runs_dir", folder)
+        say_without(splits, config)
         job = Job(
             folder=str(folder),
             cache=str(root / ".cache"),
@@ -117,6 +119,15 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     else:
         print(f"{folder}: this trial is done already; its record is shown.")
     return record, folder
+
+
+def say_without(splits: Any, config: Any) -> None:
+    """Say which metrics will tell nothing or be missing. Raises InputError where one cannot be had."""
+    from harness.evaluation.metrics import without
+
+    examples = splits.test if config.stage == "confirm" else splits.validation
+    for measured, why in without(examples, config.data, config.evaluation).items():
+        print(f"{measured} {why}")
 
 
 def _run(job: Any, device: str, threads: int | None) -> Any:

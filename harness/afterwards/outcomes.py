@@ -21,6 +21,7 @@ from harness.models.logits import logits_at
 from harness.models.pool import ModelPool
 from harness.models.storage import stored_bytes
 from harness.records import Measurement, Outcome
+from harness.statistics.kinds import unit_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,9 +113,8 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     difference = float((logits - trained.logits).abs().max())
     measured = measurements(trained, model)
     signature = f"as trained and as merged|split:{trained.texts.split}|first answers"
-    measured["merged.max_logit_difference"] = Measurement(
-        difference, "logits", len(logits), None, signature
-    )
+    name = "merged.max_logit_difference"
+    measured[name] = Measurement(difference, unit_of(name), len(logits), None, signature)
     notes = []
     if not (trained.folder / "adapter" / "adapter_config.json").exists():
         notes.append("saved as a whole already: it is in adapter/")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.afterwards import geometry
 from harness.records import Measurement, Outcome, write_json
+from harness.statistics.kinds import unit_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,20 +62,21 @@ def update_analysis(
 
 
 def _summary(rows: list[dict[str, Any]], share: float, n: int) -> dict[str, Measurement]:
-    def measured(name: str, value: float, unit: str, n: int, how: str) -> None:
-        found[f"update.{name}"] = Measurement(value, unit, n, None, how)
+    def measured(name: str, value: float, n: int, how: str) -> None:
+        name = f"update.{name}"
+        found[name] = Measurement(value, unit_of(name), n, None, how)
 
     found: dict[str, Measurement] = {}
-    measured("relative_norm", share, "share", n, "‖θ₁ − θ₀‖/‖θ₀‖ over all parameters")
+    measured("relative_norm", share, n, "‖θ₁ − θ₀‖/‖θ₀‖ over all parameters")
     for name in ("effective_rank", "stable_rank", "amplification", "overlap"):
         values = [row[name] for row in rows if row[name] is not None]
         if values:
             how = "median over changed matrices"
-            measured(name, statistics.median(values), "", len(values), how)
+            measured(name, statistics.median(values), len(values), how)
     counted = [row["intruders"] for row in rows if row["intruders"] is not None]
     if counted:
         how = f"arXiv:2410.21228|top_k:{geometry.TOP_K}|epsilon:{geometry.EPSILON:g}"
-        measured("intruders", float(sum(counted)), "directions", len(counted), how)
+        measured("intruders", float(sum(counted)), len(counted), how)
     return found
 
 

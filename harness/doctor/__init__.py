@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     warnings.filterwarnings("ignore")  # what libraries grumble about is in the findings
     logging.disable(logging.WARNING)
-    setup = Setup(sweep, tuple(plan.trial({}) for plan in plans))
+    by_default = plans[0].tree["objectives"] is None
+    setup = Setup(sweep, tuple(plan.trial({}) for plan in plans), by_default)
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(NETWORK_SECONDS)))
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(NETWORK_SECONDS)))
     failed = 0

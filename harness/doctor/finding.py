@@ -24,6 +24,7 @@ class Setup:
 
     sweep: SweepConfig
     trials: tuple[TrialConfig, ...]  # the default trial of each method
+    default_objectives: bool  # nobody named any
 
     @property
     def first(self) -> TrialConfig:

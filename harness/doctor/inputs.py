@@ -94,7 +94,7 @@ def _on_hub(name: str, revision: str | None) -> str:
 
 def check_data(setup: Setup) -> Iterator[Line]:
     from harness.data.examples import read_splits
-    from harness.objectives import check_general
+    from harness.objectives import check_general, that_tell
 
     config = setup.first.data
     seconds = DATA_SECONDS if config.source == "hub" else None
@@ -111,7 +111,11 @@ def check_data(setup: Setup) -> Iterator[Line]:
     n = splits.counts["general_documents"], splits.counts["general_test_documents"]
     if domains:
         yield "general text", OK, f"documents: {domains}; {n[0]} to search by, {n[1]} for finalists"
-    check_general(setup.sweep.objectives, setup.sweep.limits.forgetting, splits.general)
+    objectives = that_tell(setup.sweep, setup.first, splits, setup.default_objectives)
+    for name in setup.sweep.objectives.keys() - objectives.keys():
+        instead = next(iter(objectives))
+        yield "objectives", WARN, f"{name} cannot tell right from wrong here: {instead} instead"
+    check_general(objectives, setup.sweep.limits.forgetting, splits.general)
     if not domains:
         yield "general text", WARN, "data.general is not set: forgetting is not measured"
     if splits.replay:
@@ -128,8 +132,8 @@ def check_metrics(setup: Setup) -> Iterator[Line]:
     metrics.check_answers([], config)
     yield "metrics", OK, ", ".join(config.metrics) or "none of answers"
     for metric in filter(is_external, config.metrics):
-        why = check_external(metric)
-        yield "metrics", OK if why is None else WARN, f"{metric}: {why or 'loads'}"
+        check_external(metric)
+        yield "metrics", OK, f"{metric}: loads"
     if JUDGE in config.metrics:
         judge = config.judge
         yield "metrics", OK, f"judge: {judge.model} at {judge.endpoint}, not asked here"

@@ -13,6 +13,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
+from harness.config.metrics import OWN
 from harness.evaluation import matching, rouge
 from harness.evaluation.scripts import writes_without_spaces
 
@@ -20,10 +21,13 @@ from harness.evaluation.scripts import writes_without_spaces
 def answer_statistics(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[np.ndarray, str]:
-    """(n, k) statistics of each answer, see ``harness.statistics.kinds``, and their signature."""
+    """(n, k) statistics of each answer, see ``harness.statistics.kinds``, and their signature.
+
+    Raises ValueError for a metric that is none of ``harness.config.metrics.OWN``.
+    """
     if metric in ("exact_match", "token_f1"):
         return matching.statistics(metric, texts, references)
-    if metric.startswith("rouge"):
+    if metric in ("rouge1", "rouge2", "rougeL"):
         return rouge.statistics(metric, texts, references)
     # Sentences may have different numbers of references: sacrebleu takes streams, None for no more.
     n_streams = max(len(refs) for refs in references)
@@ -42,4 +46,6 @@ def _scorer(metric: str, references: Sequence[Sequence[str]], tokenize: str) -> 
     if metric == "ter":  # words are what it counts: of such a script, characters
         spaceless = writes_without_spaces(references)
         return TER(normalized=spaceless, asian_support=spaceless)
-    return CHRF(word_order=2 if metric == "chrf++" else 0)
+    if metric in ("chrf", "chrf++"):
+        return CHRF(word_order=2 if metric == "chrf++" else 0)
+    raise ValueError(f"{metric!r} is no metric of answers: one of {', '.join(OWN)}")

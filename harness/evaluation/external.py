@@ -15,16 +15,44 @@ from typing import Any
 
 import numpy as np
 
-from harness.config.metrics import external_path, is_external, measured_as
+from harness.config.metrics import OWN, external_path, measured_as
+from harness.errors import InputError, nearest
 from harness.evaluation.measured import Measured
 
-__all__ = ["add_external", "check_external", "is_external"]
+TRIED = 8  # answers that a script is tried on
 
 
-def check_external(metric: str) -> str | None:
-    """Why ``metric`` cannot be had here; None where it can."""
+def check_external(metric: str) -> None:
+    """Raises InputError where ``metric`` cannot be loaded here."""
     module = _loaded(external_path(metric))
-    return module if isinstance(module, str) else None
+    if isinstance(module, str):
+        path = external_path(metric)
+        near = [] if path.startswith((".", "/")) else nearest(path, OWN)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise InputError(f"evaluation.metrics: {metric!r} cannot be used: {module}.{hint}")
+
+
+def try_external(metric: str, references: Sequence[Sequence[str]]) -> str | None:
+    """Says where ``metric`` would have no value, or the same one for any answer; None: it is good.
+
+    It is tried on a few references, given as the answers, and on one and the same answer to all.
+    Raises InputError where it cannot be loaded.
+    """
+    check_external(metric)
+    some = list(references[:: max(1, len(references) // TRIED)])[:TRIED]
+    right = [texts[0] for texts in some]
+    if not some:
+        return None
+    found = [Measured(100), Measured(100)]
+    for measured, texts in zip(found, (right, [right[0]] * len(right)), strict=True):
+        add_external(measured, "tried", metric, texts, some, "")
+    broken = next(iter(found[0].missing.values()), None)
+    alike = found[0].values() == found[1].values() and not found[1].missing
+    if broken is None and alike and len(set(right)) > 1:
+        return (
+            "tells nothing: the references themselves score as one and the same answer to all does"
+        )
+    return None if broken is None else f"will be missing: {broken}"
 
 
 def add_external(
@@ -92,6 +120,8 @@ def _takes_several(module: Any) -> bool:
 def _loaded(path: str) -> Any:
     """The metric, or the reason why there is none; asked once a process, for a failure takes long."""
     local = path.startswith((".", "/"))
+    if local and not Path(path).exists():
+        return f"evaluate could not load '{path}': there is no such script, and no such folder"
     if not local and Path(path).exists():
         return (
             f"'{path}' also lies here, and evaluate would run that: write ./{path} if it is meant"

@@ -28,6 +28,7 @@ class Measured:
     measurements: dict[str, Measurement] = field(default_factory=dict)
     items: dict[str, np.ndarray] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # name → why there is no value
+    may_come: bool = False  # something is missing that another attempt may find
     predictions: list[dict[str, object]] = field(default_factory=list)
     generation_tokens_per_second: float | None = None
     cost: dict[str, float] = field(default_factory=dict)  # of measuring, beside its time
@@ -49,7 +50,7 @@ class Measured:
                 interval = percentile_interval(bootstrap_scores(name, statistics, counts))
         self.items[name] = statistics
         if not math.isfinite(value):
-            self.miss(name, f"it is no finite number: {value}")
+            self.miss(name, f"it is no finite number: {value}", for_good=True)
             return
         if interval is not None and not all(map(math.isfinite, interval)):
             interval = None
@@ -60,10 +61,14 @@ class Measured:
     def add_value(self, name: str, value: float, n: int, signature: str) -> None:
         """A score of n examples that is no function of sums: without an interval."""
         if not math.isfinite(value):
-            self.miss(name, f"it is no finite number: {value}")
+            self.miss(name, f"it is no finite number: {value}", for_good=True)
             return
         self.measurements[name] = Measurement(value, unit_of(name), n, None, signature)
 
-    def miss(self, name: str, reason: str) -> None:
-        """``name`` was asked for and could not be measured; ``reason`` in one line."""
+    def miss(self, name: str, reason: str, *, for_good: bool = False) -> None:
+        """``name`` was asked for and could not be measured; ``reason`` in one line.
+
+        ``for_good``: the same model on the same texts will never have it.
+        """
         self.missing[name] = " ".join(reason.split())[:500]
+        self.may_come |= not for_good

@@ -76,7 +76,7 @@ class ReferenceStore:
             found = _load(self.folder / key, key)
             if found is None:
                 found, whole = _measure(base, key, texts, config, device)
-                if whole:  # else another process tries again: a hub may be reached by then
+                if whole:  # else another process tries again: a script may run by then
                     _save(self.folder / key, found)
             self._keep(found)
         return self._recent[key]
@@ -96,7 +96,7 @@ def _key(base_fingerprint: str, texts: Texts, config: EvaluationConfig) -> str:
 def _measure(
     base: Base, key: str, texts: Texts, config: EvaluationConfig, device: str
 ) -> tuple[Reference, bool]:
-    """The reference, and whether all that was asked for could be measured."""
+    """The reference, and whether another attempt could find no more."""
     keep = {"top_k": config.top_k_logprobs, "memory_gb": config.cache_gb}
     measured = Measured(config.bootstrap_resamples)
     quality(measured, base.model, base.tokenizer, texts, config, device)
@@ -109,7 +109,7 @@ def _measure(
         drift = base_logprobs(base.model, texts.drift, config.batch_size, device, **keep)
     outputs = [str(row["output"]) for row in measured.predictions]
     reference = Reference(key, measured.measurements, outputs, nll, general, drift)
-    return reference, not measured.missing
+    return reference, not measured.may_come
 
 
 def _general(measured: Measured, texts: Texts, nll: np.ndarray) -> None:

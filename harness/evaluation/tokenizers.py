@@ -1,13 +1,11 @@
-"""Whether BLEU's tokenizer runs here and suits the references: asked before anything is spent."""
+"""Whether BLEU's tokenizer runs here: asked before anything is spent."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 from harness.errors import InputError
-from harness.evaluation.scripts import writes_without_spaces
 
 DOWNLOAD_SECONDS = 20.0
 NEEDS = {  # tokenizer: modules, and what installs them
@@ -18,17 +16,10 @@ NEEDS = {  # tokenizer: modules, and what installs them
     "flores200": (("sentencepiece",), "sentencepiece"),
 }
 INSTEAD = {"ko-mecab": "char", "ja-mecab": "char"}
-BY_SPACES = ("13a", "intl", "none")  # words are what stands between spaces
 
 
-def check_tokenizer(tokenize: str, references: Sequence[Sequence[str]]) -> None:
-    """Raises InputError where BLEU cannot be had by it, or where it would be 0 for every answer."""
-    if tokenize in BY_SPACES and writes_without_spaces(references):
-        raise InputError(
-            f"evaluation.tokenize={tokenize!r} cannot be used: the references are written without "
-            "spaces, so that a sentence would be one word and BLEU 0 for every answer that is not a "
-            "reference. Use char (any such script), zh (Chinese) or ja-mecab (Japanese)."
-        )
+def check_tokenizer(tokenize: str) -> None:
+    """Raises InputError where BLEU cannot be had by it. What it can tell, ``sight`` says."""
     modules, package = NEEDS.get(tokenize, ((), ""))
     instead = INSTEAD.get(tokenize, "intl or char")
     missing = [name for name in modules if find_spec(name) is None]

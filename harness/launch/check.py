@@ -9,7 +9,7 @@ from harness import afterwards, methods
 from harness.config import ModelConfig, TrialConfig
 from harness.data.encode import encode
 from harness.errors import InputError
-from harness.evaluation import benchmarks, knowledge
+from harness.evaluation import benchmarks, knowledge, metrics
 from harness.evaluation.probes import probes
 from harness.evaluation.texts import prepare
 from harness.methods import Method
@@ -51,10 +51,12 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 "rows": splits.counts,
                 "overlap": bench.overlap(config.data, keep=False),
             }
+            without = counts[config.model]["without"] = {}
             lengths = [int(train.lengths.max())]
             for split in ("validation", "test") if spec["opens_test"] else ("validation",):
                 texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
                 lengths.append(texts.longest(config.evaluation.max_new_tokens))
+                without |= metrics.without(texts.examples, config.data, config.evaluation)
                 if split == "test":
                     asked = probes(texts, tokenizer, config.evaluation)
                     lengths += [probe.longest for probe in asked]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.reporting.candidates import Candidate, Field
 from harness.reporting.estimates import Estimate
+from harness.reporting.formatting import score, title
 from harness.statistics.resampling import Comparison, compare_resamples, holm
 
 LEVEL = 0.05
@@ -68,6 +69,28 @@ def decide(candidates: Sequence[Candidate], field: Field) -> Decision | None:
     else:
         step = "cost" if cost_name else ("forgetting" if tested_forgetting else "quality")
     return Decision(best, tested, tied, calm, chosen, step, cost_name)
+
+
+def tells_nothing(decision: Decision, field: Field) -> str | None:
+    """Why quality decides nothing: one value for every candidate and example, no better than the base.
+
+    Such a tie would go to the candidate that learned least. None where quality can tell.
+    """
+    candidates = [decision.best, *(tested.candidate for tested in decision.tested)]
+    qualities = [c.quality for c in candidates if c.quality is not None]
+    value = qualities[0].value
+    if any((q.value, q.low, q.high) != (value, value, value) for q in qualities):
+        return None
+    base = decision.best.base.get(field.quality)
+    before = base.value if base is not None else 0.0 if field.maximize else value
+    if value > before if field.maximize else value < before:
+        return None
+    than = "the untouched base" if base is not None else "nothing"
+    return (
+        f"{title(field.quality)} is {score(field.quality, value)} for every candidate and in every "
+        f"resample, no better than of {than}: it tells nothing apart, and nothing is chosen by it. "
+        "Name another measurement in objectives."
+    )
 
 
 def by_quality(candidates: Sequence[Candidate], maximize: bool) -> list[Candidate]:

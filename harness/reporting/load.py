@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.records import Record, read_json, read_jsonl, read_record
 from harness.records.footprint import Footprint
 from harness.records.plan import read_plan
-from harness.statistics.kinds import KINDS, kind_of
+from harness.statistics.kinds import KINDS, Direction, kind_of
 from harness.statistics.scores import Array
 
 
@@ -139,19 +139,20 @@ def _read_sweep(folder: Path, rows: list[Row], remarks: list[str]) -> Sweep:
     )
 
 
-def default_direction(measurement: str) -> str:
-    """Scores are maximized; losses and forgetting are minimized."""
+def default_direction(measurement: str) -> Direction | None:
+    """Which way its kind is better; None where nobody said, as of another library's metric."""
     kind = KINDS.get(kind_of(measurement))
-    return "maximize" if kind is None else kind.direction or "maximize"
+    return None if kind is None else kind.direction
 
 
 def _guessed_objectives(rows: list[Row]) -> tuple[tuple[str, str], ...]:
-    measured = {name for row in rows for name in row.record.measurements}
+    measured = sorted({name for row in rows for name in row.record.measurements})
+    ways = {name: way for name in measured if (way := default_direction(name)) is not None}
     known = ("validation.bleu", "validation.chrf", "validation.accuracy", "validation.perplexity")
-    others = sorted(name for name in measured if name.startswith("validation."))
-    quality = [name for name in known if name in measured] or others
-    forgetting = [name for name in ("forgetting.kl", "forgetting.nll") if name in measured]
-    return tuple((name, default_direction(name)) for name in quality[:1] + forgetting[:1])
+    others = [name for name in ways if name.startswith("validation.")]
+    quality = [name for name in known if name in ways] or others
+    forgetting = [name for name in ("forgetting.kl", "forgetting.nll") if name in ways]
+    return tuple((name, ways[name]) for name in quality[:1] + forgetting[:1])
 
 
 def read_items(folder: Path) -> dict[str, Array]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.reporting import formatting as f
 from harness.reporting.alternatives import problems_of, without_problems, would_change
 from harness.reporting.candidates import Candidate, Field
 from harness.reporting.cautions import cautions, unfinished
-from harness.reporting.decision import Decision, by_quality, compare, decide
+from harness.reporting.decision import Decision, by_quality, compare, decide, tells_nothing
 from harness.reporting.load import Run
 from harness.reporting.wording import COST_WORDS, difference, estimate_text, numbers
 from harness.statistics.resampling import examples_needed, minimal_detectable_difference
@@ -33,6 +33,8 @@ def recommend(run: Run, field: Field) -> Recommendation:
     decision = decide(field.candidates, field)
     if decision is None:
         return _nothing(run, field)
+    if (why := tells_nothing(decision, field)) is not None:
+        return replace(_nothing(run, field), reasons=(why,))
     detectable = _detectable(decision)
     return Recommendation(
         chosen=decision.chosen,

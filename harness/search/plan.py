@@ -219,6 +219,8 @@ def _about_data(
     terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
     documents = sum(map(len, splits.general.values()))
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
+    for measured, reason in counts.get("without", {}).items():
+        terminal.say(f"metric       {measured} {reason}")
     for task, reason in counts.get("missing_tasks", {}).items():
         terminal.say(f"task {task} will be missing: {reason}")
     budget = [f"{name} {limit:g}" for name in WORDS if (limit := getattr(sweep.search, name))]
@@ -227,7 +229,9 @@ def _about_data(
         f"search       {sweep.search.sampler}, pruning: {sweep.search.pruner}, early stop: "
         f"{sweep.search.stop}{budget}"
     )
-    terminal.say(f"objectives   {', '.join(f'{k} ({v})' for k, v in sweep.objectives.items())}")
+    objectives = ", ".join(f"{name} ({way})" for name, way in sweep.objectives.items())
+    by_default = ", by default for these data" if plan.tree["objectives"] is None else ""
+    terminal.say(f"objectives   {objectives}{by_default}")
     # Two shares near one half: 2.8 standard errors of their difference, sqrt(2 · 0.25 / n) each.
     detectable = 100 * 2.8 * (0.5 / max(n, 1)) ** 0.5
     terminal.say(

@@ -33,6 +33,7 @@ class Terminal:
         self._done = 0
         self._began = time.monotonic()
         self._phase = ""
+        self._told: set[tuple[str, str]] = set()  # what is missing is said once
         self._total = 0
 
     def __enter__(self) -> Terminal:
@@ -81,10 +82,15 @@ class Terminal:
         self._console.print(
             f"{number:>15}  {record.method:<14} {values:<34} {said}  ({seconds:.1f} s)",
             soft_wrap=True,
+            markup=False,
         )
+        for name, why in record.missing.items():
+            if (name, why) not in self._told:
+                self._told.add((name, why))
+                self.say(f"{'':>15}  {name} is missing: {why}")
 
     def say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def _describe(self, text: str) -> None:
         if self._task is not None:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from harness.statistics import formulas
 from harness.statistics.answer_kinds import ANSWER_KINDS
+from harness.statistics.finalist_kinds import FINALIST_KINDS
 from harness.statistics.kind import Direction, Kind
+from harness.statistics.update_kinds import UPDATE_KINDS
 
-__all__ = ["KINDS", "Direction", "Kind", "kind_of", "unit_of"]
+__all__ = ["KINDS", "Direction", "Kind", "kind_of", "own_kind", "unit_of"]
 
 KINDS: dict[str, Kind] = {
     **ANSWER_KINDS,
+    **FINALIST_KINDS,
+    **UPDATE_KINDS,
     "perplexity": Kind(
         title="perplexity",
         unit="per token",
@@ -61,9 +65,8 @@ KINDS: dict[str, Kind] = {
         columns=(3,),
         counted=False,
         shown_unit="nats/token",
-        definition="NLL lost and NLL gained: the rise over the documents that became harder, and the "
-        "fall over those that became easier, each over all tokens. Lost minus gained is the NLL rise; "
-        "noise alone puts both above 0.",
+        definition="NLL lost: the rise over the documents that became harder, over all tokens. Lost "
+        "minus gained is the NLL rise; noise alone puts both above 0.",
     ),
     "nll_gained": Kind(
         title="NLL gained",
@@ -73,61 +76,7 @@ KINDS: dict[str, Kind] = {
         columns=(3,),
         counted=False,
         shown_unit="nats/token",
-    ),
-    "instructions": Kind(
-        title="instructions",
-        unit="change of share followed",
-        direction="maximize",
-        score=formulas.change,
-        columns=(3,),
-        counted=False,
-        shown_unit="points",
-        decimals=1,
-        definition="Change against the untouched base of the share of instructions that are followed, "
-        "paired by prompt, in percentage points. A program decides: a prompt counts where all that it "
-        "asks of the form of the answer is kept, or (checks) each such demand by itself.",
-    ),
-    "prompts": Kind(
-        title="prompts followed",
-        unit="share of prompts",
-        direction="maximize",
-        columns=(2,),
-        counted=False,
-    ),
-    "checks": Kind(
-        title="checks passed",
-        unit="share of checks",
-        direction="maximize",
-        columns=(2,),
-        counted=False,
-    ),
-    "tasks": Kind(
-        title="tasks",
-        unit="accuracy change",
-        direction="maximize",
-        score=formulas.change,
-        columns=(2,),
-        shown_unit="points",
-        decimals=1,
-        definition="Change of accuracy against the untouched base on tasks that were not trained "
-        "for, paired by item, in percentage points; p by the exact McNemar test.",
-    ),
-    "task": Kind(
-        title="score of a task",
-        unit="mean over items",
-        direction="maximize",
-        definition="Score of a task: what lm-eval's metric of that name gives, on the task's own "
-        "scale.",
-    ),
-    "task_perplexity": Kind(
-        title="perplexity of a task",
-        unit="per item, word or byte",
-        direction="minimize",
-        score=formulas.perplexity,
-        columns=(2,),
-        counted=False,
-        definition="Perplexity of a task: by item (perplexity), word or byte, as lm-eval's metric "
-        "says.",
+        definition="NLL gained: the fall over the documents that became easier, over all tokens.",
     ),
     "accuracy": Kind(
         title="accuracy",
@@ -155,51 +104,36 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-
-TASK_KINDS = {
+ALIASES: dict[str, str] = {"kl_target": "kl"}  # another name of a measurement → its kind
+# A metric of lm-eval's → its kind; any other is a 'task'.
+OF_TASKS: dict[str, str] = {
     **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity"), "task_perplexity"),
+    **dict.fromkeys(("brier_score", "ter"), "task_error"),
     "bits_per_byte": "bits_per_byte",
-    "recalled": Kind(
-        title="facts recalled",
-        unit="share of probes",
-        direction="maximize",
-        definition="Facts recalled: the share of probes whose answer names an accepted value before "
-        "any other of its kind.",
-    ),
-    "invented": Kind(
-        title="facts invented",
-        unit="share of probes",
-        direction="minimize",
-        definition="Facts invented: the share of probes whose answer names a wrong value first; of "
-        "probes that have no answer, any value.",
-    ),
-    "repetition": Kind(
-        title="repetition",
-        unit="share of 4-grams",
-        direction="minimize",
-        definition="Repetition: the mean over answers of the share of 4-grams of tokens that the same "
-        "answer has had before (seq-rep-4, arXiv:1908.04319).",
-    ),
-    "chat_kept": Kind(
-        title="chat kept",
-        unit="share of answers",
-        direction="maximize",
-        definition="Chat kept: the share of a chat model's answers that are one turn, ended by the "
-        "model itself, without a role marker, and at most twice the longest of the untouched one.",
-    ),
+    "written_minus_likely": "written_minus_likely",
 }
 
 
 def kind_of(name: str) -> str:
-    """The kind of a measurement: 'bleu' of 'test.bleu', 'kl' of 'forgetting.kl.news'."""
+    """The kind of a measurement: 'bleu' of 'test.bleu', 'kl' of 'forgetting.kl.news'.
+
+    Of a name that is none of ours, as other versions write them, its second part.
+    """
     parts = name.split(".")
-    if parts[0] == "tasks":  # tasks.NAME.METRIC, a metric of lm-eval's
-        return TASK_KINDS.get(parts[-1], "task")
+    if parts[0] == "tasks":  # tasks.NAME.METRIC or METRIC,FILTER: a metric of lm-eval's
+        return OF_TASKS.get(parts[-1].split(",")[0], "task")
     kind = parts[1] if len(parts) > 1 else parts[0]
-    return "kl" if kind == "kl_target" else kind
+    return ALIASES.get(kind, kind)
+
+
+def own_kind(name: str) -> Kind:
+    """All that is known of a measurement that this version makes. Raises KeyError for another."""
+    kind = KINDS.get(kind_of(name))
+    if kind is None:
+        raise KeyError(f"{name}: no such kind of measurement; it is to have an entry in KINDS")
+    return kind
 
 
 def unit_of(name: str) -> str:
-    """The unit of a measurement's value in a record."""
-    kind = KINDS.get(kind_of(name))
-    return "mean over items" if kind is None else kind.unit
+    """The unit of a measurement's value in a record. Raises KeyError for a name that is not ours."""
+    return own_kind(name).unit

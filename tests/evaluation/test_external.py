@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from running import job
 
-from harness.evaluation.external import add_external
+from harness.errors import InputError
+from harness.evaluation.external import add_external, try_external
 from harness.evaluation.measured import Measured
 from harness.records import read_record
 from harness.trials.run import Workbench, run_trial
@@ -31,8 +32,10 @@ GIVES = {
     "number": ("text", 'return {"mine": len(references[0]) / 2}'),
     "several": (
         "datasets.Sequence(text)",
-        'return {"each": [float(len(r)) for r in references], "all": 7, "note": "text"}',
+        "each = [float(len(r)) + (p in r) for p, r in zip(predictions, references)]\n"
+        '        return {"each": each, "all": 7, "note": "text"}',
     ),
+    "constant": ("text", "return {'score': 0.5}"),
     "none": ("text", 'return {"note": "text"}'),
     "error": ("text", 'raise ValueError("no good\\n at all")'),
 }
@@ -83,6 +86,22 @@ def test_what_fails_is_a_reason(scripts, name, said):
     found = measured(scripts / name)
     assert not found.measurements
     assert said in found.missing[f"test.evaluate.{name}"]
+
+
+def test_what_cannot_be_loaded_is_refused_and_what_breaks_is_said(scripts, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    references = [["abcd", "x"], ["a"], ["b"]]
+    for name in ("./nosuch", "evaluate:bleuu"):
+        with pytest.raises(InputError, match=rf"evaluation\.metrics: '{name}' cannot be used"):
+            try_external(name, references)
+    with pytest.raises(InputError, match="Did you mean bleu"):
+        try_external("evaluate:bleuu", references)
+    assert try_external(str(scripts / "several"), references) is None
+    broken, alike = (
+        try_external(str(scripts / name), references) for name in ("error", "constant")
+    )
+    assert broken is not None and broken.startswith("will be missing") and "no good" in broken
+    assert alike is not None and alike.startswith("tells nothing")
 
 
 def test_a_trial_without_its_metric_is_complete(scripts, pool, trial_config, tmp_path, monkeypatch):

@@ -1,0 +1,118 @@
+"""Whether a metric can tell right answers from wrong ones on these data: asked before it decides.
+
+The references are scored against themselves, against no answer at all and against the answers of other
+examples. BLEU of answers under four words is 0 for the right ones too; of "?" SQuAD's normalization
+leaves nothing, so that saying nothing is right. By such a number nothing can be chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from harness.config.metrics import OWN
+from harness.evaluation.answers import answer_statistics
+from harness.evaluation.scripts import writes_without_spaces
+from harness.statistics.scores import Array, aggregate
+
+MOST = 200  # answers that are looked at, evenly from all
+SCALE = 100.0  # what perfect answers score,
+PERFECT = {"ter": 0.0}  # but for these
+BY_SPACES = ("13a", "intl", "none")  # tokenizers of BLEU: words are what stands between spaces
+INSTEAD = ("exact_match", "chrf", "token_f1")
+LACK = {
+    "bleu": "have fewer than the four words in a row that BLEU counts",
+    "rouge2": "have fewer than two words",
+    **dict.fromkeys(("rouge1", "rougeL", "chrf", "chrf++", "ter"), "have nothing that it counts"),
+    **dict.fromkeys(
+        ("exact_match", "token_f1"), "are empty or alike without case, punctuation and articles"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a metric can tell of ``n`` answers."""
+
+    n: int
+    unseen: int  # answers of which the right one is not scored as right, or a wrong one is as well
+    why: str | None  # it cannot be used as quality; None: it can
+
+    @property
+    def sees_most(self) -> bool:
+        return self.why is None and 2 * self.unseen <= self.n
+
+
+def look(metric: str, references: Sequence[Sequence[str]], tokenize: str) -> Sight:
+    """What one of ``harness.config.metrics.OWN`` can tell on these references.
+
+    It is blind where right answers as a whole do not come within half of the scale of what is
+    perfect, or where most of them score as no answer does, or another example's.
+    """
+    chosen = range(0, len(references), -(-len(references) // MOST) or 1)
+    return _look(metric, tuple(tuple(references[i]) for i in chosen), tokenize)
+
+
+def instead(references: Sequence[Sequence[str]], tokenize: str) -> str:
+    """'exact_match or chrf': metrics that can tell on these references; '' for none."""
+    return " or ".join(m for m in INSTEAD if look(m, references, tokenize).sees_most)
+
+
+def look_at_classes(names: Sequence[str]) -> Sight:
+    """What accuracy and macro F1 can tell on texts of these true classes."""
+    one = len(set(names)) == 1
+    why = f"all {len(names)} texts are of one class, so that always saying it is right"
+    return Sight(len(names), len(names) if one else 0, why if one else None)
+
+
+@lru_cache(maxsize=64)
+def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -> Sight:
+    assert metric in OWN
+    n = len(references)
+    if not n:
+        return Sight(0, 0, None)
+    if metric == "bleu" and tokenize in BY_SPACES and writes_without_spaces(references):
+        return Sight(
+            n,
+            n,
+            f"the references are written without spaces, so that by evaluation.tokenize={tokenize} a "
+            "sentence is one word and BLEU 0 for every answer that is not a reference; use "
+            "evaluation.tokenize=char (any such script), zh (Chinese) or ja-mecab (Japanese)",
+        )
+    right = [max(texts, key=len) for texts in references]
+    said = (right, [""] * n, _others(right, references))
+    whole, each = zip(
+        *(_scores(metric, texts, references, tokenize) for texts in said), strict=True
+    )
+    good, none, other = whole
+    unreached = np.abs(each[0] - PERFECT.get(metric, SCALE)) > SCALE / 2
+    alike = ~unreached & ((each[0] == each[1]) | (each[0] == each[2]))  # right, as anything is
+    unseen = int((unreached | alike).sum())
+    if abs(good - PERFECT.get(metric, SCALE)) <= SCALE / 2 and 2 * alike.sum() <= n:
+        return Sight(n, unseen, None)
+    scores = f"the right answers themselves score {good:.1f}, no answer {none:.1f}"
+    scores += f" and those of other examples {other:.1f}" if good == other != none else ""
+    return Sight(n, unseen, f"{scores}: {unseen} of {n} {LACK[metric]}")
+
+
+def _others(right: Sequence[str], references: Sequence[Sequence[str]]) -> list[str]:
+    """Of each example the next one's answer that is none of its own; '' where all say the same."""
+    different = list(dict.fromkeys(right))
+    place = {text: index for index, text in enumerate(different)}
+    found = []
+    for text, own in zip(right, references, strict=True):
+        after = different[place[text] + 1 :] + different[: place[text]]
+        found.append(next((other for other in after if other not in own), ""))
+    return found
+
+
+def _scores(
+    metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
+) -> tuple[float, Array]:
+    """The score of all answers together, and (n,) of each by itself."""
+    statistics, _ = answer_statistics(metric, texts, references, tokenize)
+    name = f"sight.{metric}"
+    return round(float(aggregate(name, statistics)), 6), aggregate(name, statistics[:, None, :])
