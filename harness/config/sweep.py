@@ -53,8 +53,11 @@ class ConfirmConfig:
 
     finalists: int
     seeds: int
+    margin: float | None  # in quality: so much below the best is as good; null: by the metric
 
     def __post_init__(self) -> None:
+        margin = self.margin
+        require(margin is None or margin >= 0, "confirm.margin", margin, "null, or 0 or more")
         require(self.finalists >= 0, "confirm.finalists", self.finalists, "0 (no stage) or more")
         require(self.seeds >= 1, "confirm.seeds", self.seeds, "at least 1")
 

@@ -7,18 +7,20 @@ Otherwise the best search trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from harness.records import Measurement
-from harness.reporting.comparable import comparable
-from harness.reporting.estimates import Estimate, estimate, shared_items
+from harness.reporting.comparable import comparable, same_way
+from harness.reporting.estimates import Estimate, estimate, of_base, shared_items, with_intervals
 from harness.reporting.formatting import gigabytes, score, settings
-from harness.reporting.load import Row, Run, Sweep, derived, settings_of
+from harness.reporting.load import Row, Run, Sweep, derived, read_base_items, settings_of
+from harness.statistics.margins import is_blind
 from harness.statistics.pareto import front
+from harness.statistics.replicates import Replicates
 from harness.statistics.scores import Array
 
 CAPACITY = ("method.r", "method.target_r", "method.num_virtual_tokens", "method.rank")
@@ -48,6 +50,24 @@ class Candidate:
     def feasible(self) -> bool:
         return not self.problems and self.quality is not None
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether any of its trials ran without a device: memory is then that of a whole process."""
+        return any(
+            str(row.record.provenance.get("device", "")).startswith("cpu") for row in self.rows
+        )
+
+    @property
+    def base_replicates(self) -> Replicates | None:
+        """The untouched base in quality; None where it was not measured, or in another way."""
+        if self.quality is None or self.quality.name not in self.base:
+            return None
+        name, base = self.quality.name, self.base[self.quality.name]
+        measured = (row.record.measurements.get(name) for row in self.rows)
+        if not all(one is None or same_way(one, base) for one in measured):
+            return None
+        return of_base(base, name, read_base_items(self.rows[0].folder).get(name))
+
 
 @dataclass(frozen=True)
 class Field:
@@ -59,6 +79,9 @@ class Field:
     forgetting: str | None
     confirmed: bool
     remarks: tuple[str, ...]
+    margin: float | None = None  # in quality, as the user stated it; None: by the metric
+    seed: int = 0  # of the sweep: of what is drawn in judging
+    blind: str | None = None  # the measurement that was asked for and tells nobody apart
 
 
 def build_field(run: Run) -> Field:
@@ -81,21 +104,66 @@ def build_field(run: Run) -> Field:
     shown = {
         m: distinguishing([r for r in run.rows if r.record.method == m]) for m in sweep.methods
     }
-    counts: dict[int, Array] = {}  # n -> (B, n): every candidate sees the same draws
     candidates = []
     for (method, configuration), group in groups.items():
         candidate = _candidate(
-            sweep, method, configuration, group, shown[method], quality, forgetting, counts, remarks
+            sweep, method, configuration, group, shown[method], quality, forgetting, remarks
         )
         candidates.append(candidate)
-    return Field(
-        candidates=tuple(_with_unique_labels(candidates)),
+    candidates = _with_intervals(_with_unique_labels(candidates), quality, forgetting)
+    found = Field(
+        candidates=tuple(candidates),
         quality=quality,
         maximize=objective[1] == "maximize",
         forgetting=forgetting,
         confirmed=confirmed,
         remarks=tuple(dict.fromkeys(remarks)),
+        margin=sweep.confirm.get("margin"),
+        seed=sweep.seed,
     )
+    return _seeing(found)
+
+
+def _with_intervals(
+    candidates: Sequence[Candidate], quality: str, forgetting: str | None
+) -> list[Candidate]:
+    """Every estimate with the interval that all candidates together tell."""
+    known: list[dict[str, Estimate]] = [{} for _ in candidates]
+    for name in dict.fromkeys(name for c in candidates for name in c.estimates):
+        having = [i for i, c in enumerate(candidates) if name in c.estimates]
+        made = with_intervals([candidates[i].estimates[name] for i in having])
+        for i, one in zip(having, made, strict=True):
+            known[i][name] = one
+    return [
+        replace(c, estimates=own, quality=own.get(quality), forgetting=own.get(forgetting or ""))
+        for c, own in zip(candidates, known, strict=True)
+    ]
+
+
+def _seeing(field: Field) -> Field:
+    """Where quality tells nobody apart, the likelihood of the same texts decides."""
+    able = [c for c in field.candidates if c.feasible]
+    values = [c.quality.value for c in able if c.quality is not None]
+    values += [c.base[field.quality].value for c in able if field.quality in c.base]
+    if not values or not is_blind(field.quality, values):
+        return field
+    split = field.quality.split(".")[0]
+    for name in (
+        f"{split}.bits_per_byte",
+        f"{split}.perplexity",
+    ):  # the first needs no common tokenizer
+        if name != field.quality and all(name in c.estimates for c in able):
+            return replace(
+                field,
+                candidates=tuple(
+                    replace(c, quality=c.estimates.get(name)) for c in field.candidates
+                ),
+                quality=name,
+                maximize=False,
+                margin=None,
+                blind=field.quality,
+            )
+    return replace(field, blind=field.quality)
 
 
 def quality_measurement(objective: str, complete: list[Row]) -> str:
@@ -149,14 +217,14 @@ def _best_of_search(groups, quality: str, direction: str, forgetting: str | None
 
 
 def _candidate(
-    sweep, method, configuration, group, shown, quality, forgetting, counts, remarks
+    sweep, method, configuration, group, shown, quality, forgetting, remarks
 ) -> Candidate:
     rows = tuple(row for row in group if row.record.status == "complete")
     items = shared_items(rows)
     names = list(dict.fromkeys(n for row in rows for n in row.record.measurements))
     estimates = {}
     for name in names:
-        made = estimate(sweep.seed, configuration, name, rows, items, counts)
+        made = estimate(name, rows, items)
         estimates[name] = made
         recorded = [row.record.value(name) for row in rows]
         mean = np.mean([value for value in recorded if value is not None])

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from harness.records import Measurement
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
-from harness.reporting.comparable import same_way
 from harness.reporting.data import overlap_cautions
 from harness.reporting.decision import Decision, by_quality
 from harness.reporting.load import Row, Run
 from harness.statistics.kinds import kind_of
+
+STEADY = (
+    0.8  # share of redraws that make the same choice, below which it is said that others do not
+)
 
 
 def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
@@ -22,11 +25,9 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
             "Nothing was confirmed with fresh seeds on the test split: these are the validation "
             "numbers of trials that were selected for them, and so optimistic."
         )
-    found += _against_base(field, decision.chosen)
+    found += _how_sure(decision, field)
     found += overlap_cautions(run)
     found += _validation_disagrees(run, field)
-    if field.confirmed and len(decision.chosen.rows) == 1:
-        found.append("The choice rests on one seed: the spread between seeds is unknown.")
     for candidate in field.candidates:
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]
         if failed and candidate.rows:
@@ -47,21 +48,33 @@ def unfinished(run: Run) -> list[str]:
     return [f"{which} no record, being still at work or stopped, and are left out of this report."]
 
 
-def _against_base(field: Field, chosen: Candidate) -> list[str]:
-    base, quality = chosen.base.get(field.quality), chosen.quality
-    if base is None or quality is None or quality.low is None or quality.high is None:
+def _how_sure(decision: Decision, field: Field) -> list[str]:
+    """A choice that other seeds or items would not repeat, or that was not tested at all."""
+    if decision.chosen is None:
         return []
-    measured = (row.record.measurements.get(field.quality) for row in chosen.rows)
-    if not all(one is None or same_way(one, base) for one in measured):
-        return []
-    above = quality.low > base.value if field.maximize else quality.high < base.value
-    if above:
-        return []
-    value = f.score(field.quality, base.value)
-    return [
-        f"The untouched base scores {value} {f.title(field.quality)}, which lies within or beyond "
-        f"the interval of {chosen.label}: it is not shown that fine-tuning helped."
-    ]
+    found = []
+    if decision.stability is not None and decision.stability < STEADY:
+        often, share = decision.choices[0]
+        found.append(
+            f"The choice is not steady: other items and seeds would repeat it in "
+            f"{100 * decision.stability:.0f} % of the draws; most often they give {often} "
+            f"({100 * share:.0f} %)."
+        )
+    if field.confirmed and len(decision.standings) > 1 and not decision.tested:
+        found.append(
+            "The choice rests on one seed: the spread between seeds is unknown, so differences between "
+            "the candidates are untested."
+        )
+    elif field.confirmed and len(decision.chosen.rows) == 1:
+        found.append("The choice rests on one seed: the spread between seeds is unknown.")
+    if (
+        decision.standing(decision.chosen).better_than_base is None
+        and field.quality in decision.chosen.base
+    ):
+        found.append(
+            "That fine-tuning helped is untested: nothing is known of the error of its score."
+        )
+    return found
 
 
 def _validation_disagrees(run: Run, field: Field) -> list[str]:

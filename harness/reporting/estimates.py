@@ -1,30 +1,23 @@
-"""A score with its interval, from the per-example results of all seeds of one configuration.
-
-All resamples of one measurement draw the same examples for every configuration, so the difference
-of two resampled scores is a paired bootstrap.
-"""
+"""Scores by seed, and what per-example results tell of their error; intervals need all candidates."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from harness.records import Measurement
 from harness.reporting.load import Row, read_items
-from harness.statistics.resampling import (
-    RESAMPLES,
-    bootstrap_scores,
-    draw_counts,
-    percentile_interval,
-)
+from harness.statistics.comparisons import Comparisons
+from harness.statistics.replicates import Replicates, replicates
 from harness.statistics.scores import Array, aggregate, can_aggregate
+from harness.statistics.simultaneous import reach
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its 95 % interval; resamples is (B,) or None where there are no items."""
+    """A score with its 95 % interval over items and seeds; None where nothing is known of its error."""
 
     name: str
     value: float
@@ -32,7 +25,7 @@ class Estimate:
     high: float | None
     n: int | None  # examples
     by_seed: tuple[float, ...]
-    resamples: Array | None = field(default=None, repr=False, compare=False)
+    replicates: Replicates = field(repr=False, compare=False)
 
 
 def shared_items(rows: Sequence[Row]) -> dict[str, Array]:
@@ -47,48 +40,54 @@ def shared_items(rows: Sequence[Row]) -> dict[str, Array]:
     return shared
 
 
-def estimate(
-    seed: int,
-    configuration: str,
-    name: str,
-    rows: Sequence[Row],
-    items: Mapping[str, Array],
-    counts: dict[int, Array],
-) -> Estimate:
+def estimate(name: str, rows: Sequence[Row], items: Mapping[str, Array]) -> Estimate:
     """From the examples where they are there; else the mean of what the records say.
 
-    ``counts`` holds the draws by number of examples, so that all who share it see the same ones.
+    Its interval is the one it has alone; ``with_intervals`` knows more.
     """
-    measured = [row.record.measurements[name] for row in rows if name in row.record.measurements]
-    # Where items depend on each other, drawing them one by one would claim too much.
+    having = [row for row in rows if name in row.record.measurements]
+    measured = [row.record.measurements[name] for row in having]
+    seeds = tuple(row.record.seed for row in having)
+    # Where items depend on each other, one by one they would claim too much: the record knows better.
     depend = any("|cluster" in m.signature for m in measured)
-    statistics = items.get(name) if len(measured) == len(rows) and not depend else None
-    if statistics is not None:
-        by_seed = aggregate(name, statistics)
+    found = None
+    if name in items and len(having) == len(rows) and not depend:
+        by_seed = aggregate(name, items[name])
         if np.isfinite(by_seed).all():
-            return _resampled(seed, configuration, name, statistics, by_seed, counts)
-    values = tuple(m.value for m in measured)
-    # An interval over items says nothing about seeds, so with several seeds it is not shown.
-    interval = measured[0].interval if len(measured) == 1 else None
+            found = replicates(name, items[name], seeds)
+    if found is None:
+        found = Replicates(
+            np.array([m.value for m in measured]), seeds, item_error=_recorded(measured)
+        )
+    n = found.n or measured[0].n
+    one = Estimate(name, found.mean, None, None, n, tuple(map(float, found.values)), found)
+    return _with(one, Comparisons([found], True).interval(0))
+
+
+def with_intervals(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Of one measurement: how seeds spread is learned from all candidates together."""
+    together = Comparisons([one.replicates for one in estimates], True)
+    return [_with(one, together.interval(i)) for i, one in enumerate(estimates)]
+
+
+def of_base(measured: Measurement, name: str, items: Array | None) -> Replicates:
+    """The untouched base, which no seed moves: from its examples, else from its recorded interval."""
+    if items is not None and can_aggregate(name, items):
+        found = replicates(name, items[None], (0,))
+        if found.influences is not None:
+            return replace(found, fixed=True)
+    error = _recorded([measured])
+    return Replicates(np.array([measured.value]), (0,), item_error=error, fixed=True)
+
+
+def _recorded(measured: Sequence[Measurement]) -> float | None:
+    """Standard error over items, from the 95 % intervals that records hold; None where one has none."""
+    halves = [(m.interval[1] - m.interval[0]) / 2 for m in measured if m.interval is not None]
+    if len(halves) < len(measured):
+        return None
+    return float(np.sqrt(np.mean(np.square(halves)))) / reach(1e6)
+
+
+def _with(one: Estimate, interval: tuple[float, float] | None) -> Estimate:
     low, high = interval or (None, None)
-    return Estimate(name, float(np.mean(values)), low, high, measured[0].n, values)
-
-
-def _resampled(seed, configuration, name, statistics, by_seed, counts) -> Estimate:
-    seeds, n = statistics.shape[:2]
-    if n not in counts:
-        counts[n] = draw_counts(n, RESAMPLES, np.random.default_rng([seed, n]))
-    rng = np.random.default_rng([seed, zlib.crc32(f"{name} {configuration}".encode())])
-    seed_counts = draw_counts(seeds, RESAMPLES, rng)
-    resamples = bootstrap_scores(name, statistics, counts[n], seed_counts)
-    known = bool(np.isfinite(resamples).all()) and n > 1
-    low, high = percentile_interval(resamples) if known else (None, None)
-    return Estimate(
-        name=name,
-        value=float(by_seed.mean()),
-        low=low,
-        high=high,
-        n=n,
-        by_seed=tuple(map(float, by_seed)),
-        resamples=resamples if known else None,
-    )
+    return replace(one, low=low, high=high)

@@ -155,15 +155,24 @@ def _guessed_objectives(rows: list[Row]) -> tuple[tuple[str, str], ...]:
     return tuple((name, ways[name]) for name in quality[:1] + forgetting[:1])
 
 
+def read_base_items(folder: Path) -> dict[str, Array]:
+    """The same of the untouched base, as far as a trial has written it."""
+    return _read_items(folder / "base_items.jsonl")
+
+
 def read_items(folder: Path) -> dict[str, Array]:
     """measurement -> (n, k) per-example statistics; what cannot be read is left out.
 
     A row with a domain becomes ``measurement.domain``; where no row covers a measurement as a
     whole, its domains, in file order, do.
     """
+    return _read_items(folder / "items.jsonl")
+
+
+def _read_items(path: Path) -> dict[str, Array]:
     whole: dict[str, Array] = {}
     parts: dict[str, list[Array]] = {}
-    for row in read_jsonl(folder / "items.jsonl"):
+    for row in read_jsonl(path):
         if not isinstance(row, dict) or "measurement" not in row:
             continue
         try:

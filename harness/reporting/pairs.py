@@ -9,12 +9,13 @@ import numpy as np
 
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
-from harness.reporting.decision import compare
-from harness.reporting.estimates import estimate, shared_items
+from harness.reporting.decision import DRAWS, compare, contest
+from harness.reporting.estimates import estimate, shared_items, with_intervals
 from harness.reporting.load import Row, Run
 from harness.reporting.tables import Cell, Table, ranked
+from harness.statistics.comparisons import Comparisons
+from harness.statistics.draws import redraw
 from harness.statistics.ranks import RankStability, rank_stability
-from harness.statistics.resampling import RESAMPLES, benjamini_hochberg, paired_randomization
 
 MOST = 8  # finalists that are set against each other: 28 pairs
 LEAST = 3  # of two there is no order to speak of
@@ -23,46 +24,36 @@ LEAST = 3  # of two there is no order to speak of
 def pairs_table(run: Run, field: Field) -> Table:
     """A row a pair of finalists: difference in quality and forgetting, and how sure it is."""
     shown = [c for c in ranked(field) if c.quality is not None][:MOST]
-    tested = []
-    for one, other in combinations(shown, 2):
-        quality = compare(one.quality, other.quality)
-        if quality is not None:
-            tested.append((one, other, quality, compare(one.forgetting, other.forgetting)))
-    adjusted = benjamini_hochberg([quality.p_value for _, _, quality, _ in tested])
+    if len(shown) < 2:
+        return Table((), ())
+    together = contest(shown, field)
+    moved = [c.forgetting for c in shown]
     title = f.title(field.quality)
-    headers = ["", "against", f"{title}, difference", "p (bootstrap)", "p (randomization)"]
-    headers += ["q (all pairs)"]
+    headers = ["", "against", f"{title}, difference", "p", "p (all pairs)"]
     if field.forgetting:
         headers += [f"{f.title(field.forgetting)}, difference"]
     rows = []
-    for (one, other, quality, forgetting), q in zip(tested, adjusted, strict=True):
+    for (i, one), (j, other) in combinations(enumerate(shown), 2):
+        found = together.difference(i, j)
         difference = f.with_interval(
-            field.quality, quality.difference, quality.low, quality.high, sign=True
+            field.quality, found.difference, found.low, found.high, sign=True
         )
         cells = [Cell(one.label), Cell(other.label)]
-        cells += [Cell(difference, "number strong" if q < 0.05 else "number")]
-        cells += [
-            Cell(f.p_value(p), "number")
-            for p in (quality.p_value, _swapped(run, field, one, other), q)
-        ]
+        cells += [Cell(difference, "number strong" if found.different else "number")]
+        cells += [Cell(f.p_value(p), "number") for p in (found.p_value, found.p_family)]
         if field.forgetting:
+            forgetting = compare(one.forgetting, other.forgetting, moved)
             cells.append(Cell(_forgetting(field.forgetting, forgetting), "number"))
         rows.append(tuple(cells))
     note = (
-        "The first less the second, on the same examples. Bootstrap: examples and seeds are drawn "
-        "anew, so it asks whether the difference would hold with other ones. Randomization (Riezler & "
-        "Maxwell 2005): results change places example by example, the seeds as they are. q: the "
-        "bootstrap's p after Benjamini & Hochberg 1995 over all pairs shown; below .05 the difference "
-        "is set in bold, and of those one in twenty is expected to be false."
+        "The first less the second, on the same examples, with 95 % intervals and two-sided p for "
+        "other examples and other seeds. p (all pairs) is Tukey's, of all pairs shown: where it is "
+        "below .05 the difference is set in bold, and among equal candidates one table in twenty has "
+        "any in bold."
     )
+    if not together.tested:
+        note = "One seed each: how seeds differ is not known, so no difference is tested."
     return Table(tuple(headers), tuple(rows), note)
-
-
-def _swapped(run: Run, field: Field, one: Candidate, other: Candidate) -> float | None:
-    a, b = one.items.get(field.quality), other.items.get(field.quality)
-    if a is None or b is None or a.shape != b.shape:
-        return None
-    return paired_randomization(field.quality, a, b, np.random.default_rng(run.sweep.seed), 2000)
 
 
 def _forgetting(name: str, comparison) -> str:
@@ -82,11 +73,7 @@ def stability_table(run: Run, field: Field) -> Table:
                 found.append((candidate, row))
     if len(found) < LEAST:
         return Table((), ())
-    shared: dict[int, np.ndarray] = {}
-    before = [
-        estimate(run.sweep.seed, c.configuration, objective, (row,), shared_items((row,)), shared)
-        for c, row in found
-    ]
+    before = with_intervals([estimate(objective, (row,), shared_items((row,))) for _, row in found])
     order = _stability(field, [c for c, _ in found], before)
     headers = ("", "Configuration", f.title(objective), f.title(field.quality), "Rank", "on test")
     validation = _ranks([e.value for e in before], field.maximize)
@@ -105,15 +92,14 @@ def stability_table(run: Run, field: Field) -> Table:
 
 
 def _stability(field: Field, found: Sequence[Candidate], before) -> RankStability:
-    estimates = [c.quality for c in found if c.quality is not None]
-    resampled = [[e.resamples for e in side] for side in (before, estimates)]
-    both = all(one is not None for side in resampled for one in side)
-    return rank_stability(
-        [e.value for e in before],
-        [e.value for e in estimates],
-        field.maximize,
-        *((np.stack(side, axis=1) for side in resampled) if both else ()),
-    )
+    sides = [before, [c.quality for c in found if c.quality is not None]]
+    together = [Comparisons([one.replicates for one in side], field.maximize) for side in sides]
+    redrawn = ()
+    if all(one.errors.items_known for one in together):
+        rng = np.random.default_rng(field.seed)
+        redrawn = tuple(redraw(one.errors, one.means, DRAWS, rng) for one in together)
+    values = [[one.value for one in side] for side in sides]
+    return rank_stability(*values, field.maximize, *redrawn)
 
 
 def _searched(run: Run, candidate: Candidate, objective: str) -> Row | None:
@@ -147,8 +133,8 @@ def _said(order: RankStability, chosen: Candidate, field: Field) -> str:
         text += ". "
     if order.stays_best is not None:
         text += (
-            "With the examples of both splits drawn anew, the same finalist was best on both in "
-            f"{100 * order.stays_best:.0f} % of {RESAMPLES:,} resamples. "
+            "With examples and seeds drawn anew, the same finalist was best on both in "
+            f"{100 * order.stays_best:.0f} % of {DRAWS:,} draws. "
         )
     return (
         text

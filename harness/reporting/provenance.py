@@ -9,9 +9,9 @@ from typing import Any
 from harness.records.disk import gigabytes, size_of
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
+from harness.reporting.decision import DRAWS
 from harness.reporting.load import Run, flat
 from harness.statistics.kinds import KINDS, kind_of
-from harness.statistics.resampling import RESAMPLES
 
 
 def definitions(field: Field) -> list[str]:
@@ -33,18 +33,23 @@ def methodology(run: Run, field: Field) -> list[str]:
         else "No finalist was confirmed: the numbers are validation scores of selected trials."
     )
     lines = [
-        "The rule: among candidates within the limits, those statistically tied with the best in "
-        "quality; of these the least forgetting; where that is tied too, the cheapest (peak "
-        "memory, then training time, then trainable parameters; less than 5 % counts as equal).",
+        "The rule: of the candidates within the limits, those shown to be within the margin of the "
+        "best in quality and better than the untouched base; of these the least forgetting; of those "
+        "that forget alike (within a tenth), the cheapest: peak memory of a device (within 5 %), time "
+        "to train and to prepare for it (within a quarter), trainable parameters. A CPU process's "
+        "memory decides nothing. Where nobody is shown to be within the margin, the best measured one "
+        "is named, for now; where nobody is shown to be better than the base, none.",
         stage,
-        f"Intervals are 95 % percentile intervals of {RESAMPLES:,} bootstrap resamples of the "
-        "per-example results; with several seeds, examples and seeds are resampled together. "
-        "With two or three seeds the spread between seeds is known only roughly.",
-        "Two candidates are compared on the same resampled examples. p is two-sided, "
-        "(c + 1) / (B + 1) with c the resamples whose centred difference reaches the observed one, "
-        "and Holm-corrected for the number of candidates compared with the best. Tied: p > 0.05. "
-        "(sacrebleu's own paired bootstrap is nearly one-sided; its value is in report.json.)",
-        "Forgetting is tied where the paired 95 % interval of the difference includes 0.",
+        "Intervals are for other examples and other seeds: t intervals whose variance is that of the "
+        "examples (jackknife, paired between candidates) and that of the seeds, which is pooled over "
+        "the candidates because each has few. With one seed everywhere they are for other examples "
+        "alone, and no difference between candidates is tested.",
+        "Letters: two candidates share one exactly where they are not shown to differ, in Tukey's test "
+        "of all pairs, which calls some pair of equal candidates different one time in twenty. Sharing "
+        "a letter does not make two equal. Shown to be within the margin means: with 95 % confidence "
+        "for all candidates at once, none of the others is better by more than that (Hsu 1984).",
+        f"Stability: share of {DRAWS:,} redraws of examples and seeds, with the estimated errors, in "
+        "which the rule chooses the same.",
     ]
     lines += _budget(run.sweep.search)
     if isinstance(seeds, list) and seeds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,6 @@ from harness.reporting.decision import tie_letters
 from harness.reporting.estimates import Estimate
 from harness.reporting.tables import command, ranked
 from harness.reporting.tasks import task_results
-from harness.statistics.resampling import RESAMPLES
 
 COSTS = (
     "train_seconds",
@@ -37,18 +37,18 @@ def as_json(content: Content) -> dict[str, Any]:
     field, r = content.field, content.recommendation
     letters = tie_letters(field.candidates, field)
     sweep = content.run.sweep
-    tested = r.decision.tested if r.decision else ()
+    standings = r.decision.standings[1:] if r.decision else ()
     comparisons = [
         {
-            "candidate": t.candidate.label,
+            "candidate": s.candidate.label,
             "best": r.decision.best.label if r.decision else None,
             "measurement": field.quality,
-            "tied": t.tied,
-            "how": t.how,
-            "p_holm": t.p_holm,
-            **(asdict(t.comparison) if t.comparison else {}),
+            "shortfall": s.shortfall if math.isfinite(s.shortfall) else None,
+            "better_than_base": s.better_than_base,
+            "tested": r.decision.tested if r.decision else False,
+            **asdict(s.difference),
         }
-        for t in tested
+        for s in standings
     ]
     return {
         "format": 1,
@@ -76,10 +76,17 @@ def as_json(content: Content) -> dict[str, Any]:
             "would_change": list(r.would_change),
             "cautions": list(r.cautions),
             "detectable_difference": r.detectable,
+            "margin": r.decision.margin if r.decision else None,
+            "firm": r.decision.firm if r.decision else False,
+            "stability": r.decision.stability if r.decision else None,
+            "choices": dict(r.decision.choices) if r.decision else {},
+            "other_margins": [
+                {"from": limit, "choice": candidate.label}
+                for limit, candidate in (r.decision.other_margins if r.decision else ())
+            ],
         },
         "quality": {"measurement": field.quality, "maximize": field.maximize},
         "forgetting": field.forgetting,
-        "resamples": RESAMPLES,
         "comparisons": comparisons,
         "leaderboard": [_candidate(c, letters) for c in ranked(field)],
         "afterwards": afterwards.as_json(field),

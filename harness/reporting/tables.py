@@ -92,9 +92,10 @@ def leaderboard(field: Field, chosen: Candidate | None) -> Table:
         headers=tuple(headers),
         rows=tuple(rows),
         note=(
-            "Brackets are 95 % intervals. Rows with the same letter under Tied cannot be told "
-            "apart in quality by this data: A from the best, B from the best of the rest, "
-            "and so on. A minus sign before points means worse than the base."
+            "Brackets are 95 % intervals, over other examples and other seeds. Two rows that share a "
+            "letter are not shown to differ in quality, and two that share none are; that two are "
+            "equal no letter says. Untested: one seed each. A minus sign before points means worse "
+            "than the base."
         ),
         marked=order.index(chosen) if chosen in order else None,
     )

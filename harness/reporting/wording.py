@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
-from harness.reporting.decision import Tested
+from harness.reporting.decision import Standing
 from harness.reporting.estimates import Estimate
+from harness.statistics.comparisons import Difference
 
 COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "peak_memory_gb": ("peak memory", f.gigabytes),
-    "train_seconds": ("training time", f.duration),
+    "seconds": ("time to train", f.duration),
     "trainable_parameters": ("trainable parameters", f.count),
 }
 
 
-def difference(tested: Tested, field: Field, reverse: bool = False) -> str:
-    """'−2.1 [−5.0, 0.8], p = 0.31 after Holm: not distinguishable' (candidate minus best)."""
-    name, comparison = field.quality, tested.comparison
-    if comparison is None:
-        values = "their intervals overlap" if tested.tied else "their intervals do not overlap"
-        if tested.how == "values only":
-            values = "no per-example results and no intervals, so the values alone are compared"
-        return values
-    difference, low, high = comparison.difference, comparison.low, comparison.high
+def difference(found: Difference, field: Field, reverse: bool = False) -> str:
+    """'difference −2.1 [−5.0, 0.8], p = 0.31 among all pairs: not told apart'."""
+    gap, low, high = found.difference, found.low, found.high
     if reverse:
-        difference, low, high = -difference, -high, -low
-    text = f.with_interval(name, difference, low, high, sign=True)
-    verdict = "not distinguishable" if tested.tied else "distinguishable"
-    return f"difference {text}, {f.equals_p(tested.p_holm)} after Holm: {verdict}"
+        gap = -gap
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    text = f"difference {f.with_interval(field.quality, gap, low, high, sign=True)}"
+    if found.p_family is None:
+        return f"{text}, untested"
+    verdict = "distinguishable" if found.different else "not told apart"
+    return f"{text}, {f.equals_p(found.p_family)} among all pairs: {verdict}"
+
+
+def shortfall(standing: Standing, field: Field) -> str:
+    """'at most 0.7 below the best', with 95 % confidence for all candidates at once."""
+    if not math.isfinite(standing.shortfall):
+        return "how far it may lie below the best is not known"
+    if standing.shortfall <= 0:
+        return f"at least {f.score(field.quality, -standing.shortfall)} above every other"
+    return f"at most {f.score(field.quality, standing.shortfall)} below the best"
+
+
+def in_quality(field: Field, value: float) -> str:
+    """'1.0 test BLEU'."""
+    return f"{f.score(field.quality, value)} {f.title(field.quality)}"
 
 
 def estimate_text(estimate: Estimate | None, units: bool = False) -> str:

@@ -179,6 +179,7 @@ def describe(
         "search": whole["search"],
         "confirm": {
             "finalists": sweep.confirm.finalists,
+            "margin": sweep.confirm.margin,
             "seeds": [confirm_seed(sweep, i) for i in range(sweep.confirm.seeds)],
         },
         "model": ", ".join(dict.fromkeys(plan.trial({}).model.name for plan in plans)),

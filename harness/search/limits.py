@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from harness.config import SweepConfig
 from harness.records import Record
+
+
+def training_seconds(cost: Mapping[str, float]) -> float | None:
+    """Of training and of what a method does before its first step; None where nobody measured it."""
+    seconds = cost.get("train_seconds")
+    return None if seconds is None else seconds + cost.get("preparation_seconds", 0.0)
 
 
 def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
     """How far each limit is exceeded (≤ 0: kept), for limits whose quantity was measured."""
     limits = sweep.limits
     forgetting = next((name for name in sweep.objectives if name.startswith("forgetting")), None)
-    seconds = record.cost.get("train_seconds")
+    seconds = training_seconds(record.cost)
     measured = {
         "peak_memory_gb": (limits.peak_memory_gb, record.cost.get("peak_memory_gb")),
         "minutes": (limits.minutes, None if seconds is None else seconds / 60),

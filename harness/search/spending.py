@@ -5,7 +5,10 @@ from __future__ import annotations
 from harness.config import SearchConfig
 from harness.records import Record
 
-WHOLE = ("train_seconds", "evaluation_seconds", "base_seconds", "overhead_seconds")
+WHOLE = (
+    *("train_seconds", "preparation_seconds", "evaluation_seconds", "base_seconds"),
+    "overhead_seconds",
+)
 WORDS = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "hours of a device"}
 
 
@@ -19,7 +22,7 @@ class Spending:
     def add(self, record: Record) -> None:
         cost = record.cost
         seconds = cost.get("train_seconds", 0.0)
-        self._spent["seconds"] += seconds
+        self._spent["seconds"] += seconds + cost.get("preparation_seconds", 0.0)
         self._spent["tokens"] += seconds * cost.get("tokens_per_second", 0.0)
         hours = sum(cost.get(name, 0.0) for name in WHOLE) / 3600
         self._spent["gpu_hours"] += hours * record.provenance.get("devices_per_trial", 1)

@@ -15,6 +15,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         counted=False,
         decimals=1,
         definition="BLEU, 0 to 100, of the whole corpus (sacrebleu; not a mean over sentences).",
+        margin=1.0,
+        blind_below=5.0,
     ),
     "chrf": Kind(
         title="chrF",
@@ -25,6 +27,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         counted=False,
         decimals=1,
         definition="chrF, 0 to 100, character n-grams of the whole corpus (sacrebleu).",
+        margin=1.0,
+        blind_below=10.0,
     ),
     "chrf++": Kind(
         title="chrF++",
@@ -35,6 +39,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         counted=False,
         decimals=1,
         definition="chrF++, 0 to 100: chrF with words and pairs of words besides (sacrebleu).",
+        margin=1.0,
+        blind_below=10.0,
     ),
     "ter": Kind(
         title="TER",
@@ -46,6 +52,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         decimals=1,
         definition="TER: edits a person would make, in percent of the reference's words; the fewer "
         "the better, and it may exceed 100 (sacrebleu).",
+        margin=1.0,
     ),
     "exact_match": Kind(
         title="exact match, %",
@@ -55,6 +62,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         decimals=1,
         definition="Exact match: percent of answers that equal a reference after the normalization "
         "that the signature names.",
+        margin=1.0,
+        blind_below=1.0,
     ),
     "token_f1": Kind(
         title="token F1",
@@ -64,6 +73,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         decimals=1,
         definition="Token F1, 0 to 100: mean over answers of the best F1 of shared words with a "
         "reference, as SQuAD; Chinese, Japanese and Korean by character.",
+        margin=1.0,
+        blind_below=5.0,
     ),
     "rouge1": Kind(
         title="ROUGE-1",
@@ -72,6 +83,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         score=formulas.percent,
         decimals=1,
         definition="ROUGE-1, 0 to 100: mean over answers of the best F1 of shared words.",
+        margin=1.0,
+        blind_below=5.0,
     ),
     "rouge2": Kind(
         title="ROUGE-2",
@@ -80,6 +93,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         score=formulas.percent,
         decimals=1,
         definition="ROUGE-2, 0 to 100: mean over answers of the best F1 of shared pairs of words.",
+        margin=1.0,
+        blind_below=2.0,
     ),
     "rougeL": Kind(
         title="ROUGE-L",
@@ -89,6 +104,8 @@ ANSWER_KINDS: dict[str, Kind] = {
         decimals=1,
         definition="ROUGE-L, 0 to 100: mean over answers of the best F1 of the longest common "
         "subsequence of words.",
+        margin=1.0,
+        blind_below=5.0,
     ),
     "judge": Kind(
         title="judge",
@@ -98,6 +115,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         counted=False,
         definition="Judge: mean score that another language model gives the answers under a rubric; "
         "its taste, not a fact.",
+        margin=0.1,
     ),
     "evaluate": Kind(
         title="evaluate",

@@ -25,3 +25,7 @@ class Kind:
     shown_unit: str = ""  # behind a number in a report; '' where the title says it all
     decimals: int | None = None  # in a report; None: by the size of the number
     definition: str = ""  # one sentence for the report
+    margin: float | None = (
+        None  # so much worse is as good, in the value's unit; None: 2 % of the value
+    )
+    blind_below: float | None = None  # where everybody scores less, the score tells nobody apart

@@ -35,6 +35,7 @@ KINDS: dict[str, Kind] = {
         counted=False,
         definition="Bits per byte: negative log-likelihood per UTF-8 byte of text, in bits; "
         "the tokenizer plays no part.",
+        margin=0.01,
     ),
     "kl": Kind(
         title="KL",
@@ -45,6 +46,7 @@ KINDS: dict[str, Kind] = {
         shown_unit="nats/token",
         definition="KL(base ‖ tuned), nats per token: how far predictions moved from those of the "
         "untouched base on text that was not trained on. 0 means unmoved.",
+        margin=0.01,
     ),
     "nll": Kind(
         title="NLL rise",
@@ -56,6 +58,7 @@ KINDS: dict[str, Kind] = {
         shown_unit="nats/token",
         definition="Rise of the negative log-likelihood over the untouched base, nats per token, on "
         "text that was not trained on.",
+        margin=0.01,
     ),
     "nll_lost": Kind(
         title="NLL lost",
@@ -83,6 +86,7 @@ KINDS: dict[str, Kind] = {
         unit="share of texts",
         direction="maximize",
         definition="Accuracy: the share of texts whose class is the one that was said most likely.",
+        margin=0.01,
     ),
     "macro_f1": Kind(
         title="macro F1",
@@ -92,6 +96,7 @@ KINDS: dict[str, Kind] = {
         columns=range(6, 3 * 100_000, 3),
         counted=False,
         definition="Macro F1: the mean over classes of 2·both / (said + true), every class alike.",
+        margin=0.01,
     ),
     "loss": Kind(
         title="loss",
@@ -101,6 +106,7 @@ KINDS: dict[str, Kind] = {
         counted=False,
         shown_unit="nats/text",
         definition="Loss: negative log-likelihood of the true class, nats per text.",
+        margin=0.02,
     ),
 }
 

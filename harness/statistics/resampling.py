@@ -24,10 +24,8 @@ __all__ = [
     "bootstrap_scores",
     "compare_resamples",
     "draw_counts",
-    "examples_needed",
     "holm",
     "mcnemar_exact",
-    "minimal_detectable_difference",
     "paired_bootstrap",
     "paired_delta",
     "paired_randomization",
@@ -220,24 +218,3 @@ def paired_delta(before: Array, after: Array) -> PairedDelta:
     error = math.sqrt(variance / len(changes))
     reach = NormalDist().inv_cdf(0.975) * error
     return PairedDelta(mean, variance, error, mean - reach, mean + reach)
-
-
-def minimal_detectable_difference(
-    standard_error: float, level: float = 0.05, power: float = 0.8
-) -> float:
-    """The true difference that a two-sided test at ``level`` finds with probability ``power``.
-
-    (z(1 - level/2) + z(power)) * SE, with SE the standard error of the paired difference; it
-    shrinks with 1/sqrt(n), so four times the examples halve it.
-    """
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
-
-
-def examples_needed(difference: float, standard_error: float, n: int) -> int:
-    """How many examples show a true ``difference`` (5 % level, 80 % power), given the SE at ``n``.
-
-    n * (detectable / difference)^2, as far as examples and not seeds cause the spread.
-    """
-    assert difference > 0
-    return math.ceil(n * (minimal_detectable_difference(standard_error) / difference) ** 2)

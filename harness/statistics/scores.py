@@ -15,7 +15,15 @@ import numpy as np
 from harness.statistics.formulas import Array, ratio
 from harness.statistics.kinds import KINDS, kind_of
 
-__all__ = ["KINDS", "Array", "aggregate", "aggregate_resamples", "can_aggregate", "kind_of"]
+__all__ = [
+    "KINDS",
+    "Array",
+    "aggregate",
+    "aggregate_resamples",
+    "can_aggregate",
+    "kind_of",
+    "with_count",
+]
 
 
 def can_aggregate(name: str, statistics: Array) -> bool:
@@ -28,7 +36,7 @@ def can_aggregate(name: str, statistics: Array) -> bool:
     return columns == 1  # any other metric: a plain mean over examples
 
 
-def _with_count(name: str, statistics: Array) -> tuple[Callable[[Array], Array], Array]:
+def with_count(name: str, statistics: Array) -> tuple[Callable[[Array], Array], Array]:
     """The scoring function, and the statistics with a column of ones where it divides by n."""
     kind = KINDS.get(kind_of(name))
     function = ratio if kind is None else kind.score
@@ -41,13 +49,13 @@ def _with_count(name: str, statistics: Array) -> tuple[Callable[[Array], Array],
 def aggregate(name: str, statistics: Array) -> Array:
     """(..., n, k) per-example statistics -> (...) scores over all n examples."""
     assert can_aggregate(name, statistics), f"{name}: no score from shape {statistics.shape}"
-    function, columns = _with_count(name, np.asarray(statistics, dtype=np.float64))
+    function, columns = with_count(name, np.asarray(statistics, dtype=np.float64))
     with np.errstate(all="ignore"):  # a score that is not finite is for the caller to drop
         return function(columns.sum(axis=-2))
 
 
 def aggregate_resamples(name: str, statistics: Array, counts: Array) -> Array:
     """(n, k) statistics and (B, n) how often each example was drawn -> (B,) scores."""
-    function, columns = _with_count(name, np.asarray(statistics, dtype=np.float64))
+    function, columns = with_count(name, np.asarray(statistics, dtype=np.float64))
     with np.errstate(all="ignore"):
         return function(counts @ columns)

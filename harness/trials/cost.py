@@ -27,6 +27,9 @@ class Clock:
     def __init__(self, device: str) -> None:
         self.device = device
         self.train_seconds = 0.0
+        self.preparation_seconds = (
+            0.0  # of the method, before its first step: which weights to train
+        )
         self._began = time.perf_counter()
         self._spent = {"evaluation": 0.0, "base": 0.0}
         self._energy = EnergyMeter(device)
@@ -47,9 +50,10 @@ class Clock:
     ) -> dict[str, float]:
         """Seconds, GB (1e9 bytes), tokens per second, kWh; what was not measured is not there."""
         total = time.perf_counter() - self._began
-        here = sum(self._spent.values()) + self.train_seconds
+        here = sum(self._spent.values()) + self.preparation_seconds + self.train_seconds
         cost = {
             "train_seconds": self.train_seconds,
+            "preparation_seconds": self.preparation_seconds,
             "evaluation_seconds": self._spent["evaluation"],
             "base_seconds": self._spent["base"],  # near 0 but for the first that needs the base
             "overhead_seconds": max(0.0, total - here),
@@ -73,10 +77,9 @@ def check_size(limits: LimitsConfig, sizes: dict[str, float]) -> None:
 
 
 def check_limits(limits: LimitsConfig, clock: Clock) -> None:
-    if limits.minutes is not None and clock.train_seconds > 60 * limits.minutes:
-        raise Infeasible(
-            f"{clock.train_seconds / 60:.2f} minutes; limits.minutes={limits.minutes:g}"
-        )
+    seconds = clock.preparation_seconds + clock.train_seconds
+    if limits.minutes is not None and seconds > 60 * limits.minutes:
+        raise Infeasible(f"{seconds / 60:.2f} minutes; limits.minutes={limits.minutes:g}")
     memory = peak_gb(clock.device)
     if limits.peak_memory_gb is not None and memory > limits.peak_memory_gb:
         raise Infeasible(f"{memory:.2f} GB; limits.peak_memory_gb={limits.peak_memory_gb:g}")

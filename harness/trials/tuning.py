@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -136,7 +137,10 @@ class Tuning:
             return self.first_stage(stage, accelerator, control)
 
         about = (self.job, self.method, self.base, self.inputs, self.plan, first_stage)
+        began = time.perf_counter()
         self.model, self.earlier = adapt(*about)
+        took = time.perf_counter() - began
+        self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
         if self.inputs.train.segments is not None:
             check_texts_apart(self.model, config.data.max_length, device)
         self.size = sizes(self.model)

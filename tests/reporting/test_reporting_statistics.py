@@ -12,15 +12,15 @@ from scipy.stats import binomtest
 from test_reporting_scores import corpus, statistics
 
 from harness.statistics.budget import expected_best, running_best
+from harness.statistics.errors import Error
 from harness.statistics.pareto import front, hypervolume
+from harness.statistics.power import minimal_detectable_difference, needed
 from harness.statistics.resampling import (
     benjamini_hochberg,
     bootstrap_interval,
     compare_resamples,
-    examples_needed,
     holm,
     mcnemar_exact,
-    minimal_detectable_difference,
     paired_bootstrap,
     paired_delta,
     paired_randomization,
@@ -161,10 +161,21 @@ def test_minimal_detectable_difference_halves_with_four_times_the_items():
     assert minimal_detectable_difference(error / 2) == pytest.approx(1.400793 * error, rel=1e-5)
 
 
-def test_examples_needed_are_those_at_which_the_difference_is_just_found():
-    needed = examples_needed(difference=1.0, standard_error=2.0, n=100)
-    at = 2.0 * math.sqrt(100 / needed)  # the standard error shrinks with 1/sqrt(n)
-    assert minimal_detectable_difference(at) <= 1.0 < minimal_detectable_difference(at * 1.01)
+@pytest.mark.parametrize(("items", "seeds"), [(2.0, 0.1), (0.1, 2.0), (0.25, 0.2)])
+def test_what_is_needed_is_that_at_which_the_difference_is_just_found(items, seeds):
+    """Each number is put back into the error; None where no number would do."""
+    found = needed(1.0, Error(items, seeds, 100.0), items=100, seeds=4)
+    assert found.binding == ("items" if items > seeds else "seeds")
+    for number, now, own, other in (
+        (found.items, 100, items, seeds),
+        (found.seeds, 4, seeds, items),
+    ):
+        if number is None:
+            assert minimal_detectable_difference(other) > 1.0
+        else:
+            at, below = (math.hypot(own * math.sqrt(now / n), other) for n in (number, number - 1))
+            assert minimal_detectable_difference(at) <= 1.0
+            assert minimal_detectable_difference(below) > 1.0 or number == now
 
 
 def test_randomization_of_several_seeds_swaps_an_example_in_all_of_them():

@@ -1,0 +1,65 @@
+"""The rule that the report used before: kept to measure what the present one is better at.
+
+Items and seeds resampled together, Holm against the best that the data chose, a failed test taken for
+equality, and among the equals the least forgetting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.statistics.resampling import (
+    RESAMPLES,
+    bootstrap_scores,
+    compare_resamples,
+    draw_counts,
+    holm,
+    percentile_interval,
+)
+from harness.statistics.scores import Array, aggregate
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score and its (B,) resamples."""
+
+    value: float
+    resamples: Array
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return percentile_interval(self.resamples)
+
+
+def resampled(name: str, statistics: Array, rng: np.random.Generator, counts: Array) -> Resampled:
+    """From (S, n, k) statistics; ``counts`` draws the items alike for all candidates."""
+    seeds = draw_counts(len(statistics), RESAMPLES, rng)
+    scores = bootstrap_scores(name, statistics, counts, seeds)
+    return Resampled(float(aggregate(name, statistics).mean()), scores)
+
+
+def all_resampled(name: str, found: Sequence[Array], rng: np.random.Generator) -> list[Resampled]:
+    counts = draw_counts(found[0].shape[1], RESAMPLES, rng)
+    return [resampled(name, one, rng, counts) for one in found]
+
+
+def p_value(a: Resampled, b: Resampled) -> float:
+    return compare_resamples(a.resamples, b.resamples, a.value - b.value).p_value
+
+
+def tied(found: Sequence[Resampled], maximize: bool) -> list[int]:
+    """Places of the best and of those not told from it."""
+    order = sorted(range(len(found)), key=lambda i: -found[i].value if maximize else found[i].value)
+    best, others = order[0], order[1:]
+    adjusted = holm([p_value(found[i], found[best]) for i in others])
+    return [best, *(i for i, p in zip(others, adjusted, strict=True) if p > LEVEL)]
+
+
+def chosen(quality: Sequence[Resampled], maximize: bool, forgetting: Sequence[Resampled]) -> int:
+    """Of those tied in quality the least forgetting; what forgets alike, cost apart, in that order."""
+    return min(tied(quality, maximize), key=lambda i: forgetting[i].value)
