@@ -148,10 +148,8 @@ def _seeing(field: Field) -> Field:
     if not values or not is_blind(field.quality, values):
         return field
     split = field.quality.split(".")[0]
-    for name in (
-        f"{split}.bits_per_byte",
-        f"{split}.perplexity",
-    ):  # the first needs no common tokenizer
+    # Bits per byte first: they need no common tokenizer. The loss is that of classes.
+    for name in (f"{split}.bits_per_byte", f"{split}.perplexity", f"{split}.loss"):
         if name != field.quality and all(name in c.estimates for c in able):
             return replace(
                 field,

@@ -48,9 +48,7 @@ class Decision:
     admissible: tuple[Candidate, ...]  # shown within the margin and better than the base
     calm: tuple[Candidate, ...]  # of those, the least forgetting and what forgets alike
     chosen: Candidate | None
-    step: (
-        str  # what decided: 'only', 'quality', 'forgetting', 'cost'; 'base', 'blind', 'few': nothing
-    )
+    step: str  # what decided: 'only', 'quality', 'forgetting', 'cost'; 'base', 'blind', 'few': nothing
     cost_name: str | None  # which cost decided, for step 'cost'
     stability: float | None  # share of redraws of items and seeds that choose this one
     choices: tuple[tuple[str, float], ...]  # label, share of the redraws; the most frequent first

@@ -132,8 +132,8 @@ def _why_none(decision: Decision, field: Field) -> list[str]:
     if decision.step == "blind":
         return [
             f"{f.title(field.quality)} is the same for all, or near 0, and no likelihood of the same "
-            "texts was measured that could decide: nothing is chosen by it. Name another measurement in "
-            "objectives."
+            "texts was measured that could decide: nothing is chosen by it. Name another measurement "
+            "in objectives."
         ]
     base = best.base.get(field.quality)
     said = (
