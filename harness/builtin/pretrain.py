@@ -17,7 +17,7 @@ BOS_ID, EOS_ID, PAD_ID = range(3)  # the trainer numbers special tokens first, i
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Any text has tokens and comes back unchanged; no special tokens are added by themselves."""
+    """Any text has tokens and comes back unchanged; it begins with bos, as the model is trained."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -31,6 +31,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
+        add_bos_token=True,
         eos_token=EOS,
         pad_token=PAD,
         model_max_length=CONTEXT_TOKENS,

@@ -18,8 +18,9 @@ from harness.config import DataConfig
 from harness.data.chat import read_template
 from harness.data.encode import Encoded, encode
 from harness.data.examples import Example, fingerprint_examples
+from harness.data.specials import begins_with
 
-_FORM = 1  # raise it when `encode` makes other sequences of the same input
+_FORM = 2  # raise it when `encode` makes other sequences of the same input
 _OPTIONAL = ("classes", "label_mask", "segments")
 _ARRAYS = tuple(f.name for f in fields(Encoded) if f.name not in ("counts", *_OPTIONAL))
 
@@ -39,6 +40,7 @@ def cached_encode(
         tokenizer_fingerprint(tokenizer),
         [config.loss_on, config.max_length, config.too_long, config.is_plain_text],
         [config.packing, config.truncate],
+        [example.template for example in examples],
         [read_template(config) or tokenizer.chat_template, config.only_last_answer]
         if config.is_chat
         else None,
@@ -53,7 +55,7 @@ def cached_encode(
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """sha256 over all that decides which ids a text becomes, and over bos and eos."""
+    """sha256 over all that decides which ids a text becomes, and what stands around it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         rules: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
@@ -61,7 +63,7 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
         rules = json.loads(backend.to_str())
         for state in ("truncation", "padding"):  # left behind by whoever called it last
             rules.pop(state, None)
-    content = [rules, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    content = [rules, begins_with(tokenizer), tokenizer.eos_token_id, tokenizer.all_special_tokens]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from harness.config import DataConfig
 from harness.data.conversations import Turn
-from harness.data.tokenization import special
 from harness.errors import InputError
 
 _MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -95,7 +94,7 @@ class ChatFormat:
             )
         self._tokenizer = tokenizer
         self._special = set(tokenizer.added_tokens_decoder)
-        self._eos = special(tokenizer.eos_token_id)
+        self._eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
         self.n_tokenized_apart = 0  # places where the tokens of a prompt would have been others
         self.n_turn_by_turn = 0  # conversations that need one sequence a turn
 

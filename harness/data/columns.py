@@ -138,14 +138,21 @@ def render(config: DataConfig, row: Row) -> str:
 
     A text that is to be classified stands for itself.
     """
+    return rendered(config, row)[0]
+
+
+def rendered(config: DataConfig, row: Row) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The prompt of a row, and which characters of it are the template's own words."""
     if config.text_column is not None:
-        return str(row[config.text_column])
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[1] is None:
-            return match[0][0]
-        return str(row[_column(config, match[1])])
-
-    prompt = _PLACEHOLDER.sub(replaced, config.prompt_template)
+        return str(row[config.text_column]), ()
     system = "" if config.chat else system_turn(config, row)
-    return f"{system}\n{prompt}" if system else prompt
+    prompt, own, at = f"{system}\n" if system else "", [], 0
+    for match in _PLACEHOLDER.finditer(config.prompt_template):
+        words = config.prompt_template[at : match.start()]
+        words += match[0][0] if match[1] is None else ""
+        own.append((len(prompt), len(prompt) + len(words)))
+        prompt += words + ("" if match[1] is None else str(row[_column(config, match[1])]))
+        at = match.end()
+    words = config.prompt_template[at:]
+    own.append((len(prompt), len(prompt) + len(words)))
+    return prompt + words, tuple(own)

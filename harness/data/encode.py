@@ -1,7 +1,9 @@
 """Examples as token sequences, each with the place of its first label.
 
-A sequence is `[bos] prompt answer [eos]`, prompt and answer tokenized apart, so that the prompt's
-tokens are the same ones in training and in generation. A tokenizer without bos or eos goes without.
+A sequence is `begin prompt answer [eos]`, prompt and answer tokenized apart, so that the prompt's
+tokens are the same ones in training and in generation. ``begin`` is what the tokenizer itself writes
+before a text: bos, several tokens, or nothing. Then nothing predicts a text's first token, which is
+no label. A tokenizer without eos goes without.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from harness.config import DataConfig
 from harness.data.encode_chats import chat_prompts, cut_left, encode_chats
 from harness.data.encoded import Encoded, OneSequence, assemble
 from harness.data.example import Example
-from harness.data.tokenization import special, tokenize
+from harness.data.specials import SpecialTokens
+from harness.data.tokenization import tokenize
 from harness.errors import InputError
 
 
@@ -47,13 +50,16 @@ def encode(
         for index, example in enumerate(examples)
         for reference in (example.references if all_references else example.references[:1])
     ]
-    prompt_parts = tokenize((examples[index].prompt for index, _ in pairs), tokenizer)
-    answer_parts = tokenize((reference for _, reference in pairs), tokenizer)
-    bos, eos = special(tokenizer.bos_token_id), special(tokenizer.eos_token_id)
+    specials = SpecialTokens(tokenizer)
+    asked = [specials.prompt(example.prompt, example.template) for example in examples]
+    answers = [specials.answer(reference) for _, reference in pairs]
+    prompt_parts = tokenize((asked[index] for index, _ in pairs), tokenizer, specials)
+    answer_parts = tokenize(answers, tokenizer, specials)
+    bos, eos = specials.begin, specials.end
     sequences, n_too_long, longest = [], 0, 0
-    for pair, (index, answer) in enumerate(pairs):
-        prompt_part = prompt_parts[examples[index].prompt]
-        answer_part = answer_parts[answer]
+    for pair, (index, _) in enumerate(pairs):
+        prompt_part = prompt_parts[asked[index]]
+        answer_part = answer_parts[answers[pair]]
         n_prompt, n_answer = len(prompt_part.ids), len(answer_part.ids)
         excess = len(bos) + n_prompt + n_answer + len(eos) - config.max_length
         longest = max(longest, config.max_length + excess)
@@ -65,28 +71,29 @@ def encode(
         head = bos + prompt_part.ids[left:right]
         ids = (head + answer_part.ids + eos)[: config.max_length]
         # Nothing predicts a sequence's first token, even where that is the answer's.
-        first = max(1, len(head)) if config.loss_on == "answer" else 1
+        first = max(1, len(head if config.loss_on == "answer" else bos))
         n_bytes = prompt_part.bytes_between(first - len(bos) + left, right)
         n_bytes += answer_part.bytes_between(first - len(head), len(ids) - len(head))
         sequences.append(OneSequence(ids, first, index, n_bytes, pair))
-    counts = _lengths(config, len(pairs), n_too_long, longest)
+    counts = _lengths(config, len(pairs), n_too_long, longest) | specials.counts
     return assemble(sequences, len(pairs), counts, pack_into)
 
 
 def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataConfig) -> Encoded:
-    """`bos text` of each example and its class; a text that is too long is cut."""
-    parts = tokenize((example.prompt for example in examples), tokenizer)
-    bos = special(tokenizer.bos_token_id)
+    """`begin text` of each example and its class; a text that is too long is cut."""
+    specials = SpecialTokens(tokenizer)
+    asked = [specials.prompt(example.prompt, example.template) for example in examples]
+    parts, bos = tokenize(asked, tokenizer, specials), specials.begin
     sequences, n_too_long, longest = [], 0, 0
-    for index, example in enumerate(examples):
-        ids = parts[example.prompt].ids
+    for index, text in enumerate(asked):
+        ids = parts[text].ids
         room = config.max_length - len(bos)
         longest = max(longest, len(bos) + len(ids))
         n_too_long += len(ids) > room
         if len(ids) <= room or config.too_long == "truncate":
             ids = bos + (ids[-room:] if config.truncate == "left" else ids[:room])
             sequences.append(OneSequence(ids, len(ids) - 1, index, 0, index))
-    counts = _lengths(config, len(examples), n_too_long, longest)
+    counts = _lengths(config, len(examples), n_too_long, longest) | specials.counts
     packed = assemble(sequences, len(examples), counts)
     labels = np.array([-1 if e.label is None else e.label for e in examples], np.int64)
     assert labels.min() >= 0
@@ -116,19 +123,24 @@ def _lengths(config: DataConfig, n: int, n_too_long: int, longest: int) -> dict[
 
 
 def encode_documents(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
-    """`bos text`, cut to ``max_length``, one sequence a document; all but the first are labels."""
-    parts = tokenize(texts, tokenizer)
-    bos = special(tokenizer.bos_token_id)
+    """`begin text`, cut to ``max_length``, one sequence a document.
+
+    All of a text is predicted, but for its first token where nothing is written before it.
+    """
+    specials = SpecialTokens(tokenizer)
+    texts = [specials.whole(text) for text in texts]
+    parts, bos = tokenize(texts, tokenizer, specials), specials.begin
+    first = max(1, len(bos))
     sequences, lengths = [], [0]
     for index, text in enumerate(texts):
         part = parts[text]
         ids = (bos + part.ids)[:max_length]
-        n_bytes = part.bytes_between(1 - len(bos), len(ids) - len(bos))
-        sequences.append(OneSequence(ids, 1, index, n_bytes, index))
+        n_bytes = part.bytes_between(first - len(bos), len(ids) - len(bos))
+        sequences.append(OneSequence(ids, first, index, n_bytes, index))
         lengths.append(len(bos) + len(part.ids))
     n_too_long = sum(length > max_length for length in lengths)
     counts = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "truncate"}
-    return assemble(sequences, len(texts), counts)
+    return assemble(sequences, len(texts), counts | specials.counts)
 
 
 def encode_prompts(
@@ -161,7 +173,8 @@ def prompts(
     Of a conversation all that is written before the last answer. Raises InputError where no room is
     left, and for a prompt of no token at all.
     """
-    bos = special(tokenizer.bos_token_id)
+    specials = SpecialTokens(tokenizer)
+    bos = specials.begin
     room = config.max_length - reserve - len(bos)
     if room < 1:
         raise InputError(
@@ -171,9 +184,10 @@ def prompts(
     if config.is_chat:
         asked = chat_prompts(examples, tokenizer, config)
         return [cut_left(ids, n_bos, room + len(bos)) for ids, n_bos in asked]
-    parts = tokenize((example.prompt for example in examples), tokenizer)
+    texts = [specials.prompt(example.prompt, example.template) for example in examples]
+    parts = tokenize(texts, tokenizer, specials)
     kept = slice(-room, None) if config.truncate == "left" else slice(room)
-    found = [np.array(bos + parts[example.prompt].ids[kept], np.int32) for example in examples]
+    found = [np.array(bos + parts[text].ids[kept], np.int32) for text in texts]
     for example, ids in zip(examples, found, strict=True):
         if len(ids) == 0:
             raise InputError(
@@ -194,37 +208,43 @@ def pad_id(tokenizer: Any) -> int:
 def _encode_texts(
     texts: Sequence[str], tokenizer: Any, max_length: int, packing: str = "none"
 ) -> Encoded:
-    """`bos text eos` in blocks: every token but a document's very first is a label exactly once.
+    """`begin text eos` in blocks: every token of a text is a label exactly once.
 
-    Each block begins with bos; without one, with the last token of the block before. Packed by
-    documents, blocks are put together whole; as a stream, blocks begin anywhere, with the last
-    token of the one before.
+    The very first is none where nothing is written before it. Each block begins as a text does; where
+    that is with nothing, with the last token of the block before. Packed by documents, blocks are put
+    together whole; as a stream, blocks begin anywhere, with the last token of the one before.
     """
+    specials = SpecialTokens(tokenizer)
+    texts = [specials.whole(text) for text in texts]
     if packing == "stream":
-        return _encode_stream(texts, tokenizer, max_length)
-    parts = tokenize(texts, tokenizer)
-    bos, eos = special(tokenizer.bos_token_id), special(tokenizer.eos_token_id)
+        return _encode_stream(texts, tokenizer, specials, max_length)
+    parts = tokenize(texts, tokenizer, specials)
+    bos, eos = specials.begin, specials.end
+    first = max(1, len(bos))
+    step = max(1, max_length - first)
     sequences, n_too_long, longest = [], 0, 0
     for index, text in enumerate(texts):
         part = parts[text]
         ids = bos + part.ids + eos
         n_too_long += len(ids) > max_length
         longest = max(longest, len(ids))
-        for start in range(1, len(ids), max_length - 1):
-            labels = ids[start : start + max_length - 1]
+        for start in range(first, len(ids), step):
+            labels = ids[start : start + step]
             before = bos or ids[start - 1 : start]
             at = start - len(bos)  # the same place, counted in the text's own tokens
             n_bytes = part.bytes_between(at, at + len(labels))
-            sequences.append(OneSequence(before + labels, 1, index, n_bytes, index))
+            sequences.append(OneSequence(before + labels, first, index, n_bytes, index))
     counts = {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": "blocks"}
     pack_into = max_length if packing == "documents" else None
-    return assemble(sequences, len(texts), counts, pack_into)
+    return assemble(sequences, len(texts), counts | specials.counts, pack_into)
 
 
-def _encode_stream(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
-    """All texts, each `bos text eos`, as one, cut at every ``max_length``; the same labels."""
-    parts = tokenize(texts, tokenizer)
-    bos, eos = special(tokenizer.bos_token_id), special(tokenizer.eos_token_id)
+def _encode_stream(
+    texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int
+) -> Encoded:
+    """All texts, each `begin text eos`, as one, cut at every ``max_length``; the same labels."""
+    parts = tokenize(texts, tokenizer, specials)
+    bos, eos = specials.begin, specials.end
     stream: list[int] = []
     labels: list[bool] = []
     n_bytes: list[int] = []
@@ -235,7 +255,7 @@ def _encode_stream(texts: Sequence[str], tokenizer: Any, max_length: int) -> Enc
         ids = bos + part.ids + eos
         each = [part.bytes_between(place, place + 1) for place in range(len(part.ids))]
         stream += ids
-        labels += [place > 0 for place in range(len(ids))]
+        labels += [place >= max(1, len(bos)) for place in range(len(ids))]
         n_bytes += [0] * len(bos) + each + [0] * len(eos)
         owners += [index] * len(ids)
         lengths.append(len(ids))
@@ -249,4 +269,5 @@ def _encode_stream(texts: Sequence[str], tokenizer: Any, max_length: int) -> Enc
         sequences.append(OneSequence(stream[here], *about))
     n_too_long = sum(length > max_length for length in lengths)
     about = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "blocks"}
-    return assemble(sequences, len(sequences), about | {"texts_packed": len(texts)})
+    about |= {"texts_packed": len(texts)} | specials.counts
+    return assemble(sequences, len(sequences), about)

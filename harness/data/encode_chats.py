@@ -11,7 +11,7 @@ from harness.config import DataConfig
 from harness.data.chat import ChatFormat
 from harness.data.encoded import OneSequence
 from harness.data.example import Example
-from harness.data.tokenization import special
+from harness.data.specials import begins_with
 
 
 def encode_chats(
@@ -73,4 +73,4 @@ def cut_left(ids: Sequence[int], n_bos: int, room: int) -> np.ndarray:
 
 def _n_bos(ids: Sequence[int], tokenizer: Any) -> int:
     """1 where a text begins with the token that begins texts, else 0."""
-    return int(list(ids[:1]) == special(tokenizer.bos_token_id) != [])
+    return int(list(ids[:1]) == begins_with(tokenizer) != [])

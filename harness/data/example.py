@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from harness.data.conversations import Turn, opening
 
@@ -22,6 +22,8 @@ class Example:
     references: tuple[str, ...]
     label: int | None = None  # classification: the place of its class in ``Splits.labels``
     turns: tuple[Turn, ...] = ()  # of a conversation, earlier answers included
+    # Which characters of the prompt the template writes: special tokens are tokens in these alone.
+    template: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -36,14 +38,11 @@ class Example:
 
 def merge(examples: Sequence[Example]) -> list[Example]:
     """Examples of one prompt become one, with all references in order and none twice."""
-    merged: dict[tuple[str, tuple[Turn, ...]], dict[str, None]] = {}
+    merged: dict[tuple[str, tuple[Turn, ...]], tuple[Example, dict[str, None]]] = {}
     for example in examples:
-        about = (example.prompt, example.turns)
-        merged.setdefault(about, {}).update(dict.fromkeys(example.references))
-    return [
-        Example(prompt, tuple(references), turns=turns)
-        for (prompt, turns), references in merged.items()
-    ]
+        _, references = merged.setdefault((example.prompt, example.turns), (example, {}))
+        references.update(dict.fromkeys(example.references))
+    return [replace(first, references=tuple(found)) for first, found in merged.values()]
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from harness import builtin
 from harness.config import DataConfig
 from harness.data.chat import read_template
-from harness.data.columns import Row, answer_field, needed_columns, render, system_turn
+from harness.data.columns import Row, answer_field, needed_columns, render, rendered, system_turn
 from harness.data.conversations import Turn, chained, shown, up_to_the_answer
 from harness.data.drawing import draw, share, without_duplicates
 from harness.data.example import Example, digest, fingerprint_examples, merge, plain
@@ -156,8 +156,11 @@ def _examples(
         said = _conversations(rows, config, column)
         found = [Example(shown(turns), answers, turns=turns) for turns, answers in said]
     else:
-        prompts = ["" if config.is_plain_text else render(config, row) for row in rows]
-        found = [Example(p, _answers(row[column])) for p, row in zip(prompts, rows, strict=True)]
+        asked = [("", ()) if config.is_plain_text else rendered(config, row) for row in rows]
+        found = [
+            Example(prompt, _answers(row[column]), template=own)
+            for (prompt, own), row in zip(asked, rows, strict=True)
+        ]
     n, examples = len(found), [example for example in found if example.references]
     counts[f"{split}_rows_without_answer"] = n - len(examples)
     if not examples:

@@ -17,6 +17,7 @@ import torch
 from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
+from harness.data.specials import ends_of
 from harness.models.continuing import continued, counts_padding
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def generate(
     from transformers import GenerationConfig
 
     model.eval()
-    last = {tokenizer.eos_token_id, tokenizer.bos_token_id, *ends} - {None}
+    last = {*ends_of(tokenizer), *ends}
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         min_new_tokens=decoding.min_new_tokens or None,

@@ -98,15 +98,24 @@ def pinned_revision(config: ModelConfig) -> str | None:
         ) from error
 
 
+# Files of a model's folder that are never read: words about it, and weights in formats that can
+# carry code.
+_UNREAD = (".md", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".pkl")
+
+
 @lru_cache(maxsize=8)
 def stored_fingerprint(config: ModelConfig) -> str:
-    """Hash of the stored files of a local model; of name and revision for one on the hub."""
+    """Hash of all files of a local model that can be read; of name and revision for one on the hub.
+
+    Templates and vocabularies have many names, so that files are left out by name, not taken in.
+    """
     path = Path(model_path(config))
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(path.iterdir()):
-            if file.suffix in (".safetensors", ".json", ".model", ".txt"):
-                digest.update(file.name.encode())
+        for file in sorted([*path.iterdir(), *path.glob("additional_chat_templates/*")]):
+            named = file.is_file() and not file.name.startswith(".")
+            if named and file.suffix.lower() not in _UNREAD:
+                digest.update(file.relative_to(path).as_posix().encode())
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
     else:

@@ -86,11 +86,12 @@ def test_shipped_model_is_small_and_fits_quantization_blocks(model):
     assert all(side % 64 == 0 for linear in linears for side in linear.weight.shape)
 
 
-def test_tokenizer_round_trips_and_adds_nothing(tokenizer):
+def test_tokenizer_round_trips_and_writes_bos(tokenizer):
     text = 'Größe: "7 eggs", said Mira.\nTobin — yes!'
     ids = tokenizer(text)["input_ids"]
-    assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert tokenizer.decode(ids) == text
+    assert ids == pretrain.document_ids(tokenizer, text)[: len(ids)], "as in its pretraining"
+    assert ids == [pretrain.BOS_ID, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
     assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
 
 

@@ -34,10 +34,11 @@ def test_the_chat_model_has_the_tokens_of_the_base(tokenizer):
     base = AutoTokenizer.from_pretrained(builtin.MODEL)
     every_character = "".join(map(chr, range(1, 0x250))) + "Größe 東京 🙂 Mira lives in Oakmere."
     assert tokenizer(every_character)["input_ids"] == base(every_character)["input_ids"]
-    assert tokenizer.decode(tokenizer(every_character)["input_ids"]) == every_character
+    ids = tokenizer(every_character)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == every_character
     assert len(tokenizer) == len(base) == pretrain.VOCABULARY_SIZE
-    assert all(len(tokenizer(role)["input_ids"]) == 1 for role in chat.ROLES)
-    assert tokenizer(tokenizer.eos_token)["input_ids"] == [pretrain.EOS_ID]
+    assert all(len(tokenizer(role)["input_ids"]) == 2 for role in chat.ROLES)
+    assert tokenizer(tokenizer.eos_token)["input_ids"] == [pretrain.BOS_ID, pretrain.EOS_ID]
 
 
 def test_the_template_marks_what_the_assistant_says(tokenizer):

@@ -78,7 +78,10 @@ def jsonl(here):
 
 
 def _byte_tokenizer(**special):
-    """One token a UTF-8 byte: every length and mask in a test can be counted by hand."""
+    """One token a UTF-8 byte, and bos before every text where there is one.
+
+    Every length and mask in a test can be counted by hand.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -87,7 +90,8 @@ def _byte_tokenizer(**special):
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    begins = "bos_token" in special
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, add_bos_token=begins, **special)
 
 
 @pytest.fixture(scope="session")

@@ -109,9 +109,11 @@ def test_for_language_modelling_every_token_is_a_label(jsonl, config, tokenizer)
     data = config(train=jsonl("a.jsonl", ROWS), **CLASSES)
     train = read_splits(data).train
     encoded = encode_for_language_modelling(train, tokenizer, data)
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     assert encoded.classes is None and set(encoded.first_label) == {1}
-    assert encoded.sequence(0).tolist() == [bos, *tokenizer(train[0].prompt)["input_ids"], eos]
+    assert encoded.sequence(0).tolist() == [
+        *tokenizer(train[0].prompt)["input_ids"],
+        tokenizer.eos_token_id,
+    ]
     pairs = [{"prompt": "p", "answer": "a"}] * 2 + [
         {"prompt": f"q{i}", "answer": "a"} for i in "123"
     ]

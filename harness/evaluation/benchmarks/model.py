@@ -11,25 +11,7 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
-from harness.data.tokenization import special
-from harness.models.continuing import continued, counts_padding, n_virtual_tokens
-
-if TYPE_CHECKING:
-    from torch import nn
-
-
-def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Any:
-    """lm-eval's model of Hugging Face around ``model``.
-
-    Each text begins with bos, once, as training and generation have it: lm-eval leaves that to the
-    tokenizer, and one that only knows its bos adds none, while another adds an eos to the end of the
-    question. The log-likelihood of a whole text conditions its first token on bos (on eos without
-    one); with a tokenizer that adds bos by itself, lm-eval would score bos as well.
-    """
-    import torch
-    from lm_eval.models.huggingface import HFLM, stop_sequences_criteria
-
-    bos = special(tokenizer.bos_token_id)
+    begin = begins_with(tokenizer)
     n_virtual = n_virtual_tokens(model)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
@@ -44,8 +26,9 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             **options: Any,
         ) -> list[int]:
             ids = list(tokenizer.encode(string, add_special_tokens=False))
-            if add_special_tokens is not False and not self.whole_text and ids[:1] != bos:
-                ids = bos + ids
+            own = ids[: len(begin)] == begin
+            if add_special_tokens is not False and not self.whole_text and not own:
+                ids = begin + ids
             return ids if left_truncate_len is None else ids[-left_truncate_len:]
 
         def tok_batch_encode(
@@ -57,8 +40,10 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
         ) -> tuple[torch.Tensor, torch.Tensor]:
             rows = [self.tok_encode(string) for string in strings]
             if left_truncate_len is not None:
-                room = left_truncate_len - len(bos)
-                rows = [row if len(row) <= left_truncate_len else bos + row[-room:] for row in rows]
+                room = left_truncate_len - len(begin)
+                rows = [
+                    row if len(row) <= left_truncate_len else begin + row[-room:] for row in rows
+                ]
             return left_padded([np.asarray(row) for row in rows], pad_id(tokenizer))
 
         def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
