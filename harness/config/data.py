@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from harness.errors import InputError
 from harness.strict import require
+
+# What a chat template is given by the conversation, the tokenizer and the renderer.
+_TEMPLATES_OWN = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
+_TEMPLATES_OWN += ("return_assistant_tokens_mask", "continue_final_message", "conversations")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class DataConfig:
     prompt_template: str  # '{column}' is replaced by the row's value
     chat: bool  # prompt and answer become turns, written by the model's chat template
     chat_template: str | None  # a Jinja file instead of the model's own template
+    template_arguments: Mapping[str, Any] | None  # for the template, as enable_thinking is
     only_last_answer: bool  # of a conversation; otherwise every assistant turn is learned
     id_column: str | None  # with parent_id_column: rows chained into conversations
     parent_id_column: str | None
@@ -119,6 +132,13 @@ class DataConfig:
             )
 
     def _check_chat(self) -> None:
+        for name, value in (self.template_arguments or {}).items():
+            field = f"data.template_arguments.{name}"
+            require(
+                name not in _TEMPLATES_OWN, field, value, "set by no one: conversations give it"
+            )
+            plain = "text, a number, true, false, null, or lists and mappings of them"
+            require(_is_plain(value), field, value, plain)
         others = ("text_column", "label_column", "id_column", "parent_id_column", "system_column")
         for name in others if self.messages_column is not None else ():
             if getattr(self, name) is not None:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from harness.config import DataConfig
-from harness.data.chat import read_template
 from harness.data.encode import Encoded, encode
 from harness.data.examples import Example, fingerprint_examples
 from harness.data.specials import begins_with
+from harness.data.templates import template_of
 
 _FORM = 2  # raise it when `encode` makes other sequences of the same input
 _OPTIONAL = ("classes", "label_mask", "segments")
@@ -41,7 +41,7 @@ def cached_encode(
         [config.loss_on, config.max_length, config.too_long, config.is_plain_text],
         [config.packing, config.truncate],
         [example.template for example in examples],
-        [read_template(config) or tokenizer.chat_template, config.only_last_answer]
+        [template_of(tokenizer, config), config.template_arguments, config.only_last_answer]
         if config.is_chat
         else None,
         all_references,

@@ -98,7 +98,8 @@ def check_rows(records: Iterable[tuple[str, Any]], config: DataConfig) -> list[R
                 )
             value, place = row[column], f"{where}, column '{column}' ({field})"
             if field == "data.messages_column":
-                checked[column] = turns_of(value, place, as_text)
+                tools = next((row[name] for name in ("tools", "functions") if row.get(name)), None)
+                checked[column] = turns_of(value, place, as_text, tools)
             elif value is None and field in ("data.system_column", "data.parent_id_column"):
                 checked[column] = ""
             elif isinstance(value, list) and field == "data.answer_column":

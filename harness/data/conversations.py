@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import InputError, unknown
 
-Turn = tuple[str, str]  # who speaks ('system', 'user', 'assistant'), and what is said
+
+class Turn(NamedTuple):
+    """One turn of a conversation."""
+
+    role: str  # 'system', 'developer', 'user', 'assistant' or 'tool'
+    content: str
+    learned: bool = True  # False: an answer that the data mark as one not to learn
+    fields: str = ""  # whatever else the turn holds, for the template, as a JSON object
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """What ``fields`` holds."""
+        return json.loads(self.fields) if self.fields else {}
+
 
 _ROLES = {
-    "system": ("system", "developer"),
+    "system": ("system",),
+    "developer": ("developer",),
     "user": ("user", "human", "prompter"),
     "assistant": ("assistant", "gpt", "bot", "model", "chatgpt"),
+    "tool": ("tool", "function", "observation", "ipython"),
 }
 _ROLE_OF = {name: role for role, names in _ROLES.items() for name in names}
 _SPEAKER, _SAID = ("role", "from"), ("content", "value", "text")
+# The spellings of a turn's mark that it is, or is not, to be learned.
+_LEARNED = ("weight", "train", "training", "trainable", "loss", "loss_mask")
+_YES_OR_NO = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+TOOLS = "tools"  # what a conversation may call, with its first turn's fields
 
 
-def turns_of(value: Any, where: str, as_text: Any) -> list[Turn]:
+def turns_of(value: Any, where: str, as_text: Any, tools: Any = None) -> list[Turn]:
     """A list of {role, content}, or {from, value}, as turns; in a CSV cell as JSON.
 
-    ``as_text(value, where)`` is how a turn's content is checked. InputError names the bad turn.
+    ``as_text(value, where)`` is how a turn's content is checked; ``tools``: what the row says can be
+    called. Whatever else a turn holds is kept for the template. InputError names the bad turn.
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise InputError(
-                f"{where} is the text {value!r:.40}: it must be a list of turns, or one as JSON."
-            ) from None
+    value = _parsed(value, where, "a list of turns")
     if not isinstance(value, list):
         raise InputError(f"{where} is {value!r:.40}: it must be a list of turns.")
     turns = []
@@ -40,12 +54,59 @@ def turns_of(value: Any, where: str, as_text: Any) -> list[Turn]:
             raise InputError(
                 f"{place} is {turn!r:.40}: it must be an object with role and content."
             )
-        speaker, said = _field(turn, _SPEAKER, place), _field(turn, _SAID, place)
-        role = _ROLE_OF.get(str(turn[speaker]).lower())
-        if role is None:
-            raise InputError(f"{place}: {unknown('role', turn[speaker], _ROLE_OF)}")
-        turns.append((role, as_text(_joined(turn[said]), f"{place}, '{said}'")))
+        turns.append(_turn(turn, place, as_text))
+    if tools and turns:
+        found = _parsed(tools, f"{where}, its row's tools", "a list of tools")
+        if found:
+            fields = json.dumps({TOOLS: found} | turns[0].more, ensure_ascii=False, sort_keys=True)
+            turns[0] = turns[0]._replace(fields=fields)
     return turns
+
+
+def _parsed(value: Any, where: str, what: str) -> Any:
+    """A value that may be written as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise InputError(
+            f"{where} is the text {value!r:.40}: it must be {what}, or one as JSON."
+        ) from None
+
+
+def _turn(turn: dict[str, Any], place: str, as_text: Any) -> Turn:
+    speaker = _field(turn, _SPEAKER, place)
+    role = _ROLE_OF.get(str(turn[speaker]).lower())
+    if role is None:
+        raise InputError(f"{place}: {unknown('role', turn[speaker], _ROLE_OF)}")
+    more = {key: value for key, value in turn.items() if value not in (None, "", [], {})}
+    learned = all([_learned(more.pop(key), f"{place}, '{key}'") for key in _LEARNED if key in more])
+    calls = more.get("tool_calls") or more.get("function_call")
+    said = next((name for name in _SAID if turn.get(name) is not None), None)
+    if said is None and not calls:
+        said = _field(turn, _SAID, place)
+    content = "" if said is None else as_text(_joined(turn[said]), f"{place}, '{said}'")
+    for name in (speaker, said):
+        more.pop(str(name), None)
+    for name in ("tool_calls", TOOLS):
+        if name in more:
+            more[name] = _parsed(more[name], f"{place}, '{name}'", "a list")
+    try:
+        fields = json.dumps(more, ensure_ascii=False, sort_keys=True) if more else ""
+    except TypeError as error:
+        raise InputError(f"{place} cannot be given to a chat template: {error}.") from None
+    return Turn(role, content, learned, fields)
+
+
+def _learned(value: Any, place: str) -> bool:
+    known = _YES_OR_NO.get(str(value).strip().lower())
+    if known is None:
+        raise InputError(
+            f"{place} is {value!r:.40}: it must be 0 or false for a turn that is not learned, "
+            "1 or true for one that is."
+        )
+    return known
 
 
 def _field(turn: dict[str, Any], names: Sequence[str], place: str) -> str:
@@ -66,28 +127,31 @@ def _joined(content: Any) -> Any:
     return content
 
 
-def up_to_the_answer(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], str] | None:
-    """What was said before the last assistant turn, and that turn.
+def up_to_the_answer(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], Turn] | None:
+    """What was said before the last assistant turn that is to be learned, and that turn.
 
     None where the assistant never speaks, says nothing at last, or speaks before any user.
     """
-    last = max((at for at, (role, _) in enumerate(turns) if role == "assistant"), default=None)
-    if last is None or not turns[last][1].strip():
+    spoken = (at for at, turn in enumerate(turns) if turn.role == "assistant" and turn.learned)
+    last = max(spoken, default=None)
+    if last is None or not turns[last].content.strip():
         return None
     before = tuple(turns[:last])
-    return (before, turns[last][1]) if any(role == "user" for role, _ in before) else None
+    return (before, turns[last]) if any(turn.role == "user" for turn in before) else None
 
 
 def shown(turns: Sequence[Turn]) -> str:
     """What was said as a person reads it: a single user turn as it stands, others with the role."""
-    if len(turns) == 1:
-        return turns[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in turns)
+    if len(turns) == 1 and not turns[0].fields:
+        return turns[0].content
+    return "\n".join(
+        f"{turn.role}: {turn.content}{' ' if turn.fields else ''}{turn.fields}" for turn in turns
+    )
 
 
 def opening(turns: Sequence[Turn]) -> str:
     """The first thing a user says: conversations that share it belong to one split."""
-    return next(content for role, content in turns if role == "user")
+    return next(turn.content for turn in turns if turn.role == "user")
 
 
 def chained(

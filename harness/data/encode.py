@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import DataConfig
-from harness.data.encode_chats import chat_prompts, cut_left, encode_chats
+from harness.data.encode_chats import chat_prompts, encode_chats
 from harness.data.encoded import Encoded, OneSequence, assemble
 from harness.data.example import Example
 from harness.data.specials import SpecialTokens
@@ -128,7 +128,18 @@ def encode_documents(texts: Sequence[str], tokenizer: Any, max_length: int) -> E
     All of a text is predicted, but for its first token where nothing is written before it.
     """
     specials = SpecialTokens(tokenizer)
-    texts = [specials.whole(text) for text in texts]
+    return _documents([specials.whole(text) for text in texts], tokenizer, specials, max_length)
+
+
+def _encode_prompts(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Encoded:
+    specials = SpecialTokens(tokenizer)
+    texts = [specials.prompt(example.prompt, example.template) for example in examples]
+    return _documents(texts, tokenizer, specials, max_length)
+
+
+def _documents(
+    texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int
+) -> Encoded:
     parts, bos = tokenize(texts, tokenizer, specials), specials.begin
     first = max(1, len(bos))
     sequences, lengths = [], [0]
@@ -151,12 +162,10 @@ def encode_prompts(
     None where there are none: plain text.
     """
     if not config.is_chat:
-        asked = [example.prompt for example in examples if example.prompt.strip()]
-        return encode_documents(asked, tokenizer, config.max_length) if asked else None
-    found = [
-        cut_left(ids, n_bos, config.max_length).tolist()
-        for ids, n_bos in chat_prompts(examples, tokenizer, config)
-    ]
+        asked = [example for example in examples if example.prompt.strip()]
+        return _encode_prompts(asked, tokenizer, config.max_length) if asked else None
+    asked = chat_prompts(examples, tokenizer, config, config.max_length)
+    found = [prompt.tolist() for prompt in asked]
     n_bytes = [len(tokenizer.decode(ids[1:]).encode()) for ids in found]
     sequences = [
         OneSequence(ids, 1, index, n, index)
@@ -182,8 +191,7 @@ def prompts(
             f"{reserve} generated tokens: raise it, or lower evaluation.max_new_tokens."
         )
     if config.is_chat:
-        asked = chat_prompts(examples, tokenizer, config)
-        return [cut_left(ids, n_bos, room + len(bos)) for ids, n_bos in asked]
+        return chat_prompts(examples, tokenizer, config, config.max_length - reserve)
     texts = [specials.prompt(example.prompt, example.template) for example in examples]
     parts = tokenize(texts, tokenizer, specials)
     kept = slice(-room, None) if config.truncate == "left" else slice(room)

@@ -22,8 +22,13 @@ class Example:
     references: tuple[str, ...]
     label: int | None = None  # classification: the place of its class in ``Splits.labels``
     turns: tuple[Turn, ...] = ()  # of a conversation, earlier answers included
+    fields: str = ""  # of a conversation's last answer, see Turn: reasoning, calls of tools
     # Which characters of the prompt the template writes: special tokens are tokens in these alone.
     template: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+
+    def conversation(self, reference: str) -> tuple[Turn, ...]:
+        """All turns, with one of the references as the last answer."""
+        return (*self.turns, Turn("assistant", reference, fields=self.fields))
 
     @property
     def key(self) -> str:
@@ -38,9 +43,10 @@ class Example:
 
 def merge(examples: Sequence[Example]) -> list[Example]:
     """Examples of one prompt become one, with all references in order and none twice."""
-    merged: dict[tuple[str, tuple[Turn, ...]], tuple[Example, dict[str, None]]] = {}
+    merged: dict[tuple[str, tuple[Turn, ...], str], tuple[Example, dict[str, None]]] = {}
     for example in examples:
-        _, references = merged.setdefault((example.prompt, example.turns), (example, {}))
+        about = (example.prompt, example.turns, example.fields)
+        _, references = merged.setdefault(about, (example, {}))
         references.update(dict.fromkeys(example.references))
     return [replace(first, references=tuple(found)) for first, found in merged.values()]
 
@@ -54,7 +60,12 @@ def fingerprint_examples(examples: Sequence[Example]) -> str:
 def plain(examples: Sequence[Example]) -> list[list[object]]:
     """Prompt and references of each, and the turns of conversations."""
     return [
-        [example.prompt, *example.references, *([example.turns] if example.turns else [])]
+        [
+            example.prompt,
+            *example.references,
+            *([example.turns] if example.turns else []),
+            *([example.fields] if example.fields else []),
+        ]
         for example in examples
     ]
 

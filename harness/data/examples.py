@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from harness import builtin
 from harness.config import DataConfig
-from harness.data.chat import read_template
 from harness.data.columns import Row, answer_field, needed_columns, render, rendered, system_turn
 from harness.data.conversations import Turn, chained, shown, up_to_the_answer
 from harness.data.drawing import draw, share, without_duplicates
@@ -16,6 +15,7 @@ from harness.data.example import Example, digest, fingerprint_examples, merge, p
 from harness.data.general import read_general, read_replay
 from harness.data.overlap import as_examples, without_overlap
 from harness.data.sources import naming, read_rows
+from harness.data.templates import read_template
 from harness.errors import InputError, unknown
 
 __all__ = ["Example", "Splits", "fingerprint_examples", "merge", "read_splits"]
@@ -154,7 +154,13 @@ def _examples(
     column, field = answer_field(config)
     if config.is_chat:
         said = _conversations(rows, config, column)
-        found = [Example(shown(turns), answers, turns=turns) for turns, answers in said]
+        found = [
+            Example(shown(turns), answers, turns=turns, fields=fields)
+            for turns, answers, fields in said
+        ]
+        passed_over = [sum(not t.learned for t in turns) for turns, *_ in said]
+        if any(passed_over):
+            counts[f"{split}_turns_not_learned"] = sum(passed_over)
     else:
         asked = [("", ()) if config.is_plain_text else rendered(config, row) for row in rows]
         found = [
@@ -176,12 +182,16 @@ def _answers(value: object) -> tuple[str, ...]:
 
 def _conversations(
     rows: Sequence[Row], config: DataConfig, column: str
-) -> list[tuple[tuple[Turn, ...], tuple[str, ...]]]:
-    """What was said before the last answer, and that answer in all its forms; () where it is empty."""
+) -> list[tuple[tuple[Turn, ...], tuple[str, ...], str]]:
+    """What was said before the last answer, that answer in all its forms (() where it is empty), and
+    what else it holds."""
     if config.messages_column is not None:
         found = [up_to_the_answer(row[column]) for row in rows]  # pyright: ignore[reportArgumentType]
-        return [((), ()) if one is None else (one[0], (one[1],)) for one in found]
-    asked = [("user", render(config, row).strip()) for row in rows]
+        return [
+            ((), (), "") if one is None else (one[0], (one[1].content,), one[1].fields)
+            for one in found
+        ]
+    asked = [Turn("user", render(config, row).strip()) for row in rows]
     answers = [_answers(row[column]) for row in rows]
     chains = [[index] for index in range(len(rows))]
     if config.parent_id_column is not None:
@@ -193,10 +203,10 @@ def _conversations(
     for chain in chains:
         *before, last = chain
         system = system_turn(config, rows[chain[0]])
-        turns = [("system", system)] if system else []
+        turns = [Turn("system", system)] if system else []
         for index in (index for index in before if answers[index]):
-            turns += [asked[index], ("assistant", answers[index][0])]
-        said.append(((*turns, asked[last]), answers[last]))
+            turns += [asked[index], Turn("assistant", answers[index][0])]
+        said.append(((*turns, asked[last]), answers[last], ""))
     return said
 
 

@@ -9,7 +9,8 @@ from harness import builtin
 from harness.config import DataConfig
 from harness.data.columns import as_text
 from harness.data.pages import HTML
-from harness.data.sources import naming, read_records
+from harness.data.pieces import documents
+from harness.data.sources import DOCUMENT_END, naming, read_records
 from harness.errors import InputError, unknown
 
 Domains = dict[str, tuple[str, ...]]
@@ -111,4 +112,6 @@ def _read_texts(path: Path, config: DataConfig) -> tuple[str, ...]:
         texts.append(as_text(row[column], f"{where}, column '{column}'"))
     if not any(text.strip() for text in texts):
         raise InputError(f"{path} holds only empty documents.")
-    return tuple(text for text in texts if text.strip())
+    texts = [text for text in texts if text.strip()]
+    named = path.suffix.lower() in _SOURCES or DOCUMENT_END.encode() in path.read_bytes()
+    return tuple(texts if named else documents(texts))  # a row, or what is marked, is a document

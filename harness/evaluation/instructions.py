@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.config import DataConfig
+from harness.data.questions import beginning, questions
+from harness.data.templates import template_of
 from harness.errors import InputError
 from harness.evaluation.formats import check_form, kept
 from harness.evaluation.measured import Measured
@@ -72,28 +75,18 @@ def _row(line: str, where: str) -> tuple[str, Mapping[str, Any]]:
     return prompt, checks
 
 
-def asked(instructions: Instructions, tokenizer: Any) -> tuple[list[np.ndarray], str]:
-    """Tokens of each prompt, as the tokenizer's chat template has a user say it where it has one.
+def asked(
+    instructions: Instructions, tokenizer: Any, data: DataConfig | None = None
+) -> tuple[list[np.ndarray], str]:
+    """Tokens of each prompt, as the chat template has a user say it where there is one.
 
-    Without a template: the prompt as it stands in the file, after the token that begins a text. The
-    second value says which, for signatures.
+    Without a template: the prompt as it stands in the file, after what the tokenizer begins texts
+    with. The second value says which, for signatures.
     """
-    template = getattr(tokenizer, "chat_template", None)
-    texts = list(instructions.prompts)
-    first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    if template:
-        first = []  # a template writes its own
-        texts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": text.strip()}],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-            for text in texts
-        ]
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    prompts = [np.array(first + one, np.int32) for one in ids]
-    return prompts, "chat template" if template else "plain"
+    if template_of(tokenizer, data) is None:
+        return [beginning(text, tokenizer) for text in instructions.prompts], "plain"
+    prompts, own = questions([text.strip() for text in instructions.prompts], tokenizer, data)
+    return prompts, f"chat template{own}"
 
 
 def follows(instructions: Instructions, answers: Sequence[str]) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.config import EvaluationConfig
+from harness.config import DataConfig, EvaluationConfig
+from harness.data.templates import read_template
 from harness.evaluation.generation import Decoding, generate
 from harness.evaluation.measured import Measured
 from harness.evaluation.questions import KINDS, Probe, Probes, asked, read_probes
@@ -28,7 +29,7 @@ from harness.records.fingerprint import digest
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 2  # of what is kept of the base's answers
+FORMAT = 3  # of what is kept of the base's answers
 FORMS = ("completion", "chat")
 LONGER = (
     2  # times the longest answer of the untouched model: what is longer is no answer of its kind
@@ -49,17 +50,23 @@ def wanted(config: EvaluationConfig) -> bool:
     return config.probes is not None
 
 
-def longest(tokenizer: Any, config: EvaluationConfig) -> int:
+def longest(tokenizer: Any, config: EvaluationConfig, data: DataConfig | None = None) -> int:
     """Tokens of the longest probe with its answer. Raises InputError."""
     assert config.probes is not None
-    prompts = asked(read_probes(config.probes), tokenizer)
+    prompts = asked(read_probes(config.probes), tokenizer, data)
     return max(len(tokens) for _, _, tokens in prompts) + config.probe_tokens
 
 
-def ask(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> list[Answer]:
-    """What ``model`` says to each probe."""
+def ask(
+    model: nn.Module,
+    tokenizer: Any,
+    config: EvaluationConfig,
+    device: str,
+    data: DataConfig | None = None,
+) -> list[Answer]:
+    """What ``model`` says to each probe; ``data``: how conversations are written."""
     assert config.probes is not None
-    prompts = asked(read_probes(config.probes), tokenizer)
+    prompts = asked(read_probes(config.probes), tokenizer, data)
     made = generate(
         model,
         tokenizer,
@@ -82,23 +89,34 @@ def ask(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str)
     return answers
 
 
-def base_answers(folder: Path, base: Base, config: EvaluationConfig, device: str) -> list[Answer]:
+def base_answers(
+    folder: Path,
+    base: Base,
+    config: EvaluationConfig,
+    device: str,
+    data: DataConfig | None = None,
+) -> list[Answer]:
     """The untouched base's, generated now and kept under ``folder``."""
-    answers = ask(base.model, base.tokenizer, config, device)
-    path = _kept_at(folder, base.fingerprint, config)
+    answers = ask(base.model, base.tokenizer, config, device, data)
+    path = _kept_at(folder, base.fingerprint, config, data)
     write_json(path, {"answers": [asdict(answer) for answer in answers]})
     return answers
 
 
-def kept_answers(folder: Path, fingerprint: str, config: EvaluationConfig) -> list[Answer] | None:
+def kept_answers(
+    folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None = None
+) -> list[Answer] | None:
     """Those of the base with that fingerprint, where they were generated before."""
-    known = read_json(_kept_at(folder, fingerprint, config))
+    known = read_json(_kept_at(folder, fingerprint, config, data))
     return None if known is None else [Answer(**answer) for answer in known["answers"]]
 
 
-def _kept_at(folder: Path, fingerprint: str, config: EvaluationConfig) -> Path:
+def _kept_at(
+    folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None
+) -> Path:
     assert config.probes is not None
     what = [FORMAT, fingerprint, read_probes(config.probes).name, _how(config)]
+    what += [read_template(data), data and data.template_arguments]
     return folder / f"{digest(what)}.json"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.config import EvaluationConfig
+from harness.config import DataConfig, EvaluationConfig
 from harness.evaluation.agreement import add_agreement, beginnings
 from harness.evaluation.generation import generate
 from harness.evaluation.instructions import add_changes, add_levels, asked, read_instructions
@@ -44,12 +44,14 @@ def wanted(config: EvaluationConfig) -> bool:
     return config.instructions is not None or config.agreement_prompts > 0
 
 
-def probes(texts: Texts, tokenizer: Any, config: EvaluationConfig) -> list[Probe]:
+def probes(
+    texts: Texts, tokenizer: Any, config: EvaluationConfig, data: DataConfig | None = None
+) -> list[Probe]:
     """Those that ``config`` asks for. Raises InputError for instructions that cannot be used."""
     found = []
     if config.instructions is not None:
         instructions = read_instructions(config.instructions)
-        prompts, form = asked(instructions, tokenizer)
+        prompts, form = asked(instructions, tokenizer, data)
         length = config.instruction_tokens
         about = f"instructions:{instructions.name}|form:{form}|{_how(length)}"
 

@@ -15,6 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 from harness import builtin
+from harness.config import DataConfig
+from harness.data.questions import beginning, questions
+from harness.data.templates import template_of
 from harness.errors import InputError
 
 Kind = Literal["new", "old", "unanswerable"]
@@ -87,19 +90,16 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def asked(probes: Probes, tokenizer: Any) -> list[tuple[str, str, np.ndarray]]:
+def asked(
+    probes: Probes, tokenizer: Any, data: DataConfig | None = None
+) -> list[tuple[str, str, np.ndarray]]:
     """(form, prompt, tokens) of each probe, as this tokenizer's model is asked."""
-    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    has_template = template_of(tokenizer, data) is not None
     found = []
     for probe in probes.rows:
-        if probe.chat is not None and getattr(tokenizer, "chat_template", None):
-            messages = [{"role": "user", "content": probe.chat}]
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-            form, prompt, first = "chat", probe.chat, []  # a template begins by itself
+        if probe.chat is not None and has_template:
+            ((ids,), _) = questions([probe.chat], tokenizer, data)
+            found.append(("chat", probe.chat, ids))
         else:
-            form, prompt, first, text = "completion", probe.completion, bos, probe.completion
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        found.append((form, prompt, np.array(first + ids, np.int32)))
+            found.append(("completion", probe.completion, beginning(probe.completion, tokenizer)))
     return found

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
-from harness.data.chat import ChatFormat
+from harness.data.chat import ends_of_answers
 from harness.data.encode import Encoded, encode, encode_documents, encode_prompts, prompts
+from harness.data.encode_chats import as_scored
 from harness.data.examples import Example, Splits
+from harness.data.pieces import in_pieces
 from harness.errors import InputError
 from harness.evaluation.metrics import check_answers
 
@@ -25,11 +27,11 @@ class Texts:
     sequences: Encoded  # prompt and first reference of each example
     prompts: list[np.ndarray]  # for generation; [] for plain text
     drift: Encoded | None  # the prompts as documents: where the base would have gone on
-    general: Encoded | None  # one sequence a document
-    domains: list[str] = field(default_factory=list)  # of each document of ``general``
+    general: Encoded | None  # one sequence a document, or a piece of one
+    domains: list[str] = field(default_factory=list)  # of each sequence of ``general``
     labels: tuple[str, ...] = ()  # classification: the names of the classes
-    ends: tuple[int, ...] = ()  # conversations: tokens that end an answer,
-    stops: tuple[str, ...] = ()  # or the text that does
+    ends: tuple[int, ...] = ()  # tokens that end an answer,
+    stops: tuple[str, ...] = ()  # conversations: or the text that does
 
     def longest(self, max_new_tokens: int) -> int:
         """Tokens of the longest text, one that is generated included."""
@@ -60,12 +62,8 @@ def watch(splits: Splits, tokenizer: Any, data: DataConfig, limit: int) -> Texts
     is generated.
     """
     per_domain = max(1, limit // max(1, len(splits.general)))
-    part = replace(
-        splits,
-        validation=splits.validation[:limit],
-        general={name: documents[:per_domain] for name, documents in splits.general.items()},
-    )
-    return _encode(part, tokenizer, data, "validation", prompts=[])
+    part = replace(splits, validation=splits.validation[:limit])
+    return _encode(part, tokenizer, data, "validation", [], per_domain)
 
 
 def prepare(
@@ -79,20 +77,30 @@ def prepare(
     if evaluation.metrics and not data.is_plain_text and not data.is_classification:
         check_answers([example.references for example in examples], evaluation)
         asked = prompts(examples, tokenizer, data, reserve=evaluation.max_new_tokens)
-    return _encode(splits, tokenizer, data, split, asked)
+    return _encode(splits, tokenizer, data, split, asked, data.general_limit)
 
 
 def _encode(
-    splits: Splits, tokenizer: Any, data: DataConfig, split: str, prompts: list[np.ndarray]
+    splits: Splits,
+    tokenizer: Any,
+    data: DataConfig,
+    split: str,
+    prompts: list[np.ndarray],
+    per_domain: int | None,
 ) -> Texts:
+    """``per_domain``: pieces of general text at most, of each domain."""
     examples: tuple[Example, ...] = getattr(splits, split)
     general = splits.general if split == "validation" else splits.general_test
+    general = {
+        name: in_pieces(texts[:per_domain], tokenizer, data.max_length)[:per_domain]
+        for name, texts in general.items()
+    }
     documents = [text for texts in general.values() for text in texts]
     domains = [domain for domain, texts in general.items() for _ in texts]
-    ends, stops = ChatFormat(tokenizer, data).end() if data.is_chat else ((), ())
+    ends, stops = ends_of_answers(tokenizer, data)
     return Texts(
         split=split,
-        examples=examples,
+        examples=as_scored(examples, tokenizer, data),
         sequences=encode(examples, tokenizer, data, all_references=False),
         prompts=prompts,
         drift=encode_prompts(examples, tokenizer, data),

@@ -8,6 +8,7 @@ from typing import Any
 from harness import afterwards, methods
 from harness.config import ModelConfig, TrialConfig
 from harness.data.encode import encode
+from harness.data.written import how_written
 from harness.errors import InputError
 from harness.evaluation import benchmarks, knowledge, metrics
 from harness.evaluation.probes import probes
@@ -49,6 +50,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 "parameters": sum(p.numel() for p in skeleton.parameters()),
                 "train": train.counts,
                 "rows": splits.counts,
+                "written": how_written(tokenizer, config.data),
                 "overlap": bench.overlap(config.data, keep=False),
             }
             without = counts[config.model]["without"] = {}
@@ -58,10 +60,10 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 lengths.append(texts.longest(config.evaluation.max_new_tokens))
                 without |= metrics.without(texts.examples, config.data, config.evaluation)
                 if split == "test":
-                    asked = probes(texts, tokenizer, config.evaluation)
+                    asked = probes(texts, tokenizer, config.evaluation, config.data)
                     lengths += [probe.longest for probe in asked]
             if spec["opens_test"] and knowledge.wanted(config.evaluation):
-                lengths.append(knowledge.longest(tokenizer, config.evaluation))
+                lengths.append(knowledge.longest(tokenizer, config.evaluation, config.data))
             longest[config.model] = max(lengths)
             if spec["opens_test"] and benchmarks.wanted(config.evaluation):
                 missing = benchmarks.check_tasks(config.evaluation)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.records import Measurement
 from harness.reporting import formatting as f
 from harness.reporting.candidates import Candidate, Field
-from harness.reporting.data import overlap_cautions
+from harness.reporting.data import overlap_cautions, written_cautions
 from harness.reporting.decision import Decision, by_quality
 from harness.reporting.load import Row, Run
 from harness.statistics.kinds import kind_of
@@ -27,6 +27,7 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
         )
     found += _how_sure(decision, field)
     found += overlap_cautions(run)
+    found += written_cautions(run)
     found += _validation_disagrees(run, field)
     for candidate in field.candidates:
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]

@@ -50,6 +50,27 @@ def overlap_cautions(run: Run) -> list[str]:
     return cautions
 
 
+def written_cautions(run: Run) -> list[str]:
+    """What in the data, or in how prompts are written, is not what it may seem to be."""
+    provenance = _of_most(run)
+    tokens = (provenance.get("data") or {}).get("tokens") or {}
+    hint = (provenance.get("written") or {}).get("hint")
+    found = [str(hint)] if hint else []
+    as_text = tokens.get("values_with_special_tokens_as_text")
+    if as_text:
+        found.append(
+            f"{as_text:,} values of the training data hold the characters of a special token of this "
+            "tokenizer; they were read as text, not as that token."
+        )
+    shortened = tokens.get("conversations_shortened")
+    if shortened:
+        found.append(
+            f"{shortened:,} conversations of the training data were longer than data.max_length and "
+            "lost their first turns."
+        )
+    return found
+
+
 MEANS = {
     ("test", "train"): "are in the training data, or nearly so: what is remembered counts there as "
     "learned. data.drop_overlap=near leaves them out of train.",

@@ -216,6 +216,15 @@ def _about_data(
             f"too long     {too_long:,} sequences exceed data.max_length={first.data.max_length} "
             f"(the longest has {train['longest_tokens']:,} tokens); policy: {train['too_long']}"
         )
+    written = counts["written"]
+    begin = written.get("texts_begin_with")
+    if begin is not None:
+        terminal.say(f"texts        begin with {begin or 'nothing'}, as the tokenizer writes them")
+    if written.get("hint"):
+        terminal.say(f"prompts      {written['hint']}")
+    as_text = train.get("values_with_special_tokens_as_text")
+    if as_text:
+        terminal.say(f"as text      {as_text:,} values hold the characters of a special token")
     terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
     documents = sum(map(len, splits.general.values()))
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.config import DataConfig
+from harness.data.written import how_written
 from harness.evaluation.measured import Measured
 from harness.evaluation.reference import Reference
 from harness.methods import Method
@@ -75,11 +77,17 @@ def write_base_weights(folder: Path, layers: list[dict[str, Any]] | None) -> Non
 
 
 def save_adapter(
-    folder: Path, method: Method, model: nn.Module, tokenizer: Any, labels: Sequence[str] = ()
+    folder: Path,
+    method: Method,
+    model: nn.Module,
+    tokenizer: Any,
+    labels: Sequence[str] = (),
+    data: DataConfig | None = None,
 ) -> None:
     """The adapter, or the whole model where it was trained as a whole, in safetensors.
 
-    The head of a classifier and its ``labels`` lie beside that.
+    The head of a classifier and its ``labels`` lie beside that, and ``prompts.json`` says how
+    prompts of ``data`` are written.
     """
     from harness.models.classifier import save_class_head, without_class_head
 
@@ -91,5 +99,7 @@ def save_adapter(
     if labels:
         save_class_head(model, aside, labels)
     tokenizer.save_pretrained(aside)
+    if data is not None:
+        write_json(aside / "prompts.json", how_written(tokenizer, data))
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)

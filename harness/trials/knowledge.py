@@ -30,15 +30,15 @@ def ask_base(job: Job, bench: Workbench) -> Told | None:
 
     Raises InputError for probes that cannot be read.
     """
-    config, evaluation = job.config.model, job.config.evaluation
+    config, evaluation, data = job.config.model, job.config.evaluation, job.config.data
     finalist = job.config.stage == "confirm" or job.keep_adapter
     if not (finalist and knowledge.wanted(evaluation)):
         return None
     folder, own = bench.cache / "probes", quantization_of(config)
-    answers = knowledge.kept_answers(folder, base_fingerprint(config, own), evaluation)
+    answers = knowledge.kept_answers(folder, base_fingerprint(config, own), evaluation, data)
     if answers is None:
         with bench.pool.lend(config, own) as base:
-            answers = knowledge.base_answers(folder, base, evaluation, bench.device)
+            answers = knowledge.base_answers(folder, base, evaluation, bench.device, data)
     measured = Measured(evaluation.bootstrap_resamples)
     knowledge.add_knowledge(measured, answers, answers, evaluation)
     return Told(answers, measured.measurements)
@@ -49,7 +49,7 @@ def ask_tuned(
 ) -> None:
     """Adds ``probes.*`` to ``measured``, and leaves ``probes.jsonl`` with both models' answers."""
     evaluation = job.config.evaluation
-    answers = knowledge.ask(model, tokenizer, evaluation, device)
+    answers = knowledge.ask(model, tokenizer, evaluation, device, job.config.data)
     knowledge.add_knowledge(measured, answers, told.answers, evaluation)
     text = to_jsonl(knowledge.rows(answers, told.answers, evaluation))
     write_text(job.path / "probes.jsonl", text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
+from harness.data.written import how_written
 from harness.evaluation import benchmarks
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge import add_judged
@@ -122,7 +123,7 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
     found = Found(measured, selected, method.describe(model))
     if job.keep_adapter:
         job.check_own()
-        about = (method, model, inputs.tokenizer, inputs.splits.labels)
+        about = (method, model, inputs.tokenizer, inputs.splits.labels, job.config.data)
         save_adapter(job.path / "adapter", *about)
         if afterwards.wanted(job.config.evaluation):
             logits = afterwards.some_logits(model, inputs.final, device)
@@ -181,6 +182,7 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "device": device_name(tuning.bench.device),
         "model": tuning.base.provenance,
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
+        "written": how_written(inputs.tokenizer, config.data),
         "overlap": tuning.bench.overlap(config.data),
         "steps": progress.step,
         "micro_batch_size": progress.micro_batch_size,

@@ -123,7 +123,7 @@ class Workbench:
         with_tasks = config.stage == "confirm" and benchmarks.wanted(evaluation)
         asked = []
         if config.stage == "confirm":
-            asked = probes(inputs.final, inputs.tokenizer, evaluation)
+            asked = probes(inputs.final, inputs.tokenizer, evaluation, config.data)
         found = [self.references.find(config.model, own, text, evaluation) for text in texts]
         watched, final = found
         if watched is not None and final is not None and not with_tasks and not asked:

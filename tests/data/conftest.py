@@ -26,6 +26,7 @@ FIELDS = dict(
     prompt_template="{prompt}\n",
     chat=False,
     chat_template=None,
+    template_arguments=None,
     only_last_answer=False,
     id_column=None,
     parent_id_column=None,

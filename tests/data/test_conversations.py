@@ -202,11 +202,12 @@ def test_what_is_too_long_loses_its_beginning(chat_tokenizer, talk):
     data, splits = talk([TALK], UNMARKED, max_length=40)
     encoded = encode(splits.train, chat_tokenizer, data, all_references=True)
     text = chat_tokenizer.decode(encoded.sequence(0))
-    assert len(encoded.sequence(0)) == 40 and text.startswith("<s>")
-    assert text.endswith("Where?<|im_end|>\n<|im_start|>assistant\nHere 😀<|im_end|>")
-    (asked,) = prompts(splits.train, chat_tokenizer, data, reserve=20)
-    assert len(asked) == 20 and asked[0] == chat_tokenizer.bos_token_id
-    assert chat_tokenizer.decode(asked).endswith("<|im_start|>assistant\n")
+    last = "<s><|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n"
+    assert text == last + "Here 😀<|im_end|>", "whole turns"
+    assert encoded.counts["conversations_shortened"] == encoded.counts["n_too_long"] == 1
+    (asked,) = prompts(splits.train, chat_tokenizer, data, reserve=17)
+    assert chat_tokenizer.decode(asked) == last.replace("Where", "re"), "then the words of a turn"
+    assert len(asked) == 23
     data, splits = talk([TALK], UNMARKED, max_length=40, too_long="drop")
     with pytest.raises(InputError, match="None of 1 sequences can be used: 1 are too long"):
         encode(splits.train, chat_tokenizer, data, all_references=True)

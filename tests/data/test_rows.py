@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.columns import as_text
-from harness.data.conversations import turns_of
+from harness.data.conversations import Turn, turns_of
 from harness.data.encode import encode
 from harness.data.examples import Example, read_splits
 from harness.errors import InputError
@@ -56,12 +56,12 @@ def test_rows_are_chained_into_conversations(jsonl, config):
     splits = read_splits(data)
     assert [e.references for e in splits.train] == [("A",), ("B",), ("C",), ("D",), ("E",)]
     assert splits.train[2].turns == (
-        ("system", "S"),
-        ("user", "a?"),
-        ("assistant", "A"),
-        ("user", "b?"),
-        ("assistant", "B"),
-        ("user", "c?"),
+        Turn("system", "S"),
+        Turn("user", "a?"),
+        Turn("assistant", "A"),
+        Turn("user", "b?"),
+        Turn("assistant", "B"),
+        Turn("user", "c?"),
     )
     assert splits.counts["train_rows_without_answer"] == 1
     whole = read_splits(config(**(vars(data) | {"limit_chained_samples": True})))
@@ -187,7 +187,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("value", SPELLINGS)
 def test_turns_in_every_spelling(value):
-    assert turns_of(value, "here", as_text) == [("user", "q"), ("assistant", "a")]
+    assert turns_of(value, "here", as_text) == [Turn("user", "q"), Turn("assistant", "a")]
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,16 @@ def test_turns_in_every_spelling(value):
         ([{"role": "usr", "content": "x"}], "here, turn 1: Unknown role 'usr'. Did you mean user"),
         ([{"role": "user", "content": 1.5}], None),
         ([{"role": "user", "content": [1]}], "here, turn 1, 'content' is a list"),
-        ([{"role": "tool", "content": "x"}], "here, turn 1: Unknown role 'tool'"),
+        ([{"role": "critic", "content": "x"}], "here, turn 1: Unknown role 'critic'"),
+        (
+            [{"role": "assistant", "content": "x", "weight": 0.5}],
+            "here, turn 1, 'weight' is 0.5: it must be 0 or false for a turn that is not learned",
+        ),
     ],
 )
 def test_turns_that_cannot_be_used(value, message):
     if message is None:
-        assert turns_of(value, "here", as_text) == [("user", "1.5")]
+        assert turns_of(value, "here", as_text) == [Turn("user", "1.5")]
         return
     with pytest.raises(InputError) as error:
         turns_of(value, "here", as_text)

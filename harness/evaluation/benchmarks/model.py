@@ -11,6 +11,25 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
+from harness.data.specials import begins_with
+from harness.models.continuing import continued, counts_padding, n_virtual_tokens
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Any:
+    """lm-eval's model of Hugging Face around ``model``.
+
+    Each text begins, once, with what the tokenizer itself writes before a text, as training and
+    generation have it; a tokenizer that ends texts as well would end the question. The log-likelihood
+    of a whole text is lm-eval's own: its first token is conditioned on bos (on eos without one), also
+    where the tokenizer writes none, so that numbers compare with published ones; with a tokenizer that
+    does write bos, lm-eval would score bos as well.
+    """
+    import torch
+    from lm_eval.models.huggingface import HFLM, stop_sequences_criteria
+
     begin = begins_with(tokenizer)
     n_virtual = n_virtual_tokens(model)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
