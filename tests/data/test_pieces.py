@@ -30,15 +30,9 @@ def test_pieces_end_where_something_ends(tokenizer):
 @pytest.mark.parametrize(
     ("text", "documents"),
     [
-        (
-            "A title\n\n" + "One. " * 9 + "\n\nSection\n\nTwo.",
-            ["A title\n\n" + "One. " * 9, "Section\n\nTwo."],
-        ),
-        (
-            "\n".join(["One article. " * 20, "Another one. " * 20]),
-            ["One article. " * 20, "Another one. " * 20],
-        ),
-        ("a line.\nmore of it.\nthe end.", ["a line.\nmore of it.", "the end."]),
+        ("Title\n\nOne.\n\nSection\n\nTwo.", ["Title\n\nOne.", "Section\n\nTwo."]),
+        ("\n".join(LINES), LINES),
+        ("a line.\nmore of it.\nend.", ["a line.", "more of it.\nend."]),
         ("alpha\n\nbeta", ["alpha", "beta"]),
         ("T\n<|endoftext|>\nOne.", ["T", "One."]),
     ],
