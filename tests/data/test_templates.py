@@ -14,6 +14,7 @@ from harness.data.encode import encode, encode_prompts, prompts
 from harness.data.encode_chats import as_scored
 from harness.data.examples import read_splits
 from harness.data.questions import questions
+from harness.data.written import how_written
 from harness.errors import InputError
 
 HEAD = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -190,3 +191,16 @@ def test_special_tokens_in_turns_are_text(chatty, talk):
     assert chatty.bos_token_id not in encoded.sequence(0)
     assert encoded.counts["values_with_special_tokens_as_text"] == 2
     assert as_scored(splits.train, chatty, data)[0].references == (said,)
+
+
+def test_how_prompts_are_written_is_said(chatty, talk, config, tokenizer):
+    data, _ = talk(QWEN, ASKED, template_arguments={"n": 1})
+    said = how_written(chatty, data)
+    assert said["before_an_answer"] == "<think>\n\n</think>\n\n"
+    assert (said["chat_template"], said["template_arguments"]) == (QWEN, {"n": 1})
+    plain = how_written(tokenizer, config())
+    assert (plain["texts_begin_with"], plain["texts_end_with"]) == ("<s>", "</s>")
+    assert plain["prompt_template"] == "{prompt}\n" and "hint" not in plain
+    chatty.chat_template = QWEN
+    assert "data.chat=true" in how_written(chatty, config())["hint"]
+    chatty.chat_template = None

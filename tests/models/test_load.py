@@ -43,3 +43,19 @@ def test_what_is_nowhere_is_said_to_be_nowhere(cache, model_config):
 def test_two_commits_of_one_name_are_two_models(model_config):
     one, other = (replace(model_config, name="owner/m", revision=c * 40) for c in "ab")
     assert stored_fingerprint(one) != stored_fingerprint(other)
+
+
+def test_every_file_that_is_read_counts(tmp_path, model_config):
+    """A changed chat template is another model; words about it and other formats are not."""
+
+    def fingerprint(name: str, **files: str) -> str:
+        (tmp_path / name / "additional_chat_templates").mkdir(parents=True)
+        for file, text in ({"config.json": "{}"} | files).items():
+            (tmp_path / name / file).write_text(text)
+        return stored_fingerprint(replace(model_config, name=str(tmp_path / name)))
+
+    plain = fingerprint("plain")
+    assert plain == fingerprint("same", **{"README.md": "x", "pytorch_model.bin": "x"})
+    read = ("chat_template.jinja", "a.tiktoken", "vocab.bpe", "additional_chat_templates/b.jinja")
+    others = [fingerprint(f"m{i}", **{file: "x"}) for i, file in enumerate(read)]
+    assert len({plain, *others, fingerprint("other", **{read[0]: "y"})}) == 6
