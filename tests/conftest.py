@@ -135,3 +135,9 @@ def lend(pool, model_config):
         return pool.lend(replace(model_config, **changes), quantization)
 
     return lent
+
+
+@pytest.fixture
+def lend_small(pool, small_trial):
+    """`with lend_small() as base`: the model of `small_trial`, as it was made."""
+    return lambda quantization=None: pool.lend(small_trial("method=full").model, quantization)

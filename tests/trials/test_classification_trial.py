@@ -43,19 +43,19 @@ def test_a_classifier_from_job_to_record(bench, trial_config, tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_body_that_does_not_move_forgets_nothing(bench, trial_config, tmp_path, method):
+def test_a_body_that_does_not_move_forgets_nothing(bench, small_trial, tmp_path, method):
     still = ("training.learning_rate=1e-30", "training.max_steps=1", "training.eval_every=1")
-    config = trial_config(f"method={method}", *TOPICS, *still)
+    config = small_trial(f"method={method}", *TOPICS, *still)
     record = run_trial(job(tmp_path, bench.cache, config), bench)
     assert record.value("forgetting.kl") == 0.0
     assert record.value("forgetting.nll") == 0.0
 
 
 @pytest.mark.parametrize("data", ["topics", "task"])
-def test_two_stages_stopped_in_either_equal_those_in_one_go(bench, trial_config, tmp_path, data):
+def test_two_stages_stopped_in_either_equal_those_in_one_go(bench, small_trial, tmp_path, data):
     """Each with a cache of its own: nothing comes from elsewhere."""
     overrides = [*TWO_STAGES, *(TOPICS if data == "topics" else TOPICS[1:])]
-    config = trial_config(*overrides, "training.weight_decay=0.1")
+    config = small_trial(*overrides, "training.weight_decay=0.1")
     whole = Workbench("cpu", tmp_path / "cache-1")
     whole.pool = bench.pool
     expected = run_trial(job(tmp_path / "whole", whole.cache, config), whole)
@@ -81,11 +81,9 @@ def test_two_stages_stopped_in_either_equal_those_in_one_go(bench, trial_config,
     assert not list(work.path.glob("checkpoint*"))
 
 
-def test_the_first_stage_is_trained_once_and_counted_for_all(bench, trial_config, tmp_path):
+def test_the_first_stage_is_trained_once_and_counted_for_all(bench, small_trial, tmp_path):
     first, second = [
-        run_trial(
-            job(tmp_path / name, bench.cache, trial_config(*TWO_STAGES, *TOPICS, *own)), bench
-        )
+        run_trial(job(tmp_path / name, bench.cache, small_trial(*TWO_STAGES, *TOPICS, *own)), bench)
         for name, own in (("a", ["method.unfreezing=last"]), ("b", ["method.unfreezing=full"]))
     ]
     assert len(list((bench.cache / "first_stage").iterdir())) == 1
@@ -99,21 +97,21 @@ def test_the_first_stage_is_trained_once_and_counted_for_all(bench, trial_config
         job(
             tmp_path / "c",
             bench.cache,
-            trial_config(*TWO_STAGES, *TOPICS, "method.unfreezing=last"),
+            small_trial(*TWO_STAGES, *TOPICS, "method.unfreezing=last"),
         ),
         bench,
     )
     assert torn.measurements == before
     assert len(rows(tmp_path / "c", "first_stage.jsonl")) == 6
     # The last layer alone is the classifier's: what is forgotten is the first stage's doing.
-    assert first.cost["trainable_parameters"] == 20_526
-    other = trial_config(
+    assert first.cost["trainable_parameters"] == 10_542  # of a body half as wide
+    other = small_trial(
         *TWO_STAGES, *TOPICS, "method.unfreezing=last", "training.learning_rate=1e-5"
     )
     again = run_trial(job(tmp_path / "d", bench.cache, other), bench)
     assert again.value("forgetting.kl") == first.value("forgetting.kl") > 0
 
 
-def test_merging_a_classifier_is_refused(trial_config):
+def test_merging_a_classifier_is_refused(small_trial):
     with pytest.raises(InputError, match=r"evaluation\.merged.*data\.label_column"):
-        trial_config("method=lora", *TOPICS, "evaluation.merged=true")
+        small_trial("method=lora", *TOPICS, "evaluation.merged=true")

@@ -28,8 +28,8 @@ def worker(bench):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(bench, trial_config, tmp_path_factory):
-    config = trial_config(*OVERRIDES)
+def undisturbed(bench, small_trial, tmp_path_factory):
+    config = small_trial(*OVERRIDES)
     folder = tmp_path_factory.mktemp("whole")
     return run.run_trial(job(folder, bench.cache, config, **identified(config)), bench)
 
@@ -42,9 +42,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("moment", ["an evaluation", "a step", "the last measurements", "an error"])
 def test_a_worker_that_wakes_when_another_has_its_trial(
-    worker, trial_config, tmp_path, monkeypatch, moment, undisturbed
+    worker, small_trial, tmp_path, monkeypatch, moment, undisturbed
 ):
-    config = trial_config(*OVERRIDES)
+    config = small_trial(*OVERRIDES)
     own = job(tmp_path / "t", worker.bench.cache, config, **identified(config))
     own.path.mkdir()
     write_json(own.path / fence.SPEC, own.to_json())

@@ -19,9 +19,9 @@ PLAIN = ("training.batch_size=4", "training.max_steps=6", "training.optimizer=ad
 
 
 @pytest.fixture
-def measure(bench, trial_config, tmp_path):
+def measure(bench, small_trial, tmp_path):
     def measured(*overrides, devices=1):
-        config = trial_config(*PLAIN, *overrides)
+        config = small_trial(*PLAIN, *overrides)
         spec = {"configs": [asdict(config)], "devices": devices}
         return footprints(spec, tmp_path, bench)[0]
 
@@ -40,9 +40,9 @@ def test_the_meter_counts_to_the_byte():
     assert len(kept) + len(more) == 250_500
 
 
-def test_full_fine_tuning_is_sixteen_bytes_a_parameter(measure, lend):
+def test_full_fine_tuning_is_sixteen_bytes_a_parameter(measure, lend_small):
     """Weights, gradients and AdamW's two moments in 32 bits: 4, 4 and 8."""
-    with lend() as base:
+    with lend_small() as base:
         n = sum(parameter.numel() for parameter in base.model.parameters())
     found = measure("method=full")
     assert found["weights_gb"] * 1e9 == pytest.approx(4 * n, rel=1e-3)  # and buffers
@@ -52,8 +52,8 @@ def test_full_fine_tuning_is_sixteen_bytes_a_parameter(measure, lend):
     assert found["step_seconds"] > 0 and found["answering_seconds"] > 0
 
 
-def test_an_adapter_is_counted_beside_what_it_leaves_alone(measure, lend):
-    with lend() as base:
+def test_an_adapter_is_counted_beside_what_it_leaves_alone(measure, lend_small):
+    with lend_small() as base:
         weights = sum(4 * parameter.numel() for parameter in base.model.parameters())
     one, two = (measure("method=lora", f"method.r={r}") for r in (4, 8))
     for part, bytes_each in (("gradients_gb", 4), ("optimizer_gb", 8)):
@@ -86,8 +86,8 @@ def test_layers_that_thaw_are_counted_when_all_have(measure):
     assert gradual["optimizer_gb"] == pytest.approx(full["optimizer_gb"], rel=0.01)
 
 
-def test_what_does_not_fit_at_one_sequence_is_told_as_infeasible(measure, lend):
-    with lend() as base:
+def test_what_does_not_fit_at_one_sequence_is_told_as_infeasible(measure, lend_small):
+    with lend_small() as base:
         model = base.model  # the pool lends the same one again
     with scarce(model, lambda rows: True):
         found = measure("method=lora", "method.r=3")
@@ -108,8 +108,8 @@ def test_one_that_diverges_is_not_left_out_for_want_of_memory(measure):
     assert found["infeasible"] is None and found["micro_batch_size"] == 0
 
 
-def test_what_was_measured_with_too_little_memory_is_measured_again(measure, lend):
-    with lend() as base:
+def test_what_was_measured_with_too_little_memory_is_measured_again(measure, lend_small):
+    with lend_small() as base:
         model = base.model
     for fails in (lambda rows: True, lambda rows: rows in (3, 4)):
         with scarce(model, fails):
@@ -117,14 +117,16 @@ def test_what_was_measured_with_too_little_memory_is_measured_again(measure, len
     assert measure("method=lora", "method.r=9")["micro_batch_size"] == 4
 
 
-def test_a_trial_after_it_is_the_trial_without_it(bench, trial_config, tmp_path, lend, measure):
-    config = trial_config(*PLAIN, "method=lora", "method.lora_dropout=0.3")
+def test_a_trial_after_it_is_the_trial_without_it(
+    bench, small_trial, tmp_path, lend_small, measure
+):
+    config = small_trial(*PLAIN, "method=lora", "method.lora_dropout=0.3")
     run_trial(job(tmp_path / "a", bench.cache, config), bench)
-    with lend() as base:
+    with lend_small() as base:
         before = checksums(base.model)
     measure("method=lora", "method.lora_dropout=0.3", "method.r=6")
     run_trial(job(tmp_path / "b", bench.cache, config), bench)
-    with lend() as base:
+    with lend_small() as base:
         assert checksums(base.model) == before
     first, second = (read_record(tmp_path / name) for name in "ab")
     assert first is not None and second is not None

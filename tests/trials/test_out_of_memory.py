@@ -47,35 +47,37 @@ def losses(folder):
     return [row["loss"] for row in read_jsonl(folder / "metrics.jsonl") if row["kind"] == "train"]
 
 
-def test_halved_it_is_the_run_with_that_micro_batch(lend, trial_config, encoded, tmp_path):
+def test_halved_it_is_the_run_with_that_micro_batch(lend_small, small_trial, encoded, tmp_path):
     """To the bit, dropout included: the step that failed leaves no random number used up."""
-    config = trial_config(*DROPOUT)
+    config = small_trial(*DROPOUT)
     halves = {"batch_size": 4, "gradient_accumulation_steps": 2}
-    with lend() as base:
+    with lend_small() as base:
         expected = fit(base, config, encoded, tmp_path / "a", steps=4, **halves)
-    with lend() as base, scarce(base.model, lambda rows: rows > 4) as seen:
+    with lend_small() as base, scarce(base.model, lambda rows: rows > 4) as seen:
         done = fit(base, config, encoded, tmp_path / "b", steps=4)
     assert done.losses == expected.losses
     assert seen == [8] + [4, 4] * 4, "the effective batch is still 8"
     assert done.progress.micro_batch_size == 4 and "halved to 4" in done.progress.warnings[0]
 
 
-def test_later_it_is_halved_from_there_on(lend, trial_config, encoded, tmp_path):
-    config = trial_config("method=full", *STEPS)
-    with lend() as base:
+def test_later_it_is_halved_from_there_on(lend_small, small_trial, encoded, tmp_path):
+    config = small_trial("method=full", *STEPS)
+    with lend_small() as base:
         expected = fit(base, config, encoded, tmp_path / "a", steps=4)
     calls = []
-    with lend() as base, scarce(base.model, lambda rows: calls.append(1) or len(calls) == 3):
+    with lend_small() as base, scarce(base.model, lambda rows: calls.append(1) or len(calls) == 3):
         done = fit(base, config, encoded, tmp_path / "b", steps=4)
     assert done.losses[:2] == expected.losses[:2]
     assert done.losses == pytest.approx(expected.losses, rel=1e-5)
 
 
-def test_what_never_fits_is_infeasible_and_the_worker_goes_on(bench, trial_config, tmp_path, lend):
-    config = trial_config(*DROPOUT)
+def test_what_never_fits_is_infeasible_and_the_worker_goes_on(
+    bench, small_trial, tmp_path, lend_small
+):
+    config = small_trial(*DROPOUT)
     before = run_trial(job(tmp_path / "a", bench.cache, config), bench)
     training = []
-    with lend() as base:
+    with lend_small() as base:
         model = base.model
 
     def while_training(rows):
@@ -96,22 +98,22 @@ def test_what_never_fits_is_infeasible_and_the_worker_goes_on(bench, trial_confi
     assert losses(tmp_path / "c") == losses(tmp_path / "a")
 
 
-def test_in_the_measurements_at_the_end(bench, trial_config, tmp_path, lend, monkeypatch):
+def test_in_the_measurements_at_the_end(bench, small_trial, tmp_path, lend_small, monkeypatch):
     from harness.trials import run
 
     def measure(*about):
         torch.empty(2**58, dtype=torch.uint8)
 
     monkeypatch.setattr(run, "measure", measure)
-    config = trial_config(*DROPOUT)
+    config = small_trial(*DROPOUT)
     record = run_trial(job(tmp_path, bench.cache, replace(config, seed=5)), bench)
     assert record.status == "infeasible" and "measurements at the end" in record.reason
     assert "\n" not in record.reason
 
 
-def test_other_errors_are_no_lack_of_memory(lend, trial_config, encoded, tmp_path):
+def test_other_errors_are_no_lack_of_memory(lend_small, small_trial, encoded, tmp_path):
     def fails(rows):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    with pytest.raises(RuntimeError, match="mat1"), lend() as base, scarce(base.model, fails):
-        fit(base, trial_config("method=full"), encoded, tmp_path, steps=1)
+    with pytest.raises(RuntimeError, match="mat1"), lend_small() as base, scarce(base.model, fails):
+        fit(base, small_trial("method=full"), encoded, tmp_path, steps=1)

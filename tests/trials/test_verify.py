@@ -16,7 +16,7 @@ from harness.verify import difference, main
 
 
 @pytest.fixture(scope="module")
-def done(trial_config, tmp_path_factory, pool):
+def done(small_trial, tmp_path_factory, pool):
     """Method → the folder of a real trial. ULMFiT trains a stage before; LoRA has dropout."""
     cases = {
         "lora": ("method=lora", "method.lora_dropout=0.2", "training.token_mask_probability=0.1"),
@@ -24,7 +24,7 @@ def done(trial_config, tmp_path_factory, pool):
     }
     folders = {}
     for name, overrides in cases.items():
-        config = trial_config(*overrides, "training.max_steps=8", "training.eval_every=2")
+        config = small_trial(*overrides, "training.max_steps=8", "training.eval_every=2")
         folder = tmp_path_factory.mktemp("done") / name
         bench = Workbench("cpu", folder.parent / "cache")
         bench.pool = pool
