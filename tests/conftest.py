@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,10 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread():
+def process():
+    """One thread, and little collecting of garbage."""
     import torch
 
     torch.set_num_threads(1)
+    # What the libraries made when they were imported lives as long as the process: no collection
+    # need go through it again, nor come after every few hundred objects of a training step.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
@@ -85,15 +92,14 @@ def model_config(trial_config):
 
 
 @pytest.fixture(scope="session")
-def small_trial(trial_config, pool, tmp_path_factory) -> Callable[..., Any]:
-    """`trial_config` with a random model of the built-in one's kind, half as deep and half as wide.
-
-    For tests of what does not depend on how much a model knows: a trial takes a third of the time.
-    """
+def small_model(pool, tmp_path_factory) -> str:
+    """The override for a random model of the built-in one's kind, half as deep and half as wide."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    tokenizer = pool.tokenizer(trial_config("method=full").model)
+    from harness.compose import compose_trial
+
+    tokenizer = pool.tokenizer(compose_trial(["method=full"])[0].trial({}).model)
     folder = tmp_path_factory.mktemp("small-model")
     size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
@@ -103,7 +109,16 @@ def small_trial(trial_config, pool, tmp_path_factory) -> Callable[..., Any]:
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return lambda *overrides: trial_config(f"model.name={folder}", *overrides)
+    return f"model.name={folder}"
+
+
+@pytest.fixture(scope="module")
+def small_trial(trial_config, small_model) -> Callable[..., Any]:
+    """`trial_config` of the small model: a trial takes a third of the time.
+
+    For tests of what does not depend on how much a model knows.
+    """
+    return lambda *overrides: trial_config(small_model, *overrides)
 
 
 @pytest.fixture(scope="session")

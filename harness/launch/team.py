@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
 from harness.launch.launcher import NO_ROOM, TEAM_BROKEN
+from harness.launch.libraries import import_libraries
 from harness.launch.parent import end_with
 from harness.records import read_json
 
@@ -152,9 +153,7 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one says when all stop
     end_with(arguments.leader, 0.0)
-    import torch
-
-    torch.set_num_threads(arguments.threads)
+    import_libraries(arguments.threads)
     from torch.distributed import TCPStore
 
     from harness.training.memory import is_out_of_memory

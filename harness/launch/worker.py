@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from harness import pulse
 from harness.errors import DiskFull, InputError
 from harness.launch.launcher import DISK_FULL
+from harness.launch.libraries import import_libraries
 from harness.launch.parent import end_with
 from harness.records import Record, read_json, write_json, write_record, write_text
 from harness.records.disk import tidy
@@ -154,9 +155,7 @@ def main() -> int:
 
         about = (arguments.device, arguments.cache, arguments.threads, arguments.sharding)
         others = Others(arguments.devices_per_trial, *about)  # before torch sees any device
-    import torch
-
-    torch.set_num_threads(arguments.threads)
+    import_libraries(arguments.threads)
     from harness.training.loop import Interrupted
     from harness.training.team import TeamBroken
     from harness.trials.fence import Superseded

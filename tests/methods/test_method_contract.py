@@ -273,11 +273,11 @@ def test_merged_it_answers_the_same(ran):
 
 @pytest.mark.parametrize("name", sorted(TABLE))
 def test_same_seed_same_losses_and_another_seed_others(
-    name, pool, on, trial_config, encoded, tmp_path
+    name, pool, on, small_trial, encoded, tmp_path
 ):
     rate = f"training.learning_rate={TABLE[name].rate}"
     losses = []
-    config = trial_config(f"method={name}", *on(name), rate)
+    config = small_trial(f"method={name}", *on(name), rate)
     quantization = methods.build(config.method).base_quantization
     for number, seed in enumerate((1, 1, 2)):
         with pool.lend(config.model, quantization) as base:

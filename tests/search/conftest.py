@@ -20,3 +20,22 @@ def no_sync():
         patch.setattr(os, "fsync", lambda file: None)
         yield
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", relax)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_read_once():
+    """Optuna reads its migrations, a module each, whenever a study is opened."""
+    from alembic.script import ScriptDirectory
+
+    read = ScriptDirectory.from_config
+    known = {}
+
+    def once(config):
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", once)
+        yield

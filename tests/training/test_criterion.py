@@ -179,7 +179,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_loss_and_gradient_are_the_formulas(lend, held, encoded, replay, tmp_path, case):
+def test_loss_and_gradient_are_the_formulas(lend_small, held, encoded, replay, tmp_path, case):
     """Parameters after steps of plain gradient descent say what the gradients were."""
     name, retention = CASES[case]
     data = take(encoded, np.argsort(encoded.lengths)[:24].tolist())
@@ -187,9 +187,9 @@ def test_loss_and_gradient_are_the_formulas(lend, held, encoded, replay, tmp_pat
     config = replace(config, training=replace(config.training, **PLAIN))
     if name == "lora":  # at zero B a step would say little
         config = replace(config, training=replace(config.training, learning_rate=1.0))
-    with lend() as base:
+    with lend_small() as base:
         rows, expected = by_hand(base, config, data, replay, steps=3)
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, config, data, tmp_path, steps=3, replay=replay)
         ends = {n: p.detach().clone() for n, p in done.model.named_parameters() if n in expected}
     for row, by_formula in zip(done.rows, rows, strict=True):
@@ -200,10 +200,10 @@ def test_loss_and_gradient_are_the_formulas(lend, held, encoded, replay, tmp_pat
         assert torch.allclose(end, expected[name], rtol=1e-3, atol=2e-5), name
 
 
-def test_a_split_batch_has_the_gradient_of_the_whole(lend, held, encoded, replay, tmp_path):
+def test_a_split_batch_has_the_gradient_of_the_whole(lend_small, held, encoded, replay, tmp_path):
     config, ends = held("lora", **ALL), []
     for size, parts in ((8, 1), (2, 4)):
-        with lend() as base:
+        with lend_small() as base:
             split = {"batch_size": size, "gradient_accumulation_steps": parts}
             about = (base, config, encoded, tmp_path / str(size), 3)
             done = fit(*about, replay=replay, **PLAIN | {"learning_rate": 1.0}, **split)
@@ -226,9 +226,9 @@ def test_energy_and_force_of_springs_by_hand():
     assert force.tolist() == [[3.5 * 2, 14.0 * 1]]
 
 
-def test_fisher_information_where_a_gradient_is_zero(lend, held, replay):
+def test_fisher_information_where_a_gradient_is_zero(lend_small, held, replay):
     """LoRA's A has none while B is zero, so F does not hold it; base weights are not asked."""
-    with lend() as base:
+    with lend_small() as base:
         model = adapted(base, held("lora")).model
         found = diagonal_fisher(model, replay, [1, 4], "cpu")
     assert {name.split(".")[-3] for name in found} == {"lora_A", "lora_B"}

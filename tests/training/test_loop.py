@@ -78,10 +78,10 @@ def by_hand(model, encoded, config, steps, batch=8, smoothing=0.0, clip=1.0):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_losses_and_norms_are_those_of_a_plain_loop(lend, full, encoded, tmp_path, smoothing):
-    with lend() as base:
+def test_losses_and_norms_are_those_of_a_plain_loop(lend_small, full, encoded, tmp_path, smoothing):
+    with lend_small() as base:
         expected, norms = by_hand(base.model, encoded, full, 6, smoothing=smoothing)
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, full, encoded, tmp_path, steps=6, label_smoothing=smoothing)
     assert done.losses == pytest.approx(expected, rel=2e-6)
     assert [row["grad_norm"] for row in done.rows] == pytest.approx(norms, rel=1e-4)
@@ -93,18 +93,18 @@ def test_losses_and_norms_are_those_of_a_plain_loop(lend, full, encoded, tmp_pat
     assert [row["tokens"] for row in done.rows] == list(np.cumsum(seen))
 
 
-def test_without_clipping(lend, full, encoded, tmp_path):
-    with lend() as base:
+def test_without_clipping(lend_small, full, encoded, tmp_path):
+    with lend_small() as base:
         expected, _ = by_hand(base.model, encoded, full, 5, clip=None)
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, full, encoded, tmp_path, steps=5, max_grad_norm=None)
     assert done.losses == pytest.approx(expected, rel=2e-6)
     assert "grad_norm" not in done.rows[0]
 
 
-def test_clipping_bounds_the_step(lend, full, encoded, tmp_path):
+def test_clipping_bounds_the_step(lend_small, full, encoded, tmp_path):
     """Plain SGD at rate 1: the parameters move by exactly the clipped norm."""
-    with lend() as base:
+    with lend_small() as base:
         before = torch.cat([p.detach().flatten() for p in base.model.parameters()])
         done = fit(
             base,
@@ -123,22 +123,22 @@ def test_clipping_bounds_the_step(lend, full, encoded, tmp_path):
 
 
 @pytest.mark.parametrize(("size", "parts"), [(4, 2), (1, 8)])
-def test_accumulation_weighs_tokens_not_rows(lend, full, encoded, tmp_path, size, parts):
+def test_accumulation_weighs_tokens_not_rows(lend_small, full, encoded, tmp_path, size, parts):
     labels = encoded.lengths - encoded.first_label
     assert len(set(labels.tolist())) > 4  # else this would show nothing
-    with lend() as base:
+    with lend_small() as base:
         whole = fit(base, full, encoded, tmp_path / "whole", batch_size=8)
-    with lend() as base:
+    with lend_small() as base:
         split = {"batch_size": size, "gradient_accumulation_steps": parts}
         done = fit(base, full, encoded, tmp_path / "split", **split)
     assert done.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_by_sequence_each_weighs_the_same(lend, full, encoded, tmp_path, smoothing):
+def test_by_sequence_each_weighs_the_same(lend_small, full, encoded, tmp_path, smoothing):
     """Against a loop over sequences, each one's own mean; and however a step is split."""
     batch = BatchPlan(len(encoded), 8, full.seed).indices(0)
-    with lend() as base:
+    with lend_small() as base:
         base.model.requires_grad_(True).train()
         means = []
         for index in batch:
@@ -149,7 +149,7 @@ def test_by_sequence_each_weighs_the_same(lend, full, encoded, tmp_path, smoothi
         norm = torch.nn.utils.clip_grad_norm_(base.model.parameters(), math.inf)
     for size, parts in ((8, 1), (2, 4)):
         how = {"batch_size": size, "gradient_accumulation_steps": parts}
-        with lend() as base:
+        with lend_small() as base:
             done = fit(
                 *(base, full, encoded, tmp_path / str(size), 1),
                 **how,
@@ -158,15 +158,15 @@ def test_by_sequence_each_weighs_the_same(lend, full, encoded, tmp_path, smoothi
             )
         assert done.losses == pytest.approx([float(expected.detach())], rel=1e-5)
         assert done.rows[0]["grad_norm"] == pytest.approx(float(norm), rel=1e-4)
-    with lend() as base:
+    with lend_small() as base:
         by_token = fit(base, full, encoded, tmp_path / "t", 1, label_smoothing=smoothing)
     assert abs(by_token.losses[0] - expected.item()) > 1e-4
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_lowers_the_loss(lend, full, encoded, tmp_path, name):
+def test_every_optimizer_lowers_the_loss(lend_small, full, encoded, tmp_path, name):
     batch = take(encoded, [0, 5, 10, 15])
-    with lend() as base:
+    with lend_small() as base:
         done = fit(
             base,
             full,
@@ -225,19 +225,19 @@ def test_momentum(full, name, nesterov):
         assert weight.item() == pytest.approx(at)
 
 
-def test_the_untouched_model_is_evaluated_first(lend, full, encoded, tmp_path):
+def test_the_untouched_model_is_evaluated_first(lend_small, full, encoded, tmp_path):
     """Once: not again by a run that goes on; what it says stops nothing."""
     for before, first in ((True, [0, 2]), (False, [2])):
         seen = []
-        with lend() as base:
+        with lend_small() as base:
             about = {"evaluate_before_training": before, "eval_every": 2}
             fit(base, full, encoded, tmp_path / str(before), 3, evaluated=seen, **about)
         assert seen == first
     seen = []
-    with pytest.raises(Interrupted), lend() as base:
+    with pytest.raises(Interrupted), lend_small() as base:
         fit(base, full, encoded, tmp_path / "cut", 3, stop_before=1, evaluated=seen, **about)
     about["evaluate_before_training"] = True
-    with lend() as base:
+    with lend_small() as base:
         fit(base, full, encoded, tmp_path / "cut", 3, evaluated=seen, **about)
     assert seen == [2]
 
@@ -277,10 +277,10 @@ def test_a_penalty_counts_once_a_step_however_it_is_split(lend, trial_config, en
         assert torch.allclose(whole, ends[1][name], rtol=1e-3, atol=1e-6), name
 
 
-def test_bf16_is_close_and_not_the_same(lend, full, encoded, tmp_path):
-    with lend() as base:
+def test_bf16_is_close_and_not_the_same(lend_small, full, encoded, tmp_path):
+    with lend_small() as base:
         exact = fit(base, full, encoded, tmp_path / "a", steps=4)
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, full, encoded, tmp_path / "b", steps=4, precision="bf16")
         assert {p.dtype for p in done.model.parameters()} == {torch.float32}
     assert done.losses == pytest.approx(exact.losses, rel=0.03)
@@ -313,18 +313,18 @@ def test_gradient_checkpointing_changes_no_loss(
     assert not held.get_input_embeddings()._forward_hooks
 
 
-def test_nan_is_told_with_its_step(lend, full, encoded, tmp_path):
+def test_nan_is_told_with_its_step(lend_small, full, encoded, tmp_path):
     def poison(done, row):
         if row["step"] == 3:
             with torch.no_grad():
                 next(done.model.parameters()).fill_(math.nan)
 
-    with pytest.raises(Diverged, match="loss became nan at step 4") as caught, lend() as base:
+    with pytest.raises(Diverged, match="loss became nan at step 4") as caught, lend_small() as base:
         fit(base, full, encoded, tmp_path, steps=6, on_step=poison)
     assert caught.value.step == 4
 
 
-def test_nan_in_the_very_last_step_does_not_pass(lend, full, encoded, tmp_path):
+def test_nan_in_the_very_last_step_does_not_pass(lend_small, full, encoded, tmp_path):
     def poison(done, row):
         if row["step"] == 3:
             with torch.no_grad():
@@ -332,7 +332,7 @@ def test_nan_in_the_very_last_step_does_not_pass(lend, full, encoded, tmp_path):
 
     with (
         pytest.raises(Diverged, match="parameter became NaN or infinite at step 3"),
-        lend() as base,
+        lend_small() as base,
     ):
         fit(base, full, encoded, tmp_path, steps=3, on_step=poison)
 
@@ -352,12 +352,12 @@ def too_large_above(monkeypatch, rows):
 
 
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_effective_one(
-    lend, full, encoded, tmp_path, monkeypatch
+    lend_small, full, encoded, tmp_path, monkeypatch
 ):
-    with lend() as base:
+    with lend_small() as base:
         whole = fit(base, full, encoded, tmp_path / "a", steps=4)
     sizes = too_large_above(monkeypatch, rows=3)
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, full, encoded, tmp_path / "b", steps=4)
     assert done.losses == pytest.approx(whole.losses, rel=1e-5)
     assert sizes == [8, 4] + [2] * 16
@@ -368,10 +368,10 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_effective_one(
 
 
 def test_out_of_memory_in_a_later_part_leaves_no_gradient_behind(
-    lend, full, encoded, tmp_path, monkeypatch
+    lend_small, full, encoded, tmp_path, monkeypatch
 ):
     """The first parts of a step fit, a later one does not: the step begins anew."""
-    with lend() as base:
+    with lend_small() as base:
         whole = fit(base, full, encoded, tmp_path / "a", steps=3)
     real, calls = loop.logits_at, []
 
@@ -382,48 +382,50 @@ def test_out_of_memory_in_a_later_part_leaves_no_gradient_behind(
         return real(*arguments)
 
     monkeypatch.setattr(loop, "logits_at", third_call_fails)
-    with lend() as base:
+    with lend_small() as base:
         split = {"batch_size": 4, "gradient_accumulation_steps": 2}
         done = fit(base, full, encoded, tmp_path / "b", steps=3, **split)
     assert calls == [4, 4] + [2] * 12
     assert done.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
-def test_out_of_memory_with_one_example_is_the_end(lend, full, encoded, tmp_path, monkeypatch):
+def test_out_of_memory_with_one_example_is_the_end(
+    lend_small, full, encoded, tmp_path, monkeypatch
+):
     sizes = too_large_above(monkeypatch, rows=0)
-    with pytest.raises(OutOfMemory, match="one example at a time"), lend() as base:
+    with pytest.raises(OutOfMemory, match="one example at a time"), lend_small() as base:
         fit(base, full, encoded, tmp_path, steps=4)
     assert sizes == [8, 4, 2, 1]
 
 
-def test_gradients_that_another_run_left_behind_do_not_count(lend, full, encoded, tmp_path):
+def test_gradients_that_another_run_left_behind_do_not_count(lend_small, full, encoded, tmp_path):
     """As one does that diverged: its last ones lie in the base when it is lent again."""
-    with lend() as base:
+    with lend_small() as base:
         whole = fit(base, full, encoded, tmp_path / "a", steps=3)
-    with lend() as base:
+    with lend_small() as base:
         for parameter in base.model.parameters():
             parameter.grad = torch.full_like(parameter, math.nan)
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, full, encoded, tmp_path / "b", steps=3)
     assert done.losses == whole.losses
 
 
-def test_interrupted_before_the_first_step(lend, full, encoded, tmp_path):
-    with pytest.raises(Interrupted, match="after step 0"), lend() as base:
+def test_interrupted_before_the_first_step(lend_small, full, encoded, tmp_path):
+    with pytest.raises(Interrupted, match="after step 0"), lend_small() as base:
         fit(base, full, encoded, tmp_path, stop_before=0)
     assert (tmp_path / "step-0" / "manifest.json").is_file()
 
 
-def test_weight_decay_alone_moves_no_frozen_parameter(lend, trial_config, encoded, tmp_path):
+def test_weight_decay_alone_moves_no_frozen_parameter(lend_small, trial_config, encoded, tmp_path):
     """O39, and that a method's claim is what the optimizer got."""
     config = trial_config("method=lora", "training.weight_decay=0.5", "training.learning_rate=0.1")
-    with lend() as base:
+    with lend_small() as base:
         frozen = {n: p.detach().clone() for n, p in base.model.named_parameters()}
         done = adapted(base, config)
         groups = done.method.parameter_groups(done.model, 0.1, done.plan)
         given = {id(p) for group in groups for p in group["params"]}
         assert given == {id(p) for p in done.model.parameters() if p.requires_grad}
-    with lend() as base:
+    with lend_small() as base:
         done = fit(base, config, encoded, tmp_path)
         for name, p in done.model.named_parameters():
             plain = name.removeprefix("base_model.model.").replace(".base_layer", "")

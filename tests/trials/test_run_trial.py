@@ -91,14 +91,14 @@ def test_the_size_that_match_derived_is_in_the_record(bench, trial_config, tmp_p
     assert record.cost["trainable_percent"] == pytest.approx(100 * trained / total, abs=1e-5)
 
 
-def test_items_give_the_measurements_again(bench, trial_config, tmp_path):
+def test_items_give_the_measurements_again(bench, small_trial, tmp_path):
     """What a report reads aggregates to what the record says."""
     import numpy as np
 
     from harness.statistics.scores import aggregate
 
     record = run_trial(
-        job(tmp_path, bench.cache, trial_config("method=prompt_tuning", *STEPS)), bench
+        job(tmp_path, bench.cache, small_trial("method=prompt_tuning", *STEPS)), bench
     )
     for row in read_jsonl(tmp_path / "items.jsonl"):
         name = row["measurement"]
@@ -108,8 +108,8 @@ def test_items_give_the_measurements_again(bench, trial_config, tmp_path):
         assert measured.n == len(row["statistics"])
 
 
-def test_confirm_opens_the_test_split_and_the_tasks(bench, trial_config, tmp_path):
-    config = trial_config("method=lora", "stage=confirm", *STEPS)
+def test_confirm_opens_the_test_split_and_the_tasks(bench, small_trial, tmp_path):
+    config = small_trial("method=lora", "stage=confirm", *STEPS)
     record = run_trial(job(tmp_path, bench.cache, config), bench)
     assert record.status == "complete"
     measured = set(record.measurements)
@@ -125,11 +125,9 @@ def test_confirm_opens_the_test_split_and_the_tasks(bench, trial_config, tmp_pat
     assert not [name for name in curve if name.startswith("test.")]
 
 
-def test_nobody_is_asked_before_the_method_lets_its_curve_be_compared(
-    bench, trial_config, tmp_path
-):
+def test_nobody_is_asked_before_the_method_lets_its_curve_be_compared(bench, small_trial, tmp_path):
     asked = []
-    config = trial_config("method=adalora", "method.initial_warmup_fraction=0.5", *STEPS)
+    config = small_trial("method=adalora", "method.initial_warmup_fraction=0.5", *STEPS)
     run_trial(
         job(tmp_path, bench.cache, config, decides=True),
         bench,
@@ -141,14 +139,14 @@ def test_nobody_is_asked_before_the_method_lets_its_curve_be_compared(
     assert early == [2, 4]
 
 
-def test_pruned_at_the_second_evaluation(bench, trial_config, tmp_path):
+def test_pruned_at_the_second_evaluation(bench, small_trial, tmp_path):
     asked = []
 
     def decide(step, values):
         asked.append((step, values["forgetting.kl"]))
         return step < 4
 
-    config = trial_config("method=lora", *STEPS)
+    config = small_trial("method=lora", *STEPS)
     record = run_trial(job(tmp_path, bench.cache, config, decides=True), bench, decide)
     assert record.status == "pruned"
     assert record.reason == "stopped at step 4 of 8"
@@ -158,7 +156,7 @@ def test_pruned_at_the_second_evaluation(bench, trial_config, tmp_path):
     assert [row["step"] for row in of_kind(tmp_path, "train")] == [1, 2, 3, 4]
 
 
-def test_diverged_has_its_step_and_no_made_up_number(bench, trial_config, tmp_path, monkeypatch):
+def test_diverged_has_its_step_and_no_made_up_number(bench, small_trial, tmp_path, monkeypatch):
     real, calls = loop.logits_at, []
 
     def poisoned(*arguments):
@@ -166,7 +164,7 @@ def test_diverged_has_its_step_and_no_made_up_number(bench, trial_config, tmp_pa
         return real(*arguments) * (math.nan if len(calls) == 4 else 1.0)
 
     monkeypatch.setattr(loop, "logits_at", poisoned)
-    record = run_trial(job(tmp_path, bench.cache, trial_config("method=lora", *STEPS)), bench)
+    record = run_trial(job(tmp_path, bench.cache, small_trial("method=lora", *STEPS)), bench)
     assert record.status == "diverged"
     assert "nan at step 4" in record.reason
     assert record.measurements == {}
@@ -177,12 +175,10 @@ def test_diverged_has_its_step_and_no_made_up_number(bench, trial_config, tmp_pa
 
 
 def test_a_rate_that_is_far_too_high_measures_or_diverges_but_invents_nothing(
-    bench, trial_config, tmp_path
+    bench, small_trial, tmp_path
 ):
     rate = ("training.learning_rate=1e6", "training.max_grad_norm=null", "training.optimizer=sgd")
-    record = run_trial(
-        job(tmp_path, bench.cache, trial_config("method=full", *rate, *STEPS)), bench
-    )
+    record = run_trial(job(tmp_path, bench.cache, small_trial("method=full", *rate, *STEPS)), bench)
     assert record.status == "diverged"
     assert record.measurements == {}
 
@@ -206,31 +202,31 @@ def test_limits(bench, trial_config, tmp_path, limit, reason):
     assert done == (2 if "minutes" in limit else 0)  # said at the first evaluation, before training
 
 
-def test_out_of_memory_at_one_example_is_infeasible(bench, trial_config, tmp_path, monkeypatch):
+def test_out_of_memory_at_one_example_is_infeasible(bench, small_trial, tmp_path, monkeypatch):
     def never(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(loop, "logits_at", never)
-    record = run_trial(job(tmp_path, bench.cache, trial_config("method=lora", *STEPS)), bench)
+    record = run_trial(job(tmp_path, bench.cache, small_trial("method=lora", *STEPS)), bench)
     assert record.status == "infeasible"
     assert "one example at a time" in record.reason
     assert record.measurements == {}
 
 
 def test_out_of_memory_of_the_optimizers_state_is_infeasible(
-    bench, trial_config, tmp_path, monkeypatch
+    bench, small_trial, tmp_path, monkeypatch
 ):
     def no_room(self, closure=None):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", no_room)
-    record = run_trial(job(tmp_path, bench.cache, trial_config("method=lora", *STEPS)), bench)
+    record = run_trial(job(tmp_path, bench.cache, small_trial("method=lora", *STEPS)), bench)
     assert record.status == "infeasible"
     assert "out of memory" in record.reason
 
 
-def test_halved_micro_batch_is_in_the_record(bench, trial_config, tmp_path, monkeypatch):
-    config = trial_config("method=lora", "training.batch_size=8", *STEPS)
+def test_halved_micro_batch_is_in_the_record(bench, small_trial, tmp_path, monkeypatch):
+    config = small_trial("method=lora", "training.batch_size=8", *STEPS)
     expected = run_trial(job(tmp_path / "a", bench.cache, config), bench)
     real = loop.logits_at
 
@@ -251,17 +247,17 @@ def test_halved_micro_batch_is_in_the_record(bench, trial_config, tmp_path, monk
 
 
 @pytest.mark.parametrize("method", ["full", "ulmfit"])
-def test_training_quantized_weights_is_refused(trial_config, method):
+def test_training_quantized_weights_is_refused(small_trial, method):
     """Said when it is composed: nothing was loaded."""
     with pytest.raises(InputError, match=r"trains the base's own weights"):
-        trial_config(f"method={method}", "model.quantization=nf4")
+        small_trial(f"method={method}", "model.quantization=nf4")
 
 
-def test_the_same_trial_twice_gives_the_same_record(bench, trial_config, tmp_path):
+def test_the_same_trial_twice_gives_the_same_record(bench, small_trial, tmp_path):
     """Warm and cold alike: what an earlier trial did to the bench does not show."""
-    config = trial_config("method=lora", "method.lora_dropout=0.3", *STEPS)
+    config = small_trial("method=lora", "method.lora_dropout=0.3", *STEPS)
     first = run_trial(job(tmp_path / "a", bench.cache, config), bench)
-    run_trial(job(tmp_path / "x", bench.cache, trial_config("method=full", *STEPS)), bench)
+    run_trial(job(tmp_path / "x", bench.cache, small_trial("method=full", *STEPS)), bench)
     again = run_trial(job(tmp_path / "b", bench.cache, config), bench)
     cold = Workbench("cpu", tmp_path / "cache")
     fresh = run_trial(job(tmp_path / "c", tmp_path / "cache", config), cold)
@@ -269,10 +265,10 @@ def test_the_same_trial_twice_gives_the_same_record(bench, trial_config, tmp_pat
     assert first.base == again.base == fresh.base
 
 
-def test_quantization_loss_and_forgetting_are_told_apart(bench, trial_config, tmp_path):
+def test_quantization_loss_and_forgetting_are_told_apart(bench, small_trial, tmp_path):
     """A QLoRA adapter that does not move: far from the full base, not from the quantized one."""
     still = ("training.max_steps=1", "training.learning_rate=1e-30", "training.eval_every=1")
-    config = trial_config("method=qlora", *still)
+    config = small_trial("method=qlora", *still)
     record = run_trial(job(tmp_path, bench.cache, config), bench)
     assert record.status == "complete"
     assert record.value("forgetting.kl") > 1e-4
@@ -282,9 +278,9 @@ def test_quantization_loss_and_forgetting_are_told_apart(bench, trial_config, tm
     assert record.provenance["model"]["quantization"] == "nf4"
 
 
-def test_a_base_quantized_by_the_user_is_its_own_base(bench, trial_config, tmp_path):
+def test_a_base_quantized_by_the_user_is_its_own_base(bench, small_trial, tmp_path):
     still = ("training.max_steps=1", "training.learning_rate=1e-30", "training.eval_every=1")
-    config = trial_config("method=lora", "model.quantization=nf4", *still)
+    config = small_trial("method=lora", "model.quantization=nf4", *still)
     record = run_trial(job(tmp_path, bench.cache, config), bench)
     assert record.status == "complete"
     assert record.value("forgetting.kl") == 0.0
