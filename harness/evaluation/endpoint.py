@@ -20,6 +20,9 @@ from harness.config import JudgeConfig
 RETRIED = (408, 409, 425, 429)  # and 5xx
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; each wait is twice the one before
 MOST_BYTES = 4_000_000  # of a reply
+MOST_SAID = 200  # characters of an error that are repeated
+LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"  # what the answer's length is called
+_LENGTHS: dict[tuple[str | None, str | None], str] = {}  # by whom another name was asked for
 
 
 class Refused(Exception):
@@ -50,16 +53,28 @@ _OPENER = urllib.request.build_opener(_NoRedirect())
 
 
 def ask(config: JudgeConfig, system: str, message: str) -> Reply:
-    """Raises Refused or Unanswered, with the reason in one line."""
+    """Raises Refused or Unanswered, with the reason in one line.
+
+    An endpoint that calls the length of an answer max_completion_tokens is asked again with that
+    name, and so from then on.
+    """
     wait, reason = FIRST_WAIT, ""
+    whom = (config.endpoint, config.model)
+    length = _LENGTHS.get(whom, LENGTH)
     for attempt in range(config.max_retries + 1):
         if attempt:
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
         try:
-            return _once(config, system, message)
+            return _once(config, system, message, length)
         except urllib.error.HTTPError as error:
-            reason = f"HTTP {error.code}: {_hidden(config, _body(error))}"
+            said = _body(error)
+            if length == LENGTH and error.code in (400, 422) and _is_unknown(LENGTH, said):
+                _LENGTHS[whom] = NEWER_LENGTH
+                return ask(config, system, message)
+            reason = f"HTTP {error.code}: {_hidden(config, said)[:MOST_SAID]}"
+            if error.code in (400, 422) and "temperature" in said and config.temperature != 1:
+                reason += " (some models take evaluation.judge.temperature=1 alone)"
             if error.code not in RETRIED and error.code < 500:
                 raise Refused(reason) from None
             wait = max(wait, _asked_to_wait(error))
@@ -68,7 +83,13 @@ def ask(config: JudgeConfig, system: str, message: str) -> Reply:
     raise Unanswered(f"{reason} (asked {config.max_retries + 1} times)") from None
 
 
-def _once(config: JudgeConfig, system: str, message: str) -> Reply:
+def _is_unknown(field: str, said: str) -> bool:
+    """Whether an endpoint says that it does not know ``field``, or names the newer one instead."""
+    words = ("unsupported", "not supported", "unrecognized", "unknown", "not permitted", "extra")
+    return NEWER_LENGTH in said or (field in said and any(word in said.lower() for word in words))
+
+
+def _once(config: JudgeConfig, system: str, message: str, length: str) -> Reply:
     pulse.mark()
     body = {
         "model": config.model,
@@ -77,7 +98,7 @@ def _once(config: JudgeConfig, system: str, message: str) -> Reply:
             {"role": "user", "content": message},
         ],
         "temperature": config.temperature,
-        "max_tokens": config.max_tokens,
+        length: config.max_tokens,
     }
     headers = {"Content-Type": "application/json"}
     key = _key(config)
@@ -105,7 +126,7 @@ def _key(config: JudgeConfig) -> str:
 
 def _body(error: urllib.error.HTTPError) -> str:
     try:
-        return " ".join(error.read(2000).decode("utf-8", "replace").split())[:200] or error.reason
+        return " ".join(error.read(2000).decode("utf-8", "replace").split()) or error.reason
     except (OSError, http.client.HTTPException):
         return str(error.reason)
 

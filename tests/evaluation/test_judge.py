@@ -212,6 +212,37 @@ def test_refused_is_not_asked_again(server, config, tmp_path):
     assert "no such model" in measured.missing["test.judge"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+        "'max_completion_tokens' instead.",
+        "max_tokens: Extra inputs are not permitted",
+    ],
+)
+def test_a_model_that_calls_the_length_otherwise_is_asked_so(server, config, tmp_path, said):
+    def behave(number, asked):
+        known = "max_tokens" not in server.requests[number]
+        return chat("Score: 3") if known else (400, {"error": {"message": said}})
+
+    server.behave = behave
+    measured = judged(config, tmp_path, concurrency=1)
+    assert measured.measurements["test.judge"].value == 3 and not measured.missing
+    lengths = [request.get("max_completion_tokens") for request in server.requests]
+    assert lengths == [None, *[config.judge.max_tokens] * 6]  # found out once, kept for the run
+    assert measured.cost["judge_requests"] == 6
+
+
+def test_what_else_a_model_does_not_take_is_its_refusal(server, config, tmp_path):
+    said = (
+        "Unsupported value: 'temperature' does not support 0 with this model. Only 1 is supported."
+    )
+    server.behave = lambda n, asked: (400, {"error": {"message": said}})
+    measured = judged(config, tmp_path, concurrency=1)
+    assert len(server.requests) == 1
+    assert "evaluation.judge.temperature=1" in measured.missing["test.judge"]
+
+
 def test_a_key_goes_to_no_other_host(server, config, tmp_path):
     server.behave = lambda n, asked: (307, {})
     measured = judged(config, tmp_path, concurrency=1)
