@@ -34,6 +34,7 @@ from harness.statistics.scores import aggregate
 RECORDS = Path(__file__).with_name("decisions_records.npz")
 QUALITY, FORGETTING = "validation.bleu", "forgetting.kl"
 MADE_UP = "test.made_up"  # a plain mean over items
+SEEDS = 10  # of each real configuration
 N, ITEM = 200, 1.0  # items, and the standard error that they alone give a score
 
 
@@ -265,8 +266,8 @@ def lottery(rng: np.random.Generator) -> None:
             choices, firm, behind, forgets = Counter(), [], [], []
             for _ in range(40 if label == "before" else 100):
                 quality, forgetting = [], []
+                own = rng.choice(SEEDS, seeds, replace=False)  # the same of all, as in a sweep
                 for m in methods:
-                    own = rng.choice(len(records[m][QUALITY]), seeds, replace=False)
                     quality.append(records[m][QUALITY][own])
                     forgetting.append(records[m][FORGETTING][own])
                 choice, shown = rule(Case(QUALITY, quality, forgetting, truth, moved, 1.0))
@@ -288,10 +289,6 @@ def splits(n: int, size: int, most: int, rng: np.random.Generator) -> Iterator[t
     for _ in range(most):
         order = rng.permutation(n)
         yield tuple(order[:size]), tuple(order[size : 2 * size])
-
-
-def _drawn(statistics: np.ndarray, seeds: int, rng: np.random.Generator) -> np.ndarray:
-    return statistics[rng.choice(len(statistics), min(seeds, len(statistics)), replace=False)]
 
 
 def read_records() -> dict[str, dict[str, np.ndarray]]:

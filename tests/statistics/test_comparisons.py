@@ -49,14 +49,17 @@ def test_the_studentized_range_is_scipys(k, df):
     assert range_sf(4.5, k, df) == pytest.approx(stats.studentized_range.sf(4.5, k, df), abs=1e-6)
 
 
-def test_two_candidates_with_many_seeds_are_welchs_test():
-    """Own variances outweigh the common factor, and no items are known."""
+def test_seeds_of_each_its_own_are_welchs_test_and_seeds_in_common_the_paired_one():
+    """With many seeds own variances outweigh the common factor; no items are known."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 1, 400), rng.normal(0.2, 2, 400)
-    theirs = stats.ttest_ind(a, b, equal_var=False)
-    found = seeds_only([a, b]).difference(0, 1)
+    shared = rng.normal(0, 3, 400)
+    own = [Replicates(a, tuple(range(400))), Replicates(b, tuple(range(400, 800)))]
+    found = Comparisons(own, True).difference(0, 1)
     assert found.difference == pytest.approx(a.mean() - b.mean())
-    assert found.p_value == pytest.approx(theirs.pvalue, rel=0.1)
+    assert found.p_value == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=0.1)
+    found = seeds_only([a + shared, b + shared]).difference(0, 1)
+    assert found.p_value == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=0.1)
 
 
 def test_equal_variances_are_tukeys_test_of_all_pairs():
@@ -64,7 +67,8 @@ def test_equal_variances_are_tukeys_test_of_all_pairs():
     base = np.array([-1.5, -0.5, 0.5, 1.5])
     values = [base + shift for shift in (0.0, 1.0, 2.4, 5.0)]
     theirs = stats.tukey_hsd(*values)
-    ours = seeds_only(values)
+    own = [Replicates(v, tuple(range(4 * i, 4 * i + 4))) for i, v in enumerate(values)]
+    ours = Comparisons(own, True)
     for i, j in itertools.combinations(range(4), 2):
         found = ours.difference(i, j)
         pooled = math.sqrt(2 * base.var(ddof=1) / 4)
