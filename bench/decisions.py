@@ -134,9 +134,10 @@ def same_against_itself(rng: np.random.Generator) -> None:
         for method in methods:
             one, two = [], []
             for a, b in splits(len(records[method][QUALITY]), seeds, 150, rng):
-                others = [_drawn(records[m][QUALITY], seeds, rng) for m in methods if m != method]
+                found = [(method, a), (method, b), *((m, a) for m in methods if m != method)]
+                each = [replicates(QUALITY, records[m][QUALITY][list(s)], s) for m, s in found]
+                two.append(_p(Comparisons(each, True)))
                 pair = [records[method][QUALITY][list(s)] for s in (a, b)]
-                two.append(_p(compared(QUALITY, [*pair, *others])))
                 if len(one) < 60:
                     one.append(old_rule.p_value(*old_rule.all_resampled(QUALITY, pair, rng)))
             before.append(np.mean(np.array(one) <= 0.05))

@@ -23,7 +23,7 @@ from harness.models.logprobs import LogProbs, base_logprobs
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest, evaluation_identity
 
-FORMAT = 1
+FORMAT = 2
 KEPT_IN_MEMORY = 4
 BENCHMARK_FIELDS = (  # measured elsewhere
     *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),
@@ -45,6 +45,9 @@ class Reference:
     general_nll: np.ndarray | None  # (documents,) summed, nats
     general: LogProbs | None
     drift: LogProbs | None
+    items: dict[
+        str, np.ndarray
+    ]  # measurement → (n, k) per-example statistics: tuned ones pair with them
 
 
 class ReferenceStore:
@@ -108,7 +111,8 @@ def _measure(
     if texts.drift is not None:
         drift = base_logprobs(base.model, texts.drift, config.batch_size, device, **keep)
     outputs = [str(row["output"]) for row in measured.predictions]
-    reference = Reference(key, measured.measurements, outputs, nll, general, drift)
+    found = (key, measured.measurements, outputs, nll, general, drift)
+    reference = Reference(*found, measured.items)
     return reference, not measured.may_come
 
 
@@ -143,6 +147,7 @@ def _save(folder: Path, reference: Reference) -> None:
     nll = None if reference.general_nll is None else reference.general_nll.tolist()
     measurements = {name: m.to_json() for name, m in reference.measurements.items()}
     data = {"measurements": measurements, "outputs": reference.outputs, "general_nll": nll}
+    data["items"] = {name: one.round(6).tolist() for name, one in reference.items.items()}
     write_json(folder / "reference.json", data)
 
 
@@ -166,6 +171,8 @@ def _load(folder: Path, key: str) -> Reference | None:
         nll = data["general_nll"]
         nll = None if nll is None else np.asarray(nll, float)
         measurements = {n: Measurement.from_json(m) for n, m in data["measurements"].items()}
-        return Reference(key, measurements, data["outputs"], nll, kept("general"), kept("drift"))
+        items = {name: np.asarray(one, float) for name, one in data["items"].items()}
+        found = (key, measurements, data["outputs"], nll, kept("general"), kept("drift"))
+        return Reference(*found, items)
     except (KeyError, TypeError, ValueError, AttributeError):  # JSON, but none of ours
         return None

@@ -21,6 +21,7 @@ from harness.search.folder import SweepFolder
 from harness.search.needs import Measured, Needs, Values
 from harness.search.progress import Terminal
 from harness.search.spending import WORDS
+from harness.statistics.power import minimal_detectable_difference
 
 KILLED = -9  # by a signal that nothing can catch: what a machine without memory sends
 
@@ -241,10 +242,24 @@ def _about_data(
     objectives = ", ".join(f"{name} ({way})" for name, way in sweep.objectives.items())
     by_default = ", by default for these data" if plan.tree["objectives"] is None else ""
     terminal.say(f"objectives   {objectives}{by_default}")
-    # Two shares near one half: 2.8 standard errors of their difference, sqrt(2 · 0.25 / n) each.
-    detectable = 100 * 2.8 * (0.5 / max(n, 1)) ** 0.5
-    terminal.say(
-        f"power        {n} validation items tell shares of right answers apart that differ by "
-        f"{detectable:.0f} points or more (80 % power, 5 % level); the paired tests of the report "
-        "usually see less"
+    terminal.say(f"power        {_power(sweep, n, len(splits.test))}")
+
+
+def _power(sweep: SweepConfig, validation: int, test: int) -> str:
+    """What may be told apart, by items and by seeds; how far seeds differ, only they will show."""
+    found = minimal_detectable_difference(1.0)  # in standard errors of a difference
+    confirmed = sweep.confirm.finalists > 0
+    n, split = (test, "test") if confirmed else (validation, "validation")
+    points = 100 * found * (0.5 / max(n, 1)) ** 0.5  # two shares near one half, √(2 · 0.25/n)
+    items = (
+        f"{n} {split} items alone tell shares of right answers apart that differ by {points:.0f} "
+        "points or more (80 % power, 5 % level; on the same items usually less)"
+    )
+    seeds = sweep.confirm.seeds
+    if not confirmed or seeds < 2:
+        return f"{items}; with one seed a candidate no difference between methods is tested"
+    spread = found * (2 / seeds) ** 0.5
+    return (
+        f"{items}; {seeds} seeds alone tell scores apart that differ by {spread:.1f} times the SD "
+        "between seeds, which no number of items lessens"
     )

@@ -57,11 +57,12 @@ class EventLog:
 
 def write_items(folder: Path, measured: Measured, reference: Reference) -> None:
     """Per-example statistics and outputs, the base's answer beside the tuned model's."""
-    items = [
-        {"measurement": name, "statistics": statistics.round(6).tolist()}
-        for name, statistics in measured.items.items()
-    ]
-    write_text(folder / "items.jsonl", to_jsonl(items))
+    for name, found in (("items", measured.items), ("base_items", reference.items)):
+        rows = [
+            {"measurement": measurement, "statistics": statistics.round(6).tolist()}
+            for measurement, statistics in found.items()
+        ]
+        write_text(folder / f"{name}.jsonl", to_jsonl(rows))
     n = len(measured.predictions)
     predictions = [
         {**row, "base": base}

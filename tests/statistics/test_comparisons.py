@@ -113,8 +113,8 @@ def test_what_seeds_do_to_single_items_is_counted_once():
         one = rng.normal(0, 10, (1, N)) + rng.normal(0, 6, (6, N))
         found = compared([one[:3, :, None], one[3:, :, None]]).errors.between(0, 1)
         totals.append(found.total**2)
-    truth = 2 * 36 / N / 3  # counted twice it would be 2.3 of it
-    assert truth < np.mean(totals) < 1.5 * truth
+    truth = 2 * 36 / N / 3  # counted twice it would be 2.5 of it
+    assert truth < np.mean(totals) < 1.7 * truth
 
 
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(2, 0.0), (2, 1.0), (3, 4.0), (5, 1.0)])
