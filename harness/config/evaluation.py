@@ -41,6 +41,9 @@ class EvaluationConfig:
     per_task: Mapping[str, Mapping[str, Any]]  # task → num_fewshot, limit, cluster
     task_batch_size: int | Literal["auto"] | None  # null: batch_size
     multiple_choice: list[str]  # likelihood, generation: how such tasks are scored
+    apply_chat_template: bool | str  # tasks are asked as a user asks; or the name of a template
+    fewshot_as_multiturn: bool  # then the examples are turns of the conversation
+    system_instruction: str | None  # before the tasks' own descriptions
     unsafe_tasks: bool  # whether lm-eval may run tasks that execute what the model writes
     # prompts with forms that a program verifies: english, builtin or a JSONL
     instructions: str | None

@@ -22,6 +22,7 @@ class TaskSettings(Protocol):
     per_task: Mapping[str, Mapping[str, Any]]
     task_batch_size: Any
     multiple_choice: list[str]
+    apply_chat_template: bool | str
     unsafe_tasks: bool
 
 
@@ -38,6 +39,9 @@ def check_task_settings(config: TaskSettings) -> None:
     accepted = "one or both of " + ", ".join(MULTIPLE_CHOICE)
     ways = config.multiple_choice
     require(0 < len(ways) == len(set(ways)), "evaluation.multiple_choice", ways, accepted)
+    name = config.apply_chat_template
+    accepted = "true, false or the name of one of the tokenizer's templates"
+    require(name != "", "evaluation.apply_chat_template", name, accepted)
     for task, options in config.per_task.items():
         where = f"evaluation.per_task.{task}"
         for option, value in options.items():

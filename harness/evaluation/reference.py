@@ -28,6 +28,7 @@ KEPT_IN_MEMORY = 4
 BENCHMARK_FIELDS = (  # measured elsewhere
     *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),
     *("multiple_choice", "unsafe_tasks", "judge"),
+    *("apply_chat_template", "fewshot_as_multiturn", "system_instruction"),
     *("instructions", "instruction_tokens", "agreement_prompts"),
     *("probes", "probe_tokens", "probe_temperature", "probe_top_p"),
 )

@@ -66,6 +66,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 lengths.append(knowledge.longest(tokenizer, config.evaluation, config.data))
             longest[config.model] = max(lengths)
             if spec["opens_test"] and benchmarks.wanted(config.evaluation):
+                benchmarks.check_chat_template(tokenizer, config.evaluation)
                 missing = benchmarks.check_tasks(config.evaluation)
                 counts[config.model]["missing_tasks"] = missing
         method.check_length(skeleton, longest[config.model])

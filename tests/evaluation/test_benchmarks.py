@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import lm_eval
 import numpy as np
 import pytest
 import torch
 import yaml
+from lm_eval.models.huggingface import HFLM
 from running import adapted
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from harness.builtin import CHAT_MODEL
+from harness.errors import InputError
 from harness.evaluation import benchmarks
+from harness.evaluation.benchmarks import check_chat_template
+from harness.evaluation.benchmarks.loading import SEED, load_tasks
+from harness.evaluation.benchmarks.model import in_memory
 from harness.evaluation.benchmarks.results import scores as scores_of_rows
 from harness.evaluation.measured import Measured
 from harness.records import read_jsonl
@@ -183,3 +191,48 @@ def test_zero_shot_is_zero_whatever_the_task_would_take(tmp_path, lend, evaluati
             handle.remove()
         longest[folder == "builtin", shots] = max(ids.shape[1] for ids in seen)
     assert longest[False, 0] == longest[True, 0] < longest[False, 1]
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_a_chat_model_is_asked_through_its_template_as_lm_eval_asks(evaluation, shots):
+    """The same prompts, log-likelihoods and scores as of lm-eval's own model with the same options."""
+    tokenizer = AutoTokenizer.from_pretrained(CHAT_MODEL)
+    model = AutoModelForCausalLM.from_pretrained(CHAT_MODEL, dtype=torch.float32).eval()
+    system = "Answer in one word."
+    options = {"apply_chat_template": True, "system_instruction": system}
+    config = replace(evaluation, num_fewshot=shots, task_limit=2, **options)
+    found = benchmarks.run_tasks(model, tokenizer, config, "cpu")
+    assert not found.missing
+    theirs = HFLM(pretrained=model, tokenizer=tokenizer, softmax_dtype=torch.float32)
+    name, task = next(iter(load_tasks(config).tasks.items()))
+    rows = []
+    for wrapped in (in_memory(model, tokenizer, config, "cpu"), theirs):
+        task.set_fewshot_seed(seed=SEED)
+        whole = lm_eval.evaluate(
+            lm=wrapped,
+            task_dict={"tasks": {name: task}},
+            samples={name: [0, 1]},
+            bootstrap_iters=0,
+            fewshot_as_multiturn=True,
+            **options,
+        )
+        rows.append(sorted(whole["samples"][name], key=lambda row: row["doc_id"]))
+    for own, other in zip(*rows, strict=True):
+        assert own["arguments"] == other["arguments"] and system in str(own["arguments"])
+        ours, its = ([float(x[0][0]) for x in row["resps"]] for row in (own, other))
+        np.testing.assert_allclose(ours, its, rtol=1e-5)
+    asked = rows[1][0]["arguments"][0][0]
+    assert asked.count("<|user|>") == 1 + shots
+    assert found.tasks[name].items["acc"] == [[row["acc"]] for row in rows[1]]
+    assert "chat template:" in found.tasks[name].about and "system:" in found.tasks[name].about
+
+
+def test_a_template_that_is_not_there_is_refused(evaluation, tokenizer_builtin):
+    tokenizer = AutoTokenizer.from_pretrained(CHAT_MODEL)
+    for which, name, said in (
+        (tokenizer_builtin, True, "no chat template. It must be false"),
+        (tokenizer, "defualt", "Unknown template .*Did you mean default"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_chat_template(which, replace(evaluation, apply_chat_template=name))
+    check_chat_template(tokenizer_builtin, evaluation)

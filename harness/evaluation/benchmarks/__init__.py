@@ -4,6 +4,7 @@ Every metric of a task is a score of the base and of the tuned model; the change
 ``forgetting.tasks``. lm-eval's response cache has no model in its key, so it is never used.
 """
 
+from harness.evaluation.benchmarks.chat import check_chat_template
 from harness.evaluation.benchmarks.folder import folder_tasks, task_folder
 from harness.evaluation.benchmarks.loading import check_tasks
 from harness.evaluation.benchmarks.measure import add, scores_of
@@ -15,6 +16,7 @@ __all__ = [
     "TaskScores",
     "add",
     "base_results",
+    "check_chat_template",
     "check_tasks",
     "folder_tasks",
     "run_tasks",

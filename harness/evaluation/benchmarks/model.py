@@ -12,6 +12,7 @@ from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
 from harness.data.specials import begins_with
+from harness.evaluation.benchmarks.chat import template
 from harness.models.continuing import continued, counts_padding, n_virtual_tokens
 
 if TYPE_CHECKING:
@@ -22,20 +23,34 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     """lm-eval's model of Hugging Face around ``model``.
 
     Each text begins, once, with what the tokenizer itself writes before a text, as training and
-    generation have it; a tokenizer that ends texts as well would end the question. The log-likelihood
-    of a whole text is lm-eval's own: its first token is conditioned on bos (on eos without one), also
-    where the tokenizer writes none, so that numbers compare with published ones; with a tokenizer that
-    does write bos, lm-eval would score bos as well.
+    generation have it, and one of a chat template with what the template writes; a tokenizer that ends
+    texts as well would end the question. The log-likelihood of a whole text is lm-eval's own: its first
+    token is conditioned on bos (on eos without one), also where the tokenizer writes none, so that
+    numbers compare with published ones; with a tokenizer that does write bos, lm-eval would score bos
+    as well.
     """
     import torch
     from lm_eval.models.huggingface import HFLM, stop_sequences_criteria
 
-    begin = begins_with(tokenizer)
+    chat = None if config.apply_chat_template is False else template(tokenizer, config)
+    begin = begins_with(tokenizer) if chat is None else []  # a template writes all of it
     n_virtual = n_virtual_tokens(model)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     class InMemory(HFLM):
         whole_text = False
+
+        def apply_chat_template(
+            self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+        ) -> str:
+            assert chat is not None
+            return tokenizer.apply_chat_template(
+                chat_history,
+                chat_template=chat,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
 
         def tok_encode(
             self,

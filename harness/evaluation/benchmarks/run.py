@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import EvaluationConfig
+from harness.evaluation.benchmarks.chat import check_chat_template
+from harness.evaluation.benchmarks.chat import how as how_asked
 from harness.evaluation.benchmarks.folder import contents
 from harness.evaluation.benchmarks.loading import SEED, Loaded, load_tasks, seeded
 from harness.evaluation.benchmarks.model import in_memory
@@ -33,6 +35,7 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     The model is handed over as it is in memory; logits that virtual tokens lengthened are cut by
     lm-eval itself.
     """
+    check_chat_template(tokenizer, config)
     loaded = load_tasks(config)
     results = Results(missing=dict(loaded.missing))
     if not loaded.tasks:
@@ -41,14 +44,14 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     wrapped = in_memory(model, tokenizer, config, device)
     for name in sorted(loaded.tasks):
         try:
-            results.tasks[name] = _run(wrapped, name, loaded)
+            results.tasks[name] = _run(wrapped, name, loaded, config)
         except Exception as error:  # a task's own code, data and metrics: whatever they raise
             lines = str(error).strip().splitlines() or [""]
             results.missing[name] = f"{type(error).__name__}: {lines[0]}"
     return results
 
 
-def _run(wrapped: Any, name: str, loaded: Loaded) -> TaskScores:
+def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> TaskScores:
     import lm_eval
 
     task, limit = loaded.tasks[name], loaded.limits[name]
@@ -66,12 +69,15 @@ def _run(wrapped: Any, name: str, loaded: Loaded) -> TaskScores:
             task_dict={"tasks": {name: task}},
             samples=samples,
             bootstrap_iters=0,
+            apply_chat_template=config.apply_chat_template,
+            fewshot_as_multiturn=bool(config.apply_chat_template) and config.fewshot_as_multiturn,
+            system_instruction=config.system_instruction,
             log_samples=True,
             confirm_run_unsafe_code=True,  # refused in loading, unless asked for
         )
     assert found is not None
     about = [f"task:{name}", f"version:{task.VERSION}", f"few-shot:{task.config.num_fewshot}"]
-    about += [f"limit:{limit}", f"type:{task.OUTPUT_TYPE}"]
+    about += [f"limit:{limit}", f"type:{task.OUTPUT_TYPE}", *how_asked(wrapped.tokenizer, config)]
     cluster = loaded.clusters.get(name)
     how = ("|".join(["lm-eval", *about]), cluster, loaded.twins.get(name))
     return scores(found.get("samples", {})[name], task.aggregation(), *how)
@@ -83,7 +89,8 @@ def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str
     Not where a task is missing: it may be reached the next time.
     """
     asked = [config.tasks, config.task_limit, config.num_fewshot, config.per_task]
-    asked += [config.multiple_choice]
+    asked += [config.multiple_choice, config.apply_chat_template, config.fewshot_as_multiturn]
+    asked += [config.system_instruction, how_asked(base.tokenizer, config)]
     local = contents(config.task_folder) if config.task_folder else []
     what = json.dumps([FORMAT, base.fingerprint, asked, local], sort_keys=True, default=str)
     path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
