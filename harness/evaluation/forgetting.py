@@ -44,7 +44,7 @@ def forgetting(
     under = "|output layer:the base's" if texts.sequences.classes is not None else ""
     kl_about = _kl_signature(kept, general_text(texts)) + under
     nll_about = f"text:{general_text(texts)}|change from base|weight:token{under}"
-    measured.add(f"{prefix}.kl", kl_columns, kl_about)
+    measured.add(f"{prefix}.kl", kl_columns, kl_about, at_least=kept.is_cut)
     measured.add(f"{prefix}.nll", nll_columns, nll_about)
     for kind, columns in lost_and_gained(nll_columns).items():
         measured.add(f"{prefix}.{kind}", columns, f"{nll_about}|documents apart by sign")
@@ -52,14 +52,14 @@ def forgetting(
     if len(names) < 2:
         return
     for kind, columns, about in (("kl", kl_columns, kl_about), ("nll", nll_columns, nll_about)):
-        name = f"{prefix}.{kind}"
+        name, at_least = f"{prefix}.{kind}", kind == "kl" and kept.is_cut
         of_domain = {domain: columns[domains == domain] for domain in names}
         for domain, part in of_domain.items():
-            measured.add(f"{name}.{domain}", part, f"{about}|domain:{domain}")
+            measured.add(f"{name}.{domain}", part, f"{about}|domain:{domain}", at_least=at_least)
         scores = [float(aggregate(name, part)) for part in of_domain.values()]
         worst = names[scores.index(max(scores))]
         said = f"{about}|domain:{worst} (the worst of {len(names)})"
-        measured.add(f"{name}.worst_domain", of_domain[worst], said)
+        measured.add(f"{name}.worst_domain", of_domain[worst], said, at_least=at_least)
 
 
 def lost_and_gained(columns: np.ndarray) -> dict[str, np.ndarray]:
@@ -88,7 +88,8 @@ def drift(
         return
     _, kl = sequence_nll(model, texts.drift, config.batch_size, device, reference.drift)
     statistics = by_example(texts.drift, kl, n_labels(texts.drift))
-    measured.add("drift.kl_target", statistics, _kl_signature(reference.drift, texts.split))
+    about, at_least = _kl_signature(reference.drift, texts.split), reference.drift.is_cut
+    measured.add("drift.kl_target", statistics, about, at_least=at_least)
 
 
 def general_text(texts: Texts) -> str:
@@ -97,7 +98,7 @@ def general_text(texts: Texts) -> str:
 
 
 def _kl_signature(kept: LogProbs, text: str) -> str:
-    form = (
-        "full vocabulary" if kept.ids is None else f"top {kept.values.shape[1]} and tail (a bound)"
-    )
+    form = "full vocabulary"
+    if kept.is_cut:
+        form = f"top {kept.values.shape[1]} and tail (a lower bound)"
     return f"KL(base‖tuned)|{form}|text:{text}|weight:token"

@@ -37,9 +37,12 @@ class Measured:
     def values(self) -> dict[str, float]:
         return {name: measurement.value for name, measurement in self.measurements.items()}
 
-    def add(self, name: str, statistics: np.ndarray, signature: str) -> None:
+    def add(
+        self, name: str, statistics: np.ndarray, signature: str, *, at_least: bool = False
+    ) -> None:
         """The score of (n, k) ``statistics`` with its bootstrap interval over the n examples.
 
+        ``at_least``: it is a lower bound, and its unit says so.
         A score that is no finite number (a perplexity that overflows) is missing, and said to be.
         """
         with np.errstate(over="ignore"):
@@ -54,9 +57,8 @@ class Measured:
             return
         if interval is not None and not all(map(math.isfinite, interval)):
             interval = None
-        self.measurements[name] = Measurement(
-            value, unit_of(name), len(statistics), interval, signature
-        )
+        unit = unit_of(name) + ", at least" * at_least
+        self.measurements[name] = Measurement(value, unit, len(statistics), interval, signature)
 
     def add_value(self, name: str, value: float, n: int, signature: str) -> None:
         """A score of n examples that is no function of sums: without an interval."""

@@ -64,22 +64,34 @@ class ReferenceStore:
         quantization: Quantization | None,
         texts: Texts,
         config: EvaluationConfig,
+        beside: Texts | None = None,
     ) -> Reference | None:
-        """The reference if it has been measured, without loading the base."""
-        key = _key(base_fingerprint(model, quantization), texts, config)
+        """The reference if it has been measured, without loading the base; see ``get``."""
+        key = _key(base_fingerprint(model, quantization), texts, config, beside)
         if key not in self._recent:
             found = _load(self.folder / key, key)
             if found is not None:
                 self._keep(found)
         return self._recent.get(key)
 
-    def get(self, base: Base, texts: Texts, config: EvaluationConfig, device: str) -> Reference:
-        """The reference of that base on those texts; measured now if nobody has yet."""
-        key = _key(base.fingerprint, texts, config)
+    def get(
+        self,
+        base: Base,
+        texts: Texts,
+        config: EvaluationConfig,
+        device: str,
+        beside: Texts | None = None,
+    ) -> Reference:
+        """The reference of that base on those texts; measured now if nobody has yet.
+
+        ``beside`` are the texts at the end of the curve that ``texts`` are measured on: where the
+        log-probabilities of either do not fit whole, both KLs are the same lower bound.
+        """
+        key = _key(base.fingerprint, texts, config, beside)
         if key not in self._recent:
             found = _load(self.folder / key, key)
             if found is None:
-                found, whole = _measure(base, key, texts, config, device)
+                found, whole = _measure(base, key, texts, config, device, beside)
                 if whole:  # else another process tries again: a script may run by then
                     _save(self.folder / key, found)
             self._keep(found)
@@ -91,26 +103,35 @@ class ReferenceStore:
         self._recent[reference.fingerprint] = reference
 
 
-def _key(base_fingerprint: str, texts: Texts, config: EvaluationConfig) -> str:
+def _key(
+    base_fingerprint: str, texts: Texts, config: EvaluationConfig, beside: Texts | None
+) -> str:
     whole = evaluation_identity(asdict(config))
     how = {k: v for k, v in whole.items() if k not in BENCHMARK_FIELDS + AFTERWARDS_FIELDS}
-    return digest([FORMAT, base_fingerprint, texts.fingerprint, how], 16)
+    end = [] if beside is None else [beside.fingerprint]
+    return digest([FORMAT, base_fingerprint, texts.fingerprint, how, *end], 16)
 
 
 def _measure(
-    base: Base, key: str, texts: Texts, config: EvaluationConfig, device: str
+    base: Base,
+    key: str,
+    texts: Texts,
+    config: EvaluationConfig,
+    device: str,
+    beside: Texts | None,
 ) -> tuple[Reference, bool]:
     """The reference, and whether another attempt could find no more."""
-    keep = {"top_k": config.top_k_logprobs, "memory_gb": config.cache_gb}
+    about = (config.batch_size, device, config.top_k_logprobs, config.cache_gb)
+    ends = (None, None) if beside is None else (beside.general, beside.drift)
     measured = Measured(config.bootstrap_resamples)
     quality(measured, base.model, base.tokenizer, texts, config, device)
     general = drift = nll = None
     if texts.general is not None:
-        general = base_logprobs(base.model, texts.general, config.batch_size, device, **keep)
+        general = base_logprobs(base.model, texts.general, *about, ends[0])
         nll, _ = sequence_nll(base.model, texts.general, config.batch_size, device)
         _general(measured, texts, nll)
     if texts.drift is not None:
-        drift = base_logprobs(base.model, texts.drift, config.batch_size, device, **keep)
+        drift = base_logprobs(base.model, texts.drift, *about, ends[1])
     outputs = [str(row["output"]) for row in measured.predictions]
     found = (key, measured.measurements, outputs, nll, general, drift)
     reference = Reference(*found, measured.items)

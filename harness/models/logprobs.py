@@ -26,6 +26,11 @@ class LogProbs:
     values: Tensor
     ids: Tensor | None
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether only the top k are here."""
+        return self.ids is not None
+
     def rows(self, index: Tensor) -> LogProbs:
         """Those at some of the label tokens, in the order of ``index``."""
         return LogProbs(self.values[index], None if self.ids is None else self.ids[index])
@@ -56,9 +61,15 @@ def base_logprobs(
     device: str,
     top_k: int,
     memory_gb: float,
+    beside: Encoded | None = None,
 ) -> LogProbs:
-    """The base's log-probabilities at all labels of ``encoded``: all of them, or the top k."""
-    n_labels = int(encoded.n_labels.sum())
+    """The base's log-probabilities at all labels of ``encoded``: all of them, or the top k.
+
+    ``beside`` is what else is measured under the same name: where that does not fit whole, the top k
+    are kept of both, so that a curve and its end are one measure.
+    """
+    texts = [encoded] if beside is None else [encoded, beside]
+    n_labels = max(int(each.n_labels.sum()) for each in texts)
     vocabulary = model.get_output_embeddings().weight.shape[0]
     whole = n_labels * vocabulary * 4 <= memory_gb * 2**30
     values, ids = [], []

@@ -37,6 +37,7 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
                 "failed and are left out of its numbers."
             )
     found += _not_comparable(field)
+    found += _lower_bounds(field)
     found += _unequal_budget(run)
     found += _untested_versions(run)
     return [*found, *run.remarks, *field.remarks, *unfinished(run)]
@@ -134,6 +135,22 @@ def _not_comparable(field: Field) -> list[str]:
     if len(prints) > 1:
         found.append(f"The finalists saw {len(prints)} different versions of the data.")
     return found
+
+
+def _lower_bounds(field: Field) -> list[str]:
+    """A KL of which only the most likely tokens and the rest together were kept of the base."""
+    rows = [row for candidate in field.candidates for row in candidate.rows]
+    found = {
+        (name, one.signature.split("|")[1])
+        for row in rows
+        for name, one in row.record.measurements.items()
+        if "(a lower bound)" in one.signature and name in (field.forgetting, "drift.kl_target")
+    }
+    return [
+        f"{f.title(name)} is a lower bound ({form}): the true value is above it, by some percent on a "
+        "model of the hub. evaluation.cache_gb is the memory that the full vocabulary may take."
+        for name, form in sorted(found)
+    ]
 
 
 def _several_models(field: Field, rows: Sequence[Row]) -> list[str]:

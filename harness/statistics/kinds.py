@@ -45,7 +45,8 @@ KINDS: dict[str, Kind] = {
         counted=False,
         shown_unit="nats/token",
         definition="KL(base ‖ tuned), nats per token: how far predictions moved from those of the "
-        "untouched base on text that was not trained on. 0 means unmoved.",
+        "untouched base on text that was not trained on. 0 means unmoved. Where the signature says "
+        "top k and tail it is a lower bound: of the base's distribution only these were kept.",
         margin=0.01,
     ),
     "nll": Kind(

@@ -124,13 +124,19 @@ class Workbench:
         asked = []
         if config.stage == "confirm":
             asked = probes(inputs.final, inputs.tokenizer, evaluation, config.data)
-        found = [self.references.find(config.model, own, text, evaluation) for text in texts]
-        watched, final = found
+        ends = (inputs.final, None)  # the curve is to end in the measure that it began in
+        watched, final = (
+            self.references.find(config.model, own, text, evaluation, end)
+            for text, end in zip(texts, ends, strict=True)
+        )
         if watched is not None and final is not None and not with_tasks and not asked:
             return Before(watched, final, None)
         with self.pool.lend(config.model, own) as base:
             get = self.references.get
-            watched, final = (get(base, text, evaluation, self.device) for text in texts)
+            watched, final = (
+                get(base, text, evaluation, self.device, end)
+                for text, end in zip(texts, ends, strict=True)
+            )
             tasks = None
             if with_tasks:
                 folder = self.cache / "tasks"

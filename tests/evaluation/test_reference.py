@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import adapted, fit
+from running import adapted, fit, take
 
 from harness import methods
 from harness.evaluation import forgetting as forgetting_module
@@ -124,8 +124,27 @@ def test_untrained_it_forgot_exactly_nothing(
         assert (
             values[f"validation.{metric}"] == reference.measurements[f"validation.{metric}"].value
         )
-    form = "full vocabulary" if whole else "top 256 and tail (a bound)"
-    assert form in measured.measurements["forgetting.kl"].signature
+    form = "full vocabulary" if whole else "top 256 and tail (a lower bound)"
+    for name in ("forgetting.kl", "forgetting.kl.worst_domain", "drift.kl_target"):
+        one = measured.measurements[name]
+        assert form in one.signature and one.unit.endswith(", at least") == (not whole)
+    assert measured.measurements["forgetting.nll.worst_domain"].unit == "nats/token"
+
+
+def test_a_curve_is_of_the_measure_that_it_ends_in(tmp_path, lend, texts, config):
+    """The few documents of the curve would fit whole where those at its end do not."""
+    few = replace(texts, general=take(texts.general, [0]), domains=texts.domains[:1])
+    rows = [int(of.general.n_labels.sum()) for of in (few, texts)]
+    with lend() as base:
+        vocabulary = base.model.get_output_embeddings().weight.shape[0]
+        room = (rows[0] + 1) * vocabulary * 4 / 2**30
+        assert rows[0] + 1 < rows[1]
+        kept, store = replace(config.evaluation, cache_gb=room), ReferenceStore(tmp_path)
+        end = store.get(base, texts, kept, "cpu")
+        alone = store.get(base, few, kept, "cpu")
+        curve = store.get(base, few, kept, "cpu", beside=texts)
+    assert [each.general.is_cut for each in (end, alone, curve)] == [True, False, True]
+    assert store.find(config.model, None, few, kept, texts) is curve
 
 
 def test_trained_it_forgot_something_and_quick_and_whole_agree(
