@@ -83,8 +83,8 @@ def test_scores_are_the_likeliest_choice_by_hand(lend, evaluation, of_base):
                 label = int(label) if str(label).isdigit() else choices.index(label)
                 sums = []
                 for choice in choices:
-                    head = [tokenizer.bos_token_id, *tokenizer(context)["input_ids"]]
-                    whole = [tokenizer.bos_token_id, *tokenizer(f"{context} {choice}")["input_ids"]]
+                    head = tokenizer(context)["input_ids"]
+                    whole = tokenizer(f"{context} {choice}")["input_ids"]
                     ids = torch.tensor([whole])
                     with torch.no_grad():
                         log_probs = base.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
