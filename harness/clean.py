@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InputError, unknown
+from harness.paths import user_path
 from harness.records import disk
 
 USAGE = "python -m harness.clean runs/NAME|runs [plan=true] [cache_days=30]"
@@ -180,7 +181,7 @@ def typed(arguments: Sequence[str]) -> Options:
         elif equals or text.startswith("-"):
             raise unknown("option", text, ["plan=true", "cache_days=30", "--dry-run"])
         else:
-            paths.append(Path(text))
+            paths.append(user_path(text))
     if len(paths) != 1:
         raise InputError(f"One folder to clean is needed: {USAGE}")
     if not paths[0].is_dir():

@@ -18,6 +18,7 @@ from harness import grammar, methods
 from harness.blocks import Blocks
 from harness.errors import InputError, unknown
 from harness.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
+from harness.paths import user_path
 from harness.plans import TRIAL_KEYS, MethodPlan
 from harness.space import Dimension
 
@@ -38,7 +39,7 @@ def composer(arguments: Sequence[str]) -> Iterator[Composer]:
     """Hydra's Compose API on our conf/, with the user's own ``--config-dir`` beside it."""
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
     _check_flags(flags, rest)
-    folder = None if flags.config_dir is None else Path(flags.config_dir).expanduser()
+    folder = None if flags.config_dir is None else user_path(flags.config_dir)
     if folder is not None and not folder.is_dir():
         raise InputError(f"--config-dir={flags.config_dir!r}: there is no such folder.")
     grammar.guard_environment()

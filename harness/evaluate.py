@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.paths import user_path
 
 USAGE = """\
 Score a model that somebody tuned, or the untouched base, with the code and record of a trial.
@@ -73,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     splits = read_splits(config.data)
     content = (stored_fingerprint(config.model), splits.fingerprint)
     fingerprint, configuration = fingerprints(config, *content)
-    folder = Path(tree["runs_dir"]) / tree["name"] / "trials" / kind / fingerprint
+    folder = user_path(tree["runs_dir"]) / tree["name"] / "trials" / kind / fingerprint
     record = read_record(folder)
     if record is None:
         make_writable("runs_dir", folder)
@@ -82,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
         named = [] if adapter is None else [f"adapter={adapter}"]
         job = Job(
             folder=str(folder),
-            cache=str(Path(tree["runs_dir"]) / ".cache"),
+            cache=str(user_path(tree["runs_dir"]) / ".cache"),
             method=kind,
             config=config,
             limits=build(LimitsConfig, tree["limits"], "limits"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.paths import user_path
 
 
 def is_sequence(arguments: Sequence[str]) -> bool:
@@ -53,7 +54,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
         read_splits(config.data)
     measurement = measured_by(configs, measure)
     tree = composed[0][1]
-    root = Path(tree["runs_dir"])
+    root = user_path(tree["runs_dir"])
     bench = Workbench("cuda:0" if visible_devices() else "cpu", root / ".cache")
     labels = _labels(items)
     stages = [Stage(None, None, configs[0].model)]
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
         stages.append(Stage(label, str(folder), model))
         rows.append(score_stage(bench, stages, configs, measurement))
         print(f"after {label}: scored on {len(labels)} tasks", file=sys.stderr)
-    return _report(root / tree["name"], Path(tree["reports_dir"]), labels, measurement, rows)
+    return _report(root / tree["name"], user_path(tree["reports_dir"]), labels, measurement, rows)
 
 
 def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:

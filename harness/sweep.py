@@ -7,10 +7,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
 from harness.errors import InputError, Resumable
+from harness.paths import user_path
 
 PREEMPTED, STOPPED = 75, 130
 
@@ -147,7 +147,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.records.disk import gigabytes, size_of
     from harness.reporting import build_report
 
-    report = build_report(folder.path, Path(sweep.reports_dir))
+    report = build_report(folder.path, user_path(sweep.reports_dir))
     folder.sweep_up()
     used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))
     terminal.say(f"Disk: {folder.path} {used}, {folder.cache} {shared}")

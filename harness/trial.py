@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+from harness.paths import user_path
 
 if TYPE_CHECKING:
     from harness.plans import MethodPlan
@@ -90,7 +91,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     splits = read_splits(config.data)
     content = (stored_fingerprint(config.model), splits.fingerprint)
     fingerprint, configuration = fingerprints(config, *content)
-    root = Path(tree["runs_dir"])
+    root = user_path(tree["runs_dir"])
     sweep = root / tree["name"]
     folder = sweep / "trials" / plan.method / fingerprint
     record = read_record(folder)

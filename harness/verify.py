@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+from harness.paths import user_path
 from harness.records import Record, read_jsonl, read_record
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _typed(arguments: Sequence[str]) -> tuple[Path, int]:
                 raise InputError(f"steps={value!r} cannot be used: it must be an integer ≥ 1.")
             steps = int(value)
         else:
-            paths.append(Path(text))
+            paths.append(user_path(text))
     if len(paths) != 1 or str(paths[0]).startswith("-"):
         raise InputError(f"One trial to verify is needed: {USAGE}")
     path = paths[0].parent if paths[0].name == "record.json" else paths[0]

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from harness.config import DataConfig
 from harness.data.conversations import Turn, turns_of
+from harness.data.garbled import Garbled
 from harness.errors import InputError, unknown
 
+_NONE = ("None", "nan", "NaN", "null", "NULL", "N/A", "#N/A")  # what programs write for nothing
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+
+
+class Repeated:
+    """In a table's row the value of a name that several columns have."""
+
+    def __repr__(self) -> str:
+        return "named twice in the header"
+
 
 Row = dict[str, str | list[str] | list[Turn]]
 
@@ -81,10 +94,16 @@ def needed_columns(config: DataConfig) -> dict[str, str]:
     return fields | dict([answer_field(config)])
 
 
-def check_rows(records: Iterable[tuple[str, Any]], config: DataConfig) -> list[Row]:
-    """The needed columns of every row as text. InputError names the place of the first bad row."""
+def check_rows(
+    records: Iterable[tuple[str, Any]], config: DataConfig, seen: Counter[str] | None = None
+) -> list[Row]:
+    """The needed columns of every row as text; what is odd about them is counted in ``seen``.
+
+    InputError names the place of the first bad row, and text that was read in the wrong encoding.
+    """
     needed = needed_columns(config)
-    rows = []
+    seen, rows = Counter() if seen is None else seen, []
+    garbled = Garbled()
     for where, row in records:
         if not isinstance(row, dict):
             raise InputError(
@@ -107,6 +126,10 @@ def check_rows(records: Iterable[tuple[str, Any]], config: DataConfig) -> list[R
             else:
                 checked[column] = as_text(value, place)
         rows.append(checked)
+        garbled.look(where, checked.values())
+        answer = checked.get(answer_field(config)[0])
+        seen["answers_that_say_none_rows"] += isinstance(answer, str) and answer.strip() in _NONE
+    seen["garbled_rows"] += garbled.check(len(rows))
     return rows
 
 
@@ -121,15 +144,16 @@ def as_text(value: Any, where: str) -> str:
                 f"at character {error.start}: that is not text."
             ) from None
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if (is_number and math.isfinite(value)) or isinstance(value, date | time | timedelta):
         return str(value)
     raise InputError(f"{where} is {_kind(value)}: it must be text or a number.")
 
 
 def _kind(value: Any) -> str:
     """How a message calls a value: by its kind, with what it holds."""
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, Repeated):
+        return "null" if value is None else repr(value)
     kinds = {bool: "a truth value", list: "a list", dict: "an object", str: "text"}
     return f"{kinds.get(type(value), type(value).__name__)} ({value!r:.40})"
 

@@ -12,6 +12,7 @@ from harness.data.pages import HTML
 from harness.data.pieces import documents
 from harness.data.sources import DOCUMENT_END, naming, read_records
 from harness.errors import InputError, unknown
+from harness.paths import user_path
 
 Domains = dict[str, tuple[str, ...]]
 _Given = Mapping[str, str] | list[str] | str | None
@@ -82,7 +83,7 @@ def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:
     if isinstance(given, Mapping):
         return {name: Path(path) for name, path in given.items()}
     if isinstance(given, str):
-        folder = own if given == "builtin" else Path(given).expanduser()
+        folder = own if given == "builtin" else user_path(given)
         if not folder.is_dir():
             return {field.removesuffix("_test"): folder}
         files = sorted(path for path in folder.iterdir() if path.is_file())

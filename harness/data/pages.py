@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
+from harness.data.encodings import advice, named
 from harness.errors import InputError
+from harness.paths import user_path
 
 HTML = (".html", ".htm", ".xhtml")
 TEXT = (".txt", ".text", ".md")
@@ -52,7 +54,7 @@ def pages_of(given: Sequence[str]) -> list[str]:
     """
     files = []
     for item in given:
-        folder = Path(item).expanduser()
+        folder = user_path(item)
         if not folder.is_dir():
             files.append(item)
             continue
@@ -70,6 +72,9 @@ def pages_of(given: Sequence[str]) -> list[str]:
 def page(path: Path, seen: Counter[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """One document, `{text, title}`; the title is its first line too. Empty where nothing is said."""
     raw = path.read_bytes()
+    what = named(path, raw[:65536])
+    if what is not None and not what.startswith("a web page"):
+        raise InputError(f"{path} is {what}.")
     is_html = path.suffix.lower() in HTML
     text = decoded(path, raw, is_html)
     seen["byte_order_marks"] += text.startswith("\ufeff")
@@ -98,7 +103,7 @@ def decoded(path: Path, raw: bytes, is_html: bool) -> str:
         why = f"{name}, by {how}" if name else "UTF-8, and declares no charset"
         raise InputError(
             f"{path} is not {why}: byte 0x{raw[error.start]:02x} at offset {error.start}. "
-            "Convert the file, e.g. iconv -f latin1 -t utf-8."
+            + advice(raw, error.start)
         ) from None
 
 

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +17,11 @@ from typing import Any
 from harness.config import DataConfig
 from harness.data.arrow import hub, parquet
 from harness.data.columns import Row, check_rows
+from harness.data.encodings import decoded, opened_text
 from harness.data.pages import page, pages_of
+from harness.data.tables import table
 from harness.errors import InputError, unknown
+from harness.paths import user_path
 
 Located = tuple[str, Any]  # where a row stands, as a message names it; the row as it was parsed
 
@@ -43,7 +43,7 @@ def read_rows(
     everything that cannot be used.
     """
     records = read_records(source, paths_or_split, config.name, config.subset, seen)
-    return check_rows(records, config)
+    return check_rows(records, config, seen)
 
 
 def read_records(
@@ -62,7 +62,7 @@ def read_records(
         raise unknown("data.source", source, [*_READERS, "hub", "builtin"])
     given = pages_of(given) if source == "pages" else given
     seen, records = Counter() if seen is None else seen, []
-    for path in (Path(item).expanduser() for item in given):
+    for path in map(user_path, given):
         _check_file(path)
         found = list(_READERS[source](path, seen))
         if not found:
@@ -81,6 +81,8 @@ def naming(field: str) -> Iterator[None]:
 
 
 def _check_file(path: Path) -> None:
+    if path == Path():
+        raise InputError("'' is no file: give its path.")
     if path.is_dir():
         raise InputError(f"{path} is a directory, a file is needed.")
     if path.is_file():
@@ -96,21 +98,10 @@ def _check_file(path: Path) -> None:
     raise InputError(f"{path} does not exist.{hint}")
 
 
-def _decoded(path: Path, raw: bytes, line: int, before: int) -> str:
-    """``raw`` as text; ``before`` is how many bytes of the file come before it."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line += raw.count(b"\n", 0, error.start)
-        raise InputError(
-            f"{path}:{line} is not UTF-8: byte 0x{raw[error.start]:02x} at offset "
-            f"{before + error.start}. Convert the file, e.g. iconv -f latin1 -t utf-8."
-        ) from None
-
-
 def _text_of(path: Path, seen: Counter[str]) -> str:
     """The whole file, without byte order mark, lines ended by a line feed alone."""
-    text = _decoded(path, path.read_bytes(), line=1, before=0)
+    with opened_text(path) as file:
+        text = decoded(path, file.read(), line=1, before=0)
     seen[MARKS] += text.startswith("\ufeff")
     seen[CRLF] += text.count("\r\n")
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
@@ -132,9 +123,9 @@ _LINES = " Is it one object a line? Then data=jsonl reads it."
 
 def _jsonl(path: Path, seen: Counter[str]) -> Iterator[Located]:
     offset = 0
-    with path.open("rb") as file:
+    with opened_text(path) as file:
         for line, raw in enumerate(file, start=1):  # splits at line feeds alone, as JSONL says
-            text = _decoded(path, raw, line, offset)
+            text = decoded(path, raw, line, offset)
             offset += len(raw)
             seen[CRLF] += raw.endswith(b"\r\n")
             seen[MARKS] += line == 1 and text.startswith("\ufeff")
@@ -176,36 +167,6 @@ def _json(path: Path, seen: Counter[str]) -> Iterator[Located]:
         yield f"{path}, row {number}", row
 
 
-def _csv(path: Path, seen: Counter[str]) -> Iterator[Located]:
-    csv.field_size_limit(sys.maxsize)  # the default refuses a document of more than 128 kB
-    # strict: without it an unclosed quote swallows the rest of the file without a word.
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    file = io.StringIO(_text_of(path, seen), newline="\n")
-    lines = csv.reader(file, delimiter=delimiter, strict=True)
-    header: list[str] = []
-    start = 1
-    try:
-        for cells in lines:
-            where, start = f"{path}:{start}", lines.line_num + 1
-            if not cells:
-                seen[EMPTY] += 1
-                continue
-            if not header:
-                header = cells
-                twice = sorted({name for name in header if header.count(name) > 1})
-                if twice:
-                    raise InputError(f"{where}: the header names {', '.join(twice)} twice.")
-                continue
-            if len(cells) != len(header):
-                raise InputError(
-                    f"{where} has {len(cells)} cells, the header has {len(header)} "
-                    f"({', '.join(header)})."
-                )
-            yield where, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path}:{start} is not valid CSV: {error}.") from None
-
-
 def _text(path: Path, seen: Counter[str]) -> Iterator[Located]:
     """Documents between lines that are ``<|endoftext|>``; without any, between blank lines."""
     text = _text_of(path, seen)
@@ -220,7 +181,7 @@ def _text(path: Path, seen: Counter[str]) -> Iterator[Located]:
 _READERS: dict[str, Callable[[Path, Counter[str]], Iterator[Located]]] = {
     "jsonl": _jsonl,
     "json": _json,
-    "csv": _csv,
+    "csv": lambda path, seen: table(path, _text_of(path, seen), seen),
     "parquet": lambda path, seen: parquet(path),
     "text": _text,
     "pages": page,

@@ -6,12 +6,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.config import DataConfig
 from harness.data.conversations import TOOLS, Turn
 from harness.errors import InputError
+from harness.paths import user_path
 
 _MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Templates that name a day ask for today's: the same conversation would be other tokens tomorrow.
@@ -31,7 +31,7 @@ def read_template(config: DataConfig | None) -> str | None:
     from jinja2 import TemplateSyntaxError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    path = Path(config.chat_template).expanduser()
+    path = user_path(config.chat_template)
     try:
         text = path.read_text(encoding="utf-8-sig")
         plain = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)  # known to transformers alone

@@ -21,6 +21,7 @@ from harness.doctor.finding import (
     tried,
     version_of,
 )
+from harness.paths import user_path
 from harness.records.provenance import PACKAGES
 from harness.records.versions import untested
 
@@ -70,7 +71,7 @@ def check_devices(setup: Setup) -> Iterator[Line]:
         "memory unknown" if total is None else f"{total:.1f} GB memory, {free:.1f} GB available"
     )
     yield "cpu", status, f"{usable} cores, {memory}"
-    disk = shutil.disk_usage(existing(Path(setup.sweep.runs_dir))).free / 1e9
+    disk = shutil.disk_usage(existing(user_path(setup.sweep.runs_dir))).free / 1e9
     fact = f"{disk:.1f} GB free for runs_dir={setup.sweep.runs_dir}"
     yield "disk", OK if disk >= LEAST_DISK_GB else WARN, fact
     precision, seen = {trial.training.precision for trial in setup.trials}, 0

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.doctor.finding import OK, WARN, Line, Setup, existing, version_of
+from harness.paths import user_path
 
 
 def check_storage(setup: Setup) -> Iterator[Line]:
-    wanted = Path(setup.sweep.runs_dir)
+    wanted = user_path(setup.sweep.runs_dir)
     with tempfile.TemporaryDirectory(dir=existing(wanted), prefix=".doctor-") as folder:
         database = sqlite3.connect(Path(folder) / "study.db")
         with database:

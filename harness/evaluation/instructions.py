@@ -18,6 +18,7 @@ from harness.data.templates import template_of
 from harness.errors import InputError
 from harness.evaluation.formats import check_form, kept
 from harness.evaluation.measured import Measured
+from harness.paths import user_path
 
 RESOURCES = Path(__file__).parent / "resources"
 SHIPPED = {
@@ -41,7 +42,7 @@ def read_instructions(source: str) -> Instructions:
 
     Raises InputError naming file and line for what cannot be used.
     """
-    path = SHIPPED.get(source) or Path(source).expanduser()
+    path = SHIPPED.get(source) or user_path(source)
     where = f"evaluation.instructions={source!r}"
     try:
         content = path.read_bytes()

@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from harness.config import DataConfig
 from harness.data.questions import beginning, questions
 from harness.data.templates import template_of
 from harness.errors import InputError
+from harness.paths import user_path
 
 Kind = Literal["new", "old", "unanswerable"]
 KINDS: tuple[Kind, ...] = ("new", "old", "unanswerable")
@@ -44,7 +44,7 @@ class Probes:
 @lru_cache(maxsize=4)
 def read_probes(source: str) -> Probes:
     """``builtin``, or a JSONL file with a probe a line. Raises InputError naming file and line."""
-    path = builtin.ISLE_PROBES if source == "builtin" else Path(source).expanduser()
+    path = builtin.ISLE_PROBES if source == "builtin" else user_path(source)
     try:
         content = path.read_bytes()
         lines = content.decode("utf-8-sig").split("\n")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.config import JudgeConfig
 from harness.errors import InputError
+from harness.paths import user_path
 
 OURS = Path(__file__).parent / "resources" / "rubric.txt"
 LONGEST = 100_000  # characters of a rubric
@@ -29,7 +30,7 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 def read_rubric(config: JudgeConfig) -> str:
     """The template. Raises InputError where it cannot be read or has no place for the answer."""
-    path = OURS if config.rubric is None else Path(config.rubric)
+    path = OURS if config.rubric is None else user_path(config.rubric)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

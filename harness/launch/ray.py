@@ -17,6 +17,7 @@ from harness.launch.launcher import Ended
 from harness.launch.local import ANSWERS, GRACE_SECONDS
 from harness.launch.ray_slot import NodeSlot, Stamps, changed, in_order, write_bytes
 from harness.launch.slot import shared_fields
+from harness.paths import user_path
 from harness.records import write_json
 
 POLL_SECONDS = 0.5  # between questions to one actor
@@ -226,7 +227,7 @@ def check_ray(config: RayConfig) -> None:
     """Raises InputError where the package is missing, or what is to be sent."""
     if find_spec("ray") is None:
         raise InputError("launcher=ray needs the package ray: pip install 'finetune-harness[ray]'")
-    if config.working_dir is not None and not Path(config.working_dir).is_dir():
+    if config.working_dir is not None and not user_path(config.working_dir).is_dir():
         raise InputError(f"launcher.working_dir={config.working_dir!r} is no folder.")
 
 

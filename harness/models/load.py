@@ -14,6 +14,7 @@ from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.methods.base import Quantization
 from harness.models.storage import bits_per_parameter, stored_bytes
+from harness.paths import user_path
 from harness.records.fingerprint import digest
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def model_path(config: ModelConfig) -> str:
         from harness import builtin
 
         return str(builtin.MODEL if config.name == "builtin" else builtin.CHAT_MODEL)
-    return config.name
+    folder = user_path(config.name)
+    return str(folder) if config.name.startswith("~") and folder.is_dir() else config.name
 
 
 def check_model(config: ModelConfig) -> None:

@@ -20,6 +20,7 @@ from harness.compose import FREE_KEYS
 from harness.config import SweepConfig
 from harness.config.storage import hide_secrets
 from harness.errors import InputError
+from harness.paths import user_path
 from harness.plans import MethodPlan
 from harness.records import Record, read_record, write_text
 from harness.records.disk import partial_files, remove
@@ -34,9 +35,9 @@ class SweepFolder:
     """``runs/NAME``: ``sweep.yaml``, ``trials/METHOD/FINGERPRINT/``, ``study.db``, ``workers/``."""
 
     def __init__(self, sweep: SweepConfig) -> None:
-        self.path = Path(sweep.runs_dir) / sweep.name
-        self.cache = Path(sweep.runs_dir) / ".cache"
-        self._reports = Path(sweep.reports_dir)
+        self.path = user_path(sweep.runs_dir) / sweep.name
+        self.cache = user_path(sweep.runs_dir) / ".cache"
+        self._reports = user_path(sweep.reports_dir)
         self._lock: Any = None
 
     def open(self) -> None:

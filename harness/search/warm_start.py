@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from harness.config import SweepConfig
 from harness.errors import InputError
+from harness.paths import user_path
 from harness.plans import MethodPlan
 from harness.records import Record, read_json, read_record, write_json
 from harness.records.fingerprint import fingerprints
@@ -46,7 +47,7 @@ def earlier_rows(
     for text in sweep.search.warm_start:
         found, why = 0, "it has no complete search trial of these methods"
         for plan in plans:
-            for path in sorted(Path(text).glob(f"trials/{plan.method}/*")):
+            for path in sorted(user_path(text).glob(f"trials/{plan.method}/*")):
                 record = read_record(path)
                 if record is None or record.stage != "search" or record.status != "complete":
                     continue

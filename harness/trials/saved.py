@@ -13,6 +13,7 @@ from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.methods.base import CLASS_HEAD, Method, Quantization
 from harness.models.load import Base, model_path
+from harness.paths import user_path
 from harness.records import read_record
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Saved:
 
 def read_saved(path: str) -> Saved:
     """What lies in the folder ``path``, without loading it. Raises InputError."""
-    folder = Path(path)
+    folder = user_path(path)
     if not folder.is_dir():
         raise InputError(f"adapter={path!r} cannot be used: there is no such folder.")
     tensors = sorted(folder.glob("*.safetensors"))

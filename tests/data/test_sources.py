@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import bz2
+import datetime
+import decimal
+import gzip
+import io
 import json
+import lzma
+import pickle
+import re
 import subprocess
 import sys
+import zipfile
+from collections import Counter
 
 import pytest
 
@@ -40,13 +50,14 @@ BAD_JSONL = {
     ),
     "latin-1": (
         GOOD + '{"prompt": "ä", "answer": "b"}'.encode("latin-1"),
-        "a.jsonl:2 is not UTF-8: byte 0xe4 at offset 43. "
-        "Convert the file, e.g. iconv -f latin1 -t utf-8.",
+        "a.jsonl:2 is not UTF-8: byte 0xe4 at offset 43. Convert the file from the encoding that it "
+        "was saved in (cp1252 in Western Europe, cp932 in Japan, gb18030 in China ...): "
+        """iconv -f ENCODING -t utf-8. This place reads 'ompt": "ä", "answer"' as cp1252, """
+        """'ompt": "д", "answer"' as cp1251, 'ompt": "ä", "answer"' as cp1250.""",
     ),
-    "utf-16": (
-        GOOD.decode().encode("utf-16"),
-        "a.jsonl:1 is not UTF-8: byte 0xff at offset 0. "
-        "Convert the file, e.g. iconv -f latin1 -t utf-8.",
+    "utf-16 without its mark": (
+        GOOD.decode().encode("utf-16-le"),
+        "a.jsonl is UTF-16LE without a byte order mark: convert it, iconv -f utf-16le -t utf-8.",
     ),
     "missing column": (
         GOOD + b'{"prompt": "a", "answr": "b"}',
@@ -95,6 +106,119 @@ def test_jsonl_as_people_write_it(here, config):
 def test_several_files(jsonl, config):
     names = [jsonl(f"{n}.jsonl", [{"prompt": n, "answer": n}]) for n in "ba"]
     assert [row["prompt"] for row in read_rows("jsonl", names, config())] == ["b", "a"]
+
+
+def test_tables_as_spreadsheets_write_them(here, config):
+    """Columns without a name, names twice that nobody asked for, empty rows, other separators."""
+    wanted = [{"prompt": "a", "answer": "b"}, {"prompt": "c", "answer": ""}]
+    for name, content in {
+        "trailing": "prompt,answer,,\na,b,,\nc,,,\n,,,\n,,\n",
+        "fewer cells": "prompt,answer,,\na,b\nc,\n",
+        "index": ",prompt,answer\n0,a,b\n1,c,\n",
+        "twice": "note,prompt,answer,note\n,a,b,x\ny,c,,\n",
+        "spaces": " prompt, answer \na,b\nc,\n",
+        "macintosh": "prompt,answer\ra,b\rc,\r",
+        "semicolons": "prompt;answer;;\na;b;;\nc;;;\n",
+        "tabs": "prompt\tanswer\na\tb\nc\t\n",
+    }.items():
+        (here / "a.csv").write_text(content, newline="")
+        assert read_rows("csv", "a.csv", config()) == wanted, name
+    seen = Counter()
+    (here / "a.csv").write_text("prompt;answer\na;None\n,;\n;\n")
+    read_rows("csv", "a.csv", config(), seen)
+    assert +seen == {
+        "semicolons_as_separators": 1, "answers_that_say_none_rows": 1, "empty_lines": 1
+    }  # fmt: skip
+
+
+FILES = {
+    "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress,
+    "utf-16": lambda raw: raw.decode().encode("utf-16"),
+    "utf-16-be": lambda raw: b"\xfe\xff" + raw.decode().encode("utf-16-be"),
+    "utf-32": lambda raw: raw.decode().encode("utf-32"),
+    "gzip of utf-16": lambda raw: gzip.compress(raw.decode().encode("utf-16")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FILES)
+def test_what_can_be_read_by_its_first_bytes(here, config, how):
+    for source, text in (
+        ("jsonl", '{"prompt": "ä文", "answer": "b"}\n'),
+        ("csv", "prompt,answer\r\nä文,b\r\n"),
+        ("json", '[{"prompt": "ä文", "answer": "b"}]'),
+    ):
+        (here / "a").write_bytes(FILES[how](text.encode()))
+        assert read_rows(source, "a", config()) == [{"prompt": "ä文", "answer": "b"}]
+
+
+def zipped(name: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, "x")
+    return file.getvalue()
+
+
+NAMED = {
+    "Excel": (zipped("xl/workbook.xml"), "an Excel workbook"),
+    "Word": (zipped("word/document.xml"), "a Word document"),
+    "zip": (zipped("a.csv"), "a zip archive"),
+    "old Excel": (bytes.fromhex("d0cf11e0a1b11ae1"), "an old Excel"),
+    "PDF": (b"%PDF-1.7\n", "a PDF"),
+    "parquet": (b"PAR1\x15\x04", "a parquet file: data=parquet"),
+    "SQLite": (b"SQLite format 3\0\x10", "an SQLite database"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x04", "compressed with zstd"),
+    "pickle": (pickle.dumps([1]), "a Python pickle"),
+    "page": (b"\n<!DOCTYPE html><html>", "a web page"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    "tar": (b"\0" * 257 + b"ustar\0" + b"\0" * 20, "a tar archive"),
+    "gzip of a PDF": (gzip.compress(b"%PDF-1.7\n"), "packed, and inside a PDF"),
+    "half a gzip": (gzip.compress(b"prompt,answer\n" * 99)[:-9], "cannot be unpacked"),
+    "half of UTF-16": ("prompt,answer\na,b".encode("utf-16")[:-1], "Was it cut off?"),
+    "UTF-16BE": ("prompt,answer".encode("utf-16-be"), "UTF-16BE without a byte order mark"),
+    "UTF-32LE": ("prompt,answer".encode("utf-32-le"), "UTF-32LE without a byte order mark"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), NAMED.values(), ids=NAMED)
+def test_what_is_no_text_is_named(here, config, content, said):
+    (here / "a").write_bytes(content)
+    for source in ("csv", "jsonl", "json", "text")[: 4 if said != "a web page" else 3]:
+        about = config(text_column="text") if source == "text" else config()
+        with pytest.raises(InputError, match=re.escape(said)):
+            read_rows(source, "a", about)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "read"),
+    [
+        ("cp932", "質問は何ですか", "'質問は何ですか' as cp932"),
+        ("cp1252", "l’été – où", "'l’été – où' as cp1252"),
+        ("cp1251", "Привет", "'Привет' as cp1251"),
+        ("gb18030", "今天天气很好", "'今天天气很好' as gb18030"),
+        ("cp949", "안녕하세요", "'안녕하세요' as cp949"),
+    ],
+)
+def test_the_advice_shows_what_an_encoding_reads(here, config, encoding, text, read):
+    (here / "a.csv").write_bytes(f"prompt,answer\n{text},x\n".encode(encoding))
+    with pytest.raises(InputError) as error:
+        read_rows("csv", "a.csv", config())
+    assert read.rstrip("'") in str(error.value).replace(",x'", "'")
+    assert "latin1" not in str(error.value) and str(error.value).startswith("a.csv:2 is not UTF-8")
+
+
+def test_text_that_was_read_in_the_wrong_encoding(here, jsonl, config):
+    """Latin-1 takes any bytes; UTF-8 as cp1252; bytes that were replaced. A few are counted."""
+    good = [{"prompt": f"Größe {n} – “déjà vu” à l’hôtel", "answer": "où"} for n in range(8)]
+    for bad in (
+        "質問".encode("cp932").decode("latin-1"), "l’été".encode("cp1252").decode("latin-1"),
+        "été".encode().decode("cp1252"), "it’s".encode().decode("cp1252"), "caf\ufffd",
+    ):  # fmt: skip
+        row = {"prompt": "a", "answer": bad}
+        seen = Counter()
+        assert len(read_rows("jsonl", jsonl("a.jsonl", [*good, row]), config(), seen)) == 9
+        assert seen["garbled_rows"] == 1
+        with pytest.raises(InputError, match=r"5 of 9 rows .*a\.jsonl:5.*not from latin1"):
+            read_rows("jsonl", jsonl("a.jsonl", [*good[:4], *[row] * 5]), config())
 
 
 def test_a_row_of_ten_megabytes(jsonl, config):
@@ -177,13 +301,31 @@ BAD_CSV = {
     "header alone": ("prompt,answer\n", "a.csv holds no rows."),
     "open quote": (
         'prompt,answer\na,b\nc,"d\ne,f\n',
-        "a.csv:3 is not valid CSV: unexpected end of data.",
+        "a.csv:3 is not valid CSV: unexpected end of data. A quote that opens in this row is never "
+        "closed.",
     ),
-    "twice": ("a,b,a\n1,2,3\n", "a.csv:1: the header names a twice."),
+    "twice": (
+        "prompt,answer,prompt\n1,2,3\n",
+        f"a.csv:2, column 'prompt' (data.prompt_column) is named twice in the header: {KIND}",
+    ),
     "column": (
-        "prompt;answer\n1;2\n",
+        "prompt|answer\n1|2\n",
         "a.csv:2 has no such column (data.prompt_column). Unknown column 'prompt'. "
-        "Did you mean prompt;answer? Known: prompt;answer.",
+        "Did you mean prompt|answer? Known: prompt|answer.",
+    ),
+    "a comma unquoted": (
+        "prompt,answer\na,b,c\n",
+        "a.csv:2 has 3 cells, the header has 2 (prompt, answer). A cell with a comma in it stands in "
+        "double quotes.",
+    ),
+    "a quote inside": (
+        'prompt,answer\n"a "b" c",d\n',
+        "a.csv:2 is not valid CSV: ',' expected after '\"'. A quote inside a quoted cell is written "
+        "twice.",
+    ),
+    "zero byte": (
+        "prompt,answer\na,b\0\n",
+        "a.csv:2 holds a zero byte: the file is damaged, or no text.",
     ),
 }
 
@@ -246,6 +388,39 @@ def test_datasets_sources(here, config, monkeypatch):
         with pytest.raises(InputError) as error:
             read_rows(source, split, config(name=name))
         assert str(error.value).startswith(message)
+
+
+def test_parquet_values_as_their_own_type_prints_them(here, config):
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    when = datetime.datetime(2024, 1, 5, 10, 30)
+    for values, kind, printed in [
+        ([0.1], pa.float32(), "0.1"), ([0.1], pa.float16(), "0.1"), ([1.0], pa.float32(), "1.0"),
+        ([0.1], pa.float64(), "0.1"), ([7], pa.uint8(), "7"),
+        ([[0.1]], pa.list_(pa.float32()), ["0.1"]),
+        ([decimal.Decimal("1.50")], pa.decimal128(6, 2), "1.50"),
+        ([when.date()], pa.date32(), "2024-01-05"), ([when.time()], pa.time64("us"), "10:30:00"),
+        ([when], pa.timestamp("us"), "2024-01-05 10:30:00"),
+        (["x"], pa.large_string(), "x"),
+    ]:  # fmt: skip
+        table = pa.table({"prompt": ["p"], "answer": pa.array(values, kind)})
+        write_table(table, here / "a.parquet")
+        assert read_rows("parquet", "a.parquet", config()) == [{"prompt": "p", "answer": printed}]
+    for values, said in [
+        ([None], "null"),
+        ([float("nan")], "float (nan)"),
+        ([True], "a truth value"),
+    ]:
+        write_table(pa.table({"prompt": ["p"], "answer": values}), here / "a.parquet")
+        with pytest.raises(InputError, match=re.escape(said)):
+            read_rows("parquet", "a.parquet", config())
+    write_table(table.slice(0, 0), here / "a.parquet")
+    with pytest.raises(InputError, match=r"^a\.parquet holds no rows\.$"):
+        read_rows("parquet", "a.parquet", config())
+    (here / "a.parquet").write_text("prompt,answer\n")
+    with pytest.raises(InputError, match="Is it text"):
+        read_rows("parquet", "a.parquet", config())
 
 
 def test_reading_needs_neither_torch_nor_datasets():

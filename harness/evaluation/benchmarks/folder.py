@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.errors import InputError
+from harness.paths import user_path
 
 CODE = ("class", "custom_dataset", "use_prompt")  # keys that name Python or a file of templates
 
@@ -28,7 +29,7 @@ def task_folder(config_value: str) -> Path:
         from harness import builtin
 
         return builtin.CLOZE_TASKS
-    return Path(config_value)
+    return user_path(config_value)
 
 
 def folder_tasks(folder: str) -> list[dict[str, Any]]:

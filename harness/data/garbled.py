@@ -1,0 +1,50 @@
+"""Text that was read in the wrong encoding once: what it leaves in it, and when that is too much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from harness.errors import InputError
+
+# Control characters that no text has, and the sign for what could not be decoded.
+_CONTROL = re.compile("[\x80-\x84\x86-\x9f\ufffd]")
+# UTF-8 read as cp1252: first bytes, then what cp1252 makes of the others.
+_REST = "[\u00a0-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_TWICE = re.compile(f"[ÃÂÐÑ]{_REST}|[à-ï]{_REST}{_REST}")
+MOST = 0.5  # share of rows beyond which it is no accident
+
+
+class Garbled:
+    """Counts rows that hold such text."""
+
+    def __init__(self) -> None:
+        self.n, self._first = 0, ""
+
+    def look(self, where: str, values: Iterable[Any]) -> None:
+        """Notice one row's values: texts, or lists of texts and turns."""
+        found = next((f for value in values if (f := _found(value))), None)
+        if found is not None:
+            self.n += 1
+            self._first = self._first or f"{where}: {found!r}"
+
+    def check(self, rows: int) -> int:
+        """How many there were. Raises InputError where most of ``rows`` are such."""
+        if self.n > MOST * rows:
+            raise InputError(
+                f"{self.n} of {rows} rows hold what a conversion from the wrong encoding leaves, the "
+                f"first at {self._first}. Convert the original file from the encoding that it was "
+                "saved in (cp1252, cp932, gb18030 ...), not from latin1."
+            )
+        return self.n
+
+
+def _found(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return next((found for item in value if (found := _found(item))), None)
+    text = str(value)
+    if text.isascii():
+        return None
+    match = _CONTROL.search(text) or _TWICE.search(text)
+    return text[max(0, match.start() - 8) : match.end() + 8] if match else None
