@@ -54,14 +54,14 @@ def names():
 
 
 @pytest.mark.parametrize("name", names())
-def test_untrained_it_forgot_exactly_nothing(lend, trial_config, prepared, name):
+def test_untrained_it_forgot_exactly_nothing(lend_small, trial_config, prepared, name):
     """KL and NLL, on general text as a whole and on every domain of it, and on the task's prompts."""
     config, texts, asked, folder = prepared
     own = trial_config(f"method={name}", *LESS.get(name, ()))
     method = methods.build(own.method)
     if not method.starts_at_base:
         pytest.skip("it starts elsewhere, and says so")
-    with lend(method.base_quantization) as base:
+    with lend_small(method.base_quantization) as base:
         reference = ReferenceStore(folder).get(base, texts, config, "cpu")
         before = [base_answers(folder, base, probe, config, "cpu") for probe in asked]
         if name in SHOWN:

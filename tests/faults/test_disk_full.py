@@ -119,9 +119,9 @@ def test_room_is_asked_for_before(disk):
     require_room(disk.path / "no such folder", 10**18)
 
 
-def test_a_worker_leaves_and_the_trial_goes_on_later(disk, pool, trial_config, tmp_path):
-    config = trial_config(
-        *("method=lora", "method.r=2", "training.max_steps=6", "training.checkpoint_every=2")
+def test_a_worker_leaves_and_the_trial_goes_on_later(disk, pool, small_trial, tmp_path):
+    config = small_trial(
+        *("method=lora", "method.r=8", "training.max_steps=6", "training.checkpoint_every=2")
     )
     bench = Workbench("cpu", tmp_path / "cache")
     bench.pool = pool
