@@ -32,9 +32,11 @@ SMALL = (
 # The files that take longest, first: no process is left with one of them at the end.
 LONG = (
     *("test_real_sweep", "test_method_contract", "test_resume", "test_ray", "test_slurm"),
-    *("test_team", "test_driver"),
-    *("test_team_of_processes", "test_tracking", "test_loop", "test_bad_input", "test_doctor"),
-    *("test_run_trial", "test_criterion", "test_study", "test_composition", "test_samplers"),
+    *("test_team_of_processes", "test_driver", "test_sharding", "test_checkpoint_selection"),
+    *("test_score", "test_run_trial", "test_doctor", "test_tracking", "test_outcomes"),
+    *("test_startup", "test_wheel", "test_identity", "test_team", "test_loop", "test_sequence"),
+    *("test_samplers", "test_study", "test_bad_input", "test_tracking_deleted"),
+    *("test_composition", "test_classification_trial", "test_historic_mistakes", "test_criterion"),
 )
 
 
