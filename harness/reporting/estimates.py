@@ -10,14 +10,17 @@ import numpy as np
 from harness.records import Measurement
 from harness.reporting.load import Row, read_items
 from harness.statistics.comparisons import Comparisons
-from harness.statistics.replicates import Replicates, replicates
+from harness.statistics.replicates import Replicates, from_scale, replicates, to_scale
 from harness.statistics.scores import Array, aggregate, can_aggregate
 from harness.statistics.simultaneous import reach
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its 95 % interval over items and seeds; None where nothing is known of its error."""
+    """A score with its 95 % interval over items and seeds; None where nothing is known of its error.
+
+    The mean over seeds; of a perplexity that of its logarithm, which ``replicates`` hold.
+    """
 
     name: str
     value: float
@@ -56,11 +59,11 @@ def estimate(name: str, rows: Sequence[Row], items: Mapping[str, Array]) -> Esti
         if np.isfinite(by_seed).all():
             found = replicates(name, items[name], seeds)
     if found is None:
-        found = Replicates(
-            np.array([m.value for m in measured]), seeds, item_error=_recorded(measured)
-        )
+        values = to_scale(name, np.array([m.value for m in measured]))
+        found = Replicates(values, seeds, item_error=_recorded(name, measured))
+    by_seed = tuple(from_scale(name, float(value)) for value in found.values)
     n = found.n or measured[0].n
-    one = Estimate(name, found.mean, None, None, n, tuple(map(float, found.values)), found)
+    one = Estimate(name, from_scale(name, found.mean), None, None, n, by_seed, found)
     return _with(one, Comparisons([found], True).interval(0))
 
 
@@ -76,18 +79,21 @@ def of_base(measured: Measurement, name: str, items: Array | None) -> Replicates
         found = replicates(name, items[None], (0,))
         if found.influences is not None:
             return replace(found, fixed=True)
-    error = _recorded([measured])
-    return Replicates(np.array([measured.value]), (0,), item_error=error, fixed=True)
+    value = to_scale(name, np.array([measured.value]))
+    return Replicates(value, (0,), item_error=_recorded(name, [measured]), fixed=True)
 
 
-def _recorded(measured: Sequence[Measurement]) -> float | None:
+def _recorded(name: str, measured: Sequence[Measurement]) -> float | None:
     """Standard error over items, from the 95 % intervals that records hold; None where one has none."""
-    halves = [(m.interval[1] - m.interval[0]) / 2 for m in measured if m.interval is not None]
-    if len(halves) < len(measured):
+    intervals = [to_scale(name, np.array(m.interval)) for m in measured if m.interval is not None]
+    if len(intervals) < len(measured):
         return None
+    halves = [(high - low) / 2 for low, high in intervals]
     return float(np.sqrt(np.mean(np.square(halves)))) / reach(1e6)
 
 
 def _with(one: Estimate, interval: tuple[float, float] | None) -> Estimate:
-    low, high = interval or (None, None)
+    if interval is None:
+        return replace(one, low=None, high=None)
+    low, high = (from_scale(one.name, end) for end in interval)
     return replace(one, low=low, high=high)

@@ -13,6 +13,7 @@ from harness.reporting.decision import DRAWS, compare, contest
 from harness.reporting.estimates import estimate, shared_items, with_intervals
 from harness.reporting.load import Row, Run
 from harness.reporting.tables import Cell, Table, ranked
+from harness.reporting.wording import as_compared
 from harness.statistics.comparisons import Comparisons
 from harness.statistics.draws import redraw
 from harness.statistics.ranks import RankStability, rank_stability
@@ -36,7 +37,7 @@ def pairs_table(run: Run, field: Field) -> Table:
     for (i, one), (j, other) in combinations(enumerate(shown), 2):
         found = together.difference(i, j)
         difference = f.with_interval(
-            field.quality, found.difference, found.low, found.high, sign=True
+            as_compared(field.quality), found.difference, found.low, found.high, True, True
         )
         cells = [Cell(one.label), Cell(other.label)]
         cells += [Cell(difference, "number strong" if found.different else "number")]

@@ -13,6 +13,7 @@ from harness.reporting.load import Run
 from harness.reporting.power import detectable_difference, power
 from harness.reporting.wording import (
     COST_WORDS,
+    as_compared,
     difference,
     estimate_text,
     in_quality,
@@ -215,7 +216,7 @@ def _margin(decision: Decision, field: Field) -> str:
     else:
         text += "Nobody is shown to be within it."
     turns = [
-        f"from {f.score(field.quality, limit)} on {candidate.label}"
+        f"from {f.score(as_compared(field.quality), limit)} on {candidate.label}"
         for limit, candidate in decision.other_margins
     ]
     if turns and (len(turns) > 1 or not decision.admissible):

@@ -10,6 +10,7 @@ from harness.reporting.candidates import Candidate, Field
 from harness.reporting.decision import Standing
 from harness.reporting.estimates import Estimate
 from harness.statistics.comparisons import Difference
+from harness.statistics.replicates import is_logarithmic
 
 COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "peak_memory_gb": ("peak memory", f.gigabytes),
@@ -24,7 +25,8 @@ def difference(found: Difference, field: Field, reverse: bool = False) -> str:
     if reverse:
         gap = -gap
         low, high = (None, None) if low is None or high is None else (-high, -low)
-    text = f"difference {f.with_interval(field.quality, gap, low, high, sign=True)}"
+    told = f.with_interval(as_compared(field.quality), gap, low, high, sign=True, units=True)
+    text = f"difference {told}"
     if found.p_family is None:
         return f"{text}, untested"
     verdict = "distinguishable" if found.different else "not told apart"
@@ -32,17 +34,30 @@ def difference(found: Difference, field: Field, reverse: bool = False) -> str:
 
 
 def shortfall(standing: Standing, field: Field) -> str:
-    """'at most 0.7 below the best', with 95 % confidence for all candidates at once."""
+    """'at most 0.7 worse than the best', with 95 % confidence for all candidates at once."""
     if not math.isfinite(standing.shortfall):
         return "how far it may lie below the best is not known"
     if standing.shortfall <= 0:
-        return f"at least {f.score(field.quality, -standing.shortfall)} above every other"
-    return f"at most {f.score(field.quality, standing.shortfall)} below the best"
+        return f"at least {_bare(field, -standing.shortfall)} better than every other"
+    return f"at most {_bare(field, standing.shortfall)} worse than the best"
 
 
 def in_quality(field: Field, value: float) -> str:
-    """'1.0 test BLEU'."""
+    """'1.0 test BLEU'; of a perplexity '0.020 nats/token', as its differences are."""
+    if is_logarithmic(field.quality):
+        return _bare(field, value)
     return f"{f.score(field.quality, value)} {f.title(field.quality)}"
+
+
+def as_compared(name: str) -> str:
+    """The measurement whose unit differences have: nats a token in place of a perplexity."""
+    return f"{name.split('.')[0]}.nll" if is_logarithmic(name) else name
+
+
+def _bare(field: Field, value: float) -> str:
+    """With its unit, where the title does not say it all."""
+    name = as_compared(field.quality)
+    return f"{f.score(name, value)} {f.unit(name)}".strip()
 
 
 def estimate_text(estimate: Estimate | None, units: bool = False) -> str:

@@ -28,4 +28,5 @@ class Kind:
     margin: float | None = (
         None  # so much worse is as good, in the value's unit; None: 2 % of the value
     )
+    logarithmic: bool = False  # compared by its logarithm: a ratio means the same at every size
     blind_below: float | None = None  # where everybody scores less, the score tells nobody apart

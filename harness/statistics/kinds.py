@@ -25,6 +25,8 @@ KINDS: dict[str, Kind] = {
         columns=(2,),
         counted=False,
         definition="Perplexity: exp of the negative log-likelihood per token, over all tokens.",
+        margin=0.02,
+        logarithmic=True,
     ),
     "bits_per_byte": Kind(
         title="bits per byte",

@@ -19,7 +19,7 @@ SAME_FORGETTING = 0.1  # relative
 
 
 def margin_of(name: str, best: float, asked: float | None = None) -> float:
-    """In the measurement's unit: as asked for, else by its kind; ``best`` is the best one's value."""
+    """As asked for, else by the kind; ``best`` is the best one's value. Of a perplexity of its log."""
     if asked is not None:
         return asked
     kind = KINDS.get(kind_of(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.statistics.influence import influences
+from harness.statistics.kinds import KINDS, kind_of
 from harness.statistics.scores import Array, aggregate
 
 
@@ -59,9 +61,28 @@ class Replicates:
 def replicates(
     name: str, statistics: Array, seeds: Sequence[int], items_known: bool = True
 ) -> Replicates:
-    """From (S, n, k) per-item statistics of a measurement."""
+    """From (S, n, k) per-item statistics of a measurement; of a perplexity, of its logarithm."""
     statistics = np.asarray(statistics, dtype=np.float64)
+    values = np.atleast_1d(aggregate(name, statistics))
     found = influences(name, statistics) if items_known else None
+    if found is not None and is_logarithmic(name):
+        found = found / values[:, None]
     if found is not None and not np.isfinite(found).all():
         found = None
-    return Replicates(np.atleast_1d(aggregate(name, statistics)), tuple(seeds), found)
+    return Replicates(to_scale(name, values), tuple(seeds), found)
+
+
+def is_logarithmic(name: str) -> bool:
+    """Whether differences of this measurement are those of its logarithm: nats a token."""
+    kind = KINDS.get(kind_of(name))
+    return kind is not None and kind.logarithmic
+
+
+def to_scale(name: str, values: Array) -> Array:
+    """Values on the scale that they are compared on."""
+    return np.log(values) if is_logarithmic(name) else np.asarray(values, dtype=float)
+
+
+def from_scale(name: str, value: float) -> float:
+    """Back again."""
+    return math.exp(value) if is_logarithmic(name) else value

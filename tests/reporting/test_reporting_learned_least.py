@@ -104,7 +104,7 @@ def test_twenty_steps_after_which_one_is_at_the_bases_own_score(tmp_path):
     assert advice.chosen and advice.chosen.method == "lora"
 
 
-@pytest.mark.parametrize(("base", "chosen"), [(15.0, None)])
+@pytest.mark.parametrize(("base", "chosen"), [(24.0, "lora"), (15.0, None)])
 def test_bleu_0_at_a_perplexity_of_billions(tmp_path, base, chosen):
     """17 billion against 11 million: the smaller, if it is better than the base, else nothing."""
     finalists = [Tuned("full", (0.0,) * 4, 23.5, 0.01), Tuned("lora", (0.0,) * 4, 16.2, 0.5)]
