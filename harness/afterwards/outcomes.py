@@ -13,6 +13,7 @@ from harness.afterwards.quantize import CALIBRATION_SEQUENCES, quantized
 from harness.afterwards.update import update_analysis
 from harness.config import EvaluationConfig, TrialConfig
 from harness.data.batches import collate
+from harness.evaluation.measured import Measured
 from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate
 from harness.evaluation.texts import Texts
@@ -111,7 +112,8 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     """Measured, compared with what was trained and, if asked, written to the trial's ``merged/``."""
     logits = some_logits(model, trained.texts, trained.plan.device)
     difference = float((logits - trained.logits).abs().max())
-    measured = measurements(trained, model)
+    again = measured_again(trained, model)
+    measured = again.measurements
     signature = f"as trained and as merged|split:{trained.texts.split}|first answers"
     name = "merged.max_logit_difference"
     measured[name] = Measurement(difference, unit_of(name), len(logits), None, signature)
@@ -123,24 +125,32 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
         notes.append("in merged/")
     if trained.method.base_quantization or trained.config.model.quantization != "none":
         notes.append("trained beside quantized weights, merged into those at full precision")
-    return Outcome(measured, stored_bytes(model), "; ".join(notes) or None)
+    return Outcome(measured, stored_bytes(model), _notes(again, *notes))
 
 
 def _interpolated(trained: Trained, model: nn.Module) -> Outcome:
-    return Outcome(measurements(trained, model), stored_bytes(model))
+    measured = measured_again(trained, model)
+    return Outcome(measured.measurements, stored_bytes(model), _notes(measured))
 
 
 def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
     sequences = trained.plan.calibration(CALIBRATION_SEQUENCES, batch_size=1)
     small, size, note = quantized(model, scheme, sequences)
-    return Outcome(measurements(trained, small), size, note)
+    measured = measured_again(trained, small)
+    return Outcome(measured.measurements, size, _notes(measured, note))
 
 
-def measurements(trained: Trained, model: nn.Module) -> dict[str, Measurement]:
+def _notes(measured: Measured, *notes: str) -> str | None:
+    """What there is to be said, and why something of it could not be measured."""
+    missing = [f"{name} is missing: {why}" for name, why in measured.missing.items()]
+    return "; ".join([*notes, *missing]) or None
+
+
+def measured_again(trained: Trained, model: nn.Module) -> Measured:
     """The same as of the tuned model itself, on the same texts and against the same base."""
     plan, evaluation = trained.plan, trained.config.evaluation
     about = (plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device)
-    return evaluate(model, *about).measurements
+    return evaluate(model, *about)
 
 
 def _save(folder: Path, model: Any, tokenizer: Any) -> None:

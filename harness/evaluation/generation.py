@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,14 @@ from harness.config import EvaluationConfig
 from harness.data.batches import left_padded
 from harness.data.encode import pad_id
 from harness.data.specials import ends_of
+from harness.evaluation.decoding import GREEDY, Decoding, RepetitionPenalty
+from harness.evaluation.own_words import check_own_words, chosen_prompts
 from harness.models.continuing import continued, counts_padding
 
 if TYPE_CHECKING:
     from torch import nn
+
+LOOKED_AT = 16  # tokens of greedy answers that are made to be looked at
 
 
 @dataclass(frozen=True)
@@ -31,41 +35,29 @@ class Generated:
     texts: list[str]
     tokens_per_second: float
     tokens: list[list[int]] = field(default_factory=list)  # the one that ends an answer with them
+    unfinished: list[bool] = field(default_factory=list)  # cut where no more tokens were allowed
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """How the next token is chosen from the model's distribution, and where an answer ends."""
-
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0  # 0: all tokens
-    repetition_penalty: float = 1.0
-    min_new_tokens: int = 0
-    stop: tuple[str, ...] = ()  # an answer ends before the first of these
-
-    @classmethod
-    def of(cls, config: EvaluationConfig) -> Decoding:
-        values = {one.name: getattr(config, one.name) for one in fields(cls)}
-        return cls(**{**values, "stop": tuple(config.stop)})
-
-
-def how_generated(split: str, config: EvaluationConfig) -> str:
+def how_generated(split: str, max_new_tokens: int, config: EvaluationConfig) -> str:
     """The part of a signature that says where answers come from; defaults go without saying.
 
-    Which tokens are drawn depends on the prompts that are answered together, so on the batch size.
+    What is answered together belongs to it: drawn tokens depend on it, and at fewer bits than fp32
+    which of two tokens is the likelier.
     """
-    about = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{config.max_new_tokens}"
+    about = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{max_new_tokens}"
     decoding = Decoding.of(config)
     for one in fields(decoding):
         value = getattr(decoding, one.name)
         if value != one.default:
             about += f"|{one.name}:{json.dumps(value) if one.name == 'stop' else value}"
-    return about + (f"|batch:{config.batch_size}" if decoding.do_sample else "")
+    return about + batches_of(config.batch_size)
 
 
-@torch.no_grad()
+def batches_of(batch_size: int) -> str:
+    """For signatures: which prompts are answered together."""
+    return f"|batches:{batch_size} by length"
+
+
 def generate(
     model: nn.Module,
     tokenizer: Any,
@@ -75,59 +67,115 @@ def generate(
     num_beams: int,
     batch_size: int,
     device: str,
-    decoding: Decoding = Decoding(),
+    decoding: Decoding = GREEDY,
     ends: Sequence[int] = (),
+    look: bool = True,
 ) -> Generated:
     """Answers end at the tokenizer's end, where a new document would begin, at one of ``ends``, or
     at a stop text.
 
     Sampled tokens are drawn from a generator that is seeded by the prompts of each batch: the same
     prompts, batch size and model give the same answers, and nothing else's random state is touched.
-    """
-    from transformers import GenerationConfig
 
-    model.eval()
-    last = {*ends_of(tokenizer), *ends}
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        min_new_tokens=decoding.min_new_tokens or None,
-        num_beams=num_beams,
-        # All of these are said: what is left out would come from the model's own generation_config.
-        do_sample=decoding.do_sample,
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        top_k=decoding.top_k if decoding.do_sample else 50,  # the library's own: nothing is drawn
-        repetition_penalty=decoding.repetition_penalty,
-        no_repeat_ngram_size=0,
-        length_penalty=1.0,
-        stop_strings=list(decoding.stop) or None,
-        eos_token_id=sorted(last) or None,
-        pad_token_id=pad_id(tokenizer),
-        use_cache=True,
-    )
-    texts, tokens = [""] * len(prompts), [list[int]()] * len(prompts)
-    n_tokens, began = 0, time.perf_counter()
-    more = {"tokenizer": tokenizer} if decoding.stop else {}
-    longest = max(map(len, prompts), default=0) + max_new_tokens
-    for chosen in _batches(prompts, batch_size, one_length=counts_padding(model, longest)):
-        ids, mask = left_padded([prompts[i] for i in chosen], pad_id(tokenizer))
-        ids, mask = ids.to(device), mask.to(device)
-        with _drawing(ids, device) if decoding.do_sample else nullcontext():
-            output = continued(model, ids, mask, generation_config=config, **more)
-        for i, row in zip(chosen, output[:, ids.shape[1] :].tolist(), strict=True):
-            kept = next((n for n, token in enumerate(row) if token in last), len(row))
-            n_tokens += min(len(row), kept + 1)
-            tokens[i] = row[: kept + 1]
-            texts[i] = _before(
-                tokenizer.decode(row[:kept], skip_special_tokens=True), decoding.stop
-            )
-    return Generated(texts, n_tokens / max(time.perf_counter() - began, 1e-9), tokens)
+    ``look``: a few greedy answers are held against a forward pass of the whole text. Where tokens
+    are drawn or searched with beams, the beginnings of greedy answers to the same prompts are: it
+    shows that the model is asked rightly, not that it is drawn from or searched rightly.
+    Raises NotTheModels.
+    """
+    how = _Answering(model, tokenizer, max_new_tokens, num_beams, device, decoding, tuple(ends))
+    began = time.perf_counter()
+    tokens = how.in_batches(prompts, batch_size)
+    seconds = max(time.perf_counter() - began, 1e-9)
+    if look:
+        looked_at = chosen_prompts(prompts)
+        asked, greedy = [prompts[i] for i in looked_at], [tokens[i] for i in looked_at]
+        if decoding.do_sample or num_beams > 1:
+            greedy = how.greedy(min(LOOKED_AT, max_new_tokens)).in_batches(asked, batch_size)
+        check_own_words(model, asked, greedy, decoding, how.ended_by, device)
+    texts, unfinished = [], []
+    for row in tokens:
+        ended = row[-1:] and row[-1] in how.ended_by
+        text = tokenizer.decode(row[:-1] if ended else row, skip_special_tokens=True)
+        said = _before(text, decoding.stop)
+        texts.append(said.strip())
+        unfinished.append(not ended and said == text and len(row) == max_new_tokens)
+    return Generated(texts, sum(map(len, tokens)) / seconds, tokens, unfinished)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """All that a batch of prompts is answered with."""
+
+    model: nn.Module
+    tokenizer: Any
+    max_new_tokens: int
+    num_beams: int
+    device: str
+    decoding: Decoding
+    ends: tuple[int, ...]
+
+    @property
+    def ended_by(self) -> list[int]:
+        return sorted({*ends_of(self.tokenizer), *self.ends})
+
+    @torch.no_grad()
+    def answers(self, prompts: Sequence[np.ndarray]) -> list[list[int]]:
+        """The tokens of each answer up to the one that ends it; ``prompts`` are one batch."""
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        self.model.eval()
+        decoding, padding = self.decoding, pad_id(self.tokenizer)
+        drawing = {}
+        if decoding.do_sample:
+            drawing = {name: getattr(decoding, name) for name in ("temperature", "top_p", "top_k")}
+        config = GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            min_new_tokens=decoding.min_new_tokens or None,
+            num_beams=self.num_beams,
+            do_sample=decoding.do_sample,
+            **drawing,
+            stop_strings=list(decoding.stop) or None,
+            eos_token_id=self.ended_by or None,
+            pad_token_id=padding,
+        )
+        ids, mask = (part.to(self.device) for part in left_padded(prompts, padding))
+        more = {"tokenizer": self.tokenizer} if decoding.stop else {}
+        if decoding.repetition_penalty != 1:
+            penalty = RepetitionPenalty(ids, mask, decoding.repetition_penalty)
+            more["logits_processor"] = LogitsProcessorList([penalty])
+        with _drawing(ids, self.device) if decoding.do_sample else nullcontext():
+            output = continued(self.model, ids, mask, generation_config=config, **more)
+        found = []
+        for row in output[:, ids.shape[1] :].tolist():
+            ended = next((n for n, token in enumerate(row) if token in self.ended_by), None)
+            row = row if ended is None else row[: ended + 1]
+            while ended is None and decoding.stop and row[-1:] == [padding]:
+                row = row[:-1]  # what stands behind an answer that a stop text ended
+            found.append(row)
+        return found
+
+    def greedy(self, max_new_tokens: int) -> _Answering:
+        """The same with the likeliest token each time, for shorter answers."""
+        least = min(self.decoding.min_new_tokens, max_new_tokens)
+        decoding = replace(self.decoding.without_chance, min_new_tokens=least)
+        return replace(self, max_new_tokens=max_new_tokens, num_beams=1, decoding=decoding)
+
+    def in_batches(self, prompts: Sequence[np.ndarray], batch_size: int) -> list[list[int]]:
+        """The answers in the order of ``prompts``, of which like lengths are answered together."""
+        one_length = counts_padding(
+            self.model, max(map(len, prompts), default=0) + self.max_new_tokens
+        )
+        tokens: list[list[int]] = [[] for _ in prompts]
+        for chosen in _batches(prompts, batch_size, one_length):
+            for i, row in zip(chosen, self.answers([prompts[i] for i in chosen]), strict=True):
+                tokens[i] = row
+        return tokens
 
 
 def _before(text: str, stops: Sequence[str]) -> str:
-    """``text`` up to the first of ``stops``, without white space around it."""
+    """``text`` up to the first of ``stops``."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(places, default=len(text))].strip()
+    return text[: min(places, default=len(text))]
 
 
 @contextmanager

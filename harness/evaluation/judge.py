@@ -15,7 +15,6 @@ import numpy as np
 from harness.config import EvaluationConfig, JudgeConfig
 from harness.config.metrics import JUDGE
 from harness.evaluation import endpoint
-from harness.evaluation.generation import how_generated
 from harness.evaluation.measured import Measured
 from harness.evaluation.rubric import SYSTEM, question, read_rubric, score_in
 from harness.records import read_json, write_json
@@ -39,7 +38,7 @@ def add_judged(
     if JUDGE not in config.metrics or not rows:
         return
     name = f"{rows[0]['split']}.{JUDGE}"
-    about = signature(config.judge) + how_generated(str(rows[0]["split"]), config)
+    about = signature(config.judge) + measured.how_answered
     judge = Judge(config.judge, cache)
     judge.add(measured, name, rows, [str(row["output"]) for row in rows], about)
     base = Measured(measured.resamples)

@@ -11,7 +11,8 @@ import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
 from harness.data.templates import read_template
-from harness.evaluation.generation import Decoding, generate
+from harness.evaluation.decoding import Decoding
+from harness.evaluation.generation import batches_of, generate
 from harness.evaluation.measured import Measured
 from harness.evaluation.questions import KINDS, Probe, Probes, asked, read_probes
 from harness.evaluation.verdicts import (
@@ -64,7 +65,10 @@ def ask(
     device: str,
     data: DataConfig | None = None,
 ) -> list[Answer]:
-    """What ``model`` says to each probe; ``data``: how conversations are written."""
+    """What ``model`` says to each probe; ``data``: how conversations are written.
+
+    Raises NotTheModels.
+    """
     assert config.probes is not None
     prompts = asked(read_probes(config.probes), tokenizer, data)
     made = generate(
@@ -211,7 +215,8 @@ def _decoding(config: EvaluationConfig) -> Decoding:
 
 
 def _how(config: EvaluationConfig) -> str:
-    """For signatures. Which tokens are drawn depends on the prompts that are answered together."""
+    """For signatures."""
     heat = config.probe_temperature
-    drawn = f"|temperature:{heat:g}|top_p:{config.probe_top_p:g}|batch:{config.batch_size}"
-    return f"max_new_tokens:{config.probe_tokens}{drawn if heat else '|greedy'}"
+    drawn = f"|temperature:{heat:g}|top_p:{config.probe_top_p:g}"
+    how = f"max_new_tokens:{config.probe_tokens}{drawn if heat else '|greedy'}"
+    return how + batches_of(config.batch_size)

@@ -30,6 +30,7 @@ class Measured:
     missing: dict[str, str] = field(default_factory=dict)  # name → why there is no value
     may_come: bool = False  # something is missing that another attempt may find
     predictions: list[dict[str, object]] = field(default_factory=list)
+    how_answered: str = ""  # the part of signatures that says where the predictions come from
     generation_tokens_per_second: float | None = None
     cost: dict[str, float] = field(default_factory=dict)  # of measuring, beside its time
     base: dict[str, Measurement] = field(default_factory=dict)  # what is known of the base only now

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
 from harness.evaluation.agreement import add_agreement, beginnings
-from harness.evaluation.generation import generate
+from harness.evaluation.generation import batches_of, generate
 from harness.evaluation.instructions import add_changes, add_levels, asked, read_instructions
 from harness.evaluation.measured import Measured
 from harness.evaluation.texts import Texts
@@ -22,13 +22,14 @@ from harness.records import read_json, write_json
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1  # of what is kept of the base's answers
+FORMAT = 2  # of what is kept of the base's answers
 
 
 @dataclass(frozen=True)
 class Probe:
     """Prompts that a model answers by itself, and what is made of its answers and the base's."""
 
+    name: str  # what is missing where answers cannot be used
     prompts: list[np.ndarray]
     max_new_tokens: int
     score: Callable[[Measured, Sequence[str], Sequence[str]], None]  # answers, the base's answers
@@ -53,7 +54,7 @@ def probes(
         instructions = read_instructions(config.instructions)
         prompts, form = asked(instructions, tokenizer, data)
         length = config.instruction_tokens
-        about = f"instructions:{instructions.name}|form:{form}|{_how(length)}"
+        about = f"instructions:{instructions.name}|form:{form}|{_how(length, config.batch_size)}"
 
         def level(measured: Measured, answers: Sequence[str]) -> None:
             add_levels(measured, instructions, answers, about)
@@ -62,26 +63,29 @@ def probes(
             level(measured, answers)
             add_changes(measured, instructions, answers, base, about)
 
-        found.append(Probe(prompts, length, change, level))
+        found.append(Probe("instructions", prompts, length, change, level))
     if config.agreement_prompts and texts.general is not None:
         chosen = beginnings(texts, config.agreement_prompts)
-        how = _how(config.max_new_tokens)
+        how = _how(config.max_new_tokens, config.batch_size)
 
         def agree(measured: Measured, answers: Sequence[str], base: Sequence[str]) -> None:
             add_agreement(measured, answers, base, texts, how)
 
-        found.append(Probe(chosen, config.max_new_tokens, agree, None))
+        found.append(Probe("agreement", chosen, config.max_new_tokens, agree, None))
     return found
 
 
-def _how(max_new_tokens: int) -> str:
-    return f"greedy|max_new_tokens:{max_new_tokens}"
+def _how(max_new_tokens: int, batch_size: int) -> str:
+    return f"greedy|max_new_tokens:{max_new_tokens}{batches_of(batch_size)}"
 
 
 def answers(
     probe: Probe, model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str
 ) -> list[str]:
-    """What ``model`` says to each prompt: always greedy, whatever the task is answered with."""
+    """What ``model`` says to each prompt: always greedy, whatever the task is answered with.
+
+    Raises NotTheModels.
+    """
     made = generate(
         model,
         tokenizer,
@@ -97,8 +101,9 @@ def answers(
 def base_answers(
     folder: Path, base: Base, probe: Probe, config: EvaluationConfig, device: str
 ) -> list[str]:
-    """The base's, generated once and kept under ``folder``."""
-    key = hashlib.sha256(f"{FORMAT} {base.fingerprint} {probe.max_new_tokens}".encode())
+    """The base's, generated once and kept under ``folder``. Raises NotTheModels."""
+    how = f"{FORMAT} {base.fingerprint} {_how(probe.max_new_tokens, config.batch_size)}"
+    key = hashlib.sha256(how.encode())
     for prompt in probe.prompts:
         key.update(len(prompt).to_bytes(4, "little") + prompt.astype(np.int32).tobytes())
     path = folder / f"{key.hexdigest()[:16]}.json"

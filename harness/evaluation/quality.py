@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.config import EvaluationConfig
+from harness.config.metrics import measured_as
 from harness.evaluation.classification import classification
-from harness.evaluation.generation import Decoding, generate, how_generated
+from harness.evaluation.decoding import Decoding
+from harness.evaluation.generation import generate, how_generated
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.measured import Measured
 from harness.evaluation.metrics import add_answers
+from harness.evaluation.own_words import NotTheModels
 from harness.evaluation.texts import Texts
 from harness.models.classifier import has_class_head
 
@@ -28,6 +33,8 @@ def quality(
 ) -> None:
     """Adds perplexity, bits per byte and the configured metrics of ``texts.split``.
 
+    Where answers turn out not to be the model's own, what is measured of them is missing.
+
     Of a classifier how well it tells texts apart, and of a base, which is none, nothing.
     """
     if texts.sequences.classes is not None:
@@ -42,21 +49,29 @@ def quality(
     measured.add(f"{texts.split}.bits_per_byte", columns, about)
     if not texts.prompts:
         return
-    generated = generate(
-        model,
-        tokenizer,
-        texts.prompts,
-        max_new_tokens=config.max_new_tokens,
-        num_beams=config.num_beams,
-        batch_size=config.batch_size,
-        device=device,
-        decoding=replace(Decoding.of(config), stop=(*config.stop, *texts.stops)),
-        ends=texts.ends,
-    )
+    try:
+        generated = generate(
+            model,
+            tokenizer,
+            texts.prompts,
+            max_new_tokens=config.max_new_tokens,
+            num_beams=config.num_beams,
+            batch_size=config.batch_size,
+            device=device,
+            decoding=replace(Decoding.of(config), stop=(*config.stop, *texts.stops)),
+            ends=texts.ends,
+        )
+    except NotTheModels as error:
+        for metric in config.metrics:
+            measured.miss(f"{texts.split}.{measured_as(metric)}", str(error))
+        return
     measured.generation_tokens_per_second = generated.tokens_per_second
+    measured.how_answered = how_generated(texts.split, config.max_new_tokens, config)
     references = [example.references for example in texts.examples]
-    how = how_generated(texts.split, config)
+    how = measured.how_answered
     add_answers(measured, texts.split, generated.texts, references, config, how)
+    cut = np.array([[float(one)] for one in generated.unfinished])
+    measured.add(f"{texts.split}.unfinished", cut, how.removeprefix("|"))
     measured.predictions = [
         {
             "split": texts.split,

@@ -7,7 +7,8 @@ change the base's weights, and virtual tokens do not go away.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,9 @@ class Reference:
     general_nll: np.ndarray | None  # (documents,) summed, nats
     general: LogProbs | None
     drift: LogProbs | None
-    items: dict[
-        str, np.ndarray
-    ]  # measurement → (n, k) per-example statistics: tuned ones pair with them
+    # measurement → (n, k) per-example statistics: tuned ones pair with them
+    items: dict[str, np.ndarray]
+    missing: Mapping[str, str] = field(default_factory=dict)  # of one that was just measured
 
 
 class ReferenceStore:
@@ -134,7 +135,7 @@ def _measure(
         drift = base_logprobs(base.model, texts.drift, *about, ends[1])
     outputs = [str(row["output"]) for row in measured.predictions]
     found = (key, measured.measurements, outputs, nll, general, drift)
-    reference = Reference(*found, measured.items)
+    reference = Reference(*found, measured.items, measured.missing)
     return reference, not measured.may_come
 
 

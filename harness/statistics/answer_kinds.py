@@ -107,6 +107,15 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=5.0,
     ),
+    "unfinished": Kind(
+        title="unfinished answers, %",
+        unit="percent of answers",
+        direction="minimize",
+        score=formulas.percent,
+        decimals=1,
+        definition="Unfinished answers: percent of answers that were cut at evaluation.max_new_tokens "
+        "before the model had ended them.",
+    ),
     "judge": Kind(
         title="judge",
         unit="points of the rubric",

@@ -14,7 +14,8 @@ import numpy as np
 from harness import methods
 from harness.config import LimitsConfig, TrialConfig
 from harness.data.encode import Encoded
-from harness.evaluation.generation import Decoding, generate
+from harness.evaluation.decoding import Decoding
+from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import sequence_nll
 from harness.evaluation.texts import Texts
 from harness.methods.base import FirstStage
@@ -268,6 +269,7 @@ def _answering(tuning: _Measuring, inputs: Inputs) -> float:
         batch_size=evaluation.batch_size,
         device=tuning.bench.device,
         decoding=Decoding(min_new_tokens=n),
+        look=False,
     )
     a_token = (time.perf_counter() - began) / n  # of every answer of a batch
     batches = -(-len(texts.prompts) // evaluation.batch_size)

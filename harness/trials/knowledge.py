@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.evaluation import knowledge
 from harness.evaluation.measured import Measured
+from harness.evaluation.own_words import NotTheModels
 from harness.models.load import base_fingerprint
 from harness.records import Measurement, write_text
 from harness.records.store import to_jsonl
@@ -23,6 +24,7 @@ class Told:
 
     answers: list[knowledge.Answer]
     measurements: dict[str, Measurement]
+    missing: str | None = None  # why there are none
 
 
 def ask_base(job: Job, bench: Workbench) -> Told | None:
@@ -37,8 +39,11 @@ def ask_base(job: Job, bench: Workbench) -> Told | None:
     folder, own = bench.cache / "probes", quantization_of(config)
     answers = knowledge.kept_answers(folder, base_fingerprint(config, own), evaluation, data)
     if answers is None:
-        with bench.pool.lend(config, own) as base:
-            answers = knowledge.base_answers(folder, base, evaluation, bench.device, data)
+        try:
+            with bench.pool.lend(config, own) as base:
+                answers = knowledge.base_answers(folder, base, evaluation, bench.device, data)
+        except NotTheModels as error:
+            return Told([], {}, f"of the untouched base {error}")
     measured = Measured(evaluation.bootstrap_resamples)
     knowledge.add_knowledge(measured, answers, answers, evaluation)
     return Told(answers, measured.measurements)
@@ -49,7 +54,13 @@ def ask_tuned(
 ) -> None:
     """Adds ``probes.*`` to ``measured``, and leaves ``probes.jsonl`` with both models' answers."""
     evaluation = job.config.evaluation
-    answers = knowledge.ask(model, tokenizer, evaluation, device, job.config.data)
+    try:
+        if told.missing is not None:
+            raise NotTheModels(told.missing)
+        answers = knowledge.ask(model, tokenizer, evaluation, device, job.config.data)
+    except NotTheModels as error:
+        measured.miss("probes", str(error))
+        return
     knowledge.add_knowledge(measured, answers, told.answers, evaluation)
     text = to_jsonl(knowledge.rows(answers, told.answers, evaluation))
     write_text(job.path / "probes.jsonl", text)

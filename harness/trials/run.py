@@ -13,6 +13,7 @@ from harness.evaluation import benchmarks
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge import add_judged
 from harness.evaluation.measured import Measured
+from harness.evaluation.own_words import NotTheModels
 from harness.evaluation.probes import answers
 from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate
@@ -153,7 +154,12 @@ def measure(
         results = benchmarks.run_tasks(model, inputs.tokenizer, evaluation, device)
         benchmarks.add(measured, results, before.tasks, evaluation)
     for probe, said in before.asked:
-        probe.score(measured, answers(probe, model, inputs.tokenizer, evaluation, device), said)
+        try:
+            own = answers(probe, model, inputs.tokenizer, evaluation, device)
+        except NotTheModels as error:
+            measured.miss(probe.name, str(error))
+        else:
+            probe.score(measured, own, said)
     return measured
 
 
@@ -165,7 +171,7 @@ def _record(tuning: Tuning, found: Found, told: Told | None) -> Record:
         tuning.status,
         measurements=measured.measurements,
         base=base | ({} if told is None else told.measurements),
-        missing=measured.missing,
+        missing=tuning.before.missing | measured.missing,
         cost=cost | tuning.size | measured.cost,
         provenance=_provenance(tuning, found),
         reason=tuning.reason,

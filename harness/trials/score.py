@@ -100,6 +100,6 @@ def _record(job: Job, inputs: Inputs, before: Before, measured: Measured, device
         config=config,
         measurements=measured.measurements,
         base=before.measurements(job.config.evaluation) | measured.base,
-        missing=measured.missing,
+        missing=before.missing | measured.missing,
         provenance={**environment(), "device": device_name(device), "data": data},
     )

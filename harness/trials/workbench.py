@@ -15,6 +15,7 @@ from harness.data.examples import Example, Splits, read_splits
 from harness.data.overlap import overlap
 from harness.evaluation import benchmarks
 from harness.evaluation.measured import Measured
+from harness.evaluation.own_words import NotTheModels
 from harness.evaluation.probes import Probe, base_answers, probes
 from harness.evaluation.reference import Reference, ReferenceStore
 from harness.evaluation.texts import Texts, prepare, watch
@@ -53,6 +54,13 @@ class Before:
     tasks: benchmarks.Results | None  # finalists only
     asked: tuple[tuple[Probe, list[str]], ...] = ()  # finalists only: and what the base answered
     levels: Mapping[str, Measurement] = field(default_factory=dict)  # what its answers are worth
+    unasked: Mapping[str, str] = field(default_factory=dict)  # probes without answers of its own
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """What could not be measured of the base, and what cannot be compared with it, with reasons."""
+        of_base = {f"base {name}": why for name, why in self.final.missing.items()}
+        return of_base | dict(self.unasked)
 
     def measurements(self, evaluation: EvaluationConfig) -> dict[str, Measurement]:
         """What the base does, under the names that the tuned model is measured by."""
@@ -143,13 +151,18 @@ class Workbench:
                 tasks = benchmarks.base_results(folder, base, evaluation, self.device)
             answered = []
             levels = Measured(evaluation.bootstrap_resamples)
+            unasked = {}
             for probe in asked:
                 folder = self.cache / "answers"
-                said = base_answers(folder, base, probe, evaluation, self.device)
+                try:
+                    said = base_answers(folder, base, probe, evaluation, self.device)
+                except NotTheModels as error:
+                    unasked[probe.name] = f"of the untouched base {error}"
+                    continue
                 answered.append((probe, said))
                 if probe.level is not None:
                     probe.level(levels, said)
-        return Before(watched, final, tasks, tuple(answered), levels.measurements)
+        return Before(watched, final, tasks, tuple(answered), levels.measurements, unasked)
 
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None

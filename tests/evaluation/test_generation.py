@@ -22,7 +22,7 @@ def prompts(encoded):
     return [found[lengths[0]], found[lengths[-1]], found[lengths[len(lengths) // 2]]]
 
 
-def answers(model, tokenizer, prompts, batch_size, tokens=12, beams=1):
+def answers(model, tokenizer, prompts, batch_size, tokens=12, beams=1, look=True):
     return generate(
         model,
         tokenizer,
@@ -31,6 +31,7 @@ def answers(model, tokenizer, prompts, batch_size, tokens=12, beams=1):
         num_beams=beams,
         batch_size=batch_size,
         device="cpu",
+        look=look,
     )
 
 
@@ -99,7 +100,7 @@ def test_ends_at_the_end(lend, prompts, monkeypatch):
             return output
 
         handle = base.model.lm_head.register_forward_hook(end_at_third)
-        short = answers(base.model, tokenizer, prompts[:1], 1, tokens=5).texts[0]
+        short = answers(base.model, tokenizer, prompts[:1], 1, tokens=5, look=False).texts[0]
         handle.remove()
         two = answers(base.model, tokenizer, prompts[:1], 1, tokens=2).texts[0]
     assert len(calls) == 3  # nothing was generated after the end

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.evaluation.generation import Decoding, generate, how_generated
+from harness.evaluation.decoding import Decoding
+from harness.evaluation.generation import generate, how_generated
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,10 @@ def test_an_answer_ends_before_a_stop_text(base, prompts):
 
 def test_what_is_not_a_default_is_in_the_signature(trial_config):
     config = trial_config("method=lora").evaluation
-    assert how_generated("test", config) == "|split:test|beams:1|max_new_tokens:6"
+    plain = how_generated("test", 6, config)
+    assert plain == "|split:test|beams:1|max_new_tokens:6|batches:16 by length"
     drawn = replace(config, do_sample=True, temperature=0.01, top_p=0.9, stop=["\n"])
-    about = how_generated("test", drawn)
-    assert about.endswith('|do_sample:True|temperature:0.01|top_p:0.9|stop:["\\n"]|batch:16')
+    about = how_generated("test", 6, drawn)
+    assert about.endswith(
+        '|do_sample:True|temperature:0.01|top_p:0.9|stop:["\\n"]|batches:16 by length'
+    )

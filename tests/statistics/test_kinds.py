@@ -43,6 +43,7 @@ MADE = {  # measurement → unit and direction
     "general.bits_per_byte": ("bits/byte", "minimize"),
     "agreement.exact_match": ("percent of answers", "maximize"),
     "instructions.checks": ("share of checks", "maximize"),
+    "validation.unfinished": ("percent of answers", "minimize"),
     "validation.evaluate.meteor.score": ("as its metric says", None),
     "merged.max_logit_difference": ("logits", "minimize"),
     "update.intruders": ("directions", None),

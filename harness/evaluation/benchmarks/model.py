@@ -13,9 +13,13 @@ from harness.data.batches import left_padded
 from harness.data.encode import pad_id
 from harness.data.specials import begins_with
 from harness.evaluation.benchmarks.chat import template
+from harness.evaluation.decoding import GREEDY
+from harness.evaluation.generation import LOOKED_AT
+from harness.evaluation.own_words import check_own_words, chosen_prompts
 from harness.models.continuing import continued, counts_padding, n_virtual_tokens
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -39,6 +43,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
     class InMemory(HFLM):
         whole_text = False
+        looked = False  # whether answers of the task were held against what the model says
 
         def apply_chat_template(
             self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -98,6 +103,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             )
 
         def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
+            self.looked = False
             kept = self.batch_size_per_gpu
             if counts_padding(model, self.max_length):
                 self.batch_size_per_gpu = 1
@@ -119,15 +125,22 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             if not do_sample:  # tasks say temperature 0 then, which transformers warns about
                 drawing = ("temperature", "top_p", "top_k")
                 options = {name: value for name, value in options.items() if name not in drawing}
-            return continued(
+            ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": pad_id(tokenizer)}
+            output = said = continued(
                 *(model, context, attention_mask),
                 max_new_tokens=max_length - length,
                 do_sample=do_sample,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=pad_id(tokenizer),
                 stopping_criteria=stop_sequences_criteria(tokenizer, stop, length, batch),
+                **ends,
                 **options,
             )
+            if not self.looked:  # once a task
+                if do_sample or options:  # else these are greedy answers already
+                    n = min(LOOKED_AT, max_length - length)
+                    said = continued(model, context, attention_mask, max_new_tokens=n, **ends)
+                _look(model, tokenizer, context, attention_mask, said[:, length:].tolist())
+                self.looked = True
+            return output
 
     with _as_it_is(model):
         return InMemory(
@@ -139,6 +152,18 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             max_length=positions - n_virtual if positions and n_virtual else None,
             softmax_dtype=torch.float32,
         )
+
+
+def _look(
+    model: nn.Module, tokenizer: Any, ids: torch.Tensor, mask: torch.Tensor, said: list[list[int]]
+) -> None:
+    """Raises NotTheModels where what was ``said`` after the (B, T) ``ids`` is not the model's."""
+    end = tokenizer.eos_token_id
+    prompts = [row[real.bool()].cpu().numpy() for row, real in zip(ids, mask, strict=True)]
+    answers = [row[: row.index(end) + 1] if end in row else row for row in said]
+    chosen = chosen_prompts(prompts)
+    about = ([prompts[i] for i in chosen], [answers[i] for i in chosen])
+    check_own_words(model, *about, GREEDY, [end], str(ids.device))
 
 
 @contextmanager

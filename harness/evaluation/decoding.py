@@ -1,0 +1,79 @@
+"""How the next token of an answer is chosen from what a model says, and where an answer ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The defaults are greedy search: the most likely token, again and again."""
+
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
+    repetition_penalty: float = 1.0
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()  # an answer ends before the first of these
+
+    @classmethod
+    def of(cls, config: EvaluationConfig) -> Decoding:
+        values = {one.name: getattr(config, one.name) for one in fields(cls)}
+        return cls(**{**values, "stop": tuple(config.stop)})
+
+    @property
+    def without_chance(self) -> Decoding:
+        """The same rules with the most likely token in a drawn one's place."""
+        own = {
+            name: getattr(GREEDY, name) for name in ("do_sample", "temperature", "top_p", "top_k")
+        }
+        return replace(self, **own)
+
+
+GREEDY = Decoding()
+
+
+def penalized(scores: Tensor, said: Tensor, penalty: float) -> Tensor:
+    """``scores`` (rows, vocabulary) with those of the tokens ``said`` (rows, vocabulary) lowered.
+
+    CTRL, Keskar et al. 2019, arXiv:1909.05858, §4.1: divided by ``penalty``, multiplied where
+    negative.
+    """
+    lower = torch.where(scores < 0, scores * penalty, scores / penalty)
+    return torch.where(said, lower, scores)
+
+
+class RepetitionPenalty:
+    """A logits processor of transformers that knows padding from what was said.
+
+    Theirs takes padding, which is often the end of a text, for a part of the prompt: how likely an
+    answer is to end would depend on the prompts beside it.
+    """
+
+    def __init__(self, ids: Tensor, mask: Tensor, penalty: float) -> None:
+        """Prompts (B, T), and where they are no padding."""
+        self._ids, self._mask, self._penalty = ids, mask.bool(), penalty
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        beams = len(input_ids) // len(self._ids)
+        ids = self._ids.repeat_interleave(beams, dim=0)
+        mask = self._mask.repeat_interleave(beams, dim=0)
+        said = spread(ids, mask, scores.shape[1])
+        answers = input_ids[:, ids.shape[1] :]
+        said |= spread(answers, torch.ones_like(answers, dtype=torch.bool), scores.shape[1])
+        return penalized(scores, said, self._penalty)
+
+
+def spread(ids: Tensor, mask: Tensor, n_vocabulary: int) -> Tensor:
+    """(rows, vocabulary) bool: the tokens among ``ids`` (rows, length) where ``mask`` is true."""
+    counts = torch.zeros(len(ids), n_vocabulary, dtype=torch.int32, device=ids.device)
+    return counts.scatter_add_(1, ids, mask.int()) > 0
