@@ -107,7 +107,7 @@ def config(server, composed):
 
 
 def judged(config, cache, rows=ROWS, base=(), **changes) -> Measured:
-    measured = Measured(100, predictions=list(rows))
+    measured = Measured(100, predictions=list(rows), how_answered="|split:test|beams:1")
     changed = replace(config, judge=replace(config.judge, **changes))
     judge.add_judged(measured, list(base), changed, cache)
     return measured
