@@ -79,6 +79,11 @@ class Method:
         return False
 
     @property
+    def trains_in_base_dtype(self) -> bool:
+        """Whether gradients of what it trains come in the dtype of the base's weights."""
+        return self.trains_base_weights
+
+    @property
     def allows_gradient_checkpointing(self) -> bool:
         """Whether activations can be recomputed in the backward pass."""
         return True
@@ -117,8 +122,13 @@ class Method:
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """What was trained, as safetensors: an adapter, or the whole model."""
-        model.save_pretrained(folder, safe_serialization=True)
+        """What was trained, as safetensors: an adapter, or the whole model; see ``save_whole``."""
+        from harness.models.precision import save_whole
+
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(folder)
+        else:
+            save_whole(model, model.state_dict(), folder)
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
         """What ``save`` left in ``folder``, on an untouched base ``model``: to use, not to train on.

@@ -17,6 +17,7 @@ from harness.evaluation.probes import answers
 from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
+from harness.models.precision import computing
 from harness.records import Record, write_record
 from harness.records.disk import tidy
 from harness.records.provenance import environment
@@ -113,7 +114,7 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
     job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
     selected = tuning.select()
     model, method = tuning.model, tuning.method
-    with tuning.clock.spent_on("evaluation"):
+    with tuning.clock.spent_on("evaluation"), computing(model):
         measured = measure(job, model, inputs, before, quantized, device)
         if told is not None:
             ask_tuned(job, model, inputs.tokenizer, told, measured, device)
@@ -126,7 +127,8 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
         about = (method, model, inputs.tokenizer, inputs.splits.labels, job.config.data)
         save_adapter(job.path / "adapter", *about)
         if afterwards.wanted(job.config.evaluation):
-            logits = afterwards.some_logits(model, inputs.final, device)
+            with computing(model):
+                logits = afterwards.some_logits(model, inputs.final, device)
             seen = (tuning.plan, inputs.final, before.final, logits)
             found.kept = afterwards.Trained(job.path, job.config, method, *seen)
     return found

@@ -106,10 +106,19 @@ def base_name(name: str) -> str:
 
 
 def base_state(model: nn.Module) -> dict[str, Tensor]:
-    """``state_dict`` in the base's own form."""
+    """``state_dict`` in the base's own form; tensors with chosen entries in the dtype of those."""
     ours = (".0.values", ".0.index")
-    state = model.state_dict().items()
-    return {base_name(name): tensor for name, tensor in state if not name.endswith(ours)}
+    state: dict[str, Tensor] = dict(model.state_dict())
+    found = {base_name(name): t for name, t in state.items() if not name.endswith(ours)}
+    exact: dict[int, Tensor] = {}  # by the place of the dense tensor, which two names may share
+    halves = [
+        (dense, mask) for _, dense, mask in attached(model) if mask.values.dtype != dense.dtype
+    ]
+    for dense, mask in halves:
+        whole = dense.detach().to(mask.values.dtype, copy=True)
+        whole.view(-1).index_copy_(0, mask.index.long(), mask.values.detach())
+        exact[dense.data_ptr()] = whole
+    return {name: exact.get(tensor.data_ptr(), tensor) for name, tensor in found.items()}
 
 
 def save(model: nn.Module, folder: Path) -> None:
@@ -117,9 +126,9 @@ def save(model: nn.Module, folder: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = {}
-    for name, dense, mask in attached(model):
+    for name, _, mask in attached(model):
         tensors[f"{name}.index"] = mask.index.cpu()
-        tensors[f"{name}.values"] = mask.values.detach().to("cpu", dense.dtype)
+        tensors[f"{name}.values"] = mask.values.detach().cpu()
     save_file(tensors, folder / FILE)
 
 
