@@ -56,14 +56,17 @@ def test_parts_train_as_the_whole_does(run, small_trial, pool, overrides):
     one = run("one", config, ranks=1)
     before = [kept.base for kept in pool._kept.values()]
     two = run("two", config, shards=True)
-    assert_alike(one, two, rel=1e-5 if config.model.dtype == "float32" else 0.02)
+    exact = config.model.dtype == "float32"
+    assert_alike(one, two, rel=1e-5 if exact else 0.02)
     assert [kept.base for kept in pool._kept.values()] == before
     assert len(before) == (overrides[0] in ("method=lora", "method=dora"))
     expected, found = read_record(one), read_record(two)
     assert found.status == "complete" and found.provenance["sharding"] == "fsdp"
     assert expected.measurements.keys() == found.measurements.keys()
     for name, measured in expected.measurements.items():
-        assert found.measurements[name].value == pytest.approx(measured.value, rel=1e-4, abs=1e-6)
+        assert found.measurements[name].value == pytest.approx(
+            measured.value, rel=1e-4 if exact else 0.02, abs=1e-6
+        )
 
 
 def plain(folder):
