@@ -186,6 +186,7 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "written": how_written(inputs.tokenizer, config.data),
         "overlap": tuning.bench.overlap(config.data),
+        "precision": _precision(tuning),
         "steps": progress.step,
         "micro_batch_size": progress.micro_batch_size,
         "threads": threads(tuning.bench.device),
@@ -199,6 +200,18 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "warnings": progress.warnings,
         **described(config.training, inputs.tokenizer),
         **selected,
+    }
+
+
+def _precision(tuning: Tuning) -> dict[str, Any]:
+    """In what the trial computed, and held and saved what it trained."""
+    training, named = tuning.job.config.training, dict(tuning.model.named_parameters())
+    trained = {str(named[name].dtype) for name in tuning.trained if name in named}
+    return {
+        "passes": {"no": "as stored", "bf16": "bfloat16", "fp16": "float16"}[training.precision],
+        "updates": training.updates,
+        "trained": sorted(dtype.removeprefix("torch.") for dtype in trained),
+        "measured": tuning.base.provenance["dtype"],
     }
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import adapted, fit, logits_of, take, tensors
+from running import adapted, fit, job, logits_of, take, tensors
+from safetensors.torch import load_file
 
 from harness import methods
 from harness.errors import InputError
@@ -15,6 +16,7 @@ from harness.models.precision import computing, rest_in_float32
 from harness.training.autocast import check_precision
 from harness.training.loop import Interrupted
 from harness.training.rounding import StochasticRounding, rounded
+from harness.trials.run import run_trial
 
 IDS = torch.arange(3, 43).reshape(2, 20)
 BF16 = ("model.dtype=bfloat16", "training.precision=bf16", "training.learning_rate=1e-5")
@@ -65,7 +67,7 @@ def test_a_small_rate_learns_what_it_learns_in_32_bits(pool, full, encoded, tmp_
     for updates in ("fp32", "bf16_stochastic"):
         config = replace(full, training=replace(full.training, updates=updates))
         with pool.lend(full.model, None) as base:
-            start = tensors(base.model)
+            start = {n: p.detach().clone() for n, p in base.model.named_parameters()}
             done = fit(base, config, encoded, tmp_path / updates, steps=8)
             share, losses = moved(start, done.model), done.losses
             whole = tensors(done.model)
@@ -115,7 +117,7 @@ def with_biases(tokenizer_builtin, tmp_path_factory):
 def test_every_method_trains_in_16_bits_as_it_does_in_32(
     name, pool, trial_config, encoded, with_biases, tmp_path
 ):
-    """Each loss within 0.1 nats, where it falls by up to 4, and over 95 % of what it trains moved.
+    """Each loss within 0.2 nats, where it falls by up to 4, and over 95 % of what it trains moved.
 
     At a quarter of its own rate: at the whole one a few amplify any rounding within eight steps.
     """
@@ -134,7 +136,7 @@ def test_every_method_trains_in_16_bits_as_it_does_in_32(
             assert moved(start, done.model) > 0.95
             assert {p.dtype for p in trained(done.model).values()} == {torch.float32}
         losses.append(done.losses)
-    assert losses[1] == pytest.approx(losses[0], abs=0.1)
+    assert losses[1] == pytest.approx(losses[0], abs=0.2)
 
 
 def test_rounding_by_chance_is_right_on_average():
@@ -187,3 +189,37 @@ def test_precisions_that_do_not_go_together_are_refused(
 def test_adapters_beside_float16_weights_need_no_scaling(trial_config):
     config = trial_config("method=lora")
     check_precision(config.training, methods.build(config.method), torch.float16, "cpu")
+
+
+def test_what_is_saved_is_what_was_measured_and_what_was_trained(
+    bench, trial_config, tmp_path, pool
+):
+    """In 32 bits on disk; as transformers loads it, the model that was measured."""
+    from transformers import AutoModelForCausalLM
+
+    on = ("training.max_steps=4", "evaluation.interpolation=[1]", "evaluation.update_analysis=true")
+    config = trial_config("method=full", *BF16, *on)
+    record = run_trial(job(tmp_path, bench.cache, config, keep_adapter=True), bench)
+    assert record.provenance["precision"] == {
+        "passes": "bfloat16",
+        "updates": "fp32",
+        "trained": ["float32"],
+        "measured": "bfloat16",
+    }
+    as_measured = record.afterwards["interpolated 1"].measurements
+    for name, found in record.measurements.items():
+        assert as_measured[name].value == pytest.approx(found.value, rel=1e-6), name
+    adapter = tmp_path / "adapter"
+    stored = load_file(adapter / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+    loaded = AutoModelForCausalLM.from_pretrained(adapter)
+    with pool.lend(config.model, None) as base:
+        start = dict(base.model.named_parameters())
+        n = sum(int((stored[name] != start[name].float()).sum()) for name in stored)
+        assert n > 0.95 * sum(tensor.numel() for tensor in stored.values())
+        model = methods.build(config.method).load(base.model, adapter)
+        assert torch.equal(logits_of(loaded.eval(), IDS), logits_of(model, IDS))
+    update = record.afterwards["update"].measurements["update.relative_norm"].value
+    norm = sum(float(start[name].float().square().sum()) for name in stored) ** 0.5
+    steps = 1e-5 * (0.5 + 1 + 1 + 0.5)  # the most that Adam can go, at these rates
+    assert update < 1.2 * steps * sum(t.numel() for t in stored.values()) ** 0.5 / norm
