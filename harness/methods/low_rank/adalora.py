@@ -174,9 +174,11 @@ class AdaLoRA(Method):
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
         allocator = model.base_model.rankallocator
-        places = {name: parameter.device for name, parameter in model.named_parameters()}
+        device = next(
+            model.parameters()
+        ).device  # a checkpoint is read into the machine's own memory
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
-            setattr(allocator, name, {n: t.to(places[n]) for n, t in state[name].items()})
+            setattr(allocator, name, {n: t.to(device) for n, t in state[name].items()})
         model.peft_config["default"].rank_pattern = dict(state["rank_pattern"])
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
