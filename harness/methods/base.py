@@ -141,8 +141,15 @@ class Method:
 
             return PeftModel.from_pretrained(model, folder)
         # By way of transformers, which knows shards, tied weights and how it renamed what it stored.
-        whole = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(whole.state_dict())
+        import torch
+
+        from harness.models.precision import as_computed
+
+        whole = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        own = model.state_dict()
+        model.load_state_dict(
+            {name: as_computed(t, own[name].dtype) for name, t in whole.state_dict().items()}
+        )
         return model
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Method:

@@ -4,12 +4,17 @@ Most checkpoints are stored in 16 bits, where a step of fine-tuning is smaller t
 weight to the next number: rounded at every step, hardly any would move. So the trained parameters are
 held in float32, and so are their gradients and what the optimizer keeps (Micikevicius et al. 2018,
 arXiv:1710.03740 §3.1). Forward and backward passes see them rounded to what the base is stored in, so
-that all methods compute alike, and a model that is not trained yet is the base to the last bit. It is
-measured as it computes; what is saved is at rest, and loading it at the base's dtype rounds it again.
+that all methods compute alike, and a model that is not trained yet is the base to the last bit.
+
+Weights begin at numbers that 16 bits can hold. Rounded to the nearest, none would show that it moved
+before it is halfway to the next; so each entry of a tensor is rounded up from a threshold of its own,
+by its place: of entries that went a tenth of the way, a tenth are seen a whole step further, and the
+model sees what was learned. The same weights are always rounded alike. What is saved is at rest.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 COMPUTES_IN = "computes_in"  # attribute of a parameter at rest: the dtype that passes see
+GOLDEN = 0x9E3779B1  # 2³²/φ
+AT_ONCE = 2**24  # entries that are rounded at a time
 
 
 def rest_in_float32(model: nn.Module) -> None:
@@ -67,7 +74,7 @@ def computing(model: nn.Module) -> Iterator[None]:
             sums[parameter], parameter.grad = parameter.grad, None
         if parameter.requires_grad:
             handles.append(parameter.register_post_accumulate_grad_hook(add))
-        parameter.data = parameter.data.to(getattr(parameter, COMPUTES_IN))
+        parameter.data = as_computed(parameter.data, getattr(parameter, COMPUTES_IN))
     try:
         yield
     finally:
@@ -79,14 +86,52 @@ def computing(model: nn.Module) -> Iterator[None]:
             parameter.grad = sums.get(parameter)
 
 
+def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
+    """float32 ``values`` of a tensor in ``dtype``, each rounded at the threshold of its place.
+
+    ``places``: in the flattened tensor, where ``values`` are not all of it. The thresholds are evenly
+    spread: multiples of 2³²/φ, Knuth's multiplicative hashing. Other dtypes are rounded to nearest.
+    """
+    import torch
+
+    if dtype != torch.bfloat16 or values.dtype != torch.float32:
+        return values.to(dtype)
+    flat = values.detach().contiguous().flatten()
+    found = torch.empty(len(flat), dtype=dtype, device=flat.device)
+    for at in range(0, len(flat), AT_ONCE):
+        part = slice(at, min(at + AT_ONCE, len(flat)))
+        index = torch.arange(part.start, part.stop, device=flat.device)
+        index = index if places is None else places[part].long()
+        found[part] = cut(flat[part], (index * GOLDEN >> 16 & 0xFFFF).int())
+    return found.view(values.shape)
+
+
+def cut(values: Tensor, add: Tensor) -> Tensor:
+    """float32 ``values`` in bfloat16: the number below, or the one above where ``add`` gets there.
+
+    bfloat16 is the upper half of a float32's bits: int32 ``add`` is put on the lower half, and that is
+    cut off. What bfloat16 can hold stays as it is.
+    """
+    import torch
+
+    bits = values.contiguous().view(torch.int32)
+    moved = (bits + add).bitwise_and_(-1 << 16).view(torch.float32)
+    return torch.where(values.isfinite(), moved, values).bfloat16()
+
+
 def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
     """Write ``state``, all tensors of ``model`` as they rest, as a model in safetensors.
 
-    Its ``config.json`` names the dtype that ``model`` computes in: transformers rounds to it where no
-    other is asked for, and so gives back the model that was measured, bit for bit.
+    Where some are in float32, so is what transformers makes of it: the weights that were trained. In 16
+    bits, rounded to the nearest, they would be the base's again where little was learned.
     """
-    with computing(model):
-        model.save_pretrained(folder, state_dict=state)
+    import torch
+
+    model.save_pretrained(folder, state_dict=state)
+    if any(tensor.dtype == torch.float32 for tensor in state.values()):
+        file = folder / "config.json"
+        told = json.loads(file.read_text(encoding="utf-8")) | {"dtype": "float32"}
+        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def copies_bytes(model: nn.Module) -> int:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.models.precision import cut
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -92,16 +94,12 @@ class StochasticRounding:
 def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
     """float32 ``values`` in bfloat16: the neighbour above or below, nearer ones more often.
 
-    The mean over draws is the value itself; what bfloat16 can hold stays as it is. bfloat16 is the
-    upper half of a float32's bits: a uniform number of 16 bits is added, and the lower half cut off.
+    The mean over draws is the value itself; what bfloat16 can hold stays as it is.
     """
     import torch
 
-    bits = values.contiguous().view(torch.int32)
     about = {"dtype": torch.int32, "device": values.device, "generator": generator}
-    noise = torch.randint(0, 1 << 16, values.shape, **about)
-    up_or_down = noise.add_(bits).bitwise_and_(-1 << 16).view(torch.float32)
-    return torch.where(values.isfinite(), up_or_down, values).bfloat16()
+    return cut(values, torch.randint(0, 1 << 16, values.shape, **about))
 
 
 def _chunks(parameters: Iterator[nn.Parameter] | Any) -> Iterator[list[nn.Parameter]]:

@@ -194,7 +194,7 @@ def test_adapters_beside_float16_weights_need_no_scaling(trial_config):
 def test_what_is_saved_is_what_was_measured_and_what_was_trained(
     bench, trial_config, tmp_path, pool
 ):
-    """In 32 bits on disk; as transformers loads it, the model that was measured."""
+    """In 32 bits on disk, and as transformers loads it; on the base, what was measured."""
     from transformers import AutoModelForCausalLM
 
     on = ("training.max_steps=4", "evaluation.interpolation=[1]", "evaluation.update_analysis=true")
@@ -218,7 +218,9 @@ def test_what_is_saved_is_what_was_measured_and_what_was_trained(
         n = sum(int((stored[name] != start[name].float()).sum()) for name in stored)
         assert n > 0.95 * sum(tensor.numel() for tensor in stored.values())
         model = methods.build(config.method).load(base.model, adapter)
-        assert torch.equal(logits_of(loaded.eval(), IDS), logits_of(model, IDS))
+        assert loaded.dtype == torch.float32
+        exact, measured = logits_of(loaded.eval(), IDS), logits_of(model, IDS).float()
+        assert (exact - measured).abs().max() < 0.03 * exact.abs().max()
     update = record.afterwards["update"].measurements["update.relative_norm"].value
     norm = sum(float(start[name].float().square().sum()) for name in stored) ** 0.5
     steps = 1e-5 * (0.5 + 1 + 1 + 0.5)  # the most that Adam can go, at these rates

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from harness.models.precision import as_computed
+
 FILE = "mask.safetensors"
 
 
@@ -42,7 +44,7 @@ class Chosen(nn.Module):
     def write(self, dense: Tensor) -> None:
         """Put the values where they belong."""
         flat = dense.view(-1)
-        flat.index_copy_(0, self.index.long(), self.values.to(flat.dtype))
+        flat.index_copy_(0, self.index.long(), as_computed(self.values, flat.dtype, self.index))
 
 
 class _AsItStands(torch.autograd.Function):
