@@ -17,11 +17,11 @@ from harness.methods import AdaptPlan
 from harness.models.load import stored_fingerprint
 from harness.records import read_jsonl
 from harness.records.fingerprint import fingerprints
+from harness.training.autocast import accelerator_for
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Hooks, Progress, train
 from harness.trials.job import Job
-from harness.trials.tuning import accelerator_for
 
 NO_LIMITS = LimitsConfig(None, None, None, None)
 

@@ -18,8 +18,8 @@ def weights(folder):
     return load_file(file)
 
 
-def assert_alike(one, other):
-    """To 1e-5: each loss, each norm of a gradient, and the weights as one vector.
+def assert_alike(one, other, rel=1e-5):
+    """To ``rel``: each loss, each norm of a gradient, and the weights as one vector.
 
     (Not each weight: Adam makes a step of a gradient that is next to nothing, sign and all.)
     """
@@ -27,11 +27,11 @@ def assert_alike(one, other):
     for a, b in zip(rows(one), rows(other), strict=True):
         assert a.keys() == b.keys() and a["tokens"] == b["tokens"]
         for name in a.keys() - {"kind", "seconds"}:
-            assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-7), (a["step"], name)
+            assert a[name] == pytest.approx(b[name], rel=rel, abs=1e-7), (a["step"], name)
     expected, found = weights(one), weights(other)
     assert expected.keys() == found.keys()
     whole, apart = (
         torch.cat([f(name).flatten().double() for name in expected])
         for f in (lambda name: expected[name], lambda name: expected[name] - found[name])
     )
-    assert apart.norm() <= 1e-5 * whole.norm()
+    assert apart.norm() <= rel * whole.norm()

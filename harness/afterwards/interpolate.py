@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from harness.models.precision import as_computed
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -26,4 +28,5 @@ def interpolate(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             old, new = before[name], after[name]
-            parameter.copy_(torch.lerp(old.float(), new.float(), share))
+            between = torch.lerp(old.float(), new.float(), share)
+            parameter.copy_(as_computed(between, parameter.dtype))

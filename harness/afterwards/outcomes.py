@@ -81,7 +81,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
     with pool.lend(trained.config.model, None) as base:
         before = weights(base.model)
         model = trained.method.merged(trained.method.load(base.model, trained.folder / "adapter"))
-        after = weights(model)
+        after = weights(model) | _exactly(model, trained.folder / "adapter")
         assert after.keys() == before.keys(), "merged, a model has the base's own form"
         if evaluation.merged or evaluation.quantization:  # what quantized ones are compared with
             found["merged"] = _attempt(_merged, trained, model)
@@ -92,10 +92,23 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
         for scheme in evaluation.quantization:
             found[f"quantized {scheme}"] = _attempt(_quantized, trained, model, scheme)
         if evaluation.update_analysis:
-            about = (trained.folder, model, before, trained.plan.device)
+            about = (trained.folder, model, before, after, trained.plan.device)
             found["update"] = _attempt(update_analysis, *about)
         interpolate(model, before, after, 0)
     return found
+
+
+def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
+    """The weights as they were trained and saved, where ``model`` has them rounded to 16 bits.
+
+    What training did to them is mostly below that rounding, and would be read off it.
+    """
+    import torch
+
+    if model.dtype == torch.float32 or (folder / "adapter_config.json").exists():
+        return {}
+    options = {"dtype": torch.float32, "use_safetensors": True}
+    return weights(type(model).from_pretrained(folder, **options))
 
 
 def _attempt(make: Callable[..., Outcome], *arguments: Any) -> Outcome:

@@ -33,20 +33,24 @@ HOW = {
 
 
 def update_analysis(
-    folder: Path, model: nn.Module, before: Mapping[str, Tensor], device: str
+    folder: Path,
+    model: nn.Module,
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    device: str,
 ) -> Outcome:
-    """Every 2-D weight of ``model`` that is not as it was ``before``: a row in ``update.json``.
+    """Every 2-D weight of ``model`` that is ``after`` not as ``before``: a row in ``update.json``.
 
     The outcome has the sums and medians over them.
     """
-    rows = list(_rows(model, before, device))
+    rows = list(_rows(model, before, after, device))
     moved = total = 0.0
     others = 0
-    for name, parameter in model.named_parameters():
-        old, new = before[name].float(), parameter.detach().cpu().float()
+    for name, weight in after.items():
+        old, new = before[name].float(), weight.float()
         total += float(old.square().sum())
         moved += float((new - old).square().sum())
-        others += parameter.ndim != 2 and not old.equal(new)
+        others += weight.ndim != 2 and not old.equal(new)
     share = (moved / total) ** 0.5
     write_json(
         folder / FILE,
@@ -58,7 +62,7 @@ def update_analysis(
             "matrices": rows,
         },
     )
-    return Outcome(_summary(rows, share, sum(1 for _ in model.parameters())), None, None)
+    return Outcome(_summary(rows, share, len(after)), None, None)
 
 
 def _summary(rows: list[dict[str, Any]], share: float, n: int) -> dict[str, Measurement]:
@@ -80,10 +84,12 @@ def _summary(rows: list[dict[str, Any]], share: float, n: int) -> dict[str, Meas
     return found
 
 
-def _rows(model: nn.Module, before: Mapping[str, Tensor], device: str) -> Iterator[dict[str, Any]]:
-    for name, parameter in model.named_parameters():
-        old, new = before[name].to(device), parameter.detach().to(device)
-        if parameter.ndim == 2 and not old.equal(new):
+def _rows(
+    model: nn.Module, before: Mapping[str, Tensor], after: Mapping[str, Tensor], device: str
+) -> Iterator[dict[str, Any]]:
+    for name, weight in after.items():
+        old, new = before[name].to(device, weight.dtype), weight.to(device)
+        if weight.ndim == 2 and not old.equal(new):
             if _input_first(model, name):
                 old, new = old.T, new.T
             layer, kind = place(name)

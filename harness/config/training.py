@@ -51,6 +51,7 @@ class TrainingConfig:
     nesterov: bool  # sgd
     max_grad_norm: float | None
     precision: Literal["no", "bf16", "fp16"]
+    updates: Literal["fp32", "bf16_stochastic"]  # of trained weights that the base has in 16 bits
     gradient_checkpointing: bool
     loss_average: Literal["token", "sequence"]
     label_smoothing: float

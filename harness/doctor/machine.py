@@ -74,13 +74,14 @@ def check_devices(setup: Setup) -> Iterator[Line]:
     disk = shutil.disk_usage(existing(user_path(setup.sweep.runs_dir))).free / 1e9
     fact = f"{disk:.1f} GB free for runs_dir={setup.sweep.runs_dir}"
     yield "disk", OK if disk >= LEAST_DISK_GB else WARN, fact
+    from harness.training.autocast import has_bfloat16
+
     precision, seen = {trial.training.precision for trial in setup.trials}, 0
     if torch.cuda.is_available():
         seen = torch.cuda.device_count()
     for index in range(seen):
         about = torch.cuda.get_device_properties(index)
-        with torch.cuda.device(index):
-            has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bf16 = has_bfloat16(f"cuda:{index}")
         fact = (
             f"{about.name}, {about.total_memory / 1e9:.1f} GB, bf16 {'yes' if has_bf16 else 'no'}"
         )
@@ -151,7 +152,7 @@ def _optimizer_step(name: str, setup: Setup) -> str:
     weight = torch.nn.Parameter(torch.ones(128, 64, device=setup.device))
     config = replace(setup.first.training, optimizer=name, learning_rate=0.1)
     groups = [{"params": [weight], "lr": 0.1}]
-    optimizer, warnings = build_optimizer(config, groups, setup.device.split(":")[0])
+    optimizer, warnings = build_optimizer(config, groups, setup.device.split(":")[0], seed=0)
     weight.square().sum().backward()
     optimizer.step()
     if not (weight < 1).all():

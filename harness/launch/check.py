@@ -15,9 +15,10 @@ from harness.evaluation.probes import probes
 from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.base import Quantization
-from harness.models.load import load_skeleton
+from harness.models.load import load_skeleton, weights_dtype
 from harness.strict import build
 from harness.training.augmentation import described
+from harness.training.autocast import check_precision
 from harness.training.shardable import check_shardable
 from harness.trials.workbench import Workbench, quantization_of
 
@@ -34,11 +35,12 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
         method: Method = methods.build(config.method)
         for quantization in {quantization_of(config.model), method.base_quantization} - {None}:
             check_quantization(quantization, bench.device)
-        if config.training.precision == "fp16" and bench.device == "cpu":
-            raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
         if bench.team.shards:
             check_shardable(config, method)
         skeleton = load_skeleton(config.model)
+        check_precision(
+            config.training, method, weights_dtype(config.model, skeleton), bench.device
+        )
         method = methods.fitted(config.method, skeleton)
         described(config.training, bench.pool.tokenizer(config.model))
         if config.model not in counts:

@@ -79,6 +79,11 @@ class Method:
         return False
 
     @property
+    def trains_in_base_dtype(self) -> bool:
+        """Whether gradients of what it trains come in the dtype of the base's weights."""
+        return self.trains_base_weights
+
+    @property
     def allows_gradient_checkpointing(self) -> bool:
         """Whether activations can be recomputed in the backward pass."""
         return True
@@ -117,8 +122,13 @@ class Method:
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """What was trained, as safetensors: an adapter, or the whole model."""
-        model.save_pretrained(folder, safe_serialization=True)
+        """What was trained, as safetensors: an adapter, or the whole model; see ``save_whole``."""
+        from harness.models.precision import save_whole
+
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(folder)
+        else:
+            save_whole(model, model.state_dict(), folder)
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
         """What ``save`` left in ``folder``, on an untouched base ``model``: to use, not to train on.
@@ -131,8 +141,15 @@ class Method:
 
             return PeftModel.from_pretrained(model, folder)
         # By way of transformers, which knows shards, tied weights and how it renamed what it stored.
-        whole = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(whole.state_dict())
+        import torch
+
+        from harness.models.precision import as_computed
+
+        whole = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        own = model.state_dict()
+        model.load_state_dict(
+            {name: as_computed(t, own[name].dtype) for name, t in whole.state_dict().items()}
+        )
         return model
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Method:

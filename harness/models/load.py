@@ -18,6 +18,7 @@ from harness.paths import user_path
 from harness.records.fingerprint import digest
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
@@ -169,6 +170,16 @@ def load_skeleton(config: ModelConfig) -> nn.Module:
     except (OSError, ValueError, ImportError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(f"model.name={config.name!r} cannot be loaded: {first}") from error
+
+
+def weights_dtype(config: ModelConfig, skeleton: nn.Module) -> torch.dtype | None:
+    """What the weights will be in; None where only they can tell."""
+    import torch
+
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    stored = getattr(skeleton.config, "dtype", None)
+    return getattr(torch, stored) if isinstance(stored, str) else stored
 
 
 def load_base(config: ModelConfig, quantization: Quantization | None, device: str) -> Base:

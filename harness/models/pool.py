@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.config import ModelConfig
 from harness.methods.base import Quantization
 from harness.models.load import Base, load_base, load_tokenizer
+from harness.models.precision import forget_rest
 from harness.models.storage import stored_tensors
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _strip(model: nn.Module) -> None:
     from harness.methods.importance import masks
 
     masks.take_off(model)
+    forget_rest(model)
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             parent = model.get_submodule(name.rpartition(".")[0])

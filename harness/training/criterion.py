@@ -12,6 +12,7 @@ from harness.config import RetentionConfig, TrainingConfig
 from harness.data.batches import Batch, BatchPlan, Stream, longest_kept
 from harness.data.encode import Encoded
 from harness.models.logprobs import LogProbs, base_logprobs
+from harness.models.precision import computing
 from harness.training.anchor import Anchor, diagonal_fisher
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Criterion:
             assert self._replay is not None
             order = np.random.default_rng((self._seed, 13)).permutation(len(self._replay))
             chosen = order[: retention.ewc_samples].tolist()
-            fisher = diagonal_fisher(model, self._replay, chosen, device)
+            with computing(model):
+                fisher = diagonal_fisher(model, self._replay, chosen, device)
         self._anchor = Anchor(model, retention.l2_sp_weight, retention.ewc_weight, fisher)
 
     def parts(self, step: int) -> list[Part]:

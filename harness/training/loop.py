@@ -14,6 +14,7 @@ from harness.data.batches import collate, count_labels
 from harness.data.encode import Encoded
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
+from harness.models.precision import computing, rest_in_float32
 from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
@@ -85,17 +86,20 @@ def train(
     to fit; with ``loss_average: sequence`` the mean over sequences of each one's own mean.
     ``criterion`` may say more. ``progress`` is brought up to date as it goes, for who wants to know
     how far a run got that raised. ``team`` is who trains along, each with its share of every step;
-    of its ranks the first alone writes and decides.
+    of its ranks the first alone writes and decides. With ``updates: fp32`` what is trained is in
+    float32 from here on, afterwards too: see harness.models.precision.
     Raises Diverged, OutOfMemory, Interrupted, and InputError for what only the model can tell.
     """
     device = str(accelerator.device)
+    if config.updates == "fp32":
+        rest_in_float32(model)
     whole, held = model, hold(model, team, device)
     model = held.model
     groups = method.parameter_groups(model, config.learning_rate, plan)
     groups = with_own_rates(groups, config.learning_rate_of, model)
     peak_rates = [group["lr"] for group in groups if group["params"]]
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer, warnings = build_optimizer(config, groups, accelerator.device.type)
+    optimizer, warnings = build_optimizer(config, groups, accelerator.device.type, seed)
     optimizer = accelerator.prepare_optimizer(optimizer)
     criterion = criterion or Criterion(data, config, seed)
     criterion.hold(model, device)
@@ -201,7 +205,12 @@ def _accumulate(
         say, losses, n_tokens = Say.GO, {}, 0
         try:
             about = (held, method, criterion, augmentation, step)
-            losses, n_tokens = _gradients(*about, config, accelerator, progress)
+            with computing(held.model):
+                losses, n_tokens = _gradients(*about, config, accelerator, progress)
+            distance = criterion.penalty() if team.leads else None
+            if distance is not None:  # of weights at rest: rounded, small ones would be none
+                losses["penalty"] += float(distance.detach())
+                accelerator.backward(distance)
         except (RuntimeError, MemoryError) as error:
             if team.shards or not is_out_of_memory(error):
                 raise  # sharded: the others wait within this pass, and cannot begin it anew
@@ -234,7 +243,8 @@ def _gradients(
     """What this rank's share adds to what the step is reported with, and its input tokens.
 
     ``loss`` is the mean NLL of the target's labels and nothing else. Where there is more, the
-    replay text's is ``replay_loss``, and what KL and distance in weights add is ``penalty``.
+    replay text's is ``replay_loss``, and what KL adds (and, later, distance in weights) is
+    ``penalty``.
     """
     losses: dict[str, float] = {}
     model, team, as_it_is = held.model, held.team, nullcontext()
@@ -275,10 +285,6 @@ def _gradients(
             accelerator.backward(loss if penalty is None else loss + penalty)
             first = False
         losses[part.name] = total
-    distance = criterion.penalty() if team.leads else None
-    if distance is not None:
-        added += float(distance.detach())
-        accelerator.backward(distance)
     if criterion.has_penalty:
         losses["penalty"] = added
     return losses, n_tokens

@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
+from harness.training.rounding import StochasticRounding
 
 if TYPE_CHECKING:
     import torch
 
 
 def build_optimizer(
+    config: TrainingConfig, groups: list[dict[str, Any]], device: str, seed: int
+) -> tuple[Any, list[str]]:
+    """The optimizer over ``groups`` (each with its own ``lr``), and warnings for the record.
+
+    ``seed``: of what it draws, where its steps are rounded by chance.
+    """
+    optimizer, warnings = _by_name(config, groups, device)
+    if config.updates == "bf16_stochastic":
+        return StochasticRounding(optimizer, seed), warnings
+    return optimizer, warnings
+
+
+def _by_name(
     config: TrainingConfig, groups: list[dict[str, Any]], device: str
 ) -> tuple[torch.optim.Optimizer, list[str]]:
-    """The optimizer over ``groups`` (each with its own ``lr``), and warnings for the record."""
     import torch
 
     decay = {"weight_decay": config.weight_decay}

@@ -33,6 +33,8 @@ def check_shardable(config: TrialConfig, method: Method) -> None:
         )
     if training.precision == "fp16":
         _refuse("training.precision=fp16", "gradients are not scaled over devices; use bf16 or no")
+    if training.updates != "fp32":
+        _refuse(f"training.updates={training.updates}", "it rounds whole weights; use fp32")
     for field in ("l2_sp_weight", "ewc_weight"):
         if getattr(retention, field):
             _refuse(

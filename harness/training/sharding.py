@@ -23,6 +23,7 @@ import numpy as np
 
 from harness.data.batches import micro_batches
 from harness.methods.base import CLASS_HEAD
+from harness.models.precision import computes_in
 from harness.training.memory import first_line, is_out_of_memory
 from harness.training.team import NoRoom, Team, TeamBroken, Together
 
@@ -212,13 +213,18 @@ def _same_parameters(model: nn.Module) -> nn.Module:
 
 def _shard(model: nn.Module, size: int, device: str) -> None:
     """Each block by itself, and what is left together; gradients are summed and not averaged."""
+    import torch
     from torch.distributed.device_mesh import DeviceMesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
     mesh = DeviceMesh(device.split(":")[0], list(range(size)))
     head = getattr(model, CLASS_HEAD, None)  # runs after the model, and may be of another dtype
     for module in [*_blocks(model), *([] if head is None else [head]), model]:
-        fully_shard(module, mesh=mesh)
+        dtype = next(filter(None, map(computes_in, module.parameters())), None)
+        # Held in float32 they are gathered as they compute; gradients come back in float32.
+        rounded = {"param_dtype": dtype, "reduce_dtype": torch.float32} if dtype else {}
+        policy = MixedPrecisionPolicy(**rounded, cast_forward_inputs=False)
+        fully_shard(module, mesh=mesh, mp_policy=policy)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

@@ -13,6 +13,7 @@ from harness.data.encode import encode_for_language_modelling
 from harness.data.examples import fingerprint_examples
 from harness.methods.base import AdaptPlan, FirstStage, Method
 from harness.models.load import Base
+from harness.models.precision import put
 from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Hooks, train
@@ -140,7 +141,6 @@ def _keep(path: Path, model: nn.Module, before: Earlier) -> None:
 
 def _restored(path: Path, model: nn.Module) -> Earlier | None:
     """None where there is no such file, or a broken one, which leaves ``model`` as it is."""
-    import torch
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -152,7 +152,6 @@ def _restored(path: Path, model: nn.Module) -> Earlier | None:
     named = dict(model.named_parameters())
     if any(name not in named or named[name].shape != t.shape for name, t in tensors.items()):
         return None
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            named[name].copy_(tensor)
+    for name, tensor in tensors.items():
+        put(named[name], tensor)
     return before

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness.config import LimitsConfig
+from harness.config import LimitsConfig, TrainingConfig
 from harness.methods.base import CLASS_HEAD
 from harness.training.energy import EnergyMeter
 from harness.training.loop import Progress
@@ -101,11 +101,13 @@ def sizes(model: nn.Module) -> dict[str, float]:
     }
 
 
-def room_for(model: nn.Module, optimizer: str) -> int:
+def room_for(model: nn.Module, training: TrainingConfig) -> int:
     """Bytes that a trial must be able to write: one checkpoint, so that it can be stopped, and the
-    tuned parameters. What ``optimizer`` keeps for each is counted as by AdamW, in 32 or 8 bits."""
+    tuned parameters. What the optimizer keeps for each is counted as by AdamW, in 32 or 8 bits."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    tensors = sum(p.numel() * p.element_size() for p in trained)
+    least = 4 if training.updates == "fp32" else 1  # bytes that an entry rests in
+    tensors = sum(p.numel() * max(least, p.element_size()) for p in trained)
+    optimizer = training.optimizer
     kept = 2 if "8bit" in optimizer else 8 if "adam" in optimizer else 0
     return 2 * tensors + kept * sum(p.numel() for p in trained)
 

@@ -20,6 +20,7 @@ from harness.evaluation.likelihood import sequence_nll
 from harness.evaluation.texts import Texts
 from harness.methods.base import FirstStage
 from harness.models.logprobs import base_logprobs
+from harness.models.precision import computing, copies_bytes
 from harness.models.storage import stored_bytes
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
@@ -44,7 +45,7 @@ from harness.trials.run import device_name
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
-FORMAT = 2  # raise it when something else is measured
+FORMAT = 3  # raise it when something else is measured
 COUNTED = 2  # steps: one makes the optimizer's state, one finds it there
 TIMED = 2  # more
 NEW_TOKENS = 8  # of answers, to see how fast they come
@@ -105,6 +106,9 @@ class _Measuring(Tuning):
         if self.meter is not None:
             self.meter.close()
         self.meter = None
+
+    def require_room(self) -> None:
+        """Nothing is written."""
 
     def _watch(self, step: int) -> dict[str, float]:
         return {}
@@ -171,7 +175,9 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
         if not tuning.seconds:
             return replace(found, infeasible=tuning.reason or tuning.status)
         try:
-            found = replace(found, **_memory(tuning), **_seconds(tuning, inputs, few))
+            found = replace(found, **_memory(tuning))
+            with computing(tuning.model):
+                found = replace(found, **_seconds(tuning, inputs, few))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -212,12 +218,13 @@ def _memory(tuning: _Measuring) -> dict[str, Any]:
     (state, first_peak), (_, second_peak) = tuning.laps
     trained = [p for p in tuning.model.parameters() if p.requires_grad]
     gradients = sum(p.numel() * p.element_size() for p in trained)
+    copies = copies_bytes(tuning.model)  # beside weights at rest, in every pass
     beyond_weights = max(first_peak, state + second_peak)
     return {
-        "weights_gb": stored_bytes(tuning.model) / 1e9,
+        "weights_gb": (stored_bytes(tuning.model) + copies) / 1e9,
         "gradients_gb": gradients / 1e9,
         "optimizer_gb": state / 1e9,
-        "activations_gb": max(0, beyond_weights - state - gradients) / 1e9,
+        "activations_gb": max(0, beyond_weights - state - gradients - copies) / 1e9,
         "micro_batch_size": tuning.progress.micro_batch_size,
         "watts": tuning.watts,
     }

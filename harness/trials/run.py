@@ -18,6 +18,7 @@ from harness.evaluation.probes import answers
 from harness.evaluation.reference import Reference
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
+from harness.models.precision import computing
 from harness.records import Record, write_record
 from harness.records.disk import tidy
 from harness.records.provenance import environment
@@ -114,7 +115,7 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
     job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
     selected = tuning.select()
     model, method = tuning.model, tuning.method
-    with tuning.clock.spent_on("evaluation"):
+    with tuning.clock.spent_on("evaluation"), computing(model):
         measured = measure(job, model, inputs, before, quantized, device)
         if told is not None:
             ask_tuned(job, model, inputs.tokenizer, told, measured, device)
@@ -127,7 +128,8 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
         about = (method, model, inputs.tokenizer, inputs.splits.labels, job.config.data)
         save_adapter(job.path / "adapter", *about)
         if afterwards.wanted(job.config.evaluation):
-            logits = afterwards.some_logits(model, inputs.final, device)
+            with computing(model):
+                logits = afterwards.some_logits(model, inputs.final, device)
             seen = (tuning.plan, inputs.final, before.final, logits)
             found.kept = afterwards.Trained(job.path, job.config, method, *seen)
     return found
@@ -190,6 +192,7 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "written": how_written(inputs.tokenizer, config.data),
         "overlap": tuning.bench.overlap(config.data),
+        "precision": _precision(tuning),
         "steps": progress.step,
         "micro_batch_size": progress.micro_batch_size,
         "threads": threads(tuning.bench.device),
@@ -203,6 +206,18 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "warnings": progress.warnings,
         **described(config.training, inputs.tokenizer),
         **selected,
+    }
+
+
+def _precision(tuning: Tuning) -> dict[str, Any]:
+    """In what the trial computed, and held and saved what it trained."""
+    training, named = tuning.job.config.training, dict(tuning.model.named_parameters())
+    trained = {str(named[name].dtype) for name in tuning.trained if name in named}
+    return {
+        "passes": {"no": "as stored", "bf16": "bfloat16", "fp16": "float16"}[training.precision],
+        "updates": training.updates,
+        "trained": sorted(dtype.removeprefix("torch.") for dtype in trained),
+        "measured": tuning.base.provenance["dtype"],
     }
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import methods
-from harness.errors import InputError
 from harness.evaluation.suite import quick
 from harness.methods import AdaptPlan
 from harness.methods.base import FirstStage
 from harness.models.load import Base
 from harness.models.packing import check_texts_apart
+from harness.models.precision import computing
 from harness.records.full import require_room
+from harness.training.autocast import accelerator_for, check_precision
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
@@ -99,6 +100,10 @@ class Tuning:
         where = (self.bench.cache / "first_stage", self.log_of("first_stage.jsonl"))
         return train_first_stage(*about, *where, on_step, control.stopping, self.bench.team)
 
+    def require_room(self) -> None:
+        """Raises DiskFull where what the trial must be able to write does not fit."""
+        require_room(self.job.path, room_for(self.model, self.job.config.training))
+
     def select(self) -> dict[str, Any] | None:
         """Put the step to end with into ``model``, and say which; None where it is simply the last."""
         if self.selection is None:
@@ -110,6 +115,7 @@ class Tuning:
     def _train(self, checkpoints: CheckpointFolder, control: Control) -> None:
         config, device, limits = self.job.config, self.bench.device, self.job.limits
         evaluation = config.evaluation
+        check_precision(config.training, self.method, self.base.model.dtype, device)
         with self.clock.spent_on("base"):
             keep = {"top_k": evaluation.top_k_logprobs, "memory_gb": evaluation.cache_gb}
             about = (self.base.model, self.plan.total_steps, evaluation.batch_size, device)
@@ -146,7 +152,7 @@ class Tuning:
         self.size = sizes(self.model)
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
-        require_room(self.job.path, room_for(self.model, config.training.optimizer))
+        self.require_room()
         hooks = Hooks(on_begin, on_step, on_evaluation, self.log.flush, control.stopping)
         train(
             *(self.model, self.method, self.plan, self.inputs.train, config.training, config.seed),
@@ -157,7 +163,8 @@ class Tuning:
         """What the model is worth at ``step``, by the few texts that curves are drawn of."""
         with self.clock.spent_on("evaluation"):
             about = (self.model, self.inputs.watched, self.before.watched)
-            values = quick(*about, self.job.config.evaluation, self.bench.device)
+            with computing(self.model):
+                values = quick(*about, self.job.config.evaluation, self.bench.device)
             self.log.flush()
             if self.selection is not None and step:  # the untouched model is no outcome
                 self.selection.offer(step, values, self.method, self.model, self.trained)
@@ -176,14 +183,3 @@ def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:
         assert training.epochs is not None
         steps = max(1, round(training.epochs * per_epoch))
     return AdaptPlan(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)
-
-
-def accelerator_for(precision: str, device: str) -> Accelerator:
-    """Raises InputError for a precision that ``device`` cannot train in."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    if precision == "fp16" and device == "cpu":
-        raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
-    AcceleratorState._reset_state()  # a warm worker's next trial may want another precision
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu")

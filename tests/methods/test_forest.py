@@ -156,15 +156,18 @@ def test_what_cannot_be_used_is_refused(model_config, changes, says):
         forest(**changes).check(load_skeleton(model_config))
 
 
-def test_a_step_that_is_rounded_away_is_refused(lend, trial_config, encoded):
+def test_steps_are_made_in_float32_whatever_the_weights_are_in(lend, trial_config, encoded):
     """1e-5 is nothing to most weights in bfloat16: the forest would learn from rounding."""
     with lend() as base:
         plan = adapted(base, trial_config("method=full"), encoded).plan
         model = copy.deepcopy(base.model).bfloat16()
-    with pytest.raises(
-        InputError, match=r"probe_rate=1e-05 .*bfloat16 rounds it away for \d\d% of"
-    ):
-        forest(probe_rate=1e-5).adapt(model, plan)
+    before = copy.deepcopy(model.state_dict())
+    found = forest(probe_rate=1e-5).adapt(model, plan).group_importance
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+    assert sorted(found.values())[-1] > 0.05, "one matters by more than noise"
+    message = r"probe_rate=1e-12 .*float32 rounds it away for \d+% of"
+    with pytest.raises(InputError, match=message):
+        forest(probe_rate=1e-12).adapt(model, plan)
 
 
 def test_a_step_too_far_is_refused(lend, trial_config, encoded):

@@ -38,6 +38,10 @@ CASES = {
         *("training.neftune_alpha=5", "training.loss_average=sequence"),
         *("retention.replay_share=0.34", "retention.kl_weight=0.5"),
     ),
+    "full, in bfloat16": (
+        *("method=full", "training.learning_rate=1e-4", "model.dtype=bfloat16"),
+        "training.precision=bf16",
+    ),
     "after a stage before": (
         *("method=ulmfit", "method.unfreezing=last", "method.lm_steps=2"),
         "training.optimizer=sgd",
@@ -52,14 +56,17 @@ def test_parts_train_as_the_whole_does(run, small_trial, pool, overrides):
     one = run("one", config, ranks=1)
     before = [kept.base for kept in pool._kept.values()]
     two = run("two", config, shards=True)
-    assert_alike(one, two)
+    exact = config.model.dtype == "float32"
+    assert_alike(one, two, rel=1e-5 if exact else 0.02)
     assert [kept.base for kept in pool._kept.values()] == before
     assert len(before) == (overrides[0] in ("method=lora", "method=dora"))
     expected, found = read_record(one), read_record(two)
     assert found.status == "complete" and found.provenance["sharding"] == "fsdp"
     assert expected.measurements.keys() == found.measurements.keys()
     for name, measured in expected.measurements.items():
-        assert found.measurements[name].value == pytest.approx(measured.value, rel=1e-4, abs=1e-6)
+        assert found.measurements[name].value == pytest.approx(
+            measured.value, rel=1e-4 if exact else 0.02, abs=1e-6 if exact else 0.01
+        )
 
 
 def plain(folder):

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 class LNTuning(Method):
     """Gains (and biases, where there are any) of every LayerNorm or RMSNorm; the rest is frozen."""
 
+    @property
+    def trains_in_base_dtype(self) -> bool:
+        """peft's copies of the layers are as the base has them."""
+        return True
+
     def trainable_parameters(self, model: nn.Module) -> int:
         return sum(p.numel() for norm in norms(model).values() for p in norm.parameters())
 

@@ -13,7 +13,7 @@ from harness.strict import require
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
 REPEATS = 10  # permutations that an importance is the mean of
 
@@ -131,30 +131,33 @@ class ForestImportance(Method):
         with gradient_sums(named) as gradients:
             for batch in probing:
                 summed_nll(model, batch).backward()
-        n_signed = sum(int((gradient != 0).sum()) for gradient in gradients.values())
+        signs = {name: gradients.pop(name).sign().to(torch.int8) for name in named}
         # Tensors are exchanged, never added to and subtracted from: what was there comes back exactly.
+        # In float32 all of them: 16 bits would round such a step away.
         before = {name: p.data for name, p in named.items()}
-        after = {
-            name: p.data - self.probe_rate * gradients.pop(name).sign().to(p.dtype)
-            for name, p in named.items()
-        }
-        moved = sum(int((after[name] != before[name]).sum()) for name in named)
+
+        def stepped(name: str) -> Tensor:
+            return before[name].float() - self.probe_rate * signs[name].float()
+
+        n_signed = sum(int((sign != 0).sum()) for sign in signs.values())
+        moved = sum(int((stepped(name) != before[name]).sum()) for name in named)
         if moved < n_signed / 2:
             raise InputError(
-                f"method.probe_rate={self.probe_rate:g} cannot be used: {model.dtype} rounds it away "
-                f"for {1 - moved / n_signed:.0%} of the weights. Set a larger one, or "
-                "model.dtype=float32."
+                f"method.probe_rate={self.probe_rate:g} cannot be used: float32 rounds it away for "
+                f"{1 - moved / n_signed:.0%} of the weights. Set a larger one."
             )
         rng = np.random.default_rng((plan.seed, 11))
         masks = rng.integers(0, 2, (self.masks, len(groups)))
         changes = np.zeros(self.masks)
         with torch.no_grad():
-            at_base = mean_nll(model, measuring)
             try:
+                for name, parameter in named.items():
+                    parameter.data = before[name].float()
+                at_base = mean_nll(model, measuring)
                 for row, mask in enumerate(masks):
                     for on, group in zip(mask, groups.values(), strict=True):
                         for name, parameter in group.items():
-                            parameter.data = after[name] if on else before[name]
+                            parameter.data = stepped(name) if on else before[name].float()
                     changes[row] = mean_nll(model, measuring) - at_base
             finally:
                 for name, parameter in named.items():

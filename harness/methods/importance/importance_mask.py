@@ -140,8 +140,9 @@ class Mask(Method):
     def save(self, model: nn.Module, folder: Path) -> None:
         """The whole model in the base's form, and beside it what differs from the base."""
         from harness.methods.importance import masks
+        from harness.models.precision import save_whole
 
-        model.save_pretrained(folder, state_dict=masks.base_state(model))
+        save_whole(model, masks.base_state(model), folder)
         masks.save(model, folder)
 
     def describe(self, model: nn.Module) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from harness.models.precision import as_computed
+
 FILE = "mask.safetensors"
 
 
@@ -42,7 +44,7 @@ class Chosen(nn.Module):
     def write(self, dense: Tensor) -> None:
         """Put the values where they belong."""
         flat = dense.view(-1)
-        flat.index_copy_(0, self.index.long(), self.values.to(flat.dtype))
+        flat.index_copy_(0, self.index.long(), as_computed(self.values, flat.dtype, self.index))
 
 
 class _AsItStands(torch.autograd.Function):
@@ -106,10 +108,19 @@ def base_name(name: str) -> str:
 
 
 def base_state(model: nn.Module) -> dict[str, Tensor]:
-    """``state_dict`` in the base's own form."""
+    """``state_dict`` in the base's own form; tensors with chosen entries in the dtype of those."""
     ours = (".0.values", ".0.index")
-    state = model.state_dict().items()
-    return {base_name(name): tensor for name, tensor in state if not name.endswith(ours)}
+    state: dict[str, Tensor] = dict(model.state_dict())
+    found = {base_name(name): t for name, t in state.items() if not name.endswith(ours)}
+    exact: dict[int, Tensor] = {}  # by the place of the dense tensor, which two names may share
+    halves = [
+        (dense, mask) for _, dense, mask in attached(model) if mask.values.dtype != dense.dtype
+    ]
+    for dense, mask in halves:
+        whole = dense.detach().to(mask.values.dtype, copy=True)
+        whole.view(-1).index_copy_(0, mask.index.long(), mask.values.detach())
+        exact[dense.data_ptr()] = whole
+    return {name: exact.get(tensor.data_ptr(), tensor) for name, tensor in found.items()}
 
 
 def save(model: nn.Module, folder: Path) -> None:
@@ -117,9 +128,9 @@ def save(model: nn.Module, folder: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = {}
-    for name, dense, mask in attached(model):
+    for name, _, mask in attached(model):
         tensors[f"{name}.index"] = mask.index.cpu()
-        tensors[f"{name}.values"] = mask.values.detach().to("cpu", dense.dtype)
+        tensors[f"{name}.values"] = mask.values.detach().cpu()
     save_file(tensors, folder / FILE)
 
 

@@ -139,7 +139,13 @@ class AdaLoRA(Method):
             total_step=plan.total_steps,
             orth_reg_weight=max(self.orthogonality_weight, 1e-9),  # unused: see penalty
         )
-        return get_peft_model(model, config)
+        tuned = get_peft_model(model, config)
+        for name, parameter in tuned.named_parameters():
+            if (
+                ".ranknum." in name
+            ):  # a number that peft keeps there; recast, it would count as trained
+                parameter.requires_grad_(False)
+        return tuned
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """γ·Σ_k ‖PᵀP − I‖²_F + ‖QQᵀ − I‖²_F (Eq. 4).
@@ -168,8 +174,11 @@ class AdaLoRA(Method):
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
         allocator = model.base_model.rankallocator
+        device = next(
+            model.parameters()
+        ).device  # a checkpoint is read into the machine's own memory
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
-            setattr(allocator, name, dict(state[name]))
+            setattr(allocator, name, {n: t.to(device) for n, t in state[name].items()})
         model.peft_config["default"].rank_pattern = dict(state["rank_pattern"])
 
     def describe(self, model: nn.Module) -> dict[str, Any]:

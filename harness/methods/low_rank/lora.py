@@ -62,6 +62,10 @@ class LoRA(Method):
         return self.init in lora_starts.TAKEN_FROM_BASE
 
     @property
+    def trains_in_base_dtype(self) -> bool:
+        return False  # A and B are in float32, however they begin
+
+    @property
     def starts_at_base(self) -> bool:
         return self.init != "loftq"
 

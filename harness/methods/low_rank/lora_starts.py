@@ -92,6 +92,7 @@ def eva(tuned: nn.Module, plan: AdaptPlan, n_sequences: int, n_components: int) 
     InputError where no batch of training sequences has that many tokens.
     """
     from peft import initialize_lora_eva_weights
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     batches = [
         {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.ne(0).long()}
@@ -105,6 +106,7 @@ def eva(tuned: nn.Module, plan: AdaptPlan, n_sequences: int, n_components: int) 
         )
     enough = [batch for batch, n in zip(batches, n_tokens, strict=True) if n >= n_components]
     initialize_lora_eva_weights(tuned, enough, show_progress_bar=False)
+    cast_adapter_dtype(tuned, "default")  # as peft has those that it makes itself: float32
 
 
 def loftq(tuned: nn.Module) -> None:

@@ -1,0 +1,153 @@
+"""What is trained rests in float32, and is rounded to the dtype of the base for every pass.
+
+Most checkpoints are stored in 16 bits, where a step of fine-tuning is smaller than the distance from a
+weight to the next number: rounded at every step, hardly any would move. So the trained parameters are
+held in float32, and so are their gradients and what the optimizer keeps (Micikevicius et al. 2018,
+arXiv:1710.03740 §3.1). Forward and backward passes see them rounded to what the base is stored in, so
+that all methods compute alike, and a model that is not trained yet is the base to the last bit.
+
+Weights begin at numbers that 16 bits can hold. Rounded to the nearest, none would show that it moved
+before it is halfway to the next; so each entry of a tensor is rounded up from a threshold of its own,
+by its place: of entries that went a tenth of the way, a tenth are seen a whole step further, and the
+model sees what was learned. The same weights are always rounded alike. What is saved is at rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+COMPUTES_IN = "computes_in"  # attribute of a parameter at rest: the dtype that passes see
+GOLDEN = 0x9E3779B1  # 2³²/φ
+AT_ONCE = 2**24  # entries that are rounded at a time
+
+
+def rest_in_float32(model: nn.Module) -> None:
+    """Hold every trainable parameter of ``model`` that is in 16 bits in 32, in place."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.is_floating_point():
+            put(parameter, parameter.data.float())
+
+
+def put(parameter: nn.Parameter, values: Tensor) -> None:
+    """Give ``parameter`` these ``values``; one in 16 bits rests in float32 from then on if they are."""
+    import torch
+
+    half = parameter.dtype in (torch.bfloat16, torch.float16)
+    if half and values.dtype == torch.float32:
+        setattr(parameter, COMPUTES_IN, parameter.dtype)
+        parameter.data = values.to(parameter.device)
+    else:
+        parameter.data.copy_(values)
+
+
+def computes_in(parameter: nn.Parameter) -> torch.dtype | None:
+    """The dtype that passes see of a parameter at rest in float32; None for all others."""
+    return getattr(parameter, COMPUTES_IN, None)
+
+
+@contextmanager
+def computing(model: nn.Module) -> Iterator[None]:
+    """The stretch in which ``model`` runs: what rests in float32 is rounded to what it computes in.
+
+    The gradients of all backward passes within are summed in float32 and are there afterwards.
+    """
+    resting = [p for p in model.parameters() if _rests(p)]
+    values = [parameter.data for parameter in resting]
+    sums: dict[nn.Parameter, Tensor] = {}
+
+    def add(parameter: Any) -> None:
+        gradient, parameter.grad = parameter.grad.float(), None
+        sums[parameter] = sums[parameter].add_(gradient) if parameter in sums else gradient
+
+    handles = []
+    for parameter in resting:
+        if parameter.grad is not None:
+            sums[parameter], parameter.grad = parameter.grad, None
+        if parameter.requires_grad:
+            handles.append(parameter.register_post_accumulate_grad_hook(add))
+        parameter.data = as_computed(parameter.data, getattr(parameter, COMPUTES_IN))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter, value in zip(resting, values, strict=True):
+            parameter.grad = None
+            parameter.data = value
+            parameter.grad = sums.get(parameter)
+
+
+def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
+    """float32 ``values`` of a tensor in ``dtype``, each rounded at the threshold of its place.
+
+    ``places``: in the flattened tensor, where ``values`` are not all of it. The thresholds are evenly
+    spread: multiples of 2³²/φ, Knuth's multiplicative hashing. Other dtypes are rounded to nearest.
+    """
+    import torch
+
+    if dtype != torch.bfloat16 or values.dtype != torch.float32:
+        return values.to(dtype)
+    flat = values.detach().contiguous().flatten()
+    found = torch.empty(len(flat), dtype=dtype, device=flat.device)
+    for at in range(0, len(flat), AT_ONCE):
+        part = slice(at, min(at + AT_ONCE, len(flat)))
+        index = torch.arange(part.start, part.stop, device=flat.device)
+        index = index if places is None else places[part].long()
+        found[part] = cut(flat[part], (index * GOLDEN >> 16 & 0xFFFF).int())
+    return found.view(values.shape)
+
+
+def cut(values: Tensor, add: Tensor) -> Tensor:
+    """float32 ``values`` in bfloat16: the number below, or the one above where ``add`` gets there.
+
+    bfloat16 is the upper half of a float32's bits: int32 ``add`` is put on the lower half, and that is
+    cut off. What bfloat16 can hold stays as it is.
+    """
+    import torch
+
+    bits = values.contiguous().view(torch.int32)
+    moved = (bits + add).bitwise_and_(-1 << 16).view(torch.float32)
+    return torch.where(values.isfinite(), moved, values).bfloat16()
+
+
+def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write ``state``, all tensors of ``model`` as they rest, as a model in safetensors.
+
+    Where some are in float32, so is what transformers makes of it: the weights that were trained. In 16
+    bits, rounded to the nearest, they would be the base's again where little was learned.
+    """
+    import torch
+
+    model.save_pretrained(folder, state_dict=state)
+    if any(tensor.dtype == torch.float32 for tensor in state.values()):
+        file = folder / "config.json"
+        told = json.loads(file.read_text(encoding="utf-8")) | {"dtype": "float32"}
+        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def copies_bytes(model: nn.Module) -> int:
+    """Bytes that the rounded copies take while ``model`` runs."""
+    return sum(
+        p.numel() * getattr(p, COMPUTES_IN).itemsize for p in model.parameters() if _rests(p)
+    )
+
+
+def forget_rest(model: nn.Module) -> None:
+    """Let parameters be what they are now: a base that is given back is at rest as it computes."""
+    for parameter in model.parameters():
+        if computes_in(parameter) is not None:
+            delattr(parameter, COMPUTES_IN)
+
+
+def _rests(parameter: nn.Parameter) -> bool:
+    dtype = computes_in(parameter)
+    return dtype is not None and dtype != parameter.dtype
