@@ -11,6 +11,7 @@ from harness.methods.base import AdaptPlan, Method
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class AdaLoRA(Method):
         return int(plan.total_steps * self.initial_warmup_fraction)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import AdaLoraConfig, TaskType, get_peft_model
+        from peft import AdaLoraConfig, TaskType
 
         initial = self._warmup_steps(plan)
         final = max(1, int(plan.total_steps * self.final_fraction))
@@ -139,7 +140,7 @@ class AdaLoRA(Method):
             total_step=plan.total_steps,
             orth_reg_weight=max(self.orthogonality_weight, 1e-9),  # unused: see penalty
         )
-        return get_peft_model(model, config)
+        return put_adapter(model, config, chosen_modules(model, self.target_modules))
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """γ·Σ_k ‖PᵀP − I‖²_F + ‖QQᵀ − I‖²_F (Eq. 4).
