@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -34,6 +35,47 @@ def nearest(name: object, known: Iterable[str]) -> list[str]:
 
 def _plain(name: str) -> str:
     return name.casefold().replace("-", "_")
+
+
+# What libraries raise where a model or a configuration does not suit them.
+REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError, ImportError)
+
+
+@contextmanager
+def refused_by_library(what: str, advice: str = "") -> Iterator[None]:
+    """Turn what a library says of the user's model or configuration into the user's message.
+
+    ``what`` names the fields and their values, ``advice`` what to do where the library's own sentence
+    does not. Raises InputError in its place; that memory gave out is no fault of the input and passes
+    through.
+    """
+    try:
+        yield
+    except REFUSALS as error:
+        if isinstance(error, InputError) or is_out_of_memory(error):
+            raise
+        said = sentence(error).rstrip(".")
+        more = f". {advice}" if advice else ""
+        raise InputError(f"{what} cannot be used: {said}{more}") from error
+
+
+def sentence(error: BaseException) -> str:
+    """What ``error`` says in one line, with its kind where the words alone do not tell."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else ""
+    if isinstance(error, ValueError | NotImplementedError | OSError) and said:
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has a class for it; a library of CUDA's and the CPU's allocator only say so."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
 
 
 class Resumable(Exception):

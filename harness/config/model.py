@@ -19,4 +19,6 @@ class ModelConfig:
     compute_dtype: Dtype  # of 4-bit layers; auto: float32 where dtype is it, else bfloat16
     quantization: Quantized
     double_quantization: bool
-    attention: Literal["sdpa", "eager", "flash_attention_2"]
+    attention: Literal[
+        "auto", "sdpa", "eager", "flash_attention_2"
+    ]  # auto: as transformers chooses

@@ -39,6 +39,15 @@ class Encoded:
         return np.diff(self.offsets)
 
     @property
+    def longest_text(self) -> int:
+        """Tokens of the longest text; of packed ones each counts by itself."""
+        if self.segments is None:
+            return int(self.lengths.max())
+        begins = np.flatnonzero(np.diff(self.segments)) + 1
+        edges = np.union1d(np.concatenate([[0], begins, [len(self.segments)]]), self.offsets)
+        return int(np.diff(edges).max())
+
+    @property
     def n_labels(self) -> np.ndarray:
         """(n,) how many tokens of each sequence are predicted."""
         if self.label_mask is None:

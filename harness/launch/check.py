@@ -15,7 +15,9 @@ from harness.evaluation.probes import probes
 from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.base import Quantization
+from harness.methods.coverage import caution, stacked_share
 from harness.models.load import load_skeleton, weights_dtype
+from harness.models.positions import positions
 from harness.strict import build
 from harness.training.augmentation import described
 from harness.training.autocast import check_precision
@@ -29,6 +31,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     Returns counts to be shown with the plan. Raises InputError for the first that cannot be used.
     """
     counts: dict[ModelConfig, dict[str, Any]] = {}  # the data are the same for all
+    cautions: dict[str, None] = {}
     longest: dict[ModelConfig, int] = {}  # tokens of any text that a model will see
     for data in spec["configs"]:
         config: TrialConfig = build(TrialConfig, data)
@@ -56,7 +59,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 "overlap": bench.overlap(config.data, keep=False),
             }
             without = counts[config.model]["without"] = {}
-            lengths = [int(train.lengths.max())]
+            lengths = [train.longest_text]
             for split in ("validation", "test") if spec["opens_test"] else ("validation",):
                 texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
                 lengths.append(texts.longest(config.evaluation.max_new_tokens))
@@ -71,8 +74,12 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                 benchmarks.check_chat_template(tokenizer, config.evaluation)
                 missing = benchmarks.check_tasks(config.evaluation)
                 counts[config.model]["missing_tasks"] = missing
+        limits = positions(skeleton)
+        limits.check(longest[config.model])
         method.check_length(skeleton, longest[config.model])
-    return next(iter(counts.values()))
+        told = limits.caution(longest[config.model]), caution(method, stacked_share(skeleton))
+        cautions |= dict.fromkeys(filter(None, told))
+    return next(iter(counts.values())) | {"cautions": list(cautions)}
 
 
 def check_quantization(quantization: Quantization | None, device: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 DISK_FULL = 74  # exit code of a worker that could not write: not the trial's fault, and no attempt
 TEAM_BROKEN = 76  # exit code of a worker that lost a process which trained along on another device
 NO_ROOM = 77  # or in which one ran out of memory where it cannot tell the others: the trial's fault
+ERROR = "error.txt"  # in a task's folder: the traceback of what broke it, which is no input's fault
 
 
 @dataclass(frozen=True)

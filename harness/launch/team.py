@@ -156,7 +156,7 @@ def main() -> int:
     import_libraries(arguments.threads)
     from torch.distributed import TCPStore
 
-    from harness.training.memory import is_out_of_memory
+    from harness.errors import is_out_of_memory
     from harness.training.team import Team, TeamBroken, Together
     from harness.trials.follow import follow
     from harness.trials.job import Job

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from harness import pulse
 from harness.errors import DiskFull, InputError
-from harness.launch.launcher import DISK_FULL
+from harness.launch.launcher import DISK_FULL, ERROR
 from harness.launch.libraries import import_libraries
 from harness.launch.parent import end_with
 from harness.records import Record, read_json, write_json, write_record, write_text
@@ -72,6 +72,7 @@ class Worker:
             write_json(folder / "rejected.json", {"message": str(error)})
         except Exception as error:
             if not is_disk_full(error):
+                write_text(folder / ERROR, scrub(traceback.format_exc()))
                 raise
             stop(folder, error)
             raise DiskFull(str(error)) from error
@@ -108,7 +109,7 @@ class Worker:
             if is_disk_full(error):
                 raise  # but for this: the next would fail alike
             job.check_own()
-            write_text(folder / "error.txt", scrub(traceback.format_exc()))
+            write_text(folder / ERROR, scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
             tidy(folder)
 

@@ -137,9 +137,9 @@ class Method:
         was trained as a whole it takes the weights.
         """
         if (folder / "adapter_config.json").exists():
-            from peft import PeftModel
+            from harness.methods.with_peft import load_adapter
 
-            return PeftModel.from_pretrained(model, folder)
+            return load_adapter(model, folder)
         # By way of transformers, which knows shards, tied weights and how it renamed what it stored.
         import torch
 
@@ -166,7 +166,10 @@ class Method:
         """Raises InputError for what ``model`` cannot take; a skeleton without weights will do."""
 
     def check_length(self, model: nn.Module, longest: int) -> None:
-        """Raises InputError where texts of ``longest`` tokens leave no room for what it adds."""
+        """Raises InputError where texts of ``longest`` tokens leave no room for what it adds.
+
+        That the model can take them by itself is known: see ``harness.models.positions``.
+        """
 
     def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
         """What the base learns of the task's own texts before the task; None: there is no such stage.

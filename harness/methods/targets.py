@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, unknown
+from harness.methods.reached import linear_layers, reached_by_text, read_by_kernels
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -31,20 +32,22 @@ _MLP = re.compile(
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Name → (in, out) features of all linear layers but the output one; GPT-2's are Conv1D."""
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
+    """Name → (in, out) features of the linear layers that text runs through, but the output one.
 
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    found: dict[str, tuple[int, int]] = {}
-    for name, module in model.named_modules():
-        if module is output:
-            continue
-        if isinstance(module, nn.Linear):  # quantized ones are of its kind
-            found[name] = (module.in_features, module.out_features)
-        elif isinstance(module, Conv1D):
-            found[name] = (module.weight.shape[0], module.weight.shape[1])
-    return found
+    GPT-2's are Conv1D. What no text reaches, an image tower for one, could not learn from it.
+    """
+    return {name: _shape(layer) for name, layer in reached_by_text(model).items()}
+
+
+def _shape(layer: Any) -> tuple[int, int]:
+    if hasattr(layer, "in_features"):
+        return layer.in_features, layer.out_features
+    return layer.weight.shape[0], layer.weight.shape[1]
+
+
+def _is_for_presets(model: nn.Module, name: str, shape: tuple[int, int]) -> bool:
+    """Not a gate, whose one output has no rank, nor what kernels read past an adapter."""
+    return min(shape) > 1 and not read_by_kernels(model, name)
 
 
 def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tuple[int, int]]:
@@ -55,10 +58,15 @@ def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tupl
     ends with it. Raises InputError with the names that the model has.
     """
     linear = linear_modules(model)
-    if targets == "all-linear":
-        return linear
     if isinstance(targets, str) and targets in PRESETS:
-        return {name: linear[name] for name in _preset(linear, targets)}
+        linear = {n: shape for n, shape in linear.items() if _is_for_presets(model, n, shape)}
+        chosen = _preset(linear, targets)
+        if not chosen:
+            raise InputError(
+                f"method.target_modules={targets!r} cannot be used: {type(model).__name__} has no "
+                "linear layer that an adapter could be put beside."
+            )
+        return {name: linear[name] for name in chosen}
     wanted = [targets] if isinstance(targets, str) else list(targets)
     if not wanted:
         raise InputError(f"method.target_modules is empty; this model has: {_listed(linear)}.")
@@ -133,6 +141,8 @@ def largest_rank(shapes: Shapes, *, every: bool = False) -> int:
 
 
 def _preset(linear: Shapes, preset: str) -> list[str]:
+    if preset == "all-linear":
+        return list(linear)
     groups = {name: _group(name) for name in linear}
     mlp = [name for name, group in groups.items() if group == "mlp"]
     attention = [name for name, group in groups.items() if group == "attention"]
@@ -152,9 +162,10 @@ def _preset(linear: Shapes, preset: str) -> list[str]:
             why = f"this model has no {what} among its linear layers"
             if fused and what in ("queries", "keys", "values"):
                 why = f"this model computes queries, keys and values in one layer, {fused[0]}"
+            advice = f"Name layers instead, [{fused[0]}]" if fused else "Name layers instead"
             raise InputError(
-                f"method.target_modules={preset!r} cannot be used: {why}. Name layers instead, "
-                f"[{(fused or ['...'])[0]}]; it has: {_listed(linear)}."
+                f"method.target_modules={preset!r} cannot be used: {why}. {advice}; it has: "
+                f"{_listed(linear)}."
             )
     return [name for names in parts.values() for name in names]
 
@@ -174,6 +185,11 @@ def _group(name: str) -> str | None:
 
 def _not_linear(model: nn.Module, linear: Shapes, target: str) -> InputError:
     for name, module in model.named_modules():
+        if _ends_with(name, target) and name in linear_layers(model):
+            return InputError(
+                f"method.target_modules={target!r} cannot be used: text does not run through {name}, "
+                f"so what is put beside it would not learn. Layers of text: {_listed(linear)}."
+            )
         if _ends_with(name, target) and name:
             return InputError(
                 f"method.target_modules={target!r} cannot be used: {name} is of kind "

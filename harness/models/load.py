@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness import pulse
 from harness.config import ModelConfig
-from harness.errors import InputError
+from harness.errors import InputError, is_out_of_memory, sentence
 from harness.methods.base import Quantization
-from harness.models.storage import bits_per_parameter, stored_bytes
+from harness.methods.reached import read_by_others
+from harness.models.causality import check_causal, refuse_encoder_decoder
+from harness.models.completeness import check_complete
+from harness.models.storage import bits, stored_bytes
 from harness.paths import user_path
 from harness.records.fingerprint import digest
+from harness.records.full import is_disk_full
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +64,12 @@ def check_model(config: ModelConfig) -> None:
         return
     if not path.is_dir():
         raise InputError(f"model.name={config.name!r} cannot be used: there is no such folder.")
+    if (path / "adapter_config.json").is_file():
+        raise InputError(
+            f"model.name={config.name!r} cannot be used: it holds an adapter, not a model. Give the "
+            "model that it was trained on as model.name; harness.evaluate measures an adapter on it "
+            f"(adapter={config.name})."
+        )
     if not (path / "config.json").is_file():
         raise InputError(f"model.name={config.name!r} cannot be used: it has no config.json.")
     if not list(path.glob("*.safetensors")):
@@ -163,13 +175,13 @@ def load_skeleton(config: ModelConfig) -> nn.Module:
 
     check_model(config)
     options = {"revision": config.revision or "main", "trust_remote_code": False}
-    try:
+    with _as_input(config):
         architecture = AutoConfig.from_pretrained(model_path(config), **options)
+        refuse_encoder_decoder(architecture, config.name)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(architecture, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"model.name={config.name!r} cannot be loaded: {first}") from error
+            return AutoModelForCausalLM.from_config(
+                architecture, trust_remote_code=False, attn_implementation=_attention(config)
+            )
 
 
 def weights_dtype(config: ModelConfig, skeleton: nn.Module) -> torch.dtype | None:
@@ -185,10 +197,11 @@ def weights_dtype(config: ModelConfig, skeleton: nn.Module) -> torch.dtype | Non
 def load_base(config: ModelConfig, quantization: Quantization | None, device: str) -> Base:
     """The base on ``device``, in evaluation mode, nothing trainable.
 
-    Raises InputError where the model is not found or this machine cannot run the quantization.
+    Raises InputError where the model is not found, is no causal language model, has weights that its
+    files do not hold, or where this machine cannot run the quantization.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -196,25 +209,29 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
     check_model(config)
     path = model_path(config)
     options: dict[str, Any] = {"revision": config.revision or "main", "trust_remote_code": False}
-    try:
+    with _as_input(config):
+        refuse_encoder_decoder(AutoConfig.from_pretrained(path, **options), config.name)
         tokenizer = load_tokenizer(config)
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             **options,
             use_safetensors=True,
             dtype=config.dtype,
-            attn_implementation=config.attention,
+            attn_implementation=_attention(config),
             quantization_config=_quantization_config(config, quantization),
             device_map=device if quantization is not None else None,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"model.name={config.name!r} cannot be loaded: {first}") from error
+    model, info = loaded
+    check_complete(model, info, config.name)
     if quantization is None:
         model.to(torch.device(device))
     else:
         _keep_packing(model)
     model.requires_grad_(False).eval()
+    with _as_input(config):
+        check_causal(model, config.name)
     model.get_input_embeddings().register_forward_pre_hook(_progressed)
     storage = "none" if quantization is None else quantization.kind
     return Base(
@@ -229,11 +246,35 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
             "quantization": storage,
             "double_quantization": quantization is not None and quantization.double,
             "compute_dtype": compute_dtype(config, quantization),
-            "attention": config.attention,
-            "bits_per_parameter": bits_per_parameter(model),
+            "attention": getattr(model.config, "_attn_implementation", None) or config.attention,
+            **bits(model),
             "base_bytes": stored_bytes(model),
         },
     )
+
+
+@contextmanager
+def _as_input(config: ModelConfig) -> Iterator[None]:
+    """Turn what the libraries say of this model into the user's message."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) or is_disk_full(error):
+            raise
+        said = sentence(error)
+        if config.attention != "auto" and "attention" in said.lower():
+            raise InputError(
+                f"model.attention={config.attention!r} cannot be used with "
+                f"model.name={config.name!r}: {said.split('. ')[0]}. Use model.attention=eager, which "
+                "every model has, or auto."
+            ) from error
+        raise InputError(f"model.name={config.name!r} cannot be loaded: {said}") from error
+
+
+def _attention(config: ModelConfig) -> str | None:
+    return None if config.attention == "auto" else config.attention
 
 
 def _progressed(*about: Any) -> None:
@@ -260,13 +301,27 @@ def _quantization_config(config: ModelConfig, quantization: Quantization | None)
     import torch
     from transformers import BitsAndBytesConfig
 
+    options: dict[str, Any] = {"llm_int8_skip_modules": _not_to_pack(config)}
     if quantization.kind == "int8":
         # It says at every layer that float32 inputs become float16: provenance says it once.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, **options)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=quantization.kind,
         bnb_4bit_use_double_quant=quantization.double,
         bnb_4bit_compute_dtype=getattr(torch, str(compute_dtype(config, quantization))),
+        **options,
     )
+
+
+def _not_to_pack(config: ModelConfig) -> list[str] | None:
+    """Layers that stay at full precision, because others read their weights as they lie.
+
+    None where there are none: then the library's own choice, which the list has to repeat.
+    """
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    skeleton = load_skeleton(config)
+    read = read_by_others(skeleton)
+    return [*read, *get_keys_to_not_convert(skeleton)] if read else None

@@ -94,6 +94,12 @@ def _bits(tensor: Tensor) -> tuple[int, int]:
     return int(torch.hash_tensor(words).view(torch.int64)), int((words * words).sum())
 
 
+def _around(name: str) -> list[str]:
+    """Names of the modules that the module ``name`` lies in: ``a``, ``a.b`` of ``a.b.c``."""
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
 def _strip(model: nn.Module) -> None:
     """Take adapter layers out of ``model``, in place, and what else training switched on."""
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -102,8 +108,9 @@ def _strip(model: nn.Module) -> None:
 
     masks.take_off(model)
     forget_rest(model)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
+    wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+    for name, module in wrapped.items():
+        if wrapped.keys().isdisjoint(_around(name)):  # of nested ones the outermost: it holds all
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     if hasattr(model, "peft_config"):

@@ -40,22 +40,55 @@ def linear_layers(model: nn.Module) -> dict[str, Any]:
     return {n: m for n, m in found.items() if m.weight.ndim == 2}
 
 
-def bits_per_parameter(model: nn.Module) -> float:
+def bits(model: nn.Module) -> dict[str, float]:
+    """Bits that a weight takes on average, its share of the scales included; and what is quantized.
+
+    ``bits_per_parameter`` is over all weights of the model, ``bits_per_linear_weight`` over those of
+    the linear layers, which are what quantization reaches, and ``linear_share`` their share
+    of all weights: embeddings, norms, the output layer and the experts of a mixture are none of them.
+    """
+    reached = sum(_weights(module) for module in linear_layers(model).values())
+    every = sum(number_of_weights(p) for p in model.parameters())
+    scales = [_int8_scales(module) for module in model.modules()]
+    stored = sum(_bytes(p) for p in model.parameters()) + sum(_bytes(s) for s in scales)
+    return {
+        "bits_per_parameter": 8 * stored / every,
+        "bits_per_linear_weight": _bits_per_linear_weight(model),
+        "linear_share": reached / every,
+    }
+
+
+def number_of_weights(parameter: Tensor) -> int:
+    """Entries of ``parameter``; of a packed one those that it stands for."""
+    state: Any = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else state.shape.numel()
+
+
+def _bits_per_linear_weight(model: nn.Module) -> float:
     """Bits that a weight of the linear layers takes, its share of the scales included.
 
     NF4 in blocks of 64 is 4 + 32/64 = 4.5; double quantization in blocks of 256 makes it
     4 + 8/64 + 32/(64·256) = 4.127 (arXiv:2305.14314 §3). Code books and the one offset a layer are
     no part of it: they do not grow with the layer. ``stored_bytes`` has them.
     """
-    stored = weights = 0
-    for module in linear_layers(model).values():
-        state = getattr(module.weight, "quant_state", None)
-        held: list[Tensor | None] = [module.weight, _int8_scales(module)]
-        weights += module.weight.numel() if state is None else state.shape.numel()
-        if state is not None:
-            held += [state.absmax, state.state2.absmax if state.nested else None]
-        stored += sum(t.numel() * t.element_size() for t in held if t is not None)
-    return 8 * stored / weights
+    layers = linear_layers(model).values()
+    stored = sum(_bytes(layer.weight) + _bytes(_int8_scales(layer)) for layer in layers)
+    return 8 * stored / max(1, sum(map(_weights, layers)))
+
+
+def _weights(layer: Any) -> int:
+    return number_of_weights(layer.weight)
+
+
+def _bytes(tensor: Tensor | None) -> int:
+    """Of ``tensor`` with the scales of its blocks."""
+    if tensor is None:
+        return 0
+    state: Any = getattr(tensor, "quant_state", None)
+    held = [tensor]
+    if state is not None:
+        held += [state.absmax, *([state.state2.absmax] if state.nested else [])]
+    return sum(t.numel() * t.element_size() for t in held)
 
 
 def _parts(name: str, tensor: Tensor) -> dict[str, Tensor]:

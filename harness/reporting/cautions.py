@@ -36,6 +36,7 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
                 f"{candidate.label}: {len(failed)} of {len(candidate.rows) + len(failed)} seeds "
                 "failed and are left out of its numbers."
             )
+    found += _left_out(decision.chosen)
     found += _not_comparable(field)
     found += _lower_bounds(field)
     found += _unequal_budget(run)
@@ -77,6 +78,18 @@ def _how_sure(decision: Decision, field: Field) -> list[str]:
             "That fine-tuning helped is untested: nothing is known of the error of its score."
         )
     return found
+
+
+def _left_out(chosen: Candidate) -> list[str]:
+    """Matrices that are no layers, as a mixture's experts, where layers were what was adapted."""
+    about = chosen.rows[0].record.provenance.get("adapted") if chosen.rows else None
+    if not isinstance(about, dict) or not about.get("layers") or not about.get("stacked_share"):
+        return []
+    return [
+        f"{chosen.label} adapts layers that hold {100 * about['adapted_share']:.0f} % of the base's "
+        f"weights: {100 * about['stacked_share']:.0f} % lie in stacked matrices, as those of a "
+        "mixture's experts, and were neither adapted nor quantized."
+    ]
 
 
 def _validation_disagrees(run: Run, field: Field) -> list[str]:

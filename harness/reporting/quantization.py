@@ -25,7 +25,8 @@ def quantization_tables(run: Run, field: Field) -> list[tuple[str, Table]]:
 
 
 def _storage(field: Field) -> Table:
-    headers = ("Method", "Stored in", "Computes in", "Bits a parameter", "Whole base")
+    headers = ("Method", "Stored in", "Computes in", "Bits a parameter", "in linear layers")
+    headers += ("Whole base",)
     rows: dict[str, tuple[Cell, ...]] = {}
     quantized = on_a_cpu = False
     for candidate in ranked(field):
@@ -42,15 +43,16 @@ def _storage(field: Field) -> Table:
             stored += ", constants quantized too"
         values = (
             f.number(model["bits_per_parameter"], 3),
+            _linear_layers(model),
             f.file_size(model["base_bytes"]),
         )
         computes = model["compute_dtype"] or ("int8" if stored == "int8" else model["dtype"])
         words = (Cell(candidate.method, "method"), Cell(stored), Cell(computes))
         rows.setdefault(candidate.method, words + tuple(Cell(v, "number") for v in values))
     note = (
-        "Bits a parameter: what the weights of the linear layers take as they lie in memory, their "
-        "scales included. The whole base has embeddings, norms and output layer too, which are not "
-        "quantized."
+        "Bits a parameter: what weights take as they lie in memory, their scales included. Linear "
+        "layers are what is quantized, with the share of all weights that they hold; embeddings, "
+        "norms, the output layer and a mixture's experts are not."
     )
     if on_a_cpu:
         note += (
@@ -58,6 +60,14 @@ def _storage(field: Field) -> Table:
             "Python and its libraries, and what quantization saves does not show there."
         )
     return Table(headers, tuple(rows.values()) if quantized else (), note)
+
+
+def _linear_layers(model: Mapping[str, Any]) -> str:
+    """'4.127, 81 % of the weights'; records of earlier versions know these layers alone."""
+    bits, share = model.get("bits_per_linear_weight"), model.get("linear_share")
+    if bits is None or share is None:
+        return f.MISSING
+    return f"{f.number(bits, 3)}, {100 * share:.0f} % of the weights"
 
 
 def _weights(run: Run) -> Table:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config import TrialConfig
 from harness.errors import DiskFull, InputError
-from harness.launch.launcher import DISK_FULL, Launcher
+from harness.launch.launcher import DISK_FULL, ERROR, Launcher
 from harness.records import read_json
 from harness.records.full import stopped
 from harness.search.folder import SweepFolder
@@ -23,10 +23,21 @@ class WorkersDied(RuntimeError):
 
     def __init__(self, times: int, code: int | None, path: Path) -> None:
         self.code = code
-        super().__init__(
-            f"the first worker died {times} times, the last time with exit code {code}: see "
-            f"{path.parent}/workers/"
-        )
+        said = _last_line(path / ERROR)
+        if said is None:
+            why = f"the first worker died {times} times, the last time with exit code {code}"
+        else:
+            why = f"what was asked of the first worker before the sweep ended in {said}"
+        super().__init__(f"{why}: see {path.parent}/workers/")
+
+
+def _last_line(file: Path) -> str | None:
+    """What a traceback ends with; None where there is none."""
+    try:
+        lines = file.read_text(encoding="utf-8").strip().splitlines()
+    except OSError:
+        return None
+    return lines[-1] if lines else None
 
 
 def check_configs(
@@ -48,6 +59,7 @@ def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> d
     than ``retries`` times.
     """
     path.mkdir(parents=True, exist_ok=True)
+    (path / ERROR).unlink(missing_ok=True)
     launcher.submit(path, spec)
     died = 0
     while True:
@@ -60,7 +72,7 @@ def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> d
             if end.lost == DISK_FULL:
                 raise DiskFull(stopped(path))
             died += 1
-            if died > retries:
+            if died > retries or (path / ERROR).is_file():  # an error comes again
                 raise WorkersDied(died, end.lost, path)
             launcher.submit(path, spec)
         time.sleep(POLL_SECONDS)

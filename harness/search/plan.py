@@ -231,6 +231,8 @@ def _about_data(
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
     for measured, reason in counts.get("without", {}).items():
         terminal.say(f"metric       {measured} {reason}")
+    for words in counts.get("cautions", ()):
+        terminal.say(f"caution      {words}")
     for task, reason in counts.get("missing_tasks", {}).items():
         terminal.say(f"task {task} will be missing: {reason}")
     budget = [f"{name} {limit:g}" for name in WORDS if (limit := getattr(sweep.search, name))]

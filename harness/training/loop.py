@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import TrainingConfig
 from harness.data.batches import collate, count_labels
 from harness.data.encode import Encoded
+from harness.errors import is_out_of_memory
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
 from harness.models.precision import computing, rest_in_float32
@@ -19,7 +20,6 @@ from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion, mean_nll
-from harness.training.memory import is_out_of_memory
 from harness.training.optimizers import build_optimizer
 from harness.training.parameters import with_own_rates
 from harness.training.resume import (

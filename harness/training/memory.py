@@ -61,16 +61,6 @@ def _fields(path: str) -> dict[str, int]:
     return {}
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has a class for it; a library of CUDA's and the CPU's allocator only say so."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    said = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
-
-
 def first_line(error: BaseException) -> str:
     """What it says, without the stack that torch's own errors carry along."""
     return (str(error).splitlines() or [type(error).__name__])[0]

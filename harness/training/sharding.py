@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.batches import micro_batches
+from harness.errors import is_out_of_memory
 from harness.methods.base import CLASS_HEAD
 from harness.models.precision import computes_in
-from harness.training.memory import first_line, is_out_of_memory
+from harness.training.memory import first_line
 from harness.training.team import NoRoom, Team, TeamBroken, Together
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.training.memory import is_out_of_memory
+from harness.errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.encode import encode_for_language_modelling
 from harness.data.examples import fingerprint_examples
+from harness.errors import refused_by_library
 from harness.methods.base import AdaptPlan, FirstStage, Method
 from harness.models.load import Base
 from harness.models.precision import put
@@ -62,13 +64,20 @@ def adapt(
     if output is not None:
         base.model.set_output_embeddings(output)
     torch.manual_seed(job.config.seed)  # before adapters are made: their start belongs to the run
-    model = method.adapt(base.model, plan)
+    with refusals(job, base):
+        model = method.adapt(base.model, plan)
     freeze(model, job.config.training.freeze_layers)
     if labels:
         from harness.models.classifier import add_class_head
 
         add_class_head(model, len(labels))
     return model, before
+
+
+def refusals(job: Job, base: Base) -> AbstractContextManager[None]:
+    """Within it what the libraries raise becomes the user's message about this method and model."""
+    what = f"method={job.method or job.config.method['name']} on {type(base.model).__name__}"
+    return refused_by_library(what, "docs/architectures.md lists what works on which architecture.")
 
 
 def train_first_stage(

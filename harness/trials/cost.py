@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import LimitsConfig, TrainingConfig
 from harness.methods.base import CLASS_HEAD
+from harness.models.storage import number_of_weights
 from harness.training.energy import EnergyMeter
 from harness.training.loop import Progress
 from harness.training.memory import peak_gb, reset_peak
@@ -88,12 +89,8 @@ def check_limits(limits: LimitsConfig, clock: Clock) -> None:
 def sizes(model: nn.Module) -> dict[str, float]:
     """Parameters trained, in all, and their share; a 4-bit weight holds as many as it stands for."""
 
-    def n(parameter: nn.Parameter) -> int:
-        state = getattr(parameter, "quant_state", None)
-        return parameter.numel() if state is None else state.shape.numel()
-
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(n(parameter) for parameter in model.parameters())
+    total = sum(number_of_weights(parameter) for parameter in model.parameters())
     return {
         "trainable_parameters": trained,
         "total_parameters": total,

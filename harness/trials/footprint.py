@@ -14,6 +14,7 @@ import numpy as np
 from harness import methods
 from harness.config import LimitsConfig, TrialConfig
 from harness.data.encode import Encoded
+from harness.errors import is_out_of_memory
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import sequence_nll
@@ -32,7 +33,6 @@ from harness.training.energy import EnergyMeter
 from harness.training.memory import (
     available_gb,
     first_line,
-    is_out_of_memory,
     peak_gb,
     reset_peak,
 )

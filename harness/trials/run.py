@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
 from harness.data.written import how_written
+from harness.errors import is_out_of_memory
 from harness.evaluation import benchmarks
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge import add_judged
@@ -24,11 +25,12 @@ from harness.records.disk import tidy
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
-from harness.training.memory import first_line, is_out_of_memory
+from harness.training.memory import first_line
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
 from harness.trials.knowledge import Told, ask_base, ask_tuned
+from harness.trials.lengths import check_lengths
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
 
@@ -71,6 +73,7 @@ def _tuned(
     config, clock = job.config, Clock(bench.device)
     own, stored = quantization_of(config.model), methods.build(config.method).base_quantization
     inputs = bench.inputs(config)
+    check_lengths(config, inputs)
     with clock.spent_on("base"):
         before = bench.before(config, inputs)
         told = ask_base(job, bench)
@@ -203,7 +206,8 @@ def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
         "search_space": dict(job.searched),
         "derived": methods.derived(config.method, tuning.method),
         "method": found.described,
-        "warnings": progress.warnings,
+        "adapted": None if tuning.coverage is None else tuning.coverage.describe(),
+        "warnings": [*tuning.cautions, *progress.warnings],
         **described(config.training, inputs.tokenizer),
         **selected,
     }

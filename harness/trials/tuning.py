@@ -8,22 +8,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import methods
+from harness.errors import is_out_of_memory
 from harness.evaluation.suite import quick
 from harness.methods import AdaptPlan
 from harness.methods.base import FirstStage
+from harness.methods.coverage import Coverage, caution, coverage, stacked_share
 from harness.models.load import Base
 from harness.models.packing import check_texts_apart
 from harness.models.precision import computing
+from harness.models.storage import number_of_weights
 from harness.records.full import require_room
 from harness.training.autocast import accelerator_for, check_precision
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
+from harness.training.first_pass import answer_one_token, freeze_what_text_never_trains
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
-from harness.training.memory import first_line, is_out_of_memory
-from harness.trials.adapt import Earlier, adapt, train_first_stage
+from harness.training.memory import first_line
+from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
 from harness.trials.artifacts import EventLog
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
+from harness.trials.lengths import length_cautions
 from harness.trials.selection import Selection
 from harness.trials.workbench import Before, Inputs, Workbench
 
@@ -61,6 +66,12 @@ class Tuning:
         self.size: dict[str, float] = {}
         self.trained: set[str] = set()  # the parameters that training moved
         self.status, self.reason = "complete", None
+        self.weights = (
+            sum(map(number_of_weights, base.model.parameters())),
+            stacked_share(base.model),
+        )
+        self.coverage: Coverage | None = None
+        self.cautions = length_cautions(config, inputs)
 
     def run(self, checkpoints: CheckpointFolder, control: Control) -> None:
         """Train to the end, or until it diverges, is pruned, or goes beyond a limit.
@@ -147,6 +158,14 @@ class Tuning:
         self.model, self.earlier = adapt(*about)
         took = time.perf_counter() - began
         self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
+        if not self.bench.team.shards:  # whose parts do not fit on one device together
+            with refusals(self.job, self.base):
+                how = (self.inputs.train, device, accelerator.autocast())
+                self.cautions += freeze_what_text_never_trains(self.model, *how)
+                answer_one_token(self.model, self.inputs.final.prompts, device)
+        self.coverage = coverage(self.model, *self.weights)
+        told = caution(self.method, self.coverage.stacked_share)
+        self.cautions += [told] if told else []
         if self.inputs.train.segments is not None:
             check_texts_apart(self.model, config.data.max_length, device)
         self.size = sizes(self.model)

@@ -84,7 +84,12 @@ def test_bits_per_parameter_of_the_built_in_model(pool, model_config, double, bi
             stored += 8 * sum(t.numel() * t.element_size() for t in tensors)
             weights += state.shape.numel()
             assert state.blocksize == 64
-        assert base.provenance["bits_per_parameter"] == bits
+        assert base.provenance["bits_per_linear_weight"] == bits
+        named = base.model.named_parameters()
+        every = sum(p.numel() for name, p in named if ".layers." not in name or "norm" in name)
+        assert base.provenance["linear_share"] == weights / (weights + every)
+        whole = (stored + 32 * every) / (weights + every)  # the rest is float32
+        assert base.provenance["bits_per_parameter"] == pytest.approx(whole, rel=1e-12)
     assert weights == 4 * (4 * 128 * 128 + 3 * 128 * 384)
     assert stored / weights == bits
 
@@ -94,13 +99,14 @@ def test_bits_per_parameter_of_the_others(pool, model_config):
     outputs, weights = 4 * (4 * 128 + 2 * 384 + 128), 4 * (4 * 128 * 128 + 3 * 128 * 384)
     with pool.lend(model_config, INT8) as base:
         expected = 8 + 32 * outputs / weights
-        assert base.provenance["bits_per_parameter"] == pytest.approx(expected, abs=1e-12)
+        assert base.provenance["bits_per_linear_weight"] == pytest.approx(expected, abs=1e-12)
         before = checksums(base.model)
         logits_of(base.model, IDS)  # moves the scales from the weights to the layers
         assert checksums(base.model) == before
         assert base.provenance["base_bytes"] == stored_bytes(base.model)
     with pool.lend(model_config, None) as base:
         assert base.provenance["bits_per_parameter"] == 32
+        assert base.provenance["bits_per_linear_weight"] == 32
         assert base.provenance["base_bytes"] == stored_bytes(base.model)
         assert sum(4 * p.numel() for p in base.model.parameters()) == pytest.approx(
             stored_bytes(base.model),

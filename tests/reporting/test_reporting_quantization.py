@@ -15,13 +15,16 @@ FULL = {
     "compute_dtype": None,
     "dtype": "bfloat16",
     "bits_per_parameter": 16.0,
+    "bits_per_linear_weight": 16.0,
+    "linear_share": 0.8,
     "base_bytes": 14e9,
 }
 NF4 = FULL | {
     "quantization": "nf4",
     "double_quantization": True,
     "compute_dtype": "bfloat16",
-    "bits_per_parameter": 4.126953125,
+    "bits_per_parameter": 6.5,
+    "bits_per_linear_weight": 4.126953125,
     "base_bytes": 4.2e9,
 }
 LAYER = {"rows": 64, "skewness": 0.5, "excess_kurtosis": 4.0}
@@ -55,9 +58,12 @@ def rows(folder, tmp_path):
 
 def test_storage_and_normality(quantized, tmp_path):
     lines, text = rows(quantized, tmp_path)
-    nf4 = "| qlora | nf4, constants quantized too | bfloat16 | 4.127 | 4.2 GB |"
+    nf4 = "| qlora | nf4, constants quantized too | bfloat16 | 6.500 | 4.127, 80 % of the weights |"
+    nf4 += " 4.2 GB |"
     assert nf4 in lines
-    assert "| lora | bfloat16 | bfloat16 | 16.000 | 14.0 GB |" in lines
+    assert (
+        "| lora | bfloat16 | bfloat16 | 16.000 | 16.000, 80 % of the weights | 14.0 GB |" in lines
+    )
     assert "| up_proj, 2 | 128 | 12.5 % | 0.50 | 4.00 | 10.00 % | 10.00 % | 10.00 % |" in lines
     assert "| all, 3 | 192 | 25.0 % | 0.50 | 4.00 | 10.00 % | 10.00 % | 10.00 % |" in lines
     assert "Peak memory on a CPU is that of the whole process" in text

@@ -20,7 +20,7 @@ def test_storage_normality_and_the_missing_pages(bench, trial_config, tmp_path):
     record = run_trial(job(tmp_path / "q", bench.cache, config), bench)
     assert record.status == "complete"
     about = record.provenance["model"]
-    assert about["bits_per_parameter"] == 4.126953125
+    assert about["bits_per_linear_weight"] == 4.126953125
     assert about["base_bytes"] < 4 * record.cost["total_parameters"] / 3
     assert about["compute_dtype"] == "float32"
     assert len(read_json(tmp_path / "q" / "base_weights.json")["layers"]) == 28

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.targets import chosen_modules, out_of_mlp, peft_targets, shortest_ends
+from harness.methods.with_peft import put_adapter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +33,7 @@ class IA3(Method):
         chosen_modules(model, self.target_modules)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import IA3Config, TaskType, get_peft_model
+        from peft import IA3Config, TaskType
 
         down = out_of_mlp(chosen_modules(model, self.target_modules))
         config = IA3Config(
@@ -40,4 +41,4 @@ class IA3(Method):
             **peft_targets(model, self.target_modules),
             feedforward_modules=shortest_ends(down, [name for name, _ in model.named_modules()]),
         )
-        return get_peft_model(model, config)
+        return put_adapter(model, config, chosen_modules(model, self.target_modules))

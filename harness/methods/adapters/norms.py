@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.targets import shortest_ends
+from harness.methods.with_peft import put_adapter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,13 +35,13 @@ class LNTuning(Method):
             )
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import LNTuningConfig, TaskType, get_peft_model
+        from peft import LNTuningConfig, TaskType
 
         targets = shortest_ends(norms(model), [name for name, _ in model.named_modules()])
         config = LNTuningConfig(task_type=TaskType.CAUSAL_LM, target_modules=targets)
         with warnings.catch_warnings():  # peft says so of every layer that is not linear
             warnings.filterwarnings("ignore", "Unsupported layer type")
-            return get_peft_model(model, config)
+            return put_adapter(model, config, norms(model))
 
 
 def norms(model: nn.Module) -> dict[str, nn.Module]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class OFT(Method):
         return [size for size in range(2, common + 1) if common % size == 0]
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import OFTConfig, TaskType, get_peft_model
+        from peft import OFTConfig, TaskType
 
         config = OFTConfig(
             task_type=TaskType.CAUSAL_LM,
@@ -82,4 +83,4 @@ class OFT(Method):
             num_cayley_neumann_terms=self.neumann_terms or 1,
             target_modules=resolve_targets(model, self.target_modules),
         )
-        return get_peft_model(model, config)
+        return put_adapter(model, config, chosen_modules(model, self.target_modules))

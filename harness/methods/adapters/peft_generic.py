@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.errors import InputError, unknown
+from harness.errors import refused_by_library, unknown
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.targets import chosen_modules, resolve_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import build, require
 
 if TYPE_CHECKING:
@@ -78,19 +79,18 @@ class Peft(Method):
             chosen_modules(model, self.target_modules)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import TaskType, get_peft_model
+        from peft import TaskType
 
         self.check(model)
         options = dict(self.config)
+        chosen = None
         if "target_modules" in _names(self.peft_type):
+            chosen = chosen_modules(model, self.target_modules)
             options["target_modules"] = resolve_targets(model, self.target_modules)
-        try:
+        what = f"method.peft_type={self.peft_type} with method.config={dict(self.config)}"
+        with refused_by_library(what):
             config = config_class(self.peft_type)(task_type=TaskType.CAUSAL_LM, **options)
-            return get_peft_model(model, config)
-        except (ValueError, TypeError, NotImplementedError) as error:  # peft's own checks
-            first = str(error).strip().splitlines()[0]
-            what = f"method.peft_type={self.peft_type} with method.config={dict(self.config)}"
-            raise InputError(f"{what} cannot be used: {first}") from error
+            return put_adapter(model, config, chosen)
 
 
 def config_class(peft_type: str) -> type:

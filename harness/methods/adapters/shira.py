@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class SHiRA(Method):
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         import torch
-        from peft import ShiraConfig, TaskType, get_peft_model
+        from peft import ShiraConfig, TaskType
 
         # Its places are drawn without repeats: torch need not check them, nor warn that it does not.
         torch.sparse.check_sparse_tensor_invariants.disable()
@@ -64,4 +65,4 @@ class SHiRA(Method):
             random_seed=plan.seed,
             target_modules=resolve_targets(model, self.target_modules),
         )
-        return get_peft_model(model, config)
+        return put_adapter(model, config, chosen_modules(model, self.target_modules))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.errors import InputError
 from harness.methods.base import CLASS_HEAD, AdaptPlan, Method
-from harness.methods.targets import linear_modules
+from harness.methods.targets import chosen_modules
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Mask(Method):
 
     def _like_lora(self, model: nn.Module) -> dict[str, int]:
         assert self.like_lora_r is not None
-        linear = linear_modules(model).items()
+        linear = chosen_modules(model, "all-linear").items()
         return {f"{name}.weight": self.like_lora_r * sum(shape) for name, shape in linear}
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:

@@ -11,6 +11,7 @@ from harness.methods.base import AdaptPlan, Method
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class AdaLoRA(Method):
         return int(plan.total_steps * self.initial_warmup_fraction)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import AdaLoraConfig, TaskType, get_peft_model
+        from peft import AdaLoraConfig, TaskType
 
         initial = self._warmup_steps(plan)
         final = max(1, int(plan.total_steps * self.final_fraction))
@@ -139,11 +140,9 @@ class AdaLoRA(Method):
             total_step=plan.total_steps,
             orth_reg_weight=max(self.orthogonality_weight, 1e-9),  # unused: see penalty
         )
-        tuned = get_peft_model(model, config)
+        tuned = put_adapter(model, config, chosen_modules(model, self.target_modules))
         for name, parameter in tuned.named_parameters():
-            if (
-                ".ranknum." in name
-            ):  # a number that peft keeps there; recast, it would count as trained
+            if ".ranknum." in name:  # a number that peft keeps; recast, it would count as trained
                 parameter.requires_grad_(False)
         return tuned
 

@@ -11,6 +11,7 @@ from harness.methods.low_rank import lora_starts
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class LoRA(Method):
         lora_starts.check(model, shapes, self.init, self.r, self.eva_rho)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import EvaConfig, LoraConfig, TaskType, get_peft_model
+        from peft import EvaConfig, LoraConfig, TaskType
 
         own: dict[str, Any] = {"default": True, "loftq": True}
         config = LoraConfig(
@@ -118,7 +119,8 @@ class LoRA(Method):
             eva_config=EvaConfig(rho=self.eva_rho) if self.init == "eva" else None,
         )
         # EVA makes its factors itself: none need to be held before.
-        tuned = get_peft_model(model, config, low_cpu_mem_usage=self.init == "eva")
+        chosen = chosen_modules(model, self.target_modules)
+        tuned = put_adapter(model, config, chosen, low_cpu_mem_usage=self.init == "eva")
         if self.use_dora:
             lora_starts.check_directions(tuned)
         if self.init in lora_starts.TAKEN_FROM_BASE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, peft_targets
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class VeRA(Method):
         chosen_modules(model, self.target_modules)
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import TaskType, VeraConfig, get_peft_model
+        from peft import TaskType, VeraConfig
 
         config = VeraConfig(
             task_type=TaskType.CAUSAL_LM,
@@ -57,4 +58,4 @@ class VeRA(Method):
             vera_dropout=self.vera_dropout,
             d_initial=self.d_initial,
         )
-        return get_peft_model(model, config)
+        return put_adapter(model, config, chosen_modules(model, self.target_modules))

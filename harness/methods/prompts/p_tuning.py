@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.methods.base import AdaptPlan
-from harness.methods.prompts.virtual_tokens import VirtualTokens
+from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -47,15 +48,16 @@ class PTuning(VirtualTokens):
         return d, lstm + (2 * h + 1) * 2 * h + (2 * h + 1) * d
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from peft import PromptEncoderConfig, TaskType, get_peft_model
+        from peft import PromptEncoderConfig, TaskType
 
         layers = {"encoder_num_layers": self.encoder_num_layers}
         is_mlp = self.encoder_reparameterization_type == "MLP"  # its layers are three, always
         config = PromptEncoderConfig(
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=self.num_virtual_tokens,
+            **of_embeddings(model),
             encoder_reparameterization_type=self.encoder_reparameterization_type,
             encoder_hidden_size=self.encoder_hidden_size,
             **({} if is_mlp else layers),
         )
-        return get_peft_model(model, config)
+        return put_adapter(model, config)

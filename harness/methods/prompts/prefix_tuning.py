@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.errors import InputError
 from harness.methods.base import AdaptPlan
 from harness.methods.prompts.virtual_tokens import VirtualTokens, words
+from harness.methods.with_peft import put_adapter
 from harness.strict import require
 
 if TYPE_CHECKING:
@@ -48,9 +50,21 @@ class PrefixTuning(VirtualTokens):
         hidden = self.encoder_hidden_size or width
         return width, (width + 1) * hidden + (hidden + 1) * out
 
+    def check(self, model: nn.Module) -> None:
+        super().check(model)
+        config = model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ())
+        others = sorted(k for k in kinds if "attention" not in k or k.startswith("linear"))
+        if others or not getattr(config, "num_attention_heads", None):
+            where = f" in its layers of kind {', '.join(others)}" if others else ""
+            raise InputError(
+                f"A prefix of keys and values cannot be used with {type(model).__name__}, which has no "
+                f"attention to read them{where}. Vectors before the input can: method=prompt_tuning."
+            )
+
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         import torch
-        from peft import PrefixTuningConfig, TaskType, get_peft_model
+        from peft import PrefixTuningConfig, TaskType
 
         config = PrefixTuningConfig(
             task_type=TaskType.CAUSAL_LM,
@@ -58,7 +72,7 @@ class PrefixTuning(VirtualTokens):
             prefix_projection=self.prefix_projection,
             encoder_hidden_size=self.encoder_hidden_size,
         )
-        tuned = get_peft_model(model, config)
+        tuned = put_adapter(model, config)
         if self.init == "activations":
             ids = torch.tensor([words(plan, self.num_virtual_tokens, self.init_text)])
             _begin_at(tuned.prompt_encoder["default"], activations(model, ids))

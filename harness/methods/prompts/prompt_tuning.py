@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan
-from harness.methods.prompts.virtual_tokens import VirtualTokens, words
+from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings, words
+from harness.methods.with_peft import put_adapter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,14 +33,15 @@ class PromptTuning(VirtualTokens):
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
         import torch
-        from peft import PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
+        from peft import PromptTuningConfig, PromptTuningInit, TaskType
 
         config = PromptTuningConfig(
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=self.num_virtual_tokens,
+            **of_embeddings(model),
             prompt_tuning_init=PromptTuningInit.RANDOM,
         )
-        tuned = get_peft_model(model, config)
+        tuned = put_adapter(model, config)
         # peft's own starts are N(0, 1) and a sample of the whole vocabulary; the paper's are not.
         vectors = model.get_input_embeddings().weight
         prompt = tuned.prompt_encoder["default"].embedding.weight

@@ -74,6 +74,16 @@ class VirtualTokens(Method):
             )
 
 
+def of_embeddings(model: nn.Module) -> dict[str, int]:
+    """Fields of a peft configuration for vectors that stand among the embeddings of ``model``.
+
+    peft would take their width from the layers, which OPT-350m has wider, and asks for attention heads
+    that it does not use here and Mamba does not have.
+    """
+    width = model.get_input_embeddings().embedding_dim
+    return {"token_dim": width, "num_layers": 1, "num_attention_heads": 1}
+
+
 def context_length(model: nn.Module) -> int | None:
     """The positions that ``model`` was made for; None where its configuration names none."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)

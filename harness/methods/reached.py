@@ -1,0 +1,134 @@
+"""Which linear layers of a model text runs through: tried, not looked up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LENGTH = 8  # tokens of the text that is tried
+
+# Where no text can be run: what the towers for other inputs are called.
+_OTHER_INPUTS = re.compile(r"vision|visual|image|audio|speech|video", re.IGNORECASE)
+
+_seen: WeakKeyDictionary[nn.Module, Mapping[str, bool] | None] = WeakKeyDictionary()
+
+
+def linear_layers(model: nn.Module) -> dict[str, Any]:
+    """Name → layer, of all linear ones but the output layer; GPT-2's are Conv1D."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    kinds = (nn.Linear, Conv1D)  # quantized ones are Linear too
+    return {n: m for n, m in model.named_modules() if isinstance(m, kinds) and m is not output}
+
+
+def reached_by_text(model: nn.Module) -> dict[str, Any]:
+    """The linear layers that a forward pass of text calls, with one tensor out.
+
+    An image tower's layers are none, nor those whose weights another layer reads (Mamba's ``dt_proj``),
+    nor routers that give a tuple. An expert counts where another one is called: of a mixture a short
+    text sees a few. A skeleton on the meta device will do.
+    """
+    layers, called = linear_layers(model), _called(model)
+    if called is None:
+        return {name: m for name, m in layers.items() if not _OTHER_INPUTS.search(name)}
+    return {name: layer for name, layer in layers.items() if called.get(kind_of(name))}
+
+
+def read_by_others(model: nn.Module) -> list[str]:
+    """Linear layers whose weights other modules of text read as they lie, instead of calling them.
+
+    Such a weight can be neither adapted from beside nor packed by quantization.
+    """
+    layers, called = linear_layers(model), _called(model)
+    if called is None:
+        return []
+    return [
+        name
+        for name in layers
+        if read_by_kernels(model, name)
+        or (not called.get(kind_of(name)) and kind_of(name.rpartition(".")[0]) in called)
+    ]
+
+
+def read_by_kernels(model: nn.Module, name: str) -> bool:
+    """Whether fused kernels take that layer's weight instead of calling it: Mamba's ``out_proj``.
+
+    What is put beside the layer would then be without effect; peft refuses it in some of these models.
+    A state-space mixer is known by its parameters A and D.
+    """
+    owner, _, leaf = name.rpartition(".")
+    mixer = model.get_submodule(owner)
+    return leaf == "out_proj" and hasattr(mixer, "A_log") and hasattr(mixer, "D")
+
+
+def kind_of(name: str) -> str:
+    """``layers.3.experts.5.up_proj`` → ``layers.3.experts.*.up_proj``: all experts are one.
+
+    Which of them a text runs through is left to chance; of other numbered layers it is not.
+    """
+    return re.sub(r"(expert\w*\.)\d+(?=\.|$)", r"\1*", name, flags=re.IGNORECASE)
+
+
+def _called(model: nn.Module) -> Mapping[str, bool] | None:
+    """Kind of module → whether it gave one tensor, of all that a text calls; None: none can be run."""
+    if model not in _seen:
+        _seen[model] = _watched(model)
+    return _seen[model]
+
+
+def _watched(model: nn.Module) -> Mapping[str, bool] | None:
+    import torch
+
+    called: dict[str, bool] = {}
+
+    def noting(kind: str) -> Any:
+        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            called[kind] = isinstance(output, torch.Tensor)
+
+        return note
+
+    try:
+        with ExitStack() as stack:
+            for name, module in model.named_modules():
+                handle = module.register_forward_hook(noting(kind_of(name)))
+                stack.callback(handle.remove)
+            _read_a_text(model)
+    except Exception:  # a model without embeddings, or one that needs more than text
+        return None
+    return called
+
+
+def _read_a_text(model: Any) -> None:
+    import torch
+
+    weight = model.get_input_embeddings().weight
+    ids = torch.arange(LENGTH, device=weight.device).remainder(weight.shape[0])[None]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), _without_values(model) if weight.is_meta else ExitStack():
+            model(input_ids=ids, use_cache=False)
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _without_values(model: Any) -> Iterator[None]:
+    """On a skeleton: shapes alone, and of a mixture's experts the form that needs no values."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    before = model.get_experts_implementation()
+    model.set_experts_implementation("batched_mm")
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        model.set_experts_implementation(before)

@@ -1,0 +1,83 @@
+"""Whether a checkpoint fills the model that it is loaded into: what is missing would be random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHOWN = 3
+# What other tools write before names, and what to do about it.
+PREFIXES = {
+    "_orig_mod.": "it was saved under torch.compile: save the model that was compiled, "
+    "model._orig_mod",
+    "base_model.model.": "it was saved with an adapter of peft around it: merge it first, "
+    "model.merge_and_unload(), or give the base as model.name and the adapter as adapter=",
+    "module.": "it was saved within DataParallel: save model.module",
+    "_fsdp_wrapped_module.": "it was saved within FSDP: gather a full state dict first",
+}
+
+
+def check_complete(model: nn.Module, info: Mapping[str, Any], name: str) -> None:
+    """Raises InputError where weights of ``model`` were not in its checkpoint, or some were not read.
+
+    ``info`` is what ``from_pretrained(..., output_loading_info=True)`` gives. Tied weights and what the
+    architecture computes by itself are not among the missing ones. A tensor of no layer (an image
+    tower's, a classifier's) may be left unread; a bias or scale of a layer that is there may not.
+    """
+    missing, unread = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    mismatched = sorted(str(key[0]) for key in info.get("mismatched_keys", ()))
+    where = f"model.name={name!r} cannot be used"
+    if mismatched:
+        raise InputError(
+            f"{where}: {_some(mismatched)} in its files have other shapes than config.json says."
+        )
+    if missing:
+        raise InputError(
+            f"{where}: its files do not hold {_some(missing)} of {type(model).__name__}, which "
+            f"would be random numbers. {_reason(missing, unread)}"
+        )
+    ignored = [key for key in unread if _belongs(model, key)]
+    if ignored:
+        raise InputError(
+            f"{where}: its files hold {_some(ignored)}, for which {type(model).__name__} as its "
+            "config.json describes it has no place: the model would compute something else than the "
+            "one that was saved. Its config.json is another one's."
+        )
+
+
+def _reason(missing: list[str], unread: list[str]) -> str:
+    for prefix, why in PREFIXES.items():
+        if any(prefix in key for key in unread):
+            return f"They hold {_some(unread)} instead: {why}."
+    if all(key.startswith(("lm_head", "embed_out", "output")) for key in missing):
+        said = "It is the body of a model, or a classifier: a language model has an output layer."
+        return f"{said} They hold {_some(unread)} instead." if unread else said
+    if unread:
+        return f"They hold {_some(unread)} instead: they are another model's than config.json's."
+    return "A file of the checkpoint is missing, or config.json describes a larger model."
+
+
+def _some(keys: list[str]) -> str:
+    """'2 tensors (a.weight, b.weight)': the first few."""
+    more = ", ..." if len(keys) > SHOWN else ""
+    plural = "s" if len(keys) > 1 else ""
+    return f"{len(keys)} tensor{plural} ({', '.join(keys[:SHOWN])}{more})"
+
+
+def _belongs(model: nn.Module, key: str) -> bool:
+    """Whether ``key`` names a parameter of a layer that ``model`` has, and that has others."""
+    owner, _, leaf = key.rpartition(".")
+    try:
+        module = model.get_submodule(owner)
+    except AttributeError:
+        return False
+    return leaf not in module._buffers and _has_own(module.parameters(recurse=False))
+
+
+def _has_own(parameters: Iterable[Any]) -> bool:
+    return next(iter(parameters), None) is not None

@@ -1,0 +1,101 @@
+"""One pass of an adapted model before it is trained: that it runs, and what of it learns from text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.data.batches import collate
+from harness.methods.reached import kind_of
+from harness.models.continuing import continued
+from harness.models.logits import logits_at
+from harness.training.resume import random_state, set_random_state
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from harness.data.encode import Encoded
+
+TOKENS = 64  # at most of the text that is tried
+
+
+def freeze_what_text_never_trains(
+    model: nn.Module, data: Encoded, device: str, autocast: AbstractContextManager[Any]
+) -> list[str]:
+    """Leave frozen what is trainable in ``model`` but gets no gradient from text; and say so.
+
+    An image tower's weights, or an adapter beside a layer that a fused kernel does not call, would be
+    counted as trained and never move. An expert counts as reached where another one is: of a mixture a
+    short text sees a few. Random numbers are drawn as if nothing had been tried. Raises ValueError
+    where nothing gets a gradient, and what the model raises.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    reached = _reached(model, trained, data, device, autocast)
+    if trained and not reached:
+        raise ValueError(
+            "nothing that it trains gets a gradient from text, so that nothing could be learned; it "
+            f"would train {next(iter(trained))} and {len(trained) - 1} others."
+        )
+    left = {name: p for name, p in trained.items() if kind_of(name) not in reached}
+    for parameter in left.values():
+        parameter.requires_grad_(False)
+    if not left:
+        return []
+    n, others = sum(p.numel() for p in left.values()), len(left) - 1
+    more = f" and {others} others" if others else ""
+    return [
+        f"{n:,} parameters get no gradient from text and are left as they are: {next(iter(left))}{more}"
+    ]
+
+
+def _reached(
+    model: nn.Module,
+    trained: dict[str, nn.Parameter],
+    data: Encoded,
+    device: str,
+    autocast: AbstractContextManager[Any],
+) -> set[str]:
+    """Kinds of the parameters that a short text's gradients come to; each is dropped at once."""
+    reached: set[str] = set()
+    batch = collate(data, [int(data.lengths.argmin())], 0).to(device)
+    ids, mask = batch.input_ids[:, :TOKENS], batch.attention_mask[:, :TOKENS].ne(0).long()
+    where = None if data.classes is not None else mask.bool()
+
+    def noting(kind: str) -> Any:
+        def note(parameter: Any) -> None:
+            reached.add(kind)
+            parameter.grad = None
+
+        return note
+
+    before, was_training = random_state(device), model.training
+    model.train()
+    with ExitStack() as stack:
+        stack.callback(set_random_state, before)
+        stack.callback(model.train, was_training)
+        for name, parameter in trained.items():
+            handle = parameter.register_post_accumulate_grad_hook(noting(kind_of(name)))
+            stack.callback(handle.remove)
+        with autocast:
+            loss = logits_at(model, ids, mask, where).float().square().mean()
+        if loss.requires_grad:
+            loss.backward()
+    return reached
+
+
+def answer_one_token(model: nn.Module, prompts: Sequence[np.ndarray], device: str) -> None:
+    """Raises what ``model`` raises where it cannot answer, which would show only after all training."""
+    if not prompts:
+        return
+    ids = torch.from_numpy(min(prompts, key=len)[-TOKENS:].astype("int64"))[None].to(device)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            continued(model, ids, torch.ones_like(ids), max_new_tokens=1, do_sample=False)
+    finally:
+        model.train(was_training)

@@ -1,0 +1,34 @@
+"""Whether a trial's texts are of lengths that its model can take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.config import TrialConfig
+from harness.models.positions import positions_of
+
+if TYPE_CHECKING:
+    from harness.trials.workbench import Inputs
+
+
+def check_lengths(config: TrialConfig, inputs: Inputs) -> None:
+    """Raises InputError where a text has more tokens than the model has positions."""
+    positions_of(config.model).check(longest(config, inputs))
+
+
+def length_cautions(config: TrialConfig, inputs: Inputs) -> list[str]:
+    """What to know of texts that are longer than the model was made for."""
+    told = positions_of(config.model).caution(longest(config, inputs))
+    return [told] if told else []
+
+
+def longest(config: TrialConfig, inputs: Inputs) -> int:
+    """Tokens of the longest text that the model sees in a trial, one that is generated included."""
+    n_new = config.evaluation.max_new_tokens
+    lengths = [
+        inputs.train.longest_text,
+        inputs.final.longest(n_new),
+        inputs.watched.longest(n_new),
+    ]
+    lengths += [] if inputs.replay is None else [inputs.replay.longest_text]
+    return max(lengths)
