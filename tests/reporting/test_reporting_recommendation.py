@@ -10,6 +10,7 @@ import pytest
 from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, read_record, write_record
+from harness.reporting import build_report
 from harness.reporting.candidates import build_field
 from harness.reporting.decision import tie_letters
 from harness.reporting.load import load_run
@@ -42,6 +43,16 @@ def test_tied_in_quality_the_least_forgetting_wins(tmp_path):
     assert any("worse in quality" in why for label, why in advice.runners_up if "prompt" in label)
     assert any("forgetting had to stay below" in line for line in advice.would_change)
     assert advice.detectable and advice.detectable > 0
+
+
+def test_candidates_without_any_difference_are_written_too(tmp_path):
+    """No spread at all has infinitely many degrees of freedom, which JSON cannot say."""
+    maker = Maker(tmp_path / "run", n=40)
+    same = replace(LORA, error=0.0)
+    confirmed(maker, same, replace(same, method="qlora"))
+    report = build_report(tmp_path / "run", tmp_path / "reports")
+    (tested,) = json.loads((report / "report.json").read_text())["comparisons"]
+    assert tested["difference"] == 0 and tested["error"]["df"] is None
 
 
 def test_tied_in_both_the_cheapest_wins(tmp_path):
