@@ -51,7 +51,7 @@ def as_json(content: Content) -> dict[str, Any]:
         for s in standings
     ]
     return {
-        "format": 1,
+        "format": 2,
         "sweep": {
             "name": sweep.name,
             "command": sweep.command,
