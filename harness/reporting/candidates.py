@@ -104,12 +104,10 @@ def build_field(run: Run) -> Field:
     shown = {
         m: distinguishing([r for r in run.rows if r.record.method == m]) for m in sweep.methods
     }
-    candidates = []
-    for (method, configuration), group in groups.items():
-        candidate = _candidate(
-            sweep, method, configuration, group, shown[method], quality, forgetting, remarks
-        )
-        candidates.append(candidate)
+    candidates = [
+        _candidate(sweep, method, configuration, group, shown[method], quality, forgetting, remarks)
+        for (method, configuration), group in groups.items()
+    ]
     candidates = _with_intervals(_with_unique_labels(candidates), quality, forgetting)
     found = Field(
         candidates=tuple(candidates),

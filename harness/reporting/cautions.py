@@ -57,11 +57,11 @@ def _how_sure(decision: Decision, field: Field) -> list[str]:
         return []
     found = []
     if decision.stability is not None and decision.stability < STEADY:
-        often, share = decision.choices[0]
+        others = [choice for choice in decision.choices if choice[0] != decision.chosen.label]
+        often, share = others[0]
         found.append(
             f"The choice is not steady: other items and seeds would repeat it in "
-            f"{100 * decision.stability:.0f} % of the draws; most often they give {often} "
-            f"({100 * share:.0f} %)."
+            f"{100 * decision.stability:.0f} % of the draws, and give {often} in {100 * share:.0f} %."
         )
     if field.confirmed and len(decision.standings) > 1 and not decision.tested:
         found.append(

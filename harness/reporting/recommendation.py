@@ -218,6 +218,7 @@ def _margin(decision: Decision, field: Field) -> str:
     turns = [
         f"from {f.score(as_compared(field.quality), limit)} on {candidate.label}"
         for limit, candidate in decision.other_margins
+        if not decision.standing(candidate).difference.different
     ]
     if turns and (len(turns) > 1 or not decision.admissible):
         text += f" At other margins the choice would be: {'; '.join(turns)}."

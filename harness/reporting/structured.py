@@ -43,15 +43,15 @@ def as_json(content: Content) -> dict[str, Any]:
             "candidate": s.candidate.label,
             "best": r.decision.best.label if r.decision else None,
             "measurement": field.quality,
-            "shortfall": s.shortfall if math.isfinite(s.shortfall) else None,
+            "shortfall": _finite(s.shortfall),
             "better_than_base": s.better_than_base,
             "tested": r.decision.tested if r.decision else False,
-            **asdict(s.difference),
+            **_finite(asdict(s.difference)),
         }
         for s in standings
     ]
     return {
-        "format": 1,
+        "format": 2,
         "sweep": {
             "name": sweep.name,
             "command": sweep.command,
@@ -136,6 +136,13 @@ def _trial(record) -> dict[str, Any]:
         "missing": dict(record.missing),
         "command": command(record),
     }
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with null for every number that is not finite: JSON has none."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(values) -> dict[str, Any]:

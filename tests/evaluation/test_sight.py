@@ -123,5 +123,8 @@ def test_general_text_that_is_not_there_is_left_out_by_what_is_measured():
         check_general(objectives, None, ())
     with pytest.raises(InputError, match=r"\(limits\.forgetting=null\)"):
         check_general({"validation.chrf": "maximize"}, 0.5, ())
+    check_general(
+        {"validation.evaluate.meteor": "maximize"}, None, ()
+    )  # a script's is none of ours
     typed = ["method=lora", "objectives={validation.chrf:maximize}"]
     assert compose_sweep(typed)[0].objectives == {"validation.chrf": "maximize"}

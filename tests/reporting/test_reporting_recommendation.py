@@ -10,6 +10,7 @@ import pytest
 from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, read_record, write_record
+from harness.reporting import build_report
 from harness.reporting.candidates import build_field
 from harness.reporting.decision import tie_letters
 from harness.reporting.load import load_run
@@ -42,6 +43,16 @@ def test_tied_in_quality_the_least_forgetting_wins(tmp_path):
     assert any("worse in quality" in why for label, why in advice.runners_up if "prompt" in label)
     assert any("forgetting had to stay below" in line for line in advice.would_change)
     assert advice.detectable and advice.detectable > 0
+
+
+def test_candidates_without_any_difference_are_written_too(tmp_path):
+    """No spread at all has infinitely many degrees of freedom, which JSON cannot say."""
+    maker = Maker(tmp_path / "run", n=40)
+    same = replace(LORA, error=0.0)
+    confirmed(maker, same, replace(same, method="qlora"))
+    report = build_report(tmp_path / "run", tmp_path / "reports")
+    (tested,) = json.loads((report / "report.json").read_text())["comparisons"]
+    assert tested["difference"] == 0 and tested["error"]["df"] is None
 
 
 def test_tied_in_both_the_cheapest_wins(tmp_path):
@@ -215,3 +226,29 @@ def test_a_record_that_contradicts_its_items_is_pointed_out(tmp_path):
     wrong = replace(record.measurements["test.bleu"], value=99.0)
     write_record(folder, replace(record, measurements=record.measurements | {"test.bleu": wrong}))
     assert any("recomputed" in line for line in advised(tmp_path).cautions)
+
+
+def test_near_equals_are_named_for_now_with_what_would_settle_it(tmp_path):
+    """A lottery that says so, the margin that would decide, and the part of the error that binds."""
+    maker = Maker(tmp_path, n=120)
+    confirmed(maker, replace(FULL, error=0.14), LORA, PROMPT)
+    advice = advised(tmp_path)
+    decision = advice.decision
+    assert decision and decision.chosen and not decision.firm and "for now" in advice.headline
+    assert sum(share for _, share in decision.choices) == pytest.approx(1.0)
+    assert 0.3 < (decision.stability or 0.0) < 0.95
+    limits = [limit for limit, _ in decision.other_margins]
+    assert limits == sorted(limits) and limits[0] > decision.margin
+    assert any(
+        line.startswith("Margin: 1.0 test BLEU") and "other margins" in line
+        for line in advice.reasons
+    )
+    power = next(line for line in advice.reasons if line.startswith("Power:"))
+    assert "What binds are the seeds" in power and "no number of test examples" in power
+
+
+def test_the_stated_margin_is_the_one_that_counts(tmp_path):
+    confirmed(Maker(tmp_path, n=40), replace(FULL, error=0.14), LORA, margin=50)
+    advice = advised(tmp_path)
+    assert advice.decision and advice.decision.firm and advice.decision.margin == 50
+    assert any("as configured (confirm.margin)" in line for line in advice.reasons)

@@ -216,3 +216,18 @@ def test_many_letters_are_still_told_apart():
 def test_tukey_of_two_is_the_single_test():
     assert tukey_reach(2, 7.0) == pytest.approx(stats.t.ppf(0.975, 7))
     assert tukey_p(2.1, 2, 7.0) == pytest.approx(2 * stats.t.sf(2.1, 7))
+
+
+def test_a_method_is_not_different_from_itself():
+    one = made_up(np.random.default_rng(0), 1, 3, 1.0)[0]
+    found = compared([one, one]).difference(0, 1)
+    assert (found.difference, found.p_value, found.different) == (0.0, 1.0, False)
+
+
+def test_seeds_that_agree_add_nothing_and_seeds_that_do_not_widen_the_interval():
+    one, other = made_up(np.random.default_rng(1), 2, 1, 0.0)
+    alone = compared([one]).errors.of(0).total
+    assert compared([np.concatenate([one, one])]).errors.of(0).total == pytest.approx(alone)
+    far = compared([np.concatenate([one, other + 10.0])])
+    low, high = far.interval(0)
+    assert high - low > 6 * alone and low < one.mean() and high > other.mean() + 10
