@@ -86,6 +86,15 @@ class TrackingConfig:
     project: str
     entity: str | None
 
+    def __post_init__(self) -> None:
+        refused = set(self.project) & set("/\\#?%:")
+        require(
+            bool(self.project.strip()) and len(self.project) <= 128 and not refused,
+            "tracking.project",
+            self.project,
+            "1 to 128 characters without / \\ # ? % : (the team is tracking.entity)",
+        )
+
 
 @dataclass(frozen=True)
 class LauncherConfig:

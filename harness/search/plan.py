@@ -15,6 +15,7 @@ from harness.data.examples import Splits
 from harness.launch.launcher import Launcher
 from harness.plans import MethodPlan
 from harness.records.footprint import Footprint
+from harness.search.cautions import cautions
 from harness.search.checks import WorkersDied, ask
 from harness.search.driver import search_budget
 from harness.search.folder import SweepFolder
@@ -76,6 +77,8 @@ def show_plan(
     for words in expected_cost(sweep, plans, needs, workers):
         terminal.say(words)
     _about_data(sweep, plans[0], splits, counts, terminal)
+    for words in cautions(sweep, plans, splits, needs):
+        terminal.say(f"caution      {words}")
 
 
 def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:

@@ -45,6 +45,8 @@ def earlier_rows(
         return kept
     rows: Rows = {plan.method: [] for plan in plans}
     for text in sweep.search.warm_start:
+        if not user_path(text).is_dir():
+            raise InputError(f"search.warm_start: there is no folder {text!r}.")
         found, why = 0, "it has no complete search trial of these methods"
         for plan in plans:
             for path in sorted(user_path(text).glob(f"trials/{plan.method}/*")):

@@ -278,6 +278,31 @@ def test_a_folder_that_is_read_only(sweep, field):
     refused(sweep(f"{field}=locked"), field, "locked", "cannot be written")
 
 
+def test_a_plan_warns_of_what_is_allowed(sweep):
+    rows = [{"prompt": f"p {i}", "answer": "None" if i == 3 else f"a {i}"} for i in range(20)]
+    train = jsonl("train.jsonl", *rows)
+    files = [train, "data.validation=train.jsonl", "data.test=train.jsonl"]
+    code, out, err = sweep(
+        *OWN, *files, "method=prompt_tuning", "evaluation.merged=true", "training.batch_size=64",
+        "launcher.workers=1000", "launcher.measure=false", "plan=true",
+    )  # fmt: skip
+    assert code == 0, err
+    said = " ".join(out.split())
+    for words in (
+        "caution 4 prompts of the test split (4 examples) are also in train",
+        "of the validation split",
+        "1 rows of data.train have an answer such as None",
+        "a step has 64 sequences and train 12 examples",
+        "launcher.workers=1000 share",
+        "evaluation.merged measures nothing for prompt_tuning",
+    ):
+        assert words in said, out
+
+
+def test_a_warm_start_from_nowhere(sweep):
+    refused(sweep("search.warm_start=[nowhere]"), "search.warm_start", "no folder 'nowhere'")
+
+
 def test_a_plan_spends_nothing(sweep):
     code, out, err = sweep("method=lora,full", "plan=true")
     assert (code, err) == (0, "")

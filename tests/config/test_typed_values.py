@@ -131,6 +131,7 @@ REFUSED = {
     "method= lora": ["'lora'", "method=lora"],
     "method = full": ["without spaces"],
     "method=lora, full": ["method=lora,full"],
+    "tracking=wandb tracking.project=my/project": ["tracking.project='my/project'", "without /"],
     "--config-name=x": ["--config-name", "--config-dir"],
     "--method=lora": ["method=lora"],
 }

@@ -1,0 +1,76 @@
+"""What a plan allows and its reader may not have meant: said before anything is spent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from harness import methods
+from harness.config import SweepConfig
+from harness.data.examples import Splits
+from harness.plans import MethodPlan
+from harness.search.needs import Needs
+
+# Of ``Splits.counts``: what it ends in, and what it means.
+_COUNTED = {
+    "garbled_rows": "rows of data.{} hold what a conversion from the wrong encoding leaves",
+    "answers_that_say_none_rows": "rows of data.{} have an answer such as None, nan or null",
+}
+
+
+def cautions(
+    sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits, needs: Mapping[str, Needs]
+) -> list[str]:
+    """One line each."""
+    return [*_of_data(splits), *_of_sizes(sweep, plans, splits), *_of_methods(sweep, plans, needs)]
+
+
+def _of_data(splits: Splits) -> Iterator[str]:
+    remembered = "what is remembered counts there as learned"
+    for name, held_out, of, means in (
+        ("test", splits.test, "train", remembered),
+        ("validation", splits.validation, "train", remembered),
+        ("test", splits.test, "validation", "the search has chosen by them already"),
+    ):
+        n = splits.counts.get(f"{name}_prompts_in_{of}", 0)
+        if n:
+            yield (
+                f"{n:,} prompts of the {name} split ({len(held_out):,} examples) are also in {of}: "
+                f"{means}"
+            )
+    for split in ("train", "validation", "test"):
+        for what, words in _COUNTED.items():
+            n = splits.counts.get(f"{split}_{what}", 0)
+            if n:
+                yield f"{n:,} {words.format(split)}"
+
+
+def _of_sizes(sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits) -> Iterator[str]:
+    training, n = plans[0].trial({}).training, len(splits.train)
+    effective = training.batch_size * training.gradient_accumulation_steps
+    if effective > n:
+        yield (
+            f"a step has {effective:,} sequences and train {n:,} examples: a step is a whole epoch "
+            "(training.batch_size, training.gradient_accumulation_steps)"
+        )
+    workers, cores = sweep.launcher.workers, os.cpu_count() or 1
+    if sweep.launcher.name == "local" and workers is not None and workers > cores:
+        yield f"launcher.workers={workers} share {cores} cores, each with a model of its own"
+
+
+def _of_methods(
+    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, Needs]
+) -> Iterator[str]:
+    for plan in plans:
+        config = plan.trial({})
+        why = methods.build(config.method).cannot_merge
+        if config.evaluation.merged and why is not None:
+            yield f"evaluation.merged measures nothing for {plan.method}: {why}"
+        found = [one.footprint for one in needs[plan.method].measured]
+        minutes = [f.step_seconds * f.total_steps / 60 for f in found if f.micro_batch_size > 0]
+        limit = sweep.limits.minutes
+        if limit is not None and minutes and min(minutes) > limit:
+            yield (
+                f"limits.minutes={limit:g} is kept by none of the measured values of {plan.method}: "
+                f"training takes {min(minutes):.2g} minutes or more"
+            )
