@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Candidate:
             str(row.record.provenance.get("device", "")).startswith("cpu") for row in self.rows
         )
 
-    @property
+    @cached_property
     def base_replicates(self) -> Replicates | None:
         """The untouched base in quality; None where it was not measured, or in another way."""
         if self.quality is None or self.quality.name not in self.base:
