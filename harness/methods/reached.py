@@ -16,7 +16,7 @@ LENGTH = 8  # tokens of the text that is tried
 # Where no text can be run: what the towers for other inputs are called.
 _OTHER_INPUTS = re.compile(r"vision|visual|image|audio|speech|video", re.IGNORECASE)
 
-_seen: WeakKeyDictionary[nn.Module, Mapping[str, bool] | None] = WeakKeyDictionary()
+_seen: WeakKeyDictionary[nn.Module, Mapping[str, bool]] = WeakKeyDictionary()
 
 
 def linear_layers(model: nn.Module) -> dict[str, Any]:
@@ -80,7 +80,10 @@ def kind_of(name: str) -> str:
 def _called(model: nn.Module) -> Mapping[str, bool] | None:
     """Kind of module → whether it gave one tensor, of all that a text calls; None: none can be run."""
     if model not in _seen:
-        _seen[model] = _watched(model)
+        called = _watched(model)
+        if called is None:
+            return None
+        _seen[model] = called
     return _seen[model]
 
 

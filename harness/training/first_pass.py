@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.data.batches import collate
+from harness.errors import is_out_of_memory
 from harness.methods.reached import kind_of
 from harness.models.continuing import continued
 from harness.models.logits import logits_at
@@ -34,7 +35,12 @@ def freeze_what_text_never_trains(
     where nothing gets a gradient, and what the model raises.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    reached = _reached(model, trained, data, device, autocast)
+    try:
+        reached = _reached(model, trained, data, device, autocast)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return []  # the loop tries it again, and says what fits
+        raise
     if trained and not reached:
         raise ValueError(
             "nothing that it trains gets a gradient from text, so that nothing could be learned; it "
@@ -97,5 +103,8 @@ def answer_one_token(model: nn.Module, prompts: Sequence[np.ndarray], device: st
     try:
         with torch.no_grad():
             continued(model, ids, torch.ones_like(ids), max_new_tokens=1, do_sample=False)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):  # as above
+            raise
     finally:
         model.train(was_training)
