@@ -36,7 +36,8 @@ def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
                 f"{candidate.label}: {len(failed)} of {len(candidate.rows) + len(failed)} seeds "
                 "failed and are left out of its numbers."
             )
-    found += _left_out(decision.chosen)
+    if decision.chosen is not None:
+        found += _left_out(decision.chosen)
     found += _not_comparable(field)
     found += _lower_bounds(field)
     found += _unequal_budget(run)
