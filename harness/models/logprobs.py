@@ -40,12 +40,21 @@ class LogProbs:
         other = torch.log_softmax(logits.float(), dim=-1)
         base = self.values[start : start + len(logits)].to(other.device)
         if self.ids is None:
-            return (base.exp() * (base - other)).sum(-1)
+            return _terms(base, other).sum(-1)
         ids = self.ids[start : start + len(logits)].to(other.device)
         picked = other.gather(-1, ids.long())
-        head = (base.exp() * (base - picked)).sum(-1)
-        base_tail, tail = _rest(base), _rest(picked)
-        return head + base_tail.exp() * (base_tail - tail)
+        return _terms(base, picked).sum(-1) + _terms(_rest(base), _rest(picked))
+
+
+def _terms(base: Tensor, other: Tensor) -> Tensor:
+    """The terms p·(eᵈ − 1 − d) of KL(p ‖ q), with d = log q − log p.
+
+    Over a whole distribution they add up to Σ p·(log p − log q), each is at least 0, and what the
+    logarithms are off by together cancels: float32 normalizes no better than a small divergence is large.
+    """
+    p, d = base.exp(), other - base
+    near = p * (torch.expm1(d.clamp(max=1)) - d)
+    return torch.where(d < 1, near, other.exp() - p - p * d)
 
 
 def _rest(log_probs: Tensor) -> Tensor:
