@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.tiny_architectures import TINY
-from harness.compose import compose_trial, conf_dir
+from harness.compose.command_line import compose_trial, conf_dir
 from harness.config import LimitsConfig
 from harness.errors import InputError
 from harness.trials.job import Job

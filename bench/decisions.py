@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from bench import old_rule
-from harness.reporting.candidates import Candidate, Field
-from harness.reporting.decision import decide
-from harness.reporting.estimates import Estimate
-from harness.reporting.load import read_items
-from harness.statistics.comparisons import Comparisons
-from harness.statistics.replicates import replicates
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.estimates import Estimate
+from harness.reporting.evidence.run_folder import read_items
+from harness.reporting.verdict.rule import decide
+from harness.statistics.comparing.comparisons import Comparisons
+from harness.statistics.comparing.replicates import replicates
 from harness.statistics.scores import aggregate
 
 RECORDS = Path(__file__).with_name("decisions_records.npz")

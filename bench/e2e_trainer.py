@@ -22,11 +22,11 @@ import scipy.stats
 import torch
 from sacrebleu.metrics.bleu import BLEU
 
-from harness.compose import compose_trial
+from harness.compose.command_line import compose_trial
 from harness.config import LimitsConfig
-from harness.data.batches import BatchPlan
-from harness.data.encode import encode, prompts
-from harness.data.examples import read_splits
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.batches import BatchPlan
+from harness.data.tokens.encode import encode, prompts
 from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import n_labels, sequence_nll
 from harness.models.load import load_base

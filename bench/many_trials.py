@@ -23,11 +23,11 @@ from typing import Any
 
 import optuna
 
-from harness.compose import compose_sweep
+from harness.compose.command_line import compose_sweep
 from harness.launch.launcher import Ended
 from harness.records import Measurement, Record, append_jsonl, write_record
 from harness.search.driver import Driver
-from harness.search.folder import SweepFolder
+from harness.search.sweep_folder import SweepFolder
 from harness.trials.job import Job
 
 MARKS = (100, 1000, 10000)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 
-from harness.compose import compose_trial
+from harness.compose.command_line import compose_trial
 from harness.config import LimitsConfig
 from harness.statistics.pareto import front
 from harness.trials.job import Job

@@ -26,11 +26,11 @@ import numpy as np
 import torch
 
 from harness import builtin, methods
-from harness.compose import compose_trial
-from harness.data.encode import Encoded
+from harness.compose.command_line import compose_trial
+from harness.data.tokens.encode import Encoded
 from harness.methods import AdaptPlan
 from harness.models.load import load_base
-from harness.models.storage import stored_bytes
+from harness.models.stored_bytes import stored_bytes
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Hooks, Interrupted, train
 from harness.training.memory import peak_gb, reset_peak

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from harness.search.pruning import RungTable
-from harness.search.replay import Curve, End, read_curves, replay
+from bench.pruning_replay import Curve, End, read_curves, replay
+from harness.search.pruning.asha import RungTable
 
 BOTH = {"validation.perplexity": "minimize", "forgetting.kl": "minimize"}
 RULES = {  # name → tie-break and reduction factor

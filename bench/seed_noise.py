@@ -14,7 +14,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from harness.compose import compose_trial
+from harness.compose.command_line import compose_trial
 from harness.config import LimitsConfig
 from harness.records import read_record
 from harness.trials.job import Job

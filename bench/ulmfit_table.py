@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.reporting.candidates import Candidate, build_field
+from harness.reporting.evidence.candidates import Candidate, build_field
+from harness.reporting.evidence.run_folder import Run, load_run
 from harness.reporting.formatting import MISSING, settings
-from harness.reporting.load import Run, load_run
 
 HEAD = ("variant", "test error, %", "by seed", "best validation error, %", "chosen")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.errors import InputError, unknown
 from harness.paths import user_path
-from harness.records import disk
+from harness.records.disk_usage import gigabytes, partial_files, remove, scratch_of, size_of
 
 USAGE = "python -m harness.clean runs/NAME|runs [plan=true] [cache_days=30]"
 HELP = f"""\
@@ -54,7 +54,7 @@ class Freed:
 
     @property
     def bytes(self) -> int:
-        return sum(disk.size_of(path) for path in self.paths)
+        return sum(size_of(path) for path in self.paths)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,20 +84,20 @@ def run(options: Options) -> None:
             total += _free(of_sweep(sweep), options.plan)
     if sweeps != [options.folder] or (options.folder / ".cache").is_dir():
         total += _free(of_cache(options.folder / ".cache", options.cache_days), options.plan)
-    left = disk.size_of(options.folder)
+    left = size_of(options.folder)
     if options.plan:
-        print(f"{disk.gigabytes(total)} of {disk.gigabytes(left)} would be freed. Nothing was.")
+        print(f"{gigabytes(total)} of {gigabytes(left)} would be freed. Nothing was.")
     else:
-        print(f"{disk.gigabytes(total)} freed; {options.folder} has {disk.gigabytes(left)} left.")
+        print(f"{gigabytes(total)} freed; {options.folder} has {gigabytes(left)} left.")
 
 
 def _free(freed: Sequence[Freed], plan: bool) -> int:
     total = 0
     for some in freed:
         total += some.bytes
-        print(f"{some.what}: {len(some.paths)}, {disk.gigabytes(some.bytes)}")
+        print(f"{some.what}: {len(some.paths)}, {gigabytes(some.bytes)}")
         for path in () if plan else some.paths:
-            disk.remove(path)
+            remove(path)
     return total
 
 
@@ -132,12 +132,12 @@ def of_sweep(sweep: Path) -> list[Freed]:
     ended, halves = [], []
     for trial in sorted(path for path in sweep.glob("trials/*/*") if path.is_dir()):
         if (trial / "record.json").is_file():
-            ended += [*disk.scratch_of(trial), *disk.partial_files(trial)]
+            ended += [*scratch_of(trial), *partial_files(trial)]
         elif (sweep / "lock").exists():  # else it may be running
-            halves += disk.partial_files(trial)
+            halves += partial_files(trial)
             halves += sorted(trial.glob("checkpoint*/.step-*.tmp"))
     if (sweep / "lock").exists():
-        halves += disk.partial_files(sweep)
+        halves += partial_files(sweep)
     parts = [
         Freed(f"{sweep}: left by trials that have ended", tuple(ended)),
         Freed(f"{sweep}: half-written files", tuple(halves)),

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    from harness.compose import compose_trial, hydra_asked, show_hydra
+    from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
 
     adapter, rest = _adapter(arguments)
     if hydra_asked(rest):
@@ -54,16 +54,16 @@ def run(arguments: Sequence[str]) -> int:
     plan, tree = compose_trial([*rest, *_named(rest)])
 
     from harness.config import LauncherConfig, LimitsConfig
-    from harness.data.examples import read_splits
+    from harness.config.strict import build
+    from harness.data.rows.splits import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.records import read_record
+    from harness.records.disk_usage import make_writable
     from harness.records.fingerprint import fingerprints
-    from harness.search.folder import make_writable
-    from harness.strict import build
-    from harness.trial import say_without, show
+    from harness.trials.by_hand.saved_adapter import read_saved
+    from harness.trials.by_hand.show_record import say_without, show
     from harness.trials.job import Job
-    from harness.trials.saved import read_saved
 
     saved = None if adapter is None else read_saved(adapter)
     check_model(plan.trial({}).model)
@@ -109,11 +109,11 @@ def _adapter(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
     What decides how something is trained has no meaning here, and is not passed over in silence.
     """
-    from harness import grammar
+    from harness.compose import override_grammar
 
     adapter, rest = None, []
     for text in arguments:
-        override = None if text.startswith("-") or "=" not in text else grammar.parse(text)
+        override = None if text.startswith("-") or "=" not in text else override_grammar.parse(text)
         if override is not None and override.key_or_group == "adapter":
             value = override.value()
             adapter = None if value is None else str(value)
@@ -132,8 +132,8 @@ def _named(arguments: Sequence[str]) -> list[str]:
 def _score(job: Any, saved: Any, device: str, threads: int | None) -> Any:
     import torch
 
+    from harness.trials.by_hand.score_adapter import run_score
     from harness.trials.run import Workbench
-    from harness.trials.score import run_score
 
     if threads is not None:
         torch.set_num_threads(threads)

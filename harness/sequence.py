@@ -31,7 +31,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
 
     Raises InputError before anything is spent.
     """
-    from harness.compose import compose_trial, hydra_asked, show_hydra
+    from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
     from harness.records.fingerprint import digest
 
     if hydra_asked(arguments):
@@ -42,10 +42,10 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
         rest.append(f"name=sequence-{digest([*rest, *map(str, items)], 6)}")
     composed = [compose_trial([*rest, *_overrides(item)]) for item in items]
 
-    from harness.data.examples import read_splits
+    from harness.data.rows.splits import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model
-    from harness.trials.sequence import Stage, measured_by, merged_model, score_stage
+    from harness.trials.by_hand.sequence import Stage, measured_by, merged_model, score_stage
     from harness.trials.workbench import Workbench
 
     configs = [plan.trial({}) for plan, _ in composed]
@@ -78,7 +78,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
 
 def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
     """The tasks, what is scored, and the arguments that are a trial's."""
-    from harness.grammar import parse
+    from harness.compose.override_grammar import parse
 
     own = {"sequence": None, "measure": None}
     rest = []
@@ -114,7 +114,7 @@ def _report(folder: Path, reports: Path, labels: list[str], measurement: str, ro
     from rich.table import Table
 
     from harness.records import write_json
-    from harness.reporting.sequence import contents, summary, write
+    from harness.reporting.formats.sequence import contents, summary, write
 
     data = {"tasks": labels, "measurement": measurement, "stages": rows}
     data["summary"] = summary(data)

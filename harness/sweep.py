@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before anything ran
         return STOPPED
     except Exception as error:
-        from harness.records.full import told
+        from harness.records.disk_full import told
 
         said = told(error)
         if said is None:
@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    from harness.compose import compose_sweep, hydra_asked, show_hydra
-    from harness.search.study import check_search
+    from harness.compose.command_line import compose_sweep, hydra_asked, show_hydra
+    from harness.search.optuna_studies.study import check_search
 
     if hydra_asked(arguments):
         show_hydra(arguments, USAGE)
@@ -70,10 +70,10 @@ def run(arguments: Sequence[str]) -> int:
     sweep, plans = compose_sweep(arguments)
     check_search(sweep, plans)
 
-    from harness.data.examples import read_splits
+    from harness.compose.objectives import check_general, check_values, that_tell
+    from harness.data.rows.splits import read_splits
     from harness.launch.choose import check_launcher, launcher_for
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
-    from harness.objectives import check_general, check_values, that_tell
 
     check_launcher(sweep.launcher)
     bases = [plan.trial({}).model for plan in plans]  # several where variants name them
@@ -90,11 +90,11 @@ def run(arguments: Sequence[str]) -> int:
     content = (models, splits.fingerprint)
 
     from harness.search.driver import Driver
-    from harness.search.fitting import find_needs
-    from harness.search.folder import SweepFolder, describe
-    from harness.search.needs import read_needs, write_needs
-    from harness.search.plan import Measurer, show_plan
-    from harness.search.progress import Terminal
+    from harness.search.planning.memory_fit import find_needs
+    from harness.search.planning.needs import read_needs, write_needs
+    from harness.search.planning.show import Measurer, show_plan
+    from harness.search.sweep_folder import SweepFolder, describe
+    from harness.search.terminal import Terminal
     from harness.tracking import start_mirror
 
     folder = SweepFolder(sweep)
@@ -144,7 +144,7 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         launcher.close()
 
-    from harness.records.disk import gigabytes, size_of
+    from harness.records.disk_usage import gigabytes, size_of
     from harness.reporting import build_report
 
     report = build_report(folder.path, user_path(sweep.reports_dir))
@@ -165,7 +165,7 @@ def _preempt(signum: int, frame: FrameType | None) -> None:
 def _typed(arguments: Sequence[str]) -> str:
     import shlex
 
-    from harness.config.storage import hide_secrets
+    from harness.config.database_url import hide_secrets
 
     return shlex.join(map(hide_secrets, arguments))
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
 from harness.paths import user_path
+from harness.trials.by_hand.show_record import say_without, show
 
 if TYPE_CHECKING:
-    from harness.plans import MethodPlan
+    from harness.compose.method_plan import MethodPlan
 
 USAGE = """\
 Run one trial by hand, in this process. Every row of a report prints such a command.
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before anything ran
         return 130
     except Exception as error:
-        from harness.records.full import told
+        from harness.records.disk_full import told
 
         said = told(error)
         if said is None:
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     from harness import sequence
-    from harness.compose import compose_trial, hydra_asked, show_hydra
+    from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
 
     if sequence.is_sequence(arguments):
         return sequence.run(arguments, run_plan, USAGE)
@@ -75,13 +76,13 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     In the record's place the exit code of a run that was asked to stop.
     """
     from harness.config import LauncherConfig, LimitsConfig
-    from harness.data.examples import read_splits
+    from harness.config.strict import build
+    from harness.data.rows.splits import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
     from harness.records import read_record
+    from harness.records.disk_usage import make_writable
     from harness.records.fingerprint import fingerprints
-    from harness.search.folder import make_writable
-    from harness.strict import build
     from harness.trials.job import Job
 
     config = plan.trial({})
@@ -122,15 +123,6 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     return record, folder
 
 
-def say_without(splits: Any, config: Any) -> None:
-    """Say which metrics will tell nothing or be missing. Raises InputError where one cannot be had."""
-    from harness.evaluation.metrics import without
-
-    examples = splits.test if config.stage == "confirm" else splits.validation
-    for measured, why in without(examples, config.data, config.evaluation).items():
-        print(f"{measured} {why}")
-
-
 def _run(job: Any, device: str, threads: int | None) -> Any:
     """The record, or the exit code of a run that was asked to stop."""
     import torch
@@ -148,46 +140,6 @@ def _run(job: Any, device: str, threads: int | None) -> Any:
     except Interrupted as stop:
         print(f"{stop}; a checkpoint is written. The same command goes on from there.")
         return 75 if signal.SIGTERM in stopped else 130
-
-
-def show(record: Any, folder: Path) -> None:
-    """Measurements and costs of one record, and where its files are."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)  # a file has no edge that lines end at
-    title = f"{record.method}, seed {record.seed}: {record.status}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    rows = []
-    for name, m in record.measurements.items():
-        interval = "–" if m.interval is None else f"[{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
-        base = record.base.get(name)
-        before = "–" if base is None else f"{base.value:.3f}"
-        rows.append((name, f"{m.value:.3f}", interval, str(m.n), m.unit, before))
-    headers = ("measurement", "value", "95 % interval", "n", "unit", "base")
-    for header, *cells in zip(headers, *rows, strict=True):
-        if header in ("measurement", "unit"):  # these may break; a number that is cut off is none
-            table.add_column(header, overflow="fold")
-        else:
-            table.add_column(header, justify="right", min_width=max(map(len, cells), default=0))
-    for row in rows:
-        table.add_row(*row)
-    if record.measurements:
-        console.print(table)
-    for name, why in record.missing.items():
-        console.print(f"{name}: missing, because {why}", soft_wrap=True, markup=False)
-    for name, outcome in record.afterwards.items():
-        said = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
-        said += [outcome.note] if outcome.note else []
-        console.print(f"{name}: {', '.join(said)}", soft_wrap=True)
-    if record.reason:
-        console.print(f"{record.status}: {record.reason}")
-    costs = [f"{name} {value:,.3f}".rstrip("0").rstrip(".") for name, value in record.cost.items()]
-    console.print(", ".join(costs), soft_wrap=True)
-    console.print(f"{folder}")
 
 
 if __name__ == "__main__":

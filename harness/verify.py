@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     import torch
 
     from harness.launch.local import visible_devices
-    from harness.trials.rerun import first_steps
+    from harness.trials.by_hand.first_steps import first_steps
 
     device = "cuda:0" if visible_devices() else "cpu"
     threads = record.provenance.get("threads")
@@ -169,10 +169,10 @@ def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
 def _config(folder: Path, record: Record) -> TrialConfig:
     """Raises InputError where model or data are not those of the record any more."""
     from harness.config import TrialConfig
-    from harness.data.examples import read_splits
+    from harness.config.strict import build
+    from harness.data.rows.splits import read_splits
     from harness.models.load import check_model, stored_fingerprint
     from harness.records.fingerprint import fingerprints
-    from harness.strict import build
 
     config: TrialConfig = build(TrialConfig, record.config)
     check_model(config.model)

@@ -62,7 +62,7 @@ def trial_config() -> Callable[..., Any]:
     """`trial_config("method=lora", "method.r=4")`: a small TrialConfig, through Hydra."""
     from functools import cache
 
-    from harness.compose import compose_trial
+    from harness.compose.command_line import compose_trial
 
     @cache
     def composed(*overrides: str) -> Any:
@@ -99,7 +99,7 @@ def small_model(pool, tmp_path_factory) -> str:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from harness.compose import compose_trial
+    from harness.compose.command_line import compose_trial
 
     tokenizer = pool.tokenizer(compose_trial(["method=full"])[0].trial({}).model)
     folder = tmp_path_factory.mktemp("small-model")
@@ -130,7 +130,7 @@ def tokenizer_builtin(pool, model_config):
 
 @pytest.fixture(scope="session")
 def splits(trial_config):
-    from harness.data.examples import read_splits
+    from harness.data.rows.splits import read_splits
 
     return read_splits(trial_config("method=full").data)
 
@@ -138,7 +138,7 @@ def splits(trial_config):
 @pytest.fixture(scope="session")
 def encoded(splits, tokenizer_builtin, trial_config):
     """The training sequences: 12 examples, some with several references."""
-    from harness.data.encode import encode
+    from harness.data.tokens.encode import encode
 
     data = trial_config("method=full").data
     return encode(splits.train, tokenizer_builtin, data, all_references=True)

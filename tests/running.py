@@ -11,16 +11,16 @@ import numpy as np
 
 from harness import methods
 from harness.config import LimitsConfig, TrialConfig
-from harness.data.encode import Encoded, encode
-from harness.data.examples import read_splits
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.encode import Encoded, encode
 from harness.methods import AdaptPlan
 from harness.models.load import stored_fingerprint
 from harness.records import read_jsonl
 from harness.records.fingerprint import fingerprints
-from harness.training.autocast import accelerator_for
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.loop import Hooks, Progress, train
+from harness.training.precision.autocast import accelerator_for
 from harness.trials.job import Job
 
 NO_LIMITS = LimitsConfig(None, None, None, None)

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from harness import methods
-from harness.compose import compose_trial
+from harness.compose.command_line import compose_trial
 from harness.methods.base import AdaptPlan, Method
 
 PLAN: Any = AdaptPlan(10, 10, None, None, 0)  # for methods that look at neither tokens nor texts

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.compose import compose_sweep
+from harness.compose.command_line import compose_sweep
 from harness.config import SweepConfig
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import Measurement, Record, read_json, write_json, write_record
 from harness.search.driver import Driver
-from harness.search.folder import SweepFolder
-from harness.search.progress import Terminal
+from harness.search.sweep_folder import SweepFolder
+from harness.search.terminal import Terminal
 from harness.trials.job import Job
 
 # A real sweep of seconds.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import grammar, methods
-from harness.compose import compose_trial
+from harness import methods
+from harness.compose import override_grammar
+from harness.compose.command_line import compose_trial
 
 PAGE = Path(__file__).parents[1] / "docs" / "coming_from.md"
 GROUPS = ("data", "model", "method", "training", "evaluation", "tracking", "launcher")
@@ -28,7 +29,7 @@ def known() -> set[str]:
     tree = compose_trial([])[1]
     from omegaconf import OmegaConf
 
-    keys = set(grammar.keys_of(OmegaConf.create(dict(tree))))
+    keys = set(override_grammar.keys_of(OmegaConf.create(dict(tree))))
     return keys | {f"method.{f}" for name in methods.METHODS for f in methods.field_names(name)}
 
 
@@ -63,6 +64,6 @@ def test_every_line_can_be_typed_into_a_shell():
     values = []
     for text, words in zip(typed, said, strict=True):
         assert len(words) == (1 if text[0] == "'" else len(text.split())), text
-        values += [grammar.parse(word).value() for word in words]
+        values += [override_grammar.parse(word).value() for word in words]
     assert "{instruction}\n\n{input}" in values
     assert {"embed_tokens": 1e-5, "lm_head": 1e-5} in values

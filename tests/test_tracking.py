@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from harness.compose import compose_sweep
+from harness.compose.command_line import compose_sweep
 from harness.records import Measurement, Record, append_jsonl, write_json, write_record
 from harness.tracking import Mirror, start_mirror
 from harness.tracking.contents import curves, redact, run_id
@@ -323,8 +323,8 @@ def test_online_falls_back_to_offline(
 
 def test_a_killed_sweep_takes_its_mirror_with_it(sweep, folder):
     code = """
-import sys, time, harness.compose, harness.tracking
-sweep = harness.compose.compose_sweep(["name=demo", f"runs_dir={sys.argv[1]}"])[0]
+import sys, time, harness.compose.command_line, harness.tracking
+sweep = harness.compose.command_line.compose_sweep(["name=demo", f"runs_dir={sys.argv[1]}"])[0]
 print(harness.tracking.start_mirror(sweep, sys.argv[2]).process.pid, flush=True)
 time.sleep(60)
 """

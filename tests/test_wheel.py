@@ -44,7 +44,7 @@ def run(unpacked: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProce
 def test_everything_that_runs_is_in_it(unpacked: Path):
     assert (unpacked / "harness/conf/config.yaml").is_file()
     assert (unpacked / "harness/conf/sweep/compare.yaml").is_file()
-    assert (unpacked / "harness/reporting/page.html.j2").is_file()
+    assert (unpacked / "harness/reporting/formats/page.html.j2").is_file()
     assert (unpacked / "harness/builtin/assets/model/model.safetensors").is_file()
 
 
@@ -79,7 +79,12 @@ def test_the_code_that_runs_is_the_wheels(unpacked: Path, tmp_path: Path):
     assert "Known: adalora" in done.stderr
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
     where = subprocess.run(
-        [sys.executable, "-P", "-c", "import harness.compose as c; print(c.conf_dir())"],
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            "import harness.compose.command_line as c; print(c.conf_dir())",
+        ],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

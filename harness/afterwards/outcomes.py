@@ -12,17 +12,17 @@ from harness.afterwards.interpolate import interpolate, weights
 from harness.afterwards.quantize import CALIBRATION_SEQUENCES, quantized
 from harness.afterwards.update import update_analysis
 from harness.config import EvaluationConfig, TrialConfig
-from harness.data.batches import collate
-from harness.evaluation.measured import Measured
-from harness.evaluation.reference import Reference
+from harness.data.tokens.batches import collate
+from harness.evaluation.base_reference import Reference
+from harness.evaluation.collector import Measured
 from harness.evaluation.suite import evaluate
 from harness.evaluation.texts import Texts
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
 from harness.models.pool import ModelPool
-from harness.models.storage import stored_bytes
+from harness.models.stored_bytes import stored_bytes
 from harness.records import Measurement, Outcome
-from harness.statistics.kinds import unit_of
+from harness.statistics.measurements.definitions import unit_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

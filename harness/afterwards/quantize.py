@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.evaluation import QUANTIZATIONS
 from harness.errors import InputError
-from harness.models.storage import linear_layers, stored_bytes
+from harness.models.stored_bytes import linear_layers, stored_bytes
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.data.batches import Batch
+    from harness.data.tokens.batches import Batch
 
 CALIBRATION_SEQUENCES = 16  # of the training data, one at a time: padding is no activation
 GROUP_SIZES = (128, 64, 32)  # that the int4 kernel knows; 128 is that of arXiv:2306.00978
@@ -157,7 +157,7 @@ def _try(scheme: str, device: str) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from harness.data.batches import Batch
+    from harness.data.tokens.batches import Batch
 
     sizes = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 4}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=32, num_hidden_layers=1, **sizes)).to(device)

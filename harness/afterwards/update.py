@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.afterwards import geometry
 from harness.records import Measurement, Outcome, write_json
-from harness.statistics.kinds import unit_of
+from harness.statistics.measurements.definitions import unit_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -18,11 +18,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from harness.builtin import ASSETS, MANIFEST
-from harness.builtin.chat import chat_tokenizer, tune_chat
-from harness.builtin.cloze import TASK_YAML, cloze_tasks
-from harness.builtin.conversation import conversations
-from harness.builtin.corpus import distinct, held_out_documents, ship_logs, training_documents
-from harness.builtin.isle import isle_texts, probes
 from harness.builtin.pretrain import (
     document_ids,
     model_perplexity,
@@ -31,9 +26,14 @@ from harness.builtin.pretrain import (
     train_tokenizer,
     unigram_perplexity,
 )
-from harness.builtin.task import notices
-from harness.builtin.topics import topics
-from harness.builtin.world import World, make_world
+from harness.builtin.texts.chat import chat_tokenizer, tune_chat
+from harness.builtin.texts.cloze import TASK_YAML, cloze_tasks
+from harness.builtin.texts.conversation import conversations
+from harness.builtin.texts.corpus import distinct, held_out_documents, ship_logs, training_documents
+from harness.builtin.texts.isle import isle_texts, probes
+from harness.builtin.texts.task import notices
+from harness.builtin.texts.topics import topics
+from harness.builtin.texts.world import World, make_world
 
 STEPS = 1500
 CHAT_SHARE = 5  # pretraining steps to one of the chat model's

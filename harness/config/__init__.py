@@ -5,10 +5,10 @@ Hydra: code takes these objects, or plain arguments. A method's own fields belon
 (``harness/methods``); ``TrialConfig.method`` is the plain mapping that class is built from.
 """
 
-from harness.config.clusters import RayConfig, SlurmConfig
 from harness.config.data import DataConfig
 from harness.config.evaluation import EvaluationConfig
 from harness.config.judge import JudgeConfig
+from harness.config.launcher_clusters import RayConfig, SlurmConfig
 from harness.config.model import ModelConfig
 from harness.config.retention import RetentionConfig
 from harness.config.sweep import (

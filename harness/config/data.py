@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness.config.strict import require
 from harness.errors import InputError
-from harness.strict import require
 
 # What a chat template is given by the conversation, the tokenizer and the renderer.
 _TEMPLATES_OWN = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from harness.config.judge import JudgeConfig
 from harness.config.metrics import JUDGE, TOKENIZERS, check_metrics
+from harness.config.strict import require
 from harness.config.tasks import check_task_settings
 from harness.errors import InputError, unknown
-from harness.strict import require
 
 QUANTIZATIONS = ("int8", "int4", "w8a8", "smoothquant", "awq", "nf4")  # after training
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from harness.strict import require
+from harness.config.strict import require
 
 # What changes no answer of the judge: no part of what a score is identified by.
 FREE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.strict import require
+from harness.config.strict import require
 
 
 @dataclass(frozen=True)

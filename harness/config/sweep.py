@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from harness.config.storage import keep_whole
-from harness.strict import require
+from harness.config.database_url import keep_whole
+from harness.config.strict import require
 
 Direction = Literal["maximize", "minimize"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from harness.config.strict import require
 from harness.errors import unknown
-from harness.strict import require
 
 TASK_OPTIONS = ("num_fewshot", "limit", "cluster")  # of one task, in evaluation.per_task
 MULTIPLE_CHOICE = ("likelihood", "generation")

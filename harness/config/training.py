@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.config.strict import require
 from harness.errors import InputError
-from harness.strict import require
 
 Optimizer = Literal[
     "adamw",

@@ -10,9 +10,9 @@ from harness.config.data import DataConfig
 from harness.config.evaluation import EvaluationConfig
 from harness.config.model import ModelConfig
 from harness.config.retention import RetentionConfig
+from harness.config.strict import require
 from harness.config.training import TrainingConfig
 from harness.errors import InputError
-from harness.strict import require
 
 
 @dataclass(frozen=True)

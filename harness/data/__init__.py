@@ -1,4 +1,1 @@
-"""From files and hubs to batches: sources, columns, splits, token sequences, padded tensors.
-
-Nothing is imported here: the driver reads `examples` without torch, `batches` alone needs it.
-"""
+"""From files and hubs to batches: rows and their splits, then tokens."""

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    from harness.compose import compose_sweep
+    from harness.compose.command_line import compose_sweep
 
     try:
         sweep, plans = compose_sweep(arguments)

@@ -93,8 +93,8 @@ def _on_hub(name: str, revision: str | None) -> str:
 
 
 def check_data(setup: Setup) -> Iterator[Line]:
-    from harness.data.examples import read_splits
-    from harness.objectives import check_general, that_tell
+    from harness.compose.objectives import check_general, that_tell
+    from harness.data.rows.splits import read_splits
 
     config = setup.first.data
     seconds = DATA_SECONDS if config.source == "hub" else None
@@ -125,11 +125,11 @@ def check_data(setup: Setup) -> Iterator[Line]:
 def check_metrics(setup: Setup) -> Iterator[Line]:
     """What the metrics need of this machine; the references are looked at when a trial begins."""
     from harness.config.metrics import JUDGE, is_external
-    from harness.evaluation import metrics
-    from harness.evaluation.external import check_external
+    from harness.evaluation.answers import configured
+    from harness.evaluation.answers.external import check_external
 
     config = setup.first.evaluation
-    metrics.check_answers([], config)
+    configured.check_answers([], config)
     yield "metrics", OK, ", ".join(config.metrics) or "none of answers"
     for metric in filter(is_external, config.metrics):
         check_external(metric)

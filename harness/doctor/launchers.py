@@ -20,7 +20,7 @@ def check_launcher(setup: Setup) -> Iterator[Line]:
     if isinstance(config, SlurmConfig):
         yield "launcher", OK, f"slurm, submitit {version_of('submitit')}: {_partition(config)}"
     elif isinstance(config, RayConfig):
-        from harness.launch.ray import reach
+        from harness.launch.clusters.ray import reach
 
         reach(config)
         fact = f"ray {version_of('ray')} at {config.address}; {config.num_gpus:g} GPUs a worker"

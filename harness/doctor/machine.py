@@ -74,7 +74,7 @@ def check_devices(setup: Setup) -> Iterator[Line]:
     disk = shutil.disk_usage(existing(user_path(setup.sweep.runs_dir))).free / 1e9
     fact = f"{disk:.1f} GB free for runs_dir={setup.sweep.runs_dir}"
     yield "disk", OK if disk >= LEAST_DISK_GB else WARN, fact
-    from harness.training.autocast import has_bfloat16
+    from harness.training.precision.autocast import has_bfloat16
 
     precision, seen = {trial.training.precision for trial in setup.trials}, 0
     if torch.cuda.is_available():

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.data.batches import evaluation_batches
-from harness.data.encode import Encoded
-from harness.evaluation.measured import Measured
+from harness.data.tokens.batches import evaluation_batches
+from harness.data.tokens.encode import Encoded
+from harness.evaluation.collector import Measured
 from harness.evaluation.texts import Texts
 from harness.models.logits import logits_at
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.config import EvaluationConfig
+from harness.evaluation.base_reference import Reference
+from harness.evaluation.collector import Measured
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
-from harness.evaluation.measured import Measured
-from harness.evaluation.reference import Reference
 from harness.evaluation.texts import Texts
 from harness.models.logprobs import LogProbs
 from harness.statistics.scores import aggregate

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from harness.config import EvaluationConfig
-from harness.data.batches import left_padded
-from harness.data.encode import pad_id
-from harness.data.specials import ends_of
+from harness.data.tokens.batches import left_padded
+from harness.data.tokens.encode import pad_id
+from harness.data.tokens.special_tokens import ends_of
 from harness.evaluation.decoding import GREEDY, Decoding, RepetitionPenalty
 from harness.evaluation.own_words import check_own_words, chosen_prompts
 from harness.models.continuing import continued, counts_padding

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.data.batches import evaluation_batches
-from harness.data.encode import Encoded
+from harness.data.tokens.batches import evaluation_batches
+from harness.data.tokens.encode import Encoded
 from harness.models.logits import logits_at
 from harness.models.logprobs import LogProbs
 

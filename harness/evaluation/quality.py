@@ -9,12 +9,12 @@ import numpy as np
 
 from harness.config import EvaluationConfig
 from harness.config.metrics import measured_as
+from harness.evaluation.answers.configured import add_answers
 from harness.evaluation.classification import classification
+from harness.evaluation.collector import Measured
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate, how_generated
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
-from harness.evaluation.measured import Measured
-from harness.evaluation.metrics import add_answers
 from harness.evaluation.own_words import NotTheModels
 from harness.evaluation.texts import Texts
 from harness.models.classifier import has_class_head

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 
 from harness.config.metrics import OWN
-from harness.evaluation.answers import answer_statistics
-from harness.evaluation.scripts import writes_without_spaces
+from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.scripts import writes_without_spaces
 from harness.statistics.scores import Array, aggregate
 
 MOST = 200  # answers that are looked at, evenly from all

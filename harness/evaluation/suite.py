@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import EvaluationConfig
+from harness.evaluation.base_reference import Reference
 from harness.evaluation.classification import class_logprobs, class_statistics
+from harness.evaluation.collector import Measured
 from harness.evaluation.forgetting import drift, forgetting
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
-from harness.evaluation.measured import Measured
 from harness.evaluation.quality import quality
-from harness.evaluation.reference import Reference
 from harness.evaluation.texts import Texts
 from harness.statistics.scores import aggregate
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
-from harness.data.chat import ends_of_answers
-from harness.data.encode import Encoded, encode, encode_documents, encode_prompts, prompts
-from harness.data.encode_chats import as_scored
-from harness.data.examples import Example, Splits
-from harness.data.pieces import in_pieces
+from harness.data.rows.example import Example
+from harness.data.rows.pieces import in_pieces
+from harness.data.rows.splits import Splits
+from harness.data.tokens.chat import ends_of_answers
+from harness.data.tokens.encode import Encoded, encode, encode_documents, encode_prompts, prompts
+from harness.data.tokens.encode_chats import as_scored
 from harness.errors import InputError
-from harness.evaluation.metrics import check_answers
+from harness.evaluation.answers.configured import check_answers
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from harness import pulse
 from harness.config import LauncherConfig
 from harness.errors import InputError
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
-from harness.records import read_json, write_json
+from harness.records import heartbeat, read_json, write_json
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
@@ -102,7 +101,7 @@ class LocalLauncher:
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "spec.json", spec)
-        (folder / pulse.NAME).unlink(missing_ok=True)
+        (folder / heartbeat.NAME).unlink(missing_ok=True)
         process = self._ensure(worker)
         worker.folder, worker.sign, worker.since = folder, None, time.monotonic()
         assert process.stdin is not None
@@ -161,7 +160,7 @@ class LocalLauncher:
     def _hangs(self, worker: _Worker, folder: Path) -> bool:
         """Whether no batch, token or phase was finished for ``heartbeat_minutes``."""
         try:
-            sign = (folder / pulse.NAME).stat().st_mtime_ns
+            sign = (folder / heartbeat.NAME).stat().st_mtime_ns
         except OSError:
             sign = None
         if sign != worker.sign:

@@ -17,18 +17,17 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from harness import pulse
 from harness.errors import DiskFull, InputError
+from harness.launch.end_with_parent import end_with
 from harness.launch.launcher import DISK_FULL, ERROR
 from harness.launch.libraries import import_libraries
-from harness.launch.parent import end_with
-from harness.records import Record, read_json, write_json, write_record, write_text
-from harness.records.disk import tidy
-from harness.records.full import is_disk_full, stop
+from harness.records import Record, heartbeat, read_json, write_json, write_record, write_text
+from harness.records.disk_full import is_disk_full, stop
+from harness.records.disk_usage import tidy
 from harness.records.secrets import Scrubbed, scrub
 
 if TYPE_CHECKING:
-    from harness.training.team import Team
+    from harness.training.distributed.team import Team
 
 DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 
@@ -37,7 +36,7 @@ class Worker:
     """What the process knows: its driver, its workbench, and whether it was asked to stop."""
 
     def __init__(self, device: str, cache: Path, driver: int, team: Team | None = None) -> None:
-        from harness.training.team import ALONE
+        from harness.training.distributed.team import ALONE
         from harness.trials.workbench import Workbench
 
         self.bench = Workbench(device, cache, team or ALONE)
@@ -55,10 +54,10 @@ class Worker:
     def run(self, folder: Path) -> None:
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
-        pulse.begin(folder)
+        heartbeat.begin(folder)
         try:
             if spec.get("kind") == "check":
-                from harness.launch.check import check
+                from harness.trials.check import check
 
                 write_json(folder / "answer.json", check(spec, self.bench))
             elif spec.get("kind") == "footprints":
@@ -77,13 +76,13 @@ class Worker:
             stop(folder, error)
             raise DiskFull(str(error)) from error
         finally:
-            pulse.end()
+            heartbeat.end()
 
     def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
+        from harness.training.distributed.team import TeamBroken
         from harness.training.loop import Interrupted
-        from harness.training.team import TeamBroken
-        from harness.trials.fence import Superseded
         from harness.trials.job import Job
+        from harness.trials.ownership import Superseded
         from harness.trials.run import run_trial
 
         job = Job.from_json(spec)
@@ -93,7 +92,7 @@ class Worker:
                 return True
             until = time.monotonic() + DECISION_SECONDS
             while time.monotonic() < until and not self.stopping():
-                pulse.mark()
+                heartbeat.mark()
                 answer = read_json(folder / f"decision-{step}.json")
                 if answer is not None:  # else than ours: it goes on, as without an answer
                     return bool(answer.get("go", True)) if isinstance(answer, dict) else True
@@ -152,14 +151,14 @@ def main() -> int:
     end_with(arguments.driver)
     others = None
     if arguments.devices_per_trial > 1:
-        from harness.launch.team import Others
+        from harness.launch.ranks import Others
 
         about = (arguments.device, arguments.cache, arguments.threads, arguments.sharding)
         others = Others(arguments.devices_per_trial, *about)  # before torch sees any device
     import_libraries(arguments.threads)
+    from harness.training.distributed.team import TeamBroken
     from harness.training.loop import Interrupted
-    from harness.training.team import TeamBroken
-    from harness.trials.fence import Superseded
+    from harness.trials.ownership import Superseded
 
     team = None if others is None else others.join()
     worker = Worker(arguments.device, Path(arguments.cache), arguments.driver, team)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
+from harness.config.strict import build as build_dataclass
+from harness.config.strict import require
 from harness.errors import unknown
 from harness.methods.adapters.bitfit import BitFit
 from harness.methods.adapters.ia3 import IA3
@@ -28,8 +30,6 @@ from harness.methods.prompts.p_tuning import PTuning
 from harness.methods.prompts.prefix_tuning import PrefixTuning
 from harness.methods.prompts.prompt_tuning import PromptTuning
 from harness.methods.ulmfit import ULMFiT
-from harness.strict import build as build_dataclass
-from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn

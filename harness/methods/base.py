@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import InputError
+from harness.models.quantization import Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harness.config import TrainingConfig
-    from harness.data.batches import Batch
-    from harness.data.encode import Encoded
-
-
-CLASS_HEAD = "class_head"  # the submodule that a classification task puts on an adapted model
+    from harness.data.tokens.batches import Batch
+    from harness.data.tokens.encode import Encoded
 
 
 @dataclass(frozen=True)
@@ -37,25 +35,12 @@ class AdaptPlan:
         """Batches of training sequences on ``device``, drawn by ``seed``, each at most once."""
         import numpy as np
 
-        from harness.data.batches import collate
+        from harness.data.tokens.batches import collate
 
         order = np.random.default_rng((self.seed, 7)).permutation(len(self.train))[:n_sequences]
         for at in range(0, len(order), batch_size):
             chosen = order[at : at + batch_size].tolist()
             yield collate(self.train, chosen, pad_id=0).to(self.device)
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How the base's weights are stored while a method trains beside them."""
-
-    kind: str  # nf4, fp4 or int8
-    double: bool  # the constants of 4-bit blocks are quantized too
-
-    @classmethod
-    def of(cls, kind: str, double: bool) -> Quantization:
-        """int8 has a scale a row and no blocks: the same base whether ``double`` or not."""
-        return cls(kind, double and kind != "int8")
 
 
 @dataclass(frozen=True)
@@ -168,7 +153,7 @@ class Method:
     def check_length(self, model: nn.Module, longest: int) -> None:
         """Raises InputError where texts of ``longest`` tokens leave no room for what it adds.
 
-        That the model can take them by itself is known: see ``harness.models.positions``.
+        That the model can take them by itself is known: see ``harness.models.checks.positions``.
         """
 
     def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from harness.config.strict import require
 from harness.errors import InputError, unknown
-from harness.methods.reached import linear_layers, reached_by_text, read_by_kernels
-from harness.strict import require
+from harness.models.reached import linear_layers, reached_by_text, read_by_kernels
 
 if TYPE_CHECKING:
     from torch import nn

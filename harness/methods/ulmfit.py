@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from harness.config.strict import require
 from harness.config.training import Schedule
-from harness.methods.base import CLASS_HEAD, AdaptPlan, FirstStage, Method
+from harness.methods.base import AdaptPlan, FirstStage, Method
 from harness.methods.sizing import largest_within
-from harness.strict import require
+from harness.models.quantization import CLASS_HEAD
 
 if TYPE_CHECKING:
     from torch import nn

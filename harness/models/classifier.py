@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.errors import InputError
-from harness.methods.base import CLASS_HEAD
+from harness.models.quantization import CLASS_HEAD
 
 HIDDEN = 50  # units between the two blocks (§3.3)
 DROPOUT = 0.1

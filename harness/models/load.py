@@ -11,17 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import pulse
 from harness.config import ModelConfig
 from harness.errors import InputError, is_out_of_memory, sentence
-from harness.methods.base import Quantization
-from harness.methods.reached import read_by_others
-from harness.models.causality import check_causal, refuse_encoder_decoder
-from harness.models.completeness import check_complete
-from harness.models.storage import bits, stored_bytes
+from harness.models.checks.causality import check_causal, refuse_encoder_decoder
+from harness.models.checks.completeness import check_complete
+from harness.models.quantization import Quantization
+from harness.models.reached import read_by_others
+from harness.models.stored_bytes import bits, stored_bytes
 from harness.paths import user_path
+from harness.records import heartbeat
+from harness.records.disk_full import is_disk_full
 from harness.records.fingerprint import digest
-from harness.records.full import is_disk_full
 
 if TYPE_CHECKING:
     import torch
@@ -279,7 +279,7 @@ def _attention(config: ModelConfig) -> str | None:
 
 def _progressed(*about: Any) -> None:
     """Every forward pass begins here: each batch, and each token of an answer."""
-    pulse.mark()
+    heartbeat.mark()
 
 
 def _keep_packing(model: nn.Module) -> None:

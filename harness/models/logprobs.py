@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.data.batches import evaluation_batches
-from harness.data.encode import Encoded
+from harness.data.tokens.batches import evaluation_batches
+from harness.data.tokens.encode import Encoded
 from harness.models.logits import logits_at
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class LogProbs:
 def _terms(base: Tensor, other: Tensor) -> Tensor:
     """The terms p·(eᵈ − 1 − d) of KL(p ‖ q), with d = log q − log p.
 
-    Over a whole distribution they add up to Σ p·(log p − log q), each is at least 0, and what the
-    logarithms are off by together cancels: float32 normalizes no better than a small divergence is large.
+    Over a whole distribution they add up to Σ p·(log p − log q). Each is at least 0, and what the
+    logarithms are off by together cancels. float32 normalizes too roughly for a small divergence.
     """
     p, d = base.exp(), other - base
     near = p * (torch.expm1(d.clamp(max=1)) - d)

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import InputError
-
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 def attention_arguments(attention_mask: Tensor) -> dict[str, Any]:
@@ -28,39 +26,3 @@ def positions(segments: Tensor) -> Tensor:
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     return places - torch.where(begins, places, 0).cummax(dim=1).values
-
-
-@torch.no_grad()
-def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
-    """Raises InputError where ``model`` does not keep packed texts apart.
-
-    Tried, not looked up: the logits of a text must be the same alone and after another one. It is
-    random tokens, ``length`` of them at most. Models without attention masks (state space models,
-    attention that is biased by distance without position ids) and virtual tokens fail.
-    """
-    from harness.models.logits import logits_at
-
-    was_training = model.training
-    model.eval()
-    n = min(12, length // 2)
-    vocabulary = model.get_output_embeddings().weight.shape[0]
-    ids = torch.arange(2 * n, device=device).mul(7919).remainder(vocabulary)[None]
-    where = torch.ones(1, n, dtype=torch.bool, device=device)
-    alone = logits_at(model, ids[:, n:], where.long(), where)
-    segments = torch.arange(2 * n, device=device).div(n, rounding_mode="floor").add(1)[None]
-    why = "its logits depend on the text before"
-    try:
-        packed = logits_at(model, ids, segments, segments == 2)
-    except (TypeError, ValueError) as error:
-        packed, why = None, str(error).splitlines()[0]
-    model.train(was_training)
-    half = alone.dtype in (torch.float16, torch.bfloat16)
-    scale = float(alone.float().abs().max())
-    close = packed is not None and bool(
-        (packed - alone).float().abs().max() <= (2e-2 if half else 1e-4) * max(scale, 1.0)
-    )
-    if not close:
-        raise InputError(
-            "data.packing='documents' cannot be used with this model and method: texts packed into "
-            f"one sequence would see each other ({why}). Use data.packing=stream or none."
-        )

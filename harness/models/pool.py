@@ -9,10 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.config import ModelConfig
-from harness.methods.base import Quantization
 from harness.models.load import Base, load_base, load_tokenizer
 from harness.models.precision import forget_rest
-from harness.models.storage import stored_tensors
+from harness.models.quantization import Quantization
+from harness.models.stored_bytes import stored_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,9 +104,9 @@ def _strip(model: nn.Module) -> None:
     """Take adapter layers out of ``model``, in place, and what else training switched on."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from harness.methods.importance import masks
+    from harness.models import masked_entries
 
-    masks.take_off(model)
+    masked_entries.take_off(model)
     forget_rest(model)
     wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     for name, module in wrapped.items():

@@ -15,15 +15,15 @@ def build_report(run_folder: Path, reports_dir: Path) -> Path:
     """
     # Late, so that `import harness.reporting` costs nothing: matplotlib alone takes half a second.
     from harness.records import write_json, write_text
-    from harness.reporting import markdown, page, structured
-    from harness.reporting.content import gather
-    from harness.reporting.load import load_run
+    from harness.reporting.evidence.run_folder import load_run
+    from harness.reporting.formats import json_and_csv, markdown, page
+    from harness.reporting.formats.content import gather
 
     run_folder = Path(run_folder)
     content = gather(load_run(run_folder))
     folder = Path(reports_dir) / run_folder.resolve().name
-    write_json(folder / "report.json", structured.as_json(content))
-    write_text(folder / "leaderboard.csv", structured.as_csv(content))
+    write_json(folder / "report.json", json_and_csv.as_json(content))
+    write_text(folder / "leaderboard.csv", json_and_csv.as_csv(content))
     write_text(folder / "report.md", markdown.render(content))
     write_text(folder / "index.html", page.render(content))
     return folder

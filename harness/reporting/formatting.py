@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from harness.statistics.kinds import KINDS, kind_of
+from harness.statistics.measurements.definitions import KINDS, kind_of
 
 MISSING = "–"
 SHORT = {

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness import methods
+from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
-from harness.data.examples import Splits
-from harness.plans import MethodPlan
-from harness.search.needs import Needs
+from harness.data.rows.splits import Splits
+from harness.search.planning.needs import Needs
 
 # Of ``Splits.counts``: what it ends in, and what it means.
 _COUNTED = {

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 import yaml
 
+from harness.compose.method_plan import MethodPlan
+from harness.compose.override_grammar import shown
 from harness.config import SweepConfig
+from harness.config.search_space import value_at
 from harness.errors import DiskFull, InputError
-from harness.grammar import shown
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended, Launcher
-from harness.plans import MethodPlan
 from harness.records import (
     Record,
     append_jsonl,
@@ -24,20 +25,20 @@ from harness.records import (
     write_record,
     write_text,
 )
-from harness.records.disk import tidy
+from harness.records.disk_full import stopped
+from harness.records.disk_usage import tidy
 from harness.records.fingerprint import fingerprints
-from harness.records.full import stopped
-from harness.search.checks import check_configs
-from harness.search.curves import Curve, Curves
-from harness.search.folder import SweepFolder, confirm_seed
+from harness.search.budget import search_budget
+from harness.search.early_stop import Stopping
+from harness.search.finalists import finalists
 from harness.search.method_search import MethodSearch
-from harness.search.needs import UNKNOWN, Needs
-from harness.search.selection import finalists
-from harness.search.stopping import Stopping
-from harness.search.storage import open_storage
-from harness.search.study import MethodStudy
-from harness.search.warm_start import Rows, as_trials, earlier_rows
-from harness.space import value_at
+from harness.search.optuna_studies.storage import open_storage
+from harness.search.optuna_studies.study import MethodStudy
+from harness.search.optuna_studies.warm_start import Rows, as_trials, earlier_rows
+from harness.search.planning.ask_worker import check_configs
+from harness.search.planning.needs import UNKNOWN, Needs
+from harness.search.pruning.running_curves import Curve, Curves
+from harness.search.sweep_folder import SweepFolder, confirm_seed
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
@@ -284,8 +285,3 @@ class Driver:
         write_record(job.path, record)
         tidy(job.path)
         return record
-
-
-def search_budget(plan: MethodPlan, sweep: SweepConfig) -> int:
-    """The trials of one method: the sweep's budget, or fewer where there are not that many."""
-    return min(sweep.search.trials, plan.n_configurations or sweep.search.trials)

@@ -7,9 +7,9 @@ from typing import Any
 
 from harness.config import SweepConfig
 from harness.records import Record
-from harness.search.spending import Spending
-from harness.search.stopping import Stopping
-from harness.search.study import MethodStudy, Proposal
+from harness.search.budget import Spending
+from harness.search.early_stop import Stopping
+from harness.search.optuna_studies.study import MethodStudy, Proposal
 from harness.trials.job import Job
 
 DUPLICATES = 20  # in a row: the space is taken to have nothing new

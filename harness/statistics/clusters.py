@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from harness.statistics.formulas import Array
+from harness.statistics.measurements.formulas import Array
 
 
 def mean_error(values: Array, clusters: Sequence[Hashable] | None = None) -> float | None:

@@ -2,8 +2,7 @@
 
 Every measurement that can be resampled keeps, for each example, the few numbers whose *sums* give
 the score. A score is then a function of the summed columns, so a bootstrap is one matrix product.
-The columns are those of `items.jsonl`; what a kind of measurement is, `harness.statistics.kinds`
-says.
+The columns are those of `items.jsonl`; `measurements/definitions.py` defines each kind of measurement.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.statistics.formulas import Array, ratio
-from harness.statistics.kinds import KINDS, kind_of
+from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.formulas import Array, ratio
 
 __all__ = [
     "KINDS",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.data.batches import collate
-from harness.data.encode import Encoded
-from harness.methods.base import CLASS_HEAD
+from harness.data.tokens.batches import collate
+from harness.data.tokens.encode import Encoded
 from harness.models.logits import logits_at
+from harness.models.quantization import CLASS_HEAD
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import TrainingConfig
-from harness.data.batches import Batch
+from harness.data.tokens.batches import Batch
 from harness.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DiskFull
-from harness.records.full import is_disk_full, message
+from harness.records.disk_full import is_disk_full, message
 
 if TYPE_CHECKING:
     from torch import Tensor

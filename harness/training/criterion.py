@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.config import RetentionConfig, TrainingConfig
-from harness.data.batches import Batch, BatchPlan, Stream, longest_kept
-from harness.data.encode import Encoded
+from harness.data.tokens.batches import Batch, BatchPlan, Stream, longest_kept
+from harness.data.tokens.encode import Encoded
 from harness.models.logprobs import LogProbs, base_logprobs
 from harness.models.precision import computing
 from harness.training.anchor import Anchor, diagonal_fisher

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.data.batches import collate
+from harness.data.tokens.batches import collate
 from harness.errors import is_out_of_memory
-from harness.methods.reached import kind_of
 from harness.models.continuing import continued
 from harness.models.logits import logits_at
+from harness.models.reached import kind_of
 from harness.training.resume import random_state, set_random_state
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from harness.data.encode import Encoded
+    from harness.data.tokens.encode import Encoded
 
 TOKENS = 64  # at most of the text that is tried
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.data.batches import collate, count_labels
-from harness.data.encode import Encoded
+from harness.data.tokens.batches import collate, count_labels
+from harness.data.tokens.encode import Encoded
 from harness.errors import is_out_of_memory
 from harness.methods.base import AdaptPlan, Method
 from harness.models.logits import logits_at
@@ -20,6 +20,8 @@ from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion, mean_nll
+from harness.training.distributed.sharding import Whole, hold
+from harness.training.distributed.team import ALONE, OutOfMemory, Say, Team, Together
 from harness.training.optimizers import build_optimizer
 from harness.training.parameters import with_own_rates
 from harness.training.resume import (
@@ -29,8 +31,6 @@ from harness.training.resume import (
     restore,
     set_random_state,
 )
-from harness.training.sharding import Whole, hold
-from harness.training.team import ALONE, OutOfMemory, Say, Team, Together
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

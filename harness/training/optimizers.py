@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.training.rounding import StochasticRounding
+from harness.training.precision.rounding import StochasticRounding
 
 if TYPE_CHECKING:
     import torch

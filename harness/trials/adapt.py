@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.data.encode import encode_for_language_modelling
-from harness.data.examples import fingerprint_examples
+from harness.data.rows.example import fingerprint_examples
+from harness.data.tokens.encode import encode_for_language_modelling
 from harness.errors import refused_by_library
 from harness.methods.base import AdaptPlan, FirstStage, Method
 from harness.models.load import Base
 from harness.models.precision import put
 from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.distributed.team import Say, Team
 from harness.training.loop import Hooks, train
 from harness.training.parameters import freeze
-from harness.training.team import Say, Team
 from harness.trials.artifacts import EventLog
 from harness.trials.job import Job
 from harness.trials.workbench import Inputs

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import DataConfig
-from harness.data.written import how_written
-from harness.evaluation.measured import Measured
-from harness.evaluation.reference import Reference
+from harness.data.tokens.written_form import how_written
+from harness.evaluation.base_reference import Reference
+from harness.evaluation.collector import Measured
 from harness.methods import Method
 from harness.records import append_jsonl, read_jsonl, write_json, write_text
 from harness.records.store import to_jsonl

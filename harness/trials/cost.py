@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.config import LimitsConfig, TrainingConfig
-from harness.methods.base import CLASS_HEAD
-from harness.models.storage import number_of_weights
+from harness.models.quantization import CLASS_HEAD
+from harness.models.stored_bytes import number_of_weights
 from harness.training.energy import EnergyMeter
 from harness.training.loop import Progress
 from harness.training.memory import peak_gb, reset_peak

@@ -13,7 +13,8 @@ import numpy as np
 
 from harness import methods
 from harness.config import LimitsConfig, TrialConfig
-from harness.data.encode import Encoded
+from harness.config.strict import build
+from harness.data.tokens.encode import Encoded
 from harness.errors import is_out_of_memory
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate
@@ -22,13 +23,13 @@ from harness.evaluation.texts import Texts
 from harness.methods.base import FirstStage
 from harness.models.logprobs import base_logprobs
 from harness.models.precision import computing, copies_bytes
-from harness.models.storage import stored_bytes
+from harness.models.stored_bytes import stored_bytes
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
 from harness.records.footprint import Footprint
-from harness.strict import build
 from harness.training.allocation import AllocationMeter
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.distributed.team import ALONE
 from harness.training.energy import EnergyMeter
 from harness.training.memory import (
     available_gb,
@@ -36,7 +37,6 @@ from harness.training.memory import (
     peak_gb,
     reset_peak,
 )
-from harness.training.team import ALONE
 from harness.trials.adapt import Earlier
 from harness.trials.artifacts import EventLog
 from harness.trials.cost import Clock

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import LimitsConfig, TrialConfig
+from harness.config.strict import build
 from harness.records import Record
-from harness.strict import build
-from harness.trials import fence
+from harness.trials import ownership
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Job:
 
     def check_own(self) -> None:
         """Raises Superseded where a later attempt was given the folder."""
-        fence.check(self.path, self.attempt)
+        ownership.check(self.path, self.attempt)
 
     def record(self, status: str, **found: Any) -> Record:
         """What became of it: the fields that the job decides, and those that were ``found``."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.evaluation import knowledge
-from harness.evaluation.measured import Measured
+from harness.evaluation.collector import Measured
 from harness.evaluation.own_words import NotTheModels
+from harness.evaluation.probes import knowledge
 from harness.models.load import base_fingerprint
 from harness.records import Measurement, write_text
 from harness.records.store import to_jsonl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.config import TrialConfig
-from harness.models.positions import positions_of
+from harness.models.checks.positions import positions_of
 
 if TYPE_CHECKING:
     from harness.trials.workbench import Inputs

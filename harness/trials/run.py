@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
-from harness.data.written import how_written
+from harness.data.tokens.written_form import how_written
 from harness.errors import is_out_of_memory
 from harness.evaluation import benchmarks
+from harness.evaluation.base_reference import Reference
+from harness.evaluation.collector import Measured
 from harness.evaluation.forgetting import forgetting
-from harness.evaluation.judge import add_judged
-from harness.evaluation.measured import Measured
+from harness.evaluation.judge.judge import add_judged
 from harness.evaluation.own_words import NotTheModels
-from harness.evaluation.probes import answers
-from harness.evaluation.reference import Reference
+from harness.evaluation.probes.probe import answers
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
 from harness.models.precision import computing
 from harness.records import Record, write_record
-from harness.records.disk import tidy
+from harness.records.disk_usage import tidy
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder

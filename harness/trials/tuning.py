@@ -13,23 +13,23 @@ from harness.evaluation.suite import quick
 from harness.methods import AdaptPlan
 from harness.methods.base import FirstStage
 from harness.methods.coverage import Coverage, caution, coverage, stacked_share
+from harness.models.checks.packing import check_texts_apart
 from harness.models.load import Base
-from harness.models.packing import check_texts_apart
 from harness.models.precision import computing
-from harness.models.storage import number_of_weights
-from harness.records.full import require_room
-from harness.training.autocast import accelerator_for, check_precision
+from harness.models.stored_bytes import number_of_weights
+from harness.records.disk_full import require_room
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.first_pass import answer_one_token, freeze_what_text_never_trains
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
 from harness.training.memory import first_line
+from harness.training.precision.autocast import accelerator_for, check_precision
 from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
 from harness.trials.artifacts import EventLog
+from harness.trials.best_step import Selection
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.lengths import length_cautions
-from harness.trials.selection import Selection
 from harness.trials.workbench import Before, Inputs, Workbench
 
 if TYPE_CHECKING:

@@ -9,23 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import DataConfig, EvaluationConfig, ModelConfig, TrialConfig
-from harness.data.cache import cached_encode
-from harness.data.encode import Encoded
-from harness.data.examples import Example, Splits, read_splits
-from harness.data.overlap import overlap
+from harness.data.rows.example import Example
+from harness.data.rows.overlap_report import overlap
+from harness.data.rows.splits import Splits, read_splits
+from harness.data.tokens.encode import Encoded
+from harness.data.tokens.token_cache import cached_encode
 from harness.evaluation import benchmarks
-from harness.evaluation.measured import Measured
+from harness.evaluation.base_reference import Reference, ReferenceStore
+from harness.evaluation.collector import Measured
 from harness.evaluation.own_words import NotTheModels
-from harness.evaluation.probes import Probe, base_answers, probes
-from harness.evaluation.reference import Reference, ReferenceStore
+from harness.evaluation.probes.probe import Probe, base_answers, probes
 from harness.evaluation.texts import Texts, prepare, watch
-from harness.methods.base import Quantization
 from harness.models.load import base_fingerprint
-from harness.models.normality import base_weights
 from harness.models.pool import ModelPool
+from harness.models.quantization import Quantization
+from harness.models.weight_normality import base_weights
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
-from harness.training.team import ALONE, Team
+from harness.training.distributed.team import ALONE, Team
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from harness.afterwards import wanted
 from harness.afterwards.interpolate import interpolate, weights
 from harness.errors import InputError
-from harness.evaluation.reference import _key
+from harness.evaluation.base_reference import _key
 from harness.models.pool import checksums
 from harness.records import read_record
 from harness.trials.run import run_trial

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import builtin
-from harness.builtin import build, corpus, pretrain, task, world
+from harness.builtin import build, pretrain
+from harness.builtin.texts import corpus, task, world
 
 
 def read_jsonl(path: Path) -> list[dict]:

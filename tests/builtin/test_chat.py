@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import builtin
-from harness.builtin import chat, conversation, corpus, isle, pretrain, world
+from harness.builtin import pretrain
+from harness.builtin.texts import chat, conversation, corpus, isle, world
 
 TURNS = [
     {"role": "user", "content": "Where does Mira live?"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import builtin
-from harness.compose import conf_dir
+from harness.compose.command_line import conf_dir
 
 
 def refused(answer: tuple[int, str, str], *named: str) -> str:

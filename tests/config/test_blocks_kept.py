@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harness.blocks import Blocks
-from harness.composer import conf_dir
+from harness.compose.hydra_cache import Blocks
+from harness.compose.tree import conf_dir
 from harness.errors import InputError
 
 CASES = (
@@ -81,11 +81,11 @@ def test_what_was_written_into_one_is_in_no_other():
 
 
 def test_a_changed_file_is_read_again(tmp_path, monkeypatch):
-    from harness import composer
-    from harness.compose import compose_trial
+    from harness.compose import tree
+    from harness.compose.command_line import compose_trial
 
     shutil.copytree(conf_dir(), tmp_path / "conf")
-    monkeypatch.setattr(composer, "conf_dir", lambda: tmp_path / "conf")
+    monkeypatch.setattr(tree, "conf_dir", lambda: tmp_path / "conf")
     file = tmp_path / "conf" / "method" / "lora.yaml"
     assert compose_trial(["method=lora"])[0].trial({}).method["lora_dropout"] == 0.0
     before = file.stat()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from sweeping import composed
 
-from harness import grammar, methods
-from harness.compose import compose_sweep, compose_trial
+from harness import methods
+from harness.compose import override_grammar
+from harness.compose.command_line import compose_sweep, compose_trial
+from harness.compose.quoting import shown
+from harness.config.search_space import Choice, Interval
 from harness.errors import InputError
-from harness.methods.base import Quantization
-from harness.quoting import shown
-from harness.space import Choice, Interval
+from harness.models.quantization import Quantization
 
 RATE = "training.learning_rate"
 
@@ -74,7 +75,7 @@ def test_variants_of_one_method_are_tuned_apart():
 def test_variants_may_begin_from_different_models():
     """Each with what its method needs on that model, and with a base of its own to be told from."""
     from harness.models.load import model_path
-    from harness.search.folder import describe
+    from harness.search.sweep_folder import describe
 
     sweep, plans = composed("sweep=knowledge_injection")
     configs = {name: plan.trial({}) for name, plan in plans.items()}
@@ -141,7 +142,7 @@ def test_variants_that_cannot_be_used(typed, said):
 
 def test_the_sweep_against_forgetting():
     """A switch a variant, searched with the rate; the first trial is its own default."""
-    from harness.search.study import MethodStudy
+    from harness.search.optuna_studies.study import MethodStudy
 
     sweep, plans = composed("sweep=retention")
     for name, plan in plans.items():
@@ -245,7 +246,7 @@ def test_null_takes_a_key_out_of_the_search(tmp_path):
     ],
 )
 def test_ranges(typed, dimension):
-    found = grammar.dimension(grammar.parse(typed))
+    found = override_grammar.dimension(override_grammar.parse(typed))
     assert found == dimension
     assert [type(value) for value in found.ends()] == [type(value) for value in dimension.ends()]
 

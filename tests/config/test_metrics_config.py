@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from harness.compose.objectives import resolve_objectives
 from harness.config.metrics import OWN, check_metrics, measured_as
 from harness.errors import InputError
-from harness.objectives import resolve_objectives
-from harness.statistics.kinds import KINDS
+from harness.statistics.measurements.definitions import KINDS
 
 PROMPTS = {"text_column": None, "label_column": None}
 

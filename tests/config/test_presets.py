@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.compose import compose_sweep
+from harness.compose.command_line import compose_sweep
 
 # H2O LLM Studio 1.14, text_causal_language_modeling_config.py: its parameter, its default, our key.
 H2O = (

@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from harness import grammar
-from harness.compose import compose_sweep, compose_trial
+from harness.compose import override_grammar
+from harness.compose.command_line import compose_sweep, compose_trial
+from harness.compose.quoting import shown
 from harness.errors import InputError
-from harness.quoting import shown
 
 VALUES = [
     *(1e-5, 0.1 + 0.2, 1e22, 7, True, None, "plain", "two words", "a'b", "1e-3", "true", "Null"),
@@ -22,7 +22,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_shown_values_are_read_again(value):
-    assert grammar.parse(f"key={shown(value)}").value() == value
+    assert override_grammar.parse(f"key={shown(value)}").value() == value
 
 
 def through_bash(texts: list[str]) -> list[str]:
@@ -40,9 +40,9 @@ def test_printed_commands_come_back_through_bash():
     texts = ["".join(draw.choices(alphabet, k=draw.randrange(12))) for _ in range(400)]
     typed = [f"data.train={shown(text)}" for text in texts]
     assert all(text.isprintable() for text in typed)
-    assert [grammar.parse(text).value() for text in through_bash(typed)] == texts
+    assert [override_grammar.parse(text).value() for text in through_bash(typed)] == texts
     lists = [f"data.train={shown(texts[i : i + 3])}" for i in range(0, 60, 3)]
-    assert [grammar.parse(text).value() for text in through_bash(lists)] == [
+    assert [override_grammar.parse(text).value() for text in through_bash(lists)] == [
         texts[i : i + 3] for i in range(0, 60, 3)
     ]
 
@@ -66,9 +66,9 @@ def test_printed_commands_come_back_through_bash():
     ],
 )  # fmt: skip
 def test_plain_text_needs_no_second_quotes(key, text):
-    override = grammar.parse(f"{key}={text}")
+    override = override_grammar.parse(f"{key}={text}")
     assert override.value() == text
-    assert grammar.parse(override.input_line).value() == text
+    assert override_grammar.parse(override.input_line).value() == text
 
 
 def test_it_reaches_the_trial():
@@ -86,10 +86,10 @@ def test_it_reaches_the_trial():
 
 
 def test_a_real_line_break_is_recorded_in_one_line():
-    override = grammar.parse("data.prompt_template='{a}\n\n{b}'")
+    override = override_grammar.parse("data.prompt_template='{a}\n\n{b}'")
     assert override.value() == "{a}\n\n{b}"
     assert override.input_line == 'data.prompt_template="{a}\\n\\n{b}"'
-    raw = grammar.parse("data.prompt_template={a}\n\n{b}")
+    raw = override_grammar.parse("data.prompt_template={a}\n\n{b}")
     assert (raw.value(), raw.input_line) == (override.value(), override.input_line)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.batches import (
+from harness.data.tokens.batches import (
     BatchPlan,
     collate,
     evaluation_batches,
@@ -12,7 +12,7 @@ from harness.data.batches import (
     micro_batches,
     plan_epoch,
 )
-from harness.data.encode import Encoded
+from harness.data.tokens.encode import Encoded
 
 PAD = 99
 

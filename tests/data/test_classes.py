@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.batches import collate
-from harness.data.cache import cached_encode
-from harness.data.encode import encode, encode_for_language_modelling
-from harness.data.examples import read_splits
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.batches import collate
+from harness.data.tokens.encode import encode, encode_for_language_modelling
+from harness.data.tokens.token_cache import cached_encode
 from harness.errors import InputError
 
 ROWS = [{"text": f"text {i} is long", "kind": "cba"[i % 3], "n": i % 2} for i in range(30)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.chat import ChatFormat
-from harness.data.encode import encode, encode_prompts, prompts
-from harness.data.examples import read_splits
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.chat import ChatFormat
+from harness.data.tokens.encode import encode, encode_prompts, prompts
 from harness.errors import InputError
 
 CHATML = """\

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harness.config import DataConfig
-from harness.data.examples import read_splits
-from harness.strict import build
+from harness.config.strict import build
+from harness.data.rows.splits import read_splits
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.data.cache import cached_encode, tokenizer_fingerprint
-from harness.data.encode import Encoded, encode, encode_documents, pad_id, prompts
-from harness.data.examples import Example
+from harness.data.rows.example import Example
+from harness.data.tokens.encode import Encoded, encode, encode_documents, pad_id, prompts
+from harness.data.tokens.token_cache import cached_encode, tokenizer_fingerprint
 from harness.errors import InputError
 
 PAIRS = (Example("ask:", ("yes", "no!")), Example("é:", ("ü😀",)))
@@ -184,7 +184,7 @@ def test_cache(tmp_path, tokenizer, bare_tokenizer, config, monkeypatch):
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("harness.data.cache.encode", None)  # not called again
+        patched.setattr("harness.data.tokens.token_cache.encode", None)  # not called again
         again = cached_encode(tmp_path, PAIRS, tokenizer, config(), all_references=True)
         tokenizer(["a", "bc"], padding=True)  # leaves state behind in the tokenizer
         cached_encode(tmp_path, PAIRS, tokenizer, config(train="x"), all_references=True)

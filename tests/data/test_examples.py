@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.examples import Example, merge, read_splits
+from harness.data.rows.example import Example, merge
+from harness.data.rows.splits import read_splits
 from harness.errors import InputError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "e2e"

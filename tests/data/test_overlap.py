@@ -12,17 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.data.example import Example
-from harness.data.examples import read_splits
-from harness.data.overlap import (
-    Side,
-    near,
-    overlap,
-    same_prompt,
-    sharing_ngrams,
-    without_overlap,
-)
-from harness.data.shingles import SHINGLE, Words, char_shingles, normalized, signatures
+from harness.data.rows.example import Example
+from harness.data.rows.overlap import Side, near, same_prompt, sharing_ngrams, without_overlap
+from harness.data.rows.overlap_report import overlap
+from harness.data.rows.shingles import SHINGLE, Words, char_shingles, normalized, signatures
+from harness.data.rows.splits import read_splits
 from harness.errors import InputError
 
 WORDS = [
@@ -80,7 +74,7 @@ def test_near_duplicates_are_those_of_brute_force(sets):
 
 @pytest.mark.parametrize(("n", "most"), [(6, 10), (13, 10), (7, 2)])
 def test_shared_ngrams_are_those_of_brute_force(sets, monkeypatch, n, most):
-    monkeypatch.setattr("harness.data.overlap.COMMON", (most, 0.0))
+    monkeypatch.setattr("harness.data.rows.overlap.COMMON", (most, 0.0))
     train, held_out = sets
     counts = Counter(gram for e in [*train, *held_out] for gram in ngrams_of(e, n // 2))
     common = {gram for gram, times in counts.items() if times > most}

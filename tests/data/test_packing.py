@@ -12,12 +12,13 @@ from running import adapted
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from harness.data.batches import collate, longest_kept
-from harness.data.encode import encode
-from harness.data.examples import Example
+from harness.data.rows.example import Example
+from harness.data.tokens.batches import collate, longest_kept
+from harness.data.tokens.encode import encode
 from harness.errors import InputError
+from harness.models.checks.packing import check_texts_apart
 from harness.models.logits import logits_at
-from harness.models.packing import check_texts_apart, positions
+from harness.models.packing import positions
 
 TEXT = dict(prompt_column=None, answer_column=None, text_column="text", loss_on="all")
 DOCUMENTS = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.data.examples import read_splits
-from harness.data.general import read_general
-from harness.data.pages import text_of_html
+from harness.data.rows.files.pages import text_of_html
+from harness.data.rows.general import read_general
+from harness.data.rows.splits import read_splits
 from harness.errors import InputError
 
 PAGE = """<!DOCTYPE html>

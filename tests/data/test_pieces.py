@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.data.general import read_general
-from harness.data.pieces import in_pieces
+from harness.data.rows.general import read_general
+from harness.data.rows.pieces import in_pieces
 
 LONG = (
     "First line here.\nSecond one, a bit longer than that.\n\nA new paragraph. It ends there. 😀 Öl"

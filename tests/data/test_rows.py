@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.columns import as_text
-from harness.data.conversations import Turn, turns_of
-from harness.data.encode import encode
-from harness.data.examples import Example, read_splits
+from harness.data.rows.columns import as_text
+from harness.data.rows.conversations import Turn, turns_of
+from harness.data.rows.example import Example
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.encode import encode
 from harness.errors import InputError
 
 ONE = dict(test_fraction=0.0)

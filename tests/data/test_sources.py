@@ -16,7 +16,7 @@ from collections import Counter
 
 import pytest
 
-from harness.data.sources import read_rows
+from harness.data.rows.files.sources import read_rows
 from harness.errors import InputError
 
 GOOD = b'{"prompt": "a", "answer": "b"}\n'
@@ -425,7 +425,7 @@ def test_parquet_values_as_their_own_type_prints_them(here, config):
 
 def test_reading_needs_neither_torch_nor_datasets():
     code = (
-        "import sys, harness.data.examples;"
+        "import sys, harness.data.rows.examples;"
         "print({'torch', 'datasets', 'transformers'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,10 +7,11 @@ import copy
 import numpy as np
 import pytest
 
-from harness.data.encode import encode, encode_documents, encode_prompts, prompts
-from harness.data.encode_chats import as_scored
-from harness.data.examples import Example, read_splits
-from harness.data.specials import SpecialTokens, begins_with, ends_of
+from harness.data.rows.example import Example
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.encode import encode, encode_documents, encode_prompts, prompts
+from harness.data.tokens.encode_chats import as_scored
+from harness.data.tokens.special_tokens import SpecialTokens, begins_with, ends_of
 
 PLAIN = dict(prompt_column=None, answer_column=None, text_column="text")
 

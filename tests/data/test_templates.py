@@ -8,13 +8,13 @@ import json
 import pytest
 
 from harness.config import DataConfig
-from harness.data.chat import ends_of_answers
-from harness.data.conversations import Turn
-from harness.data.encode import encode, encode_prompts, prompts
-from harness.data.encode_chats import as_scored
-from harness.data.examples import read_splits
-from harness.data.questions import questions
-from harness.data.written import how_written
+from harness.data.rows.conversations import Turn
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.chat import ends_of_answers
+from harness.data.tokens.encode import encode, encode_prompts, prompts
+from harness.data.tokens.encode_chats import as_scored
+from harness.data.tokens.questions import questions
+from harness.data.tokens.written_form import how_written
 from harness.errors import InputError
 
 HEAD = "{% for m in messages %}<|im_start|>{{ m.role }}\n"

@@ -21,7 +21,7 @@ from harness.evaluation.benchmarks import check_chat_template
 from harness.evaluation.benchmarks.loading import SEED, load_tasks
 from harness.evaluation.benchmarks.model import in_memory
 from harness.evaluation.benchmarks.results import scores as scores_of_rows
-from harness.evaluation.measured import Measured
+from harness.evaluation.collector import Measured
 from harness.records import read_jsonl
 
 

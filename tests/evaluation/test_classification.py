@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from harness.evaluation.classification import class_statistics
-from harness.evaluation.measured import Measured
+from harness.evaluation.collector import Measured
 from harness.statistics.resampling import draw_counts
 from harness.statistics.scores import aggregate, aggregate_resamples
 

@@ -7,8 +7,8 @@ import pytest
 from running import job
 
 from harness.errors import InputError
-from harness.evaluation.external import add_external, try_external
-from harness.evaluation.measured import Measured
+from harness.evaluation.answers.external import add_external, try_external
+from harness.evaluation.collector import Measured
 from harness.records import read_record
 from harness.trials.run import Workbench, run_trial
 

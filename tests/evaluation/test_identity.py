@@ -9,12 +9,12 @@ import pytest
 from running import adapted
 
 from harness import methods
-from harness.compose import conf_dir
+from harness.compose.command_line import conf_dir
 from harness.errors import InputError
 from harness.evaluation import benchmarks
-from harness.evaluation.measured import Measured
-from harness.evaluation.probes import answers, base_answers, probes
-from harness.evaluation.reference import ReferenceStore
+from harness.evaluation.base_reference import ReferenceStore
+from harness.evaluation.collector import Measured
+from harness.evaluation.probes.probe import answers, base_answers, probes
 from harness.evaluation.suite import evaluate, quick
 from harness.evaluation.texts import prepare
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from harness.errors import InputError
-from harness.evaluation.formats import CHECKS, kept
-from harness.evaluation.instructions import (
+from harness.evaluation.collector import Measured
+from harness.evaluation.probes.format_checks import CHECKS, kept
+from harness.evaluation.probes.instructions import (
     SHIPPED,
     add_changes,
     asked,
     follows,
     read_instructions,
 )
-from harness.evaluation.measured import Measured
 
 # check, value, texts that keep it, texts that do not
 EXAMPLES = [

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness.compose import compose_trial
+from harness.compose.command_line import compose_trial
 from harness.errors import InputError
-from harness.evaluation import endpoint, judge
-from harness.evaluation.measured import Measured
-from harness.evaluation.metrics import check_answers
-from harness.evaluation.rubric import question, read_rubric, score_in
+from harness.evaluation.answers.configured import check_answers
+from harness.evaluation.collector import Measured
+from harness.evaluation.judge import endpoint, judge
+from harness.evaluation.judge.rubric import question, read_rubric, score_in
 
 KEY = "sk-this-is-a-secret-42"
 ROWS = [

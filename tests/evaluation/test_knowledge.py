@@ -11,10 +11,10 @@ from running import job
 
 from harness import builtin
 from harness.errors import InputError
-from harness.evaluation import knowledge
-from harness.evaluation.measured import Measured
-from harness.evaluation.questions import KINDS, read_probes
-from harness.evaluation.verdicts import one_turn, repetition, role_markers, verdict
+from harness.evaluation.collector import Measured
+from harness.evaluation.probes import knowledge
+from harness.evaluation.probes.knowledge_questions import KINDS, read_probes
+from harness.evaluation.probes.knowledge_verdicts import one_turn, repetition, role_markers, verdict
 from harness.records import read_jsonl
 from harness.trials.run import run_trial
 from harness.trials.workbench import Workbench

@@ -11,9 +11,9 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from harness.errors import InputError
-from harness.evaluation.answers import answer_statistics
+from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.tokenizers import check_tokenizer
 from harness.evaluation.sight import look
-from harness.evaluation.tokenizers import check_tokenizer
 from harness.statistics.scores import aggregate
 
 TEXTS = [
@@ -125,7 +125,7 @@ def test_what_has_spaces_is_not_refused():
     [("ja-mecab", "MeCab", "char"), ("flores200", "sentencepiece", "intl or char")],
 )
 def test_a_tokenizer_that_is_not_installed_is_named(monkeypatch, tokenize, module, instead):
-    import harness.evaluation.tokenizers as tokenizers
+    import harness.evaluation.answers.tokenizers as tokenizers
 
     monkeypatch.setattr(tokenizers, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=f"needs {module}.*Without it: {instead}"):

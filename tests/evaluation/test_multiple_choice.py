@@ -9,7 +9,7 @@ import pytest
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks.choices import generated_twin, read_choice
 from harness.evaluation.benchmarks.loading import load_tasks
-from harness.evaluation.measured import Measured
+from harness.evaluation.collector import Measured
 
 
 @pytest.mark.parametrize(

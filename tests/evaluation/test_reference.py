@@ -10,8 +10,8 @@ from running import adapted, fit, take
 
 from harness import methods
 from harness.evaluation import forgetting as forgetting_module
-from harness.evaluation.measured import Measured
-from harness.evaluation.reference import ReferenceStore
+from harness.evaluation.base_reference import ReferenceStore
+from harness.evaluation.collector import Measured
 from harness.evaluation.suite import evaluate, quick
 from harness.evaluation.texts import prepare, watch
 
@@ -86,7 +86,7 @@ def test_a_broken_cache_file_is_measured_again(
 
 
 def test_what_changes_a_reference_has_another(store_and_reference, texts, config):
-    from harness.methods.base import Quantization
+    from harness.models.quantization import Quantization
 
     store, _reference = store_and_reference
     find = store.find
@@ -231,7 +231,7 @@ def test_texts_that_nothing_is_generated_from_are_other_texts():
 
     import numpy as np
 
-    from harness.data.encode import Encoded
+    from harness.data.tokens.encode import Encoded
     from harness.evaluation.texts import Texts
 
     one = Encoded(

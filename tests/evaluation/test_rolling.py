@@ -11,11 +11,11 @@ import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from harness.data.encode import Encoded, encode_documents
+from harness.data.tokens.encode import Encoded, encode_documents
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks.model import in_memory
+from harness.evaluation.collector import Measured
 from harness.evaluation.likelihood import sequence_nll
-from harness.evaluation.measured import Measured
 from harness.statistics.scores import aggregate
 
 STORIES = Path(__file__).parents[2].parent / "shared" / "models" / "stories260K"

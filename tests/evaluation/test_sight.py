@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from harness.compose import compose_sweep
+from harness.compose.command_line import compose_sweep
+from harness.compose.objectives import check_general, check_values, that_tell
 from harness.config.metrics import OWN
-from harness.data.example import Example
-from harness.data.examples import Splits
+from harness.data.rows.example import Example
+from harness.data.rows.splits import Splits
 from harness.errors import InputError
-from harness.evaluation.measured import Measured
-from harness.evaluation.metrics import add_answers, check_answers, sights_of, without
+from harness.evaluation.answers.configured import add_answers, check_answers, sights_of, without
+from harness.evaluation.collector import Measured
 from harness.evaluation.sight import instead, look
-from harness.objectives import check_general, check_values, that_tell
 
 LONG = [["the cat sat on the mat"], ["a dog ran over the hill"], ["rain fell on the old mill"]]
 BLIND = {  # references → the metrics by which the right answers score as none, or as another's

@@ -12,7 +12,7 @@ import yaml
 from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks.loading import load_tasks
-from harness.evaluation.measured import Measured
+from harness.evaluation.collector import Measured
 
 MC = Path(__file__).parents[2].parent / "shared" / "data" / "mc"
 ITEMS = [

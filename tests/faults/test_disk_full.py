@@ -25,7 +25,7 @@ from sweeping import FakeLauncher, drive
 from harness.errors import DiskFull, InputError
 from harness.launch.worker import Worker
 from harness.records import read_jsonl, read_record, write_json, write_text
-from harness.records.full import STOPPED, is_disk_full, require_room, told
+from harness.records.disk_full import STOPPED, is_disk_full, require_room, told
 from harness.training.checkpoint import Checkpoint, CheckpointFolder
 from harness.trials.run import Workbench, run_trial
 

@@ -11,10 +11,10 @@ from running import identified, job
 from sweeping import composed
 
 from harness.errors import InputError
-from harness.evaluation.reference import _load
+from harness.evaluation.base_reference import _load
 from harness.launch.worker import Worker
 from harness.records import read_json, read_record, write_json
-from harness.search.folder import SweepFolder, describe
+from harness.search.sweep_folder import SweepFolder, describe
 
 GARBAGE = [b"", b"\x00" * 64, b'{"identity": {"a": 1', b"\xff\xfe garbage", b"[1, 2]", b"null"]
 

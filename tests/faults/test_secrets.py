@@ -109,7 +109,7 @@ def test_the_mirror(secrets):
     ],
 )
 def test_none_is_let_into_the_configuration(secrets, monkeypatch, tmp_path, typed):
-    from harness.compose import compose_sweep
+    from harness.compose.command_line import compose_sweep
 
     monkeypatch.setenv("DATABASE", PASSWORD)
     monkeypatch.setenv("ORDINARY_LOOKING", TOKEN)
@@ -121,8 +121,8 @@ def test_none_is_let_into_the_configuration(secrets, monkeypatch, tmp_path, type
 
 @pytest.mark.parametrize("asked", ["me:swordfish@db/x", "db/x?user=me&password=swordfish"])
 def test_of_a_database_host_and_name_are_kept(asked):
-    from harness.compose import compose_sweep
-    from harness.config.storage import whole
+    from harness.compose.command_line import compose_sweep
+    from harness.config.database_url import whole
 
     url = f"postgresql://{asked}"
     kept = compose_sweep(["method=lora", f"search.storage='{url}'"])[0].search.storage
@@ -132,7 +132,7 @@ def test_of_a_database_host_and_name_are_kept(asked):
 def test_a_sweep_says_its_command_without(secrets, tmp_path, monkeypatch):
     from sweeping import composed
 
-    from harness.search.folder import describe
+    from harness.search.sweep_folder import describe
 
     sweep, plans = composed("method=lora")
     typed = ["method=lora", f"model.name={TOKEN}"]
@@ -163,7 +163,7 @@ def test_a_sweep_says_its_command_without(secrets, tmp_path, monkeypatch):
     ],
 )
 def test_no_code_and_no_way_out(secrets, typed):
-    from harness.compose import compose_trial
+    from harness.compose.command_line import compose_trial
 
     with pytest.raises(InputError) as caught:
         compose_trial(["method=lora", typed])[0].trial({})

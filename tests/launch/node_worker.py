@@ -8,7 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from harness.launch import local, slurm_task
+from harness.launch import local
+from harness.launch.clusters import slurm_task
 
 # Counts to the spec's ``steps``; asked to stop, or left alone, it writes how far it is.
 PROGRAM = """
@@ -52,14 +53,14 @@ def _popen(command, **options):
 
 
 def run_task(*arguments):
-    """``harness.launch.slurm_task.run_task`` with PROGRAM as the worker."""
+    """``harness.launch.clusters.slurm_task.run_task`` with PROGRAM as the worker."""
     local.subprocess.Popen = _popen
     return slurm_task.run_task(*arguments)
 
 
 def fake_slot():
-    """``harness.launch.ray_slot.NodeSlot`` with PROGRAM as the worker."""
-    from harness.launch.ray_slot import NodeSlot
+    """``harness.launch.clusters.ray_slot.NodeSlot`` with PROGRAM as the worker."""
+    from harness.launch.clusters.ray_slot import NodeSlot
 
     class FakeSlot(NodeSlot):
         def __init__(self, *arguments):

@@ -12,7 +12,8 @@ import node_worker
 import pytest
 from sweeping import composed
 
-from harness.launch import local, slurm_task
+from harness.launch import local
+from harness.launch.clusters import slurm_task
 from harness.launch.launcher import Ended
 from harness.launch.local import LocalLauncher
 from harness.records import read_json, write_json

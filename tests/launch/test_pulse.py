@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from harness import pulse
+from harness.records import heartbeat
 
 
 @pytest.fixture
 def moved(tmp_path, monkeypatch):
     """`moved()`: whether there was progress since it was last asked."""
-    monkeypatch.setattr(pulse, "SECONDS", 0.0)
-    pulse.begin(tmp_path)
-    file, seen = tmp_path / pulse.NAME, []
+    monkeypatch.setattr(heartbeat, "SECONDS", 0.0)
+    heartbeat.begin(tmp_path)
+    file, seen = tmp_path / heartbeat.NAME, []
 
     def look():
         seen.append(file.stat().st_mtime_ns)
@@ -20,7 +20,7 @@ def moved(tmp_path, monkeypatch):
 
     look()
     yield look
-    pulse.end()
+    heartbeat.end()
     assert not file.exists()
 
 
@@ -50,5 +50,5 @@ def test_adapters_do_not_hide_it(moved, lend, trial_config):
 
 
 def test_without_a_task_there_is_none(tmp_path):
-    pulse.mark()
+    heartbeat.mark()
     assert list(tmp_path.iterdir()) == []

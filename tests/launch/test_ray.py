@@ -15,9 +15,9 @@ import pytest
 from sweeping import SMALL, InProcessLauncher, composed
 
 from harness.errors import InputError
+from harness.launch.clusters.ray import RayLauncher, check_ray, connect
+from harness.launch.clusters.ray_slot import changed, in_order, write_bytes
 from harness.launch.launcher import Ended
-from harness.launch.ray import RayLauncher, check_ray, connect
-from harness.launch.ray_slot import changed, in_order, write_bytes
 from harness.records import read_json, read_record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,7 +49,7 @@ def cluster():
 @pytest.fixture
 def launch(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(RayLauncher, "slot_class", node_worker.fake_slot())
-    monkeypatch.setattr("harness.launch.ray.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("harness.launch.clusters.ray.POLL_SECONDS", 0.1)
     made = []
 
     def build(**changes):

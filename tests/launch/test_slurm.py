@@ -19,9 +19,9 @@ import pytest
 from sweeping import composed
 
 from harness.errors import InputError
-from harness.launch import slurm
+from harness.launch.clusters import slurm
+from harness.launch.clusters.slurm import SlurmLauncher, check_slurm
 from harness.launch.launcher import Ended
-from harness.launch.slurm import SlurmLauncher, check_slurm
 from harness.records import read_json
 
 ROOT = Path(__file__).parent.parent.parent

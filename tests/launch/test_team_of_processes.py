@@ -35,7 +35,7 @@ def patch():
 
     loop.logits_at = limited
 
-if "harness.launch.team" in sys.orig_argv:
+if "harness.launch.ranks" in sys.orig_argv:
     threading.Thread(target=patch, daemon=True).start()
 """
 
@@ -81,7 +81,7 @@ def test_a_trial_over_two_processes_and_one_that_loses_one(
         lost = begin("lost", 100_000)
         until(lambda: (lost / "metrics.jsonl").exists() and read_jsonl(lost / "metrics.jsonl"))
         worker = psutil.Process(launcher._workers[0].process.pid)
-        (other,) = [p for p in worker.children() if "harness.launch.team" in p.cmdline()]
+        (other,) = [p for p in worker.children() if "harness.launch.ranks" in p.cmdline()]
         breaks(other)
         assert until(launcher.poll) == [Ended(lost, lost=code)]
         assert read_record(lost) is None

@@ -9,12 +9,12 @@ from running import adapted, take
 from torch import nn
 
 from harness import methods
-from harness.compose import compose_trial
-from harness.data.encode import Encoded
+from harness.compose.command_line import compose_trial
+from harness.data.tokens.encode import Encoded
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan
-from harness.methods.importance import masks
 from harness.methods.importance.scores import apportioned, gradient_sums, importance, largest
+from harness.models import masked_entries
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +182,10 @@ def mask(name="importance_mask", **changes):
 
 def chosen(method, model, seed=0):
     try:
-        places = masks.places(method.adapt(model, plan_of(SEQUENCES, seed)))
+        places = masked_entries.places(method.adapt(model, plan_of(SEQUENCES, seed)))
         return {name: at.clone() for name, at in places.items()}
     finally:
-        masks.take_off(model)
+        masked_entries.take_off(model)
         model.requires_grad_(False)
 
 
@@ -208,8 +208,8 @@ def test_ranked_over_the_model_or_tensor_by_tensor(tiny):
 
 def test_random_masks_are_drawn_by_the_seed(tiny):
     one, same, other = (chosen(mask("random_mask", keep_ratio=0.3), tiny, s) for s in (1, 1, 2))
-    assert masks.overlap(one, same) == 1
-    assert masks.overlap(one, other) < 0.5
+    assert masked_entries.overlap(one, same) == 1
+    assert masked_entries.overlap(one, other) < 0.5
     assert sum(map(len, one.values())) == sum(map(len, other.values()))
 
 
@@ -280,9 +280,9 @@ def test_masks_of_different_data_agree_far_more_than_chance(lend, trial_config, 
     for part in (range(half), range(half, 2 * half)):
         with lend() as base:
             start = adapted(base, config, take(encoded, list(part)))
-            found.append({n: at.clone() for n, at in masks.places(start.model).items()})
+            found.append({n: at.clone() for n, at in masked_entries.places(start.model).items()})
             shares = start.method.describe(start.model)["chosen"]
-    assert masks.overlap(*found) > 20 * 0.01 / (2 - 0.01)
+    assert masked_entries.overlap(*found) > 20 * 0.01 / (2 - 0.01)
     kind = "model.layers.*.self_attn.o_proj.weight"
     n = sum(len(at) for name, at in found[1].items() if name.endswith("o_proj.weight"))
     assert shares[kind] == n / (4 * 128 * 128)

@@ -11,8 +11,8 @@ from skeletons import PLAN, configured
 
 from harness import methods
 from harness.errors import InputError
-from harness.methods.base import Quantization
 from harness.methods.low_rank.scaling import resolve_alpha
+from harness.models.quantization import Quantization
 
 IDS = torch.arange(3, 43).reshape(2, 20)
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from harness.methods.base import AdaptPlan
-from harness.methods.importance import masks
 from harness.methods.importance.importance_mask import RandomMask
+from harness.models import masked_entries
 from harness.models.logits import logits_at
 from harness.training.loop import Interrupted
 from harness.training.optimizers import build_optimizer
@@ -41,7 +41,7 @@ def ten_steps(layer, parameters, after):
         layer(torch.ones(1, 4)).square().sum().backward()
         after(step)
         optimizer.step()
-        masks.write(layer)
+        masked_entries.write(layer)
 
 
 def test_frozen_entries_do_not_drift_as_they_would_with_masked_gradients():
@@ -53,7 +53,7 @@ def test_frozen_entries_do_not_drift_as_they_would_with_masked_gradients():
     assert naive.weight[1, 3].item() == pytest.approx(0.9900450, abs=1e-7)
 
     ours = linear(torch.ones(2, 4))
-    masks.attach(ours, {"weight": torch.tensor([1])})
+    masked_entries.attach(ours, {"weight": torch.tensor([1])})
     ten_steps(ours, [p for p in ours.parameters() if p.requires_grad], lambda step: None)
     frozen = ours.weight.flatten()[[0, 2, 3, 4, 5, 6, 7]]
     assert torch.equal(frozen, torch.ones(7))
@@ -73,11 +73,11 @@ def test_in_a_real_run_what_is_not_chosen_has_the_bases_bits(lend, trial_config,
     with lend() as base:
         before = tensors(base.model)
         done = fit(base, config, encoded, tmp_path, steps=4)
-        at = masks.places(done.model)
+        at = masked_entries.places(done.model)
         n = sum(parameter.numel() for parameter in base.model.parameters())
         assert sum(map(len, at.values())) == round(0.01 * (n - sum(map(len, at.values()))))
         moved = 0
-        for name, tensor in masks.base_state(done.model).items():
+        for name, tensor in masked_entries.base_state(done.model).items():
             if name not in before:  # the output embeddings, tied
                 continue
             changed = tensor != before[name]
@@ -113,7 +113,7 @@ def test_with_everything_chosen_it_is_full_fine_tuning(
             folder = tmp_path / overrides[0]
             done = fit(base, config, encoded, folder, steps=2, **settings)
             rows = [(row["loss"], row["grad_norm"]) for row in done.rows]
-            state = {n: t.clone() for n, t in masks.base_state(done.model).items()}
+            state = {n: t.clone() for n, t in masked_entries.base_state(done.model).items()}
             ran.append((rows, state))
     (rows, state), (ours, our_state) = ran
     assert ours == rows
@@ -137,7 +137,7 @@ def test_gradients_are_those_of_full_fine_tuning_at_the_chosen_places(lend, tria
         random_mask().adapt(start.model, plan())
         loss_of(start.model, batch).backward()
         seen = set()
-        for name, tensor, mask in masks.attached(start.model):
+        for name, tensor, mask in masked_entries.attached(start.model):
             assert torch.equal(mask.values.grad, dense[name].flatten()[mask.index]), name
             assert tensor.grad is None
             seen.add(name)
@@ -172,7 +172,7 @@ def base_shapes(model):
 def test_the_dense_tensor_is_not_copied():
     layer = linear(torch.randn(3, 4))
     at = layer.weight.data_ptr()
-    masks.attach(layer, {"weight": torch.tensor([0, 5])})
+    masked_entries.attach(layer, {"weight": torch.tensor([0, 5])})
     assert layer.weight.data_ptr() == at
     assert [n for n, p in layer.named_parameters() if p.requires_grad] == [
         "parametrizations.weight.0.values"
@@ -183,14 +183,14 @@ def test_half_precision_weights_are_trained_in_32_bits():
     """A hundred steps of 1e-3 reach 0.9, although 1 − 1e-3 rounds to 1 in bfloat16."""
     assert torch.tensor(1.0, dtype=torch.bfloat16) - 1e-3 == 1
     layer = linear(torch.ones(2, 2)).bfloat16()
-    masks.attach(layer, {"weight": torch.tensor([2])})
+    masked_entries.attach(layer, {"weight": torch.tensor([2])})
     (values,) = (p for p in layer.parameters() if p.requires_grad)
     optimizer = torch.optim.SGD([values], lr=1e-3)
     for _ in range(100):
         optimizer.zero_grad()
         layer(torch.ones(1, 2, dtype=torch.bfloat16)).sum().backward()
         optimizer.step()
-        masks.write(layer)
+        masked_entries.write(layer)
     assert values.dtype == torch.float32
     assert values.item() == pytest.approx(0.9, abs=1e-5)
     assert layer.weight.dtype == torch.bfloat16
@@ -204,7 +204,7 @@ def test_taken_off_it_is_the_base_again(lend):
         kinds = [type(module) for module in model.modules()]
         random_mask().adapt(model, plan())
         assert [type(module) for module in model.modules()] != kinds
-        masks.take_off(model)
+        masked_entries.take_off(model)
         assert [name for name, _ in model.named_parameters()] == names
         assert [type(module) for module in model.modules()] == kinds
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
@@ -221,7 +221,7 @@ def test_what_is_saved_beside_the_model_is_what_differs_from_the_base(
         sizes = final_sizes(done.model, trained)
         save_adapter(tmp_path / "a", done.method, done.model, base.tokenizer)
     whole = load_file(tmp_path / "a" / "model.safetensors")
-    mask = load_file(tmp_path / "a" / masks.FILE)
+    mask = load_file(tmp_path / "a" / masked_entries.FILE)
     assert set(whole) <= set(before)
     for name in whole:
         tensor = before[name]
@@ -245,14 +245,14 @@ def test_a_checkpoint_brings_its_own_mask(lend):
     with torch.no_grad():
         for parameter in trained.values():
             parameter.add_(1)
-        masks.write(first)
+        masked_entries.write(first)
         for name, parameter in second.named_parameters():  # as the loop does it
             if parameter.requires_grad:
                 parameter.copy_(trained[name])
-    assert masks.overlap(masks.places(first), masks.places(second)) < 0.1
+    assert masked_entries.overlap(masked_entries.places(first), masked_entries.places(second)) < 0.1
     method.load_state(second, method.state(first))
-    assert masks.overlap(masks.places(first), masks.places(second)) == 1
-    states = masks.base_state(first), masks.base_state(second)
+    assert masked_entries.overlap(masked_entries.places(first), masked_entries.places(second)) == 1
+    states = masked_entries.base_state(first), masked_entries.base_state(second)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert any(not torch.equal(states[0][name], original[name]) for name in original)
 
@@ -274,9 +274,9 @@ def test_a_checkpoint_of_other_parameters_is_passed_over(
 
 def test_overlap():
     first = {"a": torch.tensor([0, 1, 2]), "b": torch.tensor([5])}
-    assert masks.overlap(first, first) == 1
-    assert masks.overlap(first, {"a": torch.tensor([3]), "c": torch.tensor([5])}) == 0
-    assert masks.overlap(first, {"a": torch.tensor([1, 2, 7])}) == 2 / 5
+    assert masked_entries.overlap(first, first) == 1
+    assert masked_entries.overlap(first, {"a": torch.tensor([3]), "c": torch.tensor([5])}) == 0
+    assert masked_entries.overlap(first, {"a": torch.tensor([1, 2, 7])}) == 2 / 5
 
 
 def test_random_masks_overlap_as_chance_has_it(lend):
@@ -286,4 +286,6 @@ def test_random_masks_overlap_as_chance_has_it(lend):
     for seed, model in enumerate(two):
         random_mask(keep_ratio=0.2).adapt(model, plan(seed))
     chance = 0.2 / (2 - 0.2)
-    assert masks.overlap(*map(masks.places, two)) == pytest.approx(chance, rel=0.02)
+    assert masked_entries.overlap(*map(masked_entries.places, two)) == pytest.approx(
+        chance, rel=0.02
+    )

@@ -13,7 +13,7 @@ import torch
 from running import adapted, fit, logits_of, take, tensors
 
 from harness import methods
-from harness.compose import compose_trial, conf_dir
+from harness.compose.command_line import compose_trial, conf_dir
 from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import sequence_nll
 from harness.methods import METHODS

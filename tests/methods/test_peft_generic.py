@@ -7,7 +7,8 @@ import torch
 from running import fit, logits_of
 from skeletons import configured
 
-from harness.compose import compose_sweep, compose_trial
+from harness.compose.command_line import compose_sweep, compose_trial
+from harness.config.search_space import Choice
 from harness.errors import InputError
 from harness.methods.adapters.peft_generic import (
     ELSEWHERE,
@@ -15,7 +16,6 @@ from harness.methods.adapters.peft_generic import (
     config_class,
     settable,
 )
-from harness.space import Choice
 
 IDS = torch.arange(3, 43).reshape(2, 20)
 

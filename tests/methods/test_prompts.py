@@ -9,13 +9,13 @@ import torch
 from running import adapted, fit, logits_of
 
 from harness import methods
-from harness.data.batches import collate
+from harness.data.tokens.batches import collate
 from harness.errors import InputError
-from harness.methods.base import Quantization
 from harness.methods.prompts.prefix_tuning import activations
 from harness.methods.prompts.prompt_tuning import FREQUENT_TOKENS
 from harness.methods.prompts.virtual_tokens import words
 from harness.models.logits import logits_at
+from harness.models.quantization import Quantization
 from harness.trials.cost import final_sizes, sizes
 
 IDS = torch.arange(3, 43).reshape(2, 20)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from running import adapted
 
-from harness.data.batches import Batch, collate
-from harness.data.encode import encode
-from harness.data.examples import read_splits
+from harness.data.rows.splits import read_splits
+from harness.data.tokens.batches import Batch, collate
+from harness.data.tokens.encode import encode
 from harness.errors import InputError
 from harness.models.classifier import (
     FrozenOutput,

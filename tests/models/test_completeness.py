@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny import HUB, built, saved
 
 from harness.errors import InputError
-from harness.methods.base import Quantization
 from harness.models.load import check_model, load_base
+from harness.models.quantization import Quantization
 
 
 @pytest.fixture(scope="module")

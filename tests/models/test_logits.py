@@ -6,7 +6,7 @@ import pytest
 import torch
 from running import adapted
 
-from harness.data.batches import collate
+from harness.data.tokens.batches import collate
 from harness.models.logits import logits_at
 
 

@@ -11,9 +11,9 @@ import torch
 from running import adapted
 
 from harness.errors import InputError
-from harness.methods.base import Quantization
 from harness.models.load import base_fingerprint, check_model, load_base, load_skeleton
 from harness.models.pool import ModelPool, checksums
+from harness.models.quantization import Quantization
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from tiny import built
 
 from harness.errors import InputError
-from harness.models.positions import Positions, positions
+from harness.models.checks.positions import Positions, positions
 
 
 @pytest.mark.parametrize("architecture", ["GPT-2", "OPT", "GPT-J", "GPT-Neo", "MPT"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.clean import main
-from harness.records.disk import gigabytes, size_of
+from harness.records.disk_usage import gigabytes, size_of
 
 MB = b"x" * 1_000_000
 

@@ -10,9 +10,9 @@ import pytest
 
 from harness.records import Measurement, Outcome, read_record, write_json, write_record
 from harness.reporting import build_report
-from harness.reporting.afterwards import looked_at_again, path_of
-from harness.reporting.candidates import build_field
-from harness.reporting.load import load_run
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.updates import looked_at_again, path_of
 
 EVIL = "<script>alert(1)</script>"
 KINDS = ("self_attn.q_proj", "mlp.up_proj")

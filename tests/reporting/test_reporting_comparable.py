@@ -10,9 +10,9 @@ from synthetic_run import PROFILES, Maker
 
 from harness.records import append_jsonl, read_record, write_record
 from harness.reporting import build_report
-from harness.reporting.candidates import build_field
-from harness.reporting.load import load_run
-from harness.reporting.recommendation import recommend
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.verdict.recommendation import recommend
 
 FULL, LORA, QLORA, PROMPT = PROFILES
 METHODS = (replace(FULL, error=0.3), LORA, replace(QLORA, error=0.02))

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from harness.reporting import build_report
-from harness.reporting.data import overlap_cautions
-from harness.reporting.load import load_run
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.verdict.cautions import overlap_cautions
 
 KINDS = ("items", "prompt", "near", "ngram")
 

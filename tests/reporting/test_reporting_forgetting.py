@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from harness.records import Measurement
-from harness.reporting.candidates import build_field
-from harness.reporting.content import gather
-from harness.reporting.forgetting import forgetting_tables
-from harness.reporting.load import load_run
-from harness.reporting.page import render
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.formats.content import gather
+from harness.reporting.formats.page import render
+from harness.reporting.tables.forgetting import forgetting_tables
 from harness.statistics.scores import aggregate
 
 N = 20

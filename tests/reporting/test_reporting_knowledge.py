@@ -10,11 +10,11 @@ from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, append_jsonl, read_record, write_record
 from harness.reporting import build_report
-from harness.reporting.candidates import build_field
-from harness.reporting.content import gather
-from harness.reporting.knowledge import LONGEST, knowledge
-from harness.reporting.load import load_run
-from harness.reporting.tables import ranked
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.formats.content import gather
+from harness.reporting.tables.knowledge import LONGEST, knowledge
 
 KINDS = 20 * ["new"] + 6 * ["old"] + 5 * ["unanswerable"]
 

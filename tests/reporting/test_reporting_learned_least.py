@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from harness.records import Measurement, Record, append_jsonl, write_record, write_text
-from harness.reporting.candidates import build_field
-from harness.reporting.load import load_run
-from harness.reporting.recommendation import Recommendation, recommend
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.statistics.scores import aggregate
 
 

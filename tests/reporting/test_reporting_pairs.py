@@ -6,10 +6,10 @@ from itertools import combinations
 
 import pytest
 
-from harness.reporting.candidates import build_field
-from harness.reporting.load import load_run
-from harness.reporting.pairs import pairs_table, stability_table
-from harness.reporting.search_tables import budget_table
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.tables.pairs import pairs_table, stability_table
+from harness.reporting.tables.search import budget_table
 from harness.statistics.ranks import rank_stability
 
 

@@ -11,10 +11,10 @@ from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, read_record, write_record
 from harness.reporting import build_report
-from harness.reporting.candidates import build_field
-from harness.reporting.decision import tie_letters
-from harness.reporting.load import load_run
-from harness.reporting.recommendation import Recommendation, recommend
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.verdict.recommendation import Recommendation, recommend
+from harness.reporting.verdict.rule import tie_letters
 
 FULL, LORA, QLORA, PROMPT = PROFILES
 

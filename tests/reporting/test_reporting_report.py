@@ -22,8 +22,8 @@ from harness.records import append_jsonl
 from harness.report import main
 from harness.reporting import build_report
 from harness.reporting import formatting as f
-from harness.reporting.markdown import escaped
-from harness.reporting.structured import cell
+from harness.reporting.formats.json_and_csv import cell
+from harness.reporting.formats.markdown import escaped
 
 FILES = ("index.html", "report.md", "leaderboard.csv", "report.json")
 EVIL = "<script>alert(1)</script>"

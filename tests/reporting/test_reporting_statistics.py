@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import binomtest
 
 from harness.statistics.budget import expected_best, running_best
-from harness.statistics.errors import Error
+from harness.statistics.comparing.power import minimal_detectable_difference, needed
+from harness.statistics.comparing.standard_errors import Error
 from harness.statistics.pareto import front, hypervolume
-from harness.statistics.power import minimal_detectable_difference, needed
 from harness.statistics.resampling import (
     mcnemar_exact,
     paired_delta,

@@ -9,7 +9,7 @@ from synthetic_run import PROFILES, Maker
 
 from harness.afterwards.geometry import subspace_similarity
 from harness.reporting import build_report
-from harness.reporting.subspaces import similarities
+from harness.reporting.figures.subspaces import similarities
 
 
 def test_phi_is_that_of_the_definition_and_of_the_analysis_after_training():

@@ -8,9 +8,10 @@ import pytest
 from synthetic_run import PROFILES, Maker
 
 from harness.reporting import build_report
-from harness.reporting.candidates import build_field
-from harness.reporting.load import load_run
-from harness.reporting.variants import families, variant_tables
+from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.families import families
+from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.tables.variants import variant_tables
 
 RANKS = (2, 8, 32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.launch.launcher import ERROR, Ended
-from harness.search.checks import WorkersDied, ask
+from harness.search.planning.ask_worker import WorkersDied, ask
 
 
 class Broken:

@@ -19,10 +19,10 @@ import optuna
 import pytest
 from sweeping import SMALL, FakeLauncher, InProcessLauncher, composed, drive
 
-from harness.config.storage import hide_secrets, whole
+from harness.config.database_url import hide_secrets, whole
 from harness.errors import InputError, Resumable
-from harness.search import database
-from harness.search.database import PatientStorage, open_url
+from harness.search.optuna_studies import database
+from harness.search.optuna_studies.database import PatientStorage, open_url
 
 PASSWORD = "gr8secret-Xyzzy"
 DOWN_SECONDS = float(os.environ.get("HARNESS_DOWN_SECONDS", "3"))  # more, by hand: as in the LOG
@@ -119,7 +119,7 @@ def test_a_sweep_leaves_its_trials_there_and_its_password_nowhere(
     again = FakeLauncher()
     assert drive(again, *arguments) == records and again.submitted == []
 
-    from harness.search.folder import describe
+    from harness.search.sweep_folder import describe
 
     sweep, plans = composed(*arguments)
     about = describe(sweep, list(plans.values()), {"lora": "m"}, "d", arguments)

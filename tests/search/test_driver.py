@@ -11,7 +11,7 @@ from sweeping import FakeLauncher, Killed, composed, drive
 
 from harness.errors import InputError
 from harness.records import read_jsonl, read_record
-from harness.search.folder import confirm_seed
+from harness.search.sweep_folder import confirm_seed
 
 TWO = ("method=full,lora", "name=s", "search.trials=5", "confirm.finalists=1", "confirm.seeds=2")
 

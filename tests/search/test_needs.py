@@ -9,9 +9,9 @@ from sweeping import FakeLauncher, composed, drive
 
 from harness.errors import InputError
 from harness.records.footprint import Footprint
-from harness.records.plan import FILE
-from harness.search.fitting import find_needs, has_size
-from harness.search.needs import read_needs, write_needs
+from harness.records.plan_file import FILE
+from harness.search.planning.memory_fit import find_needs, has_size
+from harness.search.planning.needs import read_needs, write_needs
 
 ROOM = 10.0  # GB
 SWEEP = ("name=s", "search.trials=4", "confirm.finalists=0", "tracking=none")

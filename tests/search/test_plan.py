@@ -6,8 +6,8 @@ import pytest
 from sweeping import composed
 
 from harness.records.footprint import Footprint
-from harness.search.needs import Measured, Needs
-from harness.search.plan import expected_cost
+from harness.search.planning.needs import Measured, Needs
+from harness.search.planning.show import expected_cost
 
 SWEEP = ("name=s", "search.trials=10", "confirm.finalists=2", "confirm.seeds=3", "tracking=none")
 # 100 steps of 0.5 s, 6 s of scoring, 4 s of answers: a minute.

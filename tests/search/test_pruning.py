@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from harness.records import read_jsonl
-from harness.search.levels import Levels
-from harness.search.pruning import RungTable, by_epsilon_net
+from harness.search.pruning.asha import RungTable, by_epsilon_net
+from harness.search.pruning.pareto_fronts import Levels
 
 BOTH = {"validation.bleu": "maximize", "forgetting.kl": "minimize"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sweeping import FakeLauncher, drive
 
-from harness.search.pruning import RungTable
-from harness.search.replay import Curve, read_curves, replay
+from bench.pruning_replay import Curve, read_curves, replay
+from harness.search.pruning.asha import RungTable
 
 QUALITY = {"validation.perplexity": "minimize"}
 

@@ -11,12 +11,12 @@ import optuna
 import pytest
 from sweeping import FakeLauncher, composed, drive, record_of
 
+from harness.config.search_space import Interval, at_share, choice
 from harness.errors import InputError
-from harness.search.driver import search_budget
-from harness.search.samplers import WindowedStudy, thinned
-from harness.search.storage import open_storage
-from harness.search.study import MethodStudy, check_search
-from harness.space import Interval, at_share, choice
+from harness.search.budget import search_budget
+from harness.search.optuna_studies.samplers import WindowedStudy, thinned
+from harness.search.optuna_studies.storage import open_storage
+from harness.search.optuna_studies.study import MethodStudy, check_search
 from harness.trials.job import Job
 
 RANGES = (

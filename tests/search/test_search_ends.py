@@ -11,7 +11,7 @@ import optuna
 import pytest
 from sweeping import FakeLauncher, Killed, composed, drive, measurement
 
-from harness.search.stopping import Stopping
+from harness.search.early_stop import Stopping
 from harness.statistics.pareto import hypervolume
 
 TWO = ("method=full,lora", "name=s", "search.trials=6", "confirm.finalists=0")

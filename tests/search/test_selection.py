@@ -11,8 +11,9 @@ from optuna.study._multi_objective import _fast_non_domination_rank
 from sweeping import composed, measurement
 
 from harness.records import Record
+from harness.search.finalists import finalists
 from harness.search.limits import excesses
-from harness.search.selection import best_first, crowding, finalists, fronts
+from harness.search.pruning.pareto_fronts import best_first, crowding, fronts
 
 BOTH = ["maximize", "minimize"]
 

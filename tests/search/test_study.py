@@ -13,8 +13,8 @@ from sweeping import CONTENT, composed, measurement, record_of
 from harness.config import LimitsConfig
 from harness.errors import InputError
 from harness.records.fingerprint import fingerprints
-from harness.search.storage import open_storage
-from harness.search.study import MethodStudy
+from harness.search.optuna_studies.storage import open_storage
+from harness.search.optuna_studies.study import MethodStudy
 from harness.trials.job import Job
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

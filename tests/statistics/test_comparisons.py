@@ -10,15 +10,15 @@ import pytest
 from sacrebleu.metrics import BLEU
 from scipy import stats
 
-from harness.statistics.comparisons import Comparisons
-from harness.statistics.draws import redraw
-from harness.statistics.errors import Errors
-from harness.statistics.influence import influences
-from harness.statistics.letters import compact_letters
-from harness.statistics.replicates import Replicates, replicates
+from harness.statistics.comparing.comparisons import Comparisons
+from harness.statistics.comparing.draws import redraw
+from harness.statistics.comparing.influence import influences
+from harness.statistics.comparing.letters import compact_letters
+from harness.statistics.comparing.replicates import Replicates, replicates
+from harness.statistics.comparing.simultaneous import best_reach, tukey_p, tukey_reach
+from harness.statistics.comparing.standard_errors import Errors
+from harness.statistics.comparing.studentized_range import range_quantile, range_sf
 from harness.statistics.resampling import bootstrap_scores, draw_counts
-from harness.statistics.simultaneous import best_reach, tukey_p, tukey_reach
-from harness.statistics.studentized_range import range_quantile, range_sf
 
 N = 100
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.compose.objectives import KNOWN
 from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN
-from harness.evaluation.measured import Measured
-from harness.objectives import KNOWN
-from harness.reporting.load import default_direction
-from harness.statistics.kinds import KINDS, Kind, kind_of, own_kind, unit_of
+from harness.evaluation.collector import Measured
+from harness.reporting.evidence.run_folder import default_direction
+from harness.statistics.measurements.definitions import KINDS, Kind, kind_of, own_kind, unit_of
 
 NO_DIRECTION = {
     *("evaluate", "written_minus_likely", "relative_norm", "effective_rank", "stable_rank"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from running import adapted, fit, logits_of, tensors
 
-from harness.data.batches import collate
+from harness.data.tokens.batches import collate
 from harness.errors import InputError
 from harness.training.augmentation import Augmentation, mask_token, special_ids
 from harness.training.loop import Interrupted

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from harness import methods
 from harness.config import RetentionConfig
-from harness.data.batches import BatchPlan, Stream
-from harness.data.encode import encode
-from harness.data.examples import Example
+from harness.data.rows.example import Example
+from harness.data.tokens.batches import BatchPlan, Stream
+from harness.data.tokens.encode import encode
 from harness.training.anchor import Anchor, diagonal_fisher
 from harness.training.criterion import OFF, Criterion
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import adapted, fit, take
 
-from harness.data.batches import BatchPlan
+from harness.data.tokens.batches import BatchPlan
 from harness.training import loop
 from harness.training.loop import Diverged, Interrupted, OutOfMemory
 from harness.training.optimizers import build_optimizer

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from harness import methods
 from harness.errors import InputError
 from harness.models.precision import computing, rest_in_float32
-from harness.training.autocast import check_precision
 from harness.training.loop import Interrupted
-from harness.training.rounding import StochasticRounding, rounded
+from harness.training.precision.autocast import check_precision
+from harness.training.precision.rounding import StochasticRounding, rounded
 from harness.trials.run import run_trial
 
 IDS = torch.arange(3, 43).reshape(2, 20)

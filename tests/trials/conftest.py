@@ -13,8 +13,8 @@ import pytest
 from running import job
 from torch import distributed
 
-from harness.training.team import ALONE, Team
-from harness.trials.follow import follow
+from harness.training.distributed.team import ALONE, Team
+from harness.trials.follower import follow
 from harness.trials.run import Workbench, run_trial
 
 

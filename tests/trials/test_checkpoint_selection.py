@@ -9,8 +9,8 @@ from harness import methods
 from harness.errors import InputError
 from harness.evaluation.suite import quick
 from harness.records import read_jsonl, read_record
+from harness.trials.best_step import Selection
 from harness.trials.run import run_trial
-from harness.trials.selection import Selection
 
 KINDS = {
     "ulmfit, while it thaws": (0.05, ["method=ulmfit", "training.learning_rate=1e-2"]),

@@ -11,8 +11,8 @@ from running import identified, job
 
 from harness.launch.worker import Worker
 from harness.records import read_record, write_json
-from harness.trials import fence, run
-from harness.trials.fence import Superseded
+from harness.trials import ownership, run
+from harness.trials.ownership import Superseded
 
 OVERRIDES = (
     *("method=lora", "training.max_steps=6", "training.eval_every=2"),
@@ -47,13 +47,13 @@ def test_a_worker_that_wakes_when_another_has_its_trial(
     config = small_trial(*OVERRIDES)
     own = job(tmp_path / "t", worker.bench.cache, config, **identified(config))
     own.path.mkdir()
-    write_json(own.path / fence.SPEC, own.to_json())
+    write_json(own.path / ownership.SPEC, own.to_json())
     left: dict[str, bytes] = {}
 
     def handed_over():
         """What happens while it sleeps."""
         if not left:
-            write_json(own.path / fence.SPEC, replace(own, attempt=2).to_json())
+            write_json(own.path / ownership.SPEC, replace(own, attempt=2).to_json())
             left.update(contents(own.path))
 
     watch, measure = run.Tuning._watch, run.measure
@@ -98,9 +98,9 @@ def _newest(folder: Path) -> int:
 def test_where_nobody_says_whose_it_is_it_is_ours(tmp_path, content):
     """A trial by hand has no such file; one that is torn is none of the trial's."""
     if content is not None:
-        (tmp_path / fence.SPEC).write_bytes(content)
-    fence.check(tmp_path, 1)
-    assert fence.attempt_in(tmp_path) is None
+        (tmp_path / ownership.SPEC).write_bytes(content)
+    ownership.check(tmp_path, 1)
+    assert ownership.attempt_in(tmp_path) is None
     assert [path.read_bytes() for path in tmp_path.iterdir()] == (
         [] if content is None else [content]
     )

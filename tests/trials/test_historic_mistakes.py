@@ -17,7 +17,7 @@ from running import job
 from transformers import AutoModelForCausalLM
 
 from harness import builtin, methods
-from harness.data import batches
+from harness.data.tokens import batches
 from harness.evaluation import likelihood
 from harness.methods import AdaptPlan
 from harness.trials.run import Workbench, run_trial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from running import job
 
-from harness.methods.base import Quantization
+from harness.models.quantization import Quantization
 from harness.records import read_json
 from harness.training.memory import peak_gb
 from harness.trials.cost import Clock

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from running import after, job, rows
 
-from harness.strict import build
+from harness.config.strict import build
 from harness.training.loop import Interrupted
 from harness.trials.run import run_trial
 

@@ -14,9 +14,9 @@ from harness import evaluate
 from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.records import read_record
+from harness.trials.by_hand.saved_adapter import read_saved
+from harness.trials.by_hand.score_adapter import run_score
 from harness.trials.run import run_trial
-from harness.trials.saved import read_saved
-from harness.trials.score import run_score
 
 TASKS = ("evaluation.task_folder=builtin", "evaluation.task_limit=2", "stage=confirm")
 STEPS = ("training.epochs=null", "training.max_steps=3", "training.eval_every=100", *TASKS)

@@ -16,13 +16,13 @@ from teaming import assert_alike, rows, weights
 
 from harness import methods
 from harness.errors import InputError
-from harness.launch.check import check
 from harness.records import read_record
 from harness.training import loop
+from harness.training.distributed.shardable import check_shardable
+from harness.training.distributed.team import NoRoom, Team, TeamBroken
 from harness.training.loop import Interrupted
-from harness.training.shardable import check_shardable
-from harness.training.team import NoRoom, Team, TeamBroken
-from harness.trials.follow import follow
+from harness.trials.check import check
+from harness.trials.follower import follow
 from harness.trials.run import Workbench, run_trial
 
 STEPS = (

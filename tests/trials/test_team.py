@@ -12,11 +12,11 @@ import torch
 from running import NO_LIMITS, job
 from teaming import assert_alike, rows, weights
 
-from harness.data.batches import collate, count_labels
+from harness.data.tokens.batches import collate, count_labels
 from harness.training import loop
+from harness.training.distributed.team import ALONE, Left, OutOfMemory, Say, Team, TeamBroken
 from harness.training.loop import Interrupted
-from harness.training.team import ALONE, Left, OutOfMemory, Say, Team, TeamBroken
-from harness.trials.follow import follow
+from harness.trials.follower import follow
 from harness.trials.run import run_trial
 
 STEPS = ("training.max_steps=6", "training.eval_every=4", "training.batch_size=3")

@@ -9,10 +9,10 @@ import numpy as np
 
 from harness.config import EvaluationConfig
 from harness.evaluation.benchmarks.results import Results, TaskScores
-from harness.evaluation.measured import Measured
+from harness.evaluation.collector import Measured
 from harness.records import Measurement
 from harness.statistics.clusters import mean_error, mean_interval
-from harness.statistics.kinds import unit_of
+from harness.statistics.measurements.definitions import unit_of
 
 
 def add(measured: Measured, results: Results, base: Results, config: EvaluationConfig) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import EvaluationConfig
-from harness.data.batches import left_padded
-from harness.data.encode import pad_id
-from harness.data.specials import begins_with
+from harness.data.tokens.batches import left_padded
+from harness.data.tokens.encode import pad_id
+from harness.data.tokens.special_tokens import begins_with
 from harness.evaluation.benchmarks.chat import template
 from harness.evaluation.decoding import GREEDY
 from harness.evaluation.generation import LOOKED_AT

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.config.strict import build, require
 from harness.errors import refused_by_library, unknown
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.targets import chosen_modules, resolve_targets
 from harness.methods.with_peft import put_adapter
-from harness.strict import build, require
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.config.strict import require
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
 from harness.methods.with_peft import put_adapter
-from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn

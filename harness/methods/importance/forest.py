@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
-from harness.strict import require
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import CLASS_HEAD, AdaptPlan, Method
+from harness.methods.base import AdaptPlan, Method
 from harness.methods.targets import chosen_modules
-from harness.strict import require
+from harness.models.quantization import CLASS_HEAD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,8 +101,8 @@ class Mask(Method):
         return {f"{name}.weight": self.like_lora_r * sum(shape) for name, shape in linear}
 
     def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
-        from harness.methods.importance import masks
         from harness.methods.importance.scores import largest
+        from harness.models import masked_entries
 
         scores = self.scores(model, plan)
         if self.ranked == "model":
@@ -110,48 +111,48 @@ class Mask(Method):
         else:
             by_tensor = {name: n for name, n in self.n_by_tensor(model).items() if n}
             chosen = {name: largest([scores[name]], n)[0] for name, n in by_tensor.items()}
-        masks.attach(model, chosen)
+        masked_entries.attach(model, chosen)
         return model
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        from harness.methods.importance import masks
+        from harness.models import masked_entries
 
-        masks.write(model)
+        masked_entries.write(model)
 
     def state(self, model: nn.Module) -> dict[str, Any]:
         """The mask, although it could be found again: other hardware may round scores otherwise."""
-        from harness.methods.importance import masks
+        from harness.models import masked_entries
 
-        return {"places": {name: at.cpu() for name, at in masks.places(model).items()}}
+        return {"places": {name: at.cpu() for name, at in masked_entries.places(model).items()}}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        from harness.methods.importance import masks
+        from harness.models import masked_entries
 
-        for name, at in masks.places(model).items():
+        for name, at in masked_entries.places(model).items():
             at.copy_(state["places"][name])
-        masks.write(model)
+        masked_entries.write(model)
 
     def merged(self, model: nn.Module) -> nn.Module:
-        from harness.methods.importance import masks
+        from harness.models import masked_entries
 
-        masks.take_off(model)
+        masked_entries.take_off(model)
         return model
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """The whole model in the base's form, and beside it what differs from the base."""
-        from harness.methods.importance import masks
+        from harness.models import masked_entries
         from harness.models.precision import save_whole
 
-        save_whole(model, masks.base_state(model), folder)
-        masks.save(model, folder)
+        save_whole(model, masked_entries.base_state(model), folder)
+        masked_entries.save(model, folder)
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Which share of the entries of each kind of tensor was chosen."""
-        from harness.methods.importance import masks
+        from harness.models import masked_entries
 
-        chosen, places = {}, masks.places(model)
+        chosen, places = {}, masked_entries.places(model)
         of_kind: dict[str, list[str]] = {}
-        sizes = {masks.base_name(name): n for name, n in _sizes(model).items()}
+        sizes = {masked_entries.base_name(name): n for name, n in _sizes(model).items()}
         for name in sizes:
             if not name.endswith(".0.values") and not name.startswith(CLASS_HEAD):
                 of_kind.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(name)

@@ -13,7 +13,7 @@ from harness.errors import InputError
 from harness.models.logits import logits_at
 
 if TYPE_CHECKING:
-    from harness.data.batches import Batch
+    from harness.data.tokens.batches import Batch
     from harness.methods.base import AdaptPlan
 
 Score = Literal[

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.methods.with_peft import put_adapter
-from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

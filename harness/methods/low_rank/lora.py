@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method, Quantization, trainable
+from harness.methods.base import AdaptPlan, Method, trainable
 from harness.methods.low_rank import lora_starts
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.methods.with_peft import put_adapter
-from harness.strict import require
+from harness.models.quantization import Quantization
 
 if TYPE_CHECKING:
     from pathlib import Path

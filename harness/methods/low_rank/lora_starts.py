@@ -6,10 +6,10 @@ import copy
 import math
 from typing import TYPE_CHECKING
 
+from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan
 from harness.methods.targets import Shapes, refuse_conv1d
-from harness.strict import require
 
 if TYPE_CHECKING:
     from pathlib import Path

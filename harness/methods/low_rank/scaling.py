@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.strict import require
+from harness.config.strict import require
 
 _MULTIPLE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?\s*\*?\s*r")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from harness.config.strict import require
 from harness.methods.base import AdaptPlan
 from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings
 from harness.methods.with_peft import put_adapter
-from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn

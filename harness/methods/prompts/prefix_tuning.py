@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan
 from harness.methods.prompts.virtual_tokens import VirtualTokens, words
 from harness.methods.with_peft import put_adapter
-from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

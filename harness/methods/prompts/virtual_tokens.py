@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptPlan, Method
 from harness.methods.sizing import largest_within
-from harness.strict import require
 
 if TYPE_CHECKING:
     from torch import nn

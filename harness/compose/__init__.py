@@ -1,0 +1,1 @@
+"""From the command line to checked configuration. The only folder that knows Hydra."""

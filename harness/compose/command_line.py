@@ -1,0 +1,156 @@
+"""From the command line to configuration: Hydra composes, this module checks.
+
+Nothing here imports torch, so that a mistake is answered in a second. ``compose_sweep`` gives the
+sweep and one plan a method; ``compose_trial`` one plan, of which nothing is searched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import hydra
+
+from harness import __version__
+from harness.compose import override_grammar
+from harness.compose.accepted_values import accepted
+from harness.compose.keys import SWEEP_KEYS, checked_name, opened
+from harness.compose.method_plan import MethodPlan, plain
+from harness.compose.objectives import resolve_objectives
+from harness.compose.tree import composer, conf_dir
+from harness.config import SweepConfig
+from harness.config.strict import build
+from harness.errors import InputError
+from harness.records.fingerprint import digest
+
+__all__ = ["FREE_KEYS", "compose_sweep", "compose_trial", "conf_dir", "hydra_asked", "show_hydra"]
+
+# What changes no result: no part of a sweep's name, and free to differ when it is resumed.
+FREE_KEYS = ("name", "plan", "launcher", "tracking", "runs_dir", "reports_dir")
+
+
+def hydra_asked(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for something of Hydra's own: help, the config, completion."""
+    own = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
+    own |= {"--shell-completion", "-sc", "--version"}
+    return any(argument.split("=")[0] in own for argument in arguments)
+
+
+def show_hydra(arguments: Sequence[str], usage: str) -> None:
+    """Let Hydra answer, after ``usage`` where help is asked for.
+
+    Searched values are shown at their first choice.
+    """
+    if "--version" in arguments:
+        print(f"harness {__version__}")
+        return
+    shown = []
+    for argument in arguments:
+        if "=" in argument and not argument.startswith("-"):
+            override = override_grammar.parse(argument)
+            if override_grammar.is_swept(override):
+                first = override_grammar.dimension(override).ends()[0]
+                override = override_grammar.parse(
+                    f"{argument.split('=')[0]}={override_grammar.shown(first)}"
+                )
+            argument = opened(override_grammar.for_hydra(override))
+        shown.append(argument)
+    sys.argv = [sys.argv[0], *shown]
+    try:
+        if {"-h", "--help"} & set(arguments):
+            print(usage.strip(), end="\n\n", flush=True)
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(print)()
+    except BrokenPipeError:  # a pager or `head` has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process exits
+
+
+def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPlan, ...]]:
+    """The sweep and its methods' plans, checked as far as that goes without loading a model.
+
+    Raises InputError with one message for anything that cannot be used.
+    """
+    with composer(arguments) as compose:
+        names = compose.methods()
+        composed = {name: compose.method(name, names) for name in names}
+        label = compose.label(names)
+    plans = tuple(plan for plan, _ in composed.values())
+    for plan in plans:
+        _check_space(plan)
+    _check_alike(plans)
+    whole = plain(composed[names[0]][1])
+    whole["objectives"] = resolve_objectives(
+        whole["objectives"], whole["data"], whole["evaluation"]
+    )
+    if isinstance(whole["search"], dict):
+        whole["search"].pop("space", None)  # has become the plans' spaces
+    whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
+    return build(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
+
+
+def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, Any]]:
+    """One trial by hand: its plan, and the whole tree resolved. Raises InputError."""
+    for argument in arguments:
+        if argument in ("--multirun", "-m"):
+            raise InputError(
+                f"{argument}: a trial is one run; `python -m harness.sweep` makes many."
+            )
+    with composer(arguments) as compose:
+        for override in compose.typed:
+            if override_grammar.is_swept(override):
+                a_list = accepted(override.key_or_group).list
+                raise InputError(
+                    f"{override.input_line}: a trial has one value a key; search ranges belong to "
+                    "`python -m harness.sweep`." + " A list is written [a,b]." * a_list
+                )
+        (name,) = compose.methods()[:1]
+        plan, tree = compose.method(name, [name])
+    whole = plain(tree)
+    whole["name"] = checked_name(whole["name"]) or "by-hand"
+    return plan, whole
+
+
+def _check_space(plan: MethodPlan) -> None:
+    """Build the defaults and every end of every range: what cannot be built is said now."""
+    plan.trial({})
+    for key, dimension in plan.space.items():
+        for value in dimension.ends():
+            try:
+                plan.trial({key: value})
+            except InputError as error:
+                hint = " tag(int, interval(...)) has whole numbers." * isinstance(value, float)
+                raise InputError(f"{error}{hint * ('integer' in str(error))}") from None
+
+
+def _check_alike(plans: Sequence[MethodPlan]) -> None:
+    """Methods can be compared on the same data and evaluation only, and where variants name another
+    model on one that is loaded alike: each is then measured against its own base."""
+    first, *others = ((plan.method, plan.trial({})) for plan in plans)
+    for name, config in others:
+        for part in ("model", "data", "evaluation"):
+            one, other = getattr(first[1], part), getattr(config, part)
+            for field in fields(one):
+                if part == "model" and field.name in ("name", "revision"):
+                    continue
+                values = getattr(one, field.name), getattr(other, field.name)
+                if values[0] != values[1]:
+                    raise InputError(
+                        f"{part}.{field.name} is {values[0]!r} for {first[0]} and {values[1]!r} for "
+                        f"{name}: the methods of a sweep share data, evaluation and how a model is "
+                        "loaded."
+                    )
+
+
+def _made_name(label: str, plans: Sequence[MethodPlan]) -> str:
+    """One made of what runs: the same command finds its folder again."""
+    what = [
+        [
+            plan.method,
+            {key: str(dimension) for key, dimension in plan.space.items()},
+            {key: value for key, value in plan.tree.items() if key not in FREE_KEYS},
+        ]
+        for plan in plans
+    ]
+    return f"{label}-{digest(what, 6)}"

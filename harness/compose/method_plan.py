@@ -1,0 +1,109 @@
+"""One method of a sweep as it was composed, and the trials that can be made of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness import methods
+from harness.config import TrialConfig
+from harness.config.search_space import Space, points
+from harness.config.strict import build
+from harness.errors import InputError
+
+TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """One method of a sweep: its configuration with the defaults, and what is searched."""
+
+    method: str
+    tree: Mapping[str, Any]  # everything composed, interpolations still open
+    space: Space
+    overrides: tuple[str, ...]  # what a person types to get this configuration
+
+    def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
+        """The trial with ``values`` (by dotted key) and ``fixed`` (seed, stage). Raises InputError."""
+        whole = self._with({**values, **fixed})
+        config = build(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
+        method = methods.build(config.method)  # raises for a value that the method cannot take
+        if method.trains_base_weights and config.model.quantization != "none":
+            raise InputError(
+                f"model.quantization={config.model.quantization!r} cannot be used: method="
+                f"{self.method} trains the base's own weights. Use none, or method=qlora."
+            )
+        if config.training.gradient_checkpointing and not method.allows_gradient_checkpointing:
+            raise InputError(
+                f"training.gradient_checkpointing=True cannot be used: method={self.method} works "
+                "through the cache of keys and values, which is dropped where activations are "
+                "recomputed. It must be false."
+            )
+        if config.training.freeze_layers and not method.allows_freezing:
+            raise InputError(
+                f"training.freeze_layers={config.training.freeze_layers!r} cannot be used: method="
+                f"{self.method} itself decides what is trained. It must be []."
+            )
+        return config
+
+    def _with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole tree, resolved, with ``values`` in it."""
+        if self._is_plain and not _is_open(values):
+            whole = copy.deepcopy(dict(self.tree))
+            for key, value in values.items():
+                *parents, last = key.split(".")
+                node = whole
+                for parent in parents:
+                    node = node[parent]
+                node[last] = copy.deepcopy(value)
+            return whole
+        tree = OmegaConf.create(dict(self.tree))
+        for key, value in values.items():
+            OmegaConf.update(tree, key, value)
+        return plain(tree)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Nothing is left to resolve: OmegaConf, at 20 ms a trial, would change nothing."""
+        return not _is_open(self.tree)
+
+    def pinned(self, revision: str | None) -> MethodPlan:
+        """The same plan with ``model.revision`` set to the commit it stands for."""
+        if revision is None:
+            return self
+        return replace(
+            self, tree={**self.tree, "model": {**self.tree["model"], "revision": revision}}
+        )
+
+    @property
+    def n_configurations(self) -> int | None:
+        """How many there are to try; None where the space is continuous."""
+        values = [points(dimension) for dimension in self.space.values()]
+        finite = [len(each) for each in values if each is not None]
+        return math.prod(finite) if len(finite) == len(values) else None
+
+
+def _is_open(values: Mapping[str, Any]) -> bool:
+    """Whether an interpolation or a missing value is somewhere in it."""
+    text = repr(values)
+    return "${" in text or "???" in text
+
+
+def plain(tree: DictConfig) -> dict[str, Any]:
+    """The tree's own keys, resolved. Raises InputError for an interpolation that leads nowhere."""
+    for key in tree:
+        if OmegaConf.is_missing(tree, key):
+            raise InputError(f"{key} is missing: set {key}=...")
+    try:
+        resolved = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(str(error).splitlines()[0]) from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}

@@ -1,0 +1,183 @@
+"""What a sweep searches by: measurements and their directions, quality first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN, is_external, measured_as
+from harness.errors import InputError, unknown
+from harness.statistics.measurements.definitions import KINDS, Direction, kind_of
+
+if TYPE_CHECKING:
+    from harness.config import SweepConfig, TrialConfig
+    from harness.data.rows.splits import Splits
+    from harness.evaluation.sight import Sight
+
+OF_ANSWERS = (*OWN, JUDGE)
+SHORT = (*OF_ANSWERS, *ALWAYS, *OF_CLASSES)  # of the validation split
+FORGETTING = ("forgetting.kl", "forgetting.nll")  # overall; of one domain with its name behind
+NOT_SEARCHED = ("test.", "general.", "tasks.", "probes.", "instructions.", "agreement.", "base.")
+KNOWN = (*(f"validation.{name}" for name in SHORT), *FORGETTING, "drift.kl_target")
+
+
+def resolve_objectives(
+    given: Any, data: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> dict[str, str]:
+    """As configured, 'bleu' meaning 'validation.bleu'; null: what these data allow.
+
+    Raises InputError for what cannot be searched by: the test split above all.
+    """
+    is_text, has_classes = data["text_column"] is not None, data["label_column"] is not None
+    if given is None and has_classes:
+        return {"validation.accuracy": "maximize", "forgetting.kl": "minimize"}
+    if given is None:
+        quality = {"validation.bleu": "maximize"}
+        if is_text or "bleu" not in evaluation["metrics"]:
+            quality = {"validation.perplexity": "minimize"}
+        return {**quality, "forgetting.kl": "minimize"}
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(f"objectives={given!r} cannot be used: map a measurement to a direction.")
+    named = {_in_full(str(name)): direction for name, direction in given.items()}
+    for name in named:
+        if name.startswith(NOT_SEARCHED):
+            raise InputError(
+                f"objectives: {name!r} cannot be searched by; name a measurement of the validation "
+                "split (validation.bleu, validation.perplexity, ...), forgetting.* or drift.*."
+            )
+        metric = name.removeprefix("validation.")
+        external = metric.startswith("evaluate.")
+        if (
+            name not in KNOWN
+            and not external
+            and not name.startswith(tuple(f"{kind}." for kind in FORGETTING))
+        ):
+            raise unknown("measurement in objectives", name, (*KNOWN, *SHORT), KNOWN)
+        if metric in SHORT and (metric in OF_CLASSES) != has_classes:
+            what = "is set" if has_classes else "is not set"
+            measured = OF_CLASSES if has_classes else [m for m in SHORT if m not in OF_CLASSES]
+            raise InputError(
+                f"objectives: {name} is not measured where data.label_column {what}: use one of "
+                f"{', '.join(f'validation.{m}' for m in measured)}."
+            )
+        if is_text and (external or metric in OF_ANSWERS):
+            raise InputError(
+                f"objectives: {name} needs answers, and data.text_column says plain text: "
+                "use validation.perplexity."
+            )
+        if external or metric in OF_ANSWERS:
+            _check_measured(name, metric, evaluation)
+        _check_direction(name, named[name])
+    return named
+
+
+def _in_full(name: str) -> str:
+    """'validation.bleu' of 'bleu'."""
+    short = name in SHORT or name.startswith("evaluate.")
+    return f"validation.{name}" if short else name
+
+
+def _check_measured(name: str, metric: str, evaluation: Mapping[str, Any]) -> None:
+    """Raises InputError where no trial of the search would have it."""
+    asked = [str(each) for each in evaluation["metrics"]]
+    of_scripts = [measured_as(each) for each in asked if is_external(each)]
+    given = any(metric == each or metric.startswith(f"{each}.") for each in of_scripts)
+    if not given and metric not in asked:
+        wanted = "evaluate:NAME or the path" if metric.startswith("evaluate.") else metric
+        raise InputError(
+            f"objectives: {name} is not measured: add {wanted} to evaluation.metrics "
+            f"({', '.join(asked) or 'empty'})."
+        )
+    if metric == JUDGE and not evaluation["judge"]["during_search"]:
+        raise InputError(
+            f"objectives: {name} is measured of finalists only: evaluation.judge.during_search=true "
+            "has every trial judged, at its price."
+        )
+
+
+def _check_direction(name: str, direction: Any) -> None:
+    """Raises InputError where a known measurement would be searched for its worst values."""
+    kind = KINDS.get(kind_of(name))
+    better = None if kind is None else kind.direction
+    if direction not in ("maximize", "minimize") or better not in (None, direction):
+        raise InputError(
+            f"objectives: {name}={direction!r} cannot be used: it must be "
+            f"{better or 'maximize or minimize'}."
+        )
+
+
+def that_tell(
+    sweep: SweepConfig, config: TrialConfig, splits: Splits, by_default: bool
+) -> dict[str, Direction]:
+    """The objectives of ``sweep``, each of which can tell right answers from wrong ones.
+
+    They are looked at on each split that selects or tests. ``by_default``: nobody named them, and the
+    first metric that sees most of the answers takes the place of one that does not. Raises InputError
+    for one that was named and is blind.
+    """
+    from harness.evaluation.answers.configured import sights_of
+    from harness.evaluation.sight import instead
+
+    tested = splits.test if sweep.confirm.finalists else ()
+    found: dict[str, list[tuple[str, Sight]]] = {}
+    for split, examples in (("validation", splits.validation), ("test", tested)):
+        for metric, sight in sights_of(examples, config.data, config.evaluation).items():
+            found.setdefault(metric, []).append((split, sight))
+    telling = [m for m, seen in found.items() if all(sight.sees_most for _, sight in seen)]
+    always = "loss" if config.data.is_classification else "perplexity"
+    objectives: dict[str, Direction] = {}
+    for name, direction in sweep.objectives.items():
+        metric = name.removeprefix("validation.")
+        blind = [(split, s.why) for split, s in found.get(metric, []) if s.why is not None]
+        if by_default and metric in found and metric not in telling:
+            metric = next(iter(telling), always)
+            name, direction = f"validation.{metric}", KINDS[metric].direction or direction
+        elif blind:
+            split, why = blind[0]
+            others = " or ".join(telling)
+            if not others and not config.data.is_classification:
+                references = [example.references for example in getattr(splits, split)]
+                others = instead(references, config.evaluation.tokenize)
+            raise InputError(
+                f"objectives: {name} cannot be used: on data.{split} {metric} cannot tell right "
+                f"answers from wrong ones: {why}. Use {others or always}."
+            )
+        objectives[name] = direction
+    return objectives
+
+
+def check_values(objectives: Mapping[str, str], without: Mapping[str, str]) -> None:
+    """Raises InputError for an objective whose measurement ``without`` says something is wrong with.
+
+    Its keys are measurements behind their split, as ``evaluation.metrics.without`` gives them.
+    """
+    for name in objectives:
+        for measured, why in without.items():
+            if f"{name}.".startswith(f"validation.{measured}."):
+                raise InputError(f"objectives: {name} cannot be used: it {why}.")
+
+
+def check_general(
+    objectives: Mapping[str, str], limit: float | None, domains: Collection[str]
+) -> None:
+    """Raises InputError where forgetting is searched by or limited, without text to measure it on.
+
+    ``domains`` are those of the general text, ``limit`` is limits.forgetting.
+    """
+    asked = [f"objectives: {name}" for name in objectives if name.startswith("forgetting.")]
+    asked += ["limits.forgetting"] if limit is not None else []
+    if asked and not domains:
+        left = [f"{k}:{way}" for k, way in objectives.items() if not k.startswith("forgetting.")]
+        without = f"'objectives={{{','.join(left) or 'validation.perplexity:minimize'}}}'"
+        raise InputError(
+            f"{asked[0]} is measured on general text, and data.general is not set: give "
+            "a file of text that the model should not forget (data.general=wiki.txt), or "
+            "data.general=builtin, or leave it out "
+            f"({without if asked[0] != 'limits.forgetting' else 'limits.forgetting=null'})."
+        )
+    parts = [f"{kind}.{domain}" for kind in FORGETTING for domain in domains]
+    parts.append("forgetting.nll.worst_domain")
+    measured = {*KNOWN, *parts} if len(domains) > 1 else set(KNOWN)  # of one, the whole is all
+    for name in objectives:
+        if name not in measured and not name.startswith("validation.evaluate."):
+            raise unknown("measurement in objectives", name, measured)

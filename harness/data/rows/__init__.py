@@ -1,0 +1,1 @@
+"""Rows of text from files and hubs: columns, conversations, splits, and overlap between them."""

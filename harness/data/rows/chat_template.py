@@ -1,0 +1,161 @@
+"""Chat templates: conversations as the text that a model was tuned on, in transformers' sandbox."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from harness.config import DataConfig
+from harness.data.rows.conversations import TOOLS, Turn
+from harness.errors import InputError
+from harness.paths import user_path
+
+_MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+# Templates that name a day ask for today's: the same conversation would be other tokens tomorrow.
+_FIXED = {"date_string": "26 Jul 2024"}
+_STAND_IN = "stand-in-for-an-answer"  # shows what a template writes around any answer
+# Fields of a turn that are a part of what is said; any other may be left out of the text.
+_SAYS = (
+    *("tool_calls", "function_call", TOOLS, "reasoning_content", "reasoning", "thinking"),
+    *("refusal", "audio", "images", "documents", "train_detail", "training_detail"),
+)
+
+
+def read_template(config: DataConfig | None) -> str | None:
+    """The text of ``data.chat_template``, None where none is given. InputError if it is no template."""
+    if config is None or config.chat_template is None:
+        return None
+    from jinja2 import TemplateSyntaxError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    path = user_path(config.chat_template)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        plain = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)  # known to transformers alone
+        ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"data.chat_template={config.chat_template!r}: {error}.") from None
+    except TemplateSyntaxError as error:
+        raise InputError(
+            f"data.chat_template={config.chat_template!r}, line {error.lineno}: {error.message}."
+        ) from None
+    return text
+
+
+def template_of(tokenizer: Any, config: DataConfig | None) -> str | None:
+    """The template that conversations are written by: the one given, else the model's own."""
+    template = read_template(config) or getattr(tokenizer, "chat_template", None)
+    return template.get("default") if isinstance(template, dict) else template
+
+
+class Template:
+    """One tokenizer's chat template, or the one given, with the arguments given."""
+
+    def __init__(self, tokenizer: Any, config: DataConfig | None = None) -> None:
+        """Raises InputError for a tokenizer that has no template."""
+        template = template_of(tokenizer, config)
+        if not template:
+            raise InputError(
+                "This model's tokenizer has no chat template. Give one as a Jinja file, "
+                "data.chat_template=FILE, choose the chat version of the model, or write prompts "
+                "with data.prompt_template and without data.chat."
+            )
+        self.text: str = template
+        self.marks_answers = bool(_MARKS_ANSWERS.search(template))
+        given = {} if config is None else dict(config.template_arguments or {})
+        self._arguments = tokenizer.special_tokens_map | _FIXED | given
+        self.unwritten: Counter[str] = Counter()  # fields of turns that no text shows
+
+    def render(self, turns: Sequence[Turn], *, ask: bool = False) -> str:
+        """The text of a conversation; ``ask``: up to where the assistant's next turn begins."""
+        return self.rendered(turns, ask)[0]
+
+    def rendered(self, turns: Sequence[Turn], ask: bool) -> tuple[str, list[tuple[int, int]]]:
+        """And the ranges of characters that the template marks as the assistant's own."""
+        from jinja2 import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        tools = next((turn.more[TOOLS] for turn in turns[:1] if TOOLS in turn.more), None)
+        messages = [self._message(turn) for turn in turns]
+        try:
+            texts, ranges = render_jinja_template(
+                [messages],
+                tools=tools,
+                chat_template=self.text,
+                add_generation_prompt=ask,
+                return_assistant_tokens_mask=self.marks_answers,
+                **self._arguments,
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise InputError(
+                f"The chat template cannot write a conversation of {_roles(turns)}: {error}. "
+                "Change the rows, or give another template with data.chat_template."
+            ) from None
+        own: Any = ranges[0] if self.marks_answers else ()
+        return texts[0], [(start, stop) for start, stop in own]
+
+    def _message(self, turn: Turn) -> dict[str, Any]:
+        known = turn.role != "developer" or turn.role in self.text
+        more = {key: value for key, value in turn.more.items() if key != TOOLS}
+        return more | {"role": turn.role if known else "system", "content": turn.content}
+
+    def around(self, turns: Sequence[Turn]) -> tuple[str, str]:
+        """What is written before and behind the words of any answer to ``turns``.
+
+        Before: between the prompt and the words, such as Qwen3's ``<think>\\n\\n</think>\\n\\n`` or
+        ``<|channel|>final<|message|>``. Both '' where that cannot be told.
+        """
+        prompt = self.render(turns, ask=True)
+        text = self.render([*turns, Turn("assistant", _STAND_IN)])
+        before, found, behind = text[len(prompt) :].partition(_STAND_IN)
+        if not found or not text.startswith(prompt):
+            return "", ""
+        # White space alone belongs to the answer: a prompt that ends with it is other tokens.
+        return (before.rstrip(" ") if before.strip() else ""), behind
+
+    def question(self, turns: Sequence[Turn]) -> str:
+        """The text that a model is given to answer: all that stands before the words of an answer."""
+        return self.render(turns, ask=True) + self.around(turns)[0]
+
+    def check(self, turns: Sequence[Turn], text: str) -> None:
+        """Raises InputError where ``text`` leaves out what is said; counts other fields."""
+        for at, turn in enumerate(turns):
+            unsaid = turn.role != "assistant" and turn.content.strip() not in text
+            if unsaid and self._same(turns, [*turns[:at], *turns[at + 1 :]]):
+                raise InputError(
+                    f"The chat template leaves out turn {at + 1} of a conversation of "
+                    f"{_roles(turns)}. Change the rows, or give another template with "
+                    "data.chat_template."
+                )
+            for key in turn.more:
+                rest = {name: value for name, value in turn.more.items() if name != key}
+                less = turn._replace(fields=json.dumps(rest) if rest else "")
+                if not self._same(turns[: at + 1], [*turns[:at], less]):
+                    continue
+                if key in _SAYS:
+                    raise InputError(
+                        f"A turn of {turn.role} holds {key!r}, which the chat template does not "
+                        "write: it would be lost. Take it out of the rows, put it into the content, "
+                        "or give a template that writes it with data.chat_template."
+                    )
+                self.unwritten[key] += 1
+
+    def _same(self, turns: Sequence[Turn], others: Sequence[Turn]) -> bool:
+        """Whether two conversations are one text; False where one of them cannot be written."""
+        try:
+            return self.render(turns) == self.render(others)
+        except InputError:
+            return False
+
+
+def _roles(turns: Sequence[Turn]) -> str:
+    return ", ".join(turn.role for turn in turns)
+
+
+def common(a: str, b: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))

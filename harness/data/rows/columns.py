@@ -1,0 +1,183 @@
+"""Which columns a row must have, what they may hold, and how a row becomes a prompt."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from harness.config import DataConfig
+from harness.data.rows.conversations import Turn, turns_of
+from harness.data.rows.files.garbled import Garbled
+from harness.errors import InputError, unknown
+
+_NONE = ("None", "nan", "NaN", "null", "NULL", "N/A", "#N/A")  # what programs write for nothing
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+
+
+class Repeated:
+    """In a table's row the value of a name that several columns have."""
+
+    def __repr__(self) -> str:
+        return "named twice in the header"
+
+
+Row = dict[str, str | list[str] | list[Turn]]
+
+
+def template_columns(config: DataConfig) -> list[str]:
+    """The columns that the prompt is made of.
+
+    ``{prompt}`` stands for the prompt column, ``{system}`` for the system column where one is named.
+
+    Raises InputError where there are none, or where the answer would be shown in the prompt.
+    """
+    names = [match[1] for match in _PLACEHOLDER.finditer(config.prompt_template) if match[1]]
+    if not names:
+        raise InputError(
+            f"data.prompt_template={config.prompt_template!r} cannot be used: it must hold "
+            "the place of a column, e.g. '{prompt}'."
+        )
+    columns = [_column(config, name) for name in names]
+    column, field = answer_field(config)
+    if column in columns:
+        raise InputError(
+            f"data.prompt_template={config.prompt_template!r} cannot be used: "
+            f"it shows {field} '{column}' in the prompt."
+        )
+    return list(dict.fromkeys(columns))
+
+
+def _column(config: DataConfig, name: str) -> str:
+    """The column that a name in the template stands for."""
+    own = {"prompt": str(config.prompt_column), "system": config.system_column or "system"}
+    return own.get(name, name)
+
+
+def system_turn(config: DataConfig, row: Row) -> str:
+    """The system's text of a row, '' where there is none, or where the template shows it."""
+    column = config.system_column
+    if column is None or column in template_columns(config):
+        return ""
+    return str(row[column]).strip()
+
+
+def answer_field(config: DataConfig) -> tuple[str, str]:
+    """The column of what is to be learned, and the field that names it."""
+    if config.is_plain_text:
+        return str(config.text_column), "data.text_column"
+    if config.is_classification:
+        return str(config.label_column), "data.label_column"
+    if config.messages_column is not None:
+        return config.messages_column, "data.messages_column"
+    return str(config.answer_column), "data.answer_column"
+
+
+def needed_columns(config: DataConfig) -> dict[str, str]:
+    """`{column: the field that names it}`."""
+    if config.text_column is not None:
+        return {config.text_column: "data.text_column"} | dict([answer_field(config)])
+    if config.messages_column is not None:
+        return dict([answer_field(config)])
+    fields = {}
+    for column in template_columns(config):
+        own = column == config.prompt_column
+        fields[column] = "data.prompt_column" if own else "data.prompt_template"
+    for name in ("system_column", "id_column", "parent_id_column"):
+        column = getattr(config, name)
+        if column is not None:
+            fields[column] = f"data.{name}"
+    return fields | dict([answer_field(config)])
+
+
+def check_rows(
+    records: Iterable[tuple[str, Any]], config: DataConfig, seen: Counter[str] | None = None
+) -> list[Row]:
+    """The needed columns of every row as text; what is odd about them is counted in ``seen``.
+
+    InputError names the place of the first bad row, and text that was read in the wrong encoding.
+    """
+    needed = needed_columns(config)
+    seen, rows = Counter() if seen is None else seen, []
+    garbled = Garbled()
+    for where, row in records:
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{where} is {_kind(row)}: a row must be an object with named columns."
+            )
+        checked: Row = {}
+        for column, field in needed.items():
+            if column not in row:
+                raise InputError(
+                    f"{where} has no such column ({field}). {unknown('column', column, row)}"
+                )
+            value, place = row[column], f"{where}, column '{column}' ({field})"
+            if field == "data.messages_column":
+                tools = next((row[name] for name in ("tools", "functions") if row.get(name)), None)
+                checked[column] = turns_of(value, place, as_text, tools)
+            elif value is None and field in ("data.system_column", "data.parent_id_column"):
+                checked[column] = ""
+            elif isinstance(value, list) and field == "data.answer_column":
+                checked[column] = [as_text(item, place + " in its list") for item in value]
+            else:
+                checked[column] = as_text(value, place)
+        rows.append(checked)
+        garbled.look(where, checked.values())
+        answer = checked.get(answer_field(config)[0])
+        seen["answers_that_say_none_rows"] += isinstance(answer, str) and answer.strip() in _NONE
+    seen["garbled_rows"] += garbled.check(len(rows))
+    return rows
+
+
+def as_text(value: Any, where: str) -> str:
+    """Text as it stands, a number as its digits; InputError for anything else."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where} holds half a surrogate pair (\\u{ord(value[error.start]):04x}) "
+                f"at character {error.start}: that is not text."
+            ) from None
+        return value
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if (is_number and math.isfinite(value)) or isinstance(value, date | time | timedelta):
+        return str(value)
+    raise InputError(f"{where} is {_kind(value)}: it must be text or a number.")
+
+
+def _kind(value: Any) -> str:
+    """How a message calls a value: by its kind, with what it holds."""
+    if value is None or isinstance(value, Repeated):
+        return "null" if value is None else repr(value)
+    kinds = {bool: "a truth value", list: "a list", dict: "an object", str: "text"}
+    return f"{kinds.get(type(value), type(value).__name__)} ({value!r:.40})"
+
+
+def render(config: DataConfig, row: Row) -> str:
+    """The prompt of a row. A regex, not `str.format`: values and templates may hold any braces.
+
+    A text that is to be classified stands for itself.
+    """
+    return rendered(config, row)[0]
+
+
+def rendered(config: DataConfig, row: Row) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The prompt of a row, and which characters of it are the template's own words."""
+    if config.text_column is not None:
+        return str(row[config.text_column]), ()
+    system = "" if config.chat else system_turn(config, row)
+    prompt, own, at = f"{system}\n" if system else "", [], 0
+    for match in _PLACEHOLDER.finditer(config.prompt_template):
+        words = config.prompt_template[at : match.start()]
+        words += match[0][0] if match[1] is None else ""
+        own.append((len(prompt), len(prompt) + len(words)))
+        prompt += words + ("" if match[1] is None else str(row[_column(config, match[1])]))
+        at = match.end()
+    words = config.prompt_template[at:]
+    own.append((len(prompt), len(prompt) + len(words)))
+    return prompt + words, tuple(own)

@@ -1,0 +1,106 @@
+"""From rows to examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.config import DataConfig
+from harness.data.rows.columns import (
+    Row,
+    answer_field,
+    render,
+    rendered,
+    system_turn,
+)
+from harness.data.rows.conversations import Turn, chained, shown, up_to_the_answer
+from harness.data.rows.example import Example
+from harness.data.rows.files.sources import naming
+from harness.errors import InputError, unknown
+
+
+def examples_of(
+    rows: Sequence[Row], config: DataConfig, split: str, counts: dict[str, int]
+) -> list[Example]:
+    """Rows as examples; empty answers are left out and counted. InputError if none is left."""
+    column, field = answer_field(config)
+    if config.is_chat:
+        said = _conversations(rows, config, column)
+        found = [
+            Example(shown(turns), answers, turns=turns, fields=fields)
+            for turns, answers, fields in said
+        ]
+        passed_over = [sum(not t.learned for t in turns) for turns, *_ in said]
+        if any(passed_over):
+            counts[f"{split}_turns_not_learned"] = sum(passed_over)
+    else:
+        asked = [("", ()) if config.is_plain_text else rendered(config, row) for row in rows]
+        found = [
+            Example(prompt, _answers(row[column]), template=own)
+            for (prompt, own), row in zip(asked, rows, strict=True)
+        ]
+    n, examples = len(found), [example for example in found if example.references]
+    counts[f"{split}_rows_without_answer"] = n - len(examples)
+    if not examples:
+        raise InputError(f"All {len(rows)} rows are empty in {field} '{column}'.")
+    return examples
+
+
+def _answers(value: object) -> tuple[str, ...]:
+    """One answer or several, without empty ones."""
+    answers = value if isinstance(value, list) else [value]
+    return tuple(answer for answer in map(str, answers) if answer.strip())
+
+
+def _conversations(
+    rows: Sequence[Row], config: DataConfig, column: str
+) -> list[tuple[tuple[Turn, ...], tuple[str, ...], str]]:
+    """What was said before the last answer, that answer in all its forms (() where it is empty), and
+    what else it holds."""
+    if config.messages_column is not None:
+        found = [up_to_the_answer(row[column]) for row in rows]  # pyright: ignore[reportArgumentType]
+        return [
+            ((), (), "") if one is None else (one[0], (one[1].content,), one[1].fields)
+            for one in found
+        ]
+    asked = [Turn("user", render(config, row).strip()) for row in rows]
+    answers = [_answers(row[column]) for row in rows]
+    chains = [[index] for index in range(len(rows))]
+    if config.parent_id_column is not None:
+        ids = [str(row[str(config.id_column)]) for row in rows]
+        parents = [str(row[config.parent_id_column]) for row in rows]
+        fields = "data.id_column and data.parent_id_column"
+        chains = chained(ids, parents, fields, config.limit_chained_samples)
+    said = []
+    for chain in chains:
+        *before, last = chain
+        system = system_turn(config, rows[chain[0]])
+        turns = [Turn("system", system)] if system else []
+        for index in (index for index in before if answers[index]):
+            turns += [asked[index], Turn("assistant", answers[index][0])]
+        said.append(((*turns, asked[last]), answers[last], ""))
+    return said
+
+
+def number_classes(rows: dict[str, list[Example]], config: DataConfig) -> tuple[str, ...]:
+    """Number every example's class; the names of all classes of train, before anything is drawn.
+
+    Raises InputError for a single class, and for one that train does not have.
+    """
+    labels = sorted({example.references[0] for example in rows["train"]})
+    if len(labels) < 2:
+        raise InputError(
+            f"data.label_column={config.label_column!r} cannot be used: all of data.train is in one "
+            f"class, '{labels[0]}'. There is nothing to tell apart."
+        )
+    places = {label: place for place, label in enumerate(labels)}
+    for split, examples in rows.items():
+        for number, example in enumerate(examples):
+            name = example.references[0]
+            if name not in places:
+                with naming(f"data.{split}"):
+                    raise unknown(
+                        f"class in data.label_column={config.label_column!r}", name, labels
+                    )
+            examples[number] = replace(example, label=places[name])
+    return tuple(labels)

@@ -1,0 +1,1 @@
+"""Reading files: encodings, tables, Arrow, folders of pages."""

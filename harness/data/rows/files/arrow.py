@@ -1,0 +1,95 @@
+"""Rows that `datasets` reads: parquet files, data sets on the hub, and saved ones.
+
+Importing `datasets` takes seconds: it happens when the first row is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.data.rows.files.encodings import named
+from harness.errors import InputError, unknown
+from harness.paths import user_path
+
+
+def parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a file, read where it lies."""
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head.startswith(b"PAR1"):
+        what = named(path, head)
+        raise InputError(f"{path} is not valid parquet: it {f'is {what}' if what else _TEXT}.")
+    try:
+        with ParquetFile(path) as file:
+            yield from _rows(str(path), file.iter_batches())
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path} is not valid parquet: {error}") from None
+
+
+_TEXT = "does not begin as one does. Is it text? Then data=csv or data=jsonl reads it"
+
+
+def _rows(where: str, batches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The rows of Arrow's batches or tables as plain values."""
+    number = 0
+    for batch in batches:
+        short = [field for field in batch.schema if _is_short(field.type)]
+        for row in batch.to_pylist():
+            number += 1
+            own = {field.name: _own_digits(row[field.name], field.type) for field in short}
+            yield f"{where}, row {number}", row | own
+
+
+def _is_short(kind: Any) -> bool:
+    """Whether numbers of less than double precision are in it."""
+    import pyarrow.types as types
+
+    inner = (kind.field(place).type for place in range(kind.num_fields))
+    return types.is_float32(kind) or types.is_float16(kind) or any(map(_is_short, inner))
+
+
+def _own_digits(value: Any, kind: Any) -> Any:
+    """The number that single precision itself prints: 0.1, where double precision has more digits."""
+    import numpy
+
+    if value is None or not _is_short(kind):
+        return value
+    if isinstance(value, dict):
+        return {key: _own_digits(item, kind.field(key).type) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_own_digits(item, kind.field(0).type) for item in value]
+    short = numpy.float16 if str(kind) == "halffloat" else numpy.float32
+    return float(str(short(value)))
+
+
+def hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
+    """Rows of a split of a data set on the hub, or of a local directory, saved or with files."""
+    import datasets
+
+    folder = user_path(name)
+    if name.startswith((".", "/", "~")) and not folder.is_dir():
+        raise InputError(f"data.name={name!r} is no directory.")
+    saved = any((folder / mark).is_file() for mark in ("dataset_dict.json", "state.json"))
+    try:
+        if saved:
+            data = datasets.load_from_disk(str(folder))
+            splits = dict(data) if isinstance(data, datasets.DatasetDict) else {"train": data}
+            if split not in splits:
+                raise unknown(f"split of data.name={name}", split, splits)
+            rows = splits[split]
+        else:
+            rows = datasets.load_dataset(
+                str(folder) if folder.is_dir() else name, subset, split=split
+            )
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(f"data.name={name!r}, split '{split}' cannot be loaded: {error}") from None
+    if len(rows) == 0:
+        raise InputError(f"data.name={name!r}, split '{split}' holds no rows.")
+    yield from _rows(f"{name} '{split}'", rows.with_format("arrow").iter(batch_size=1000))

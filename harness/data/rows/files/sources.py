@@ -1,0 +1,188 @@
+"""Rows from files and hubs, read strictly: one that cannot be used is named with file and line.
+
+`datasets` accepts mixed types, missing keys and nulls silently, so text formats are read here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.config import DataConfig
+from harness.data.rows.columns import Row, check_rows
+from harness.data.rows.files.arrow import hub, parquet
+from harness.data.rows.files.csv_tables import table
+from harness.data.rows.files.encodings import decoded, opened_text
+from harness.data.rows.files.pages import page, pages_of
+from harness.errors import InputError, unknown
+from harness.paths import user_path
+
+Located = tuple[str, Any]  # where a row stands, as a message names it; the row as it was parsed
+
+DOCUMENT_END = "<|endoftext|>"
+MARKS, CRLF, EMPTY = "byte_order_marks", "crlf_line_ends", "empty_lines"  # what is passed over
+
+
+def read_rows(
+    source: str,
+    paths_or_split: str | list[str],
+    config: DataConfig,
+    seen: Counter[str] | None = None,
+) -> list[Row]:
+    """The rows of one split: `{column: text}`, with the columns that ``config`` names alone.
+
+    Numbers become text; the answer column alone may hold a list of texts. ``paths_or_split`` is a
+    file or several, relative to the current directory; for source 'hub' the name of a split or
+    several. What was passed over is counted in ``seen``. Raises InputError naming file and line for
+    everything that cannot be used.
+    """
+    records = read_records(source, paths_or_split, config.name, config.subset, seen)
+    return check_rows(records, config, seen)
+
+
+def read_records(
+    source: str,
+    paths_or_split: str | list[str],
+    name: str | None = None,
+    subset: str | None = None,
+    seen: Counter[str] | None = None,
+) -> list[Located]:
+    """Every row with the place it stands at, its columns not yet checked; at least one row."""
+    given = [paths_or_split] if isinstance(paths_or_split, str) else list(paths_or_split)
+    if source == "hub":
+        assert name is not None
+        return [record for split in given for record in hub(name, subset, split)]
+    if source not in _READERS:
+        raise unknown("data.source", source, [*_READERS, "hub", "builtin"])
+    given = pages_of(given) if source == "pages" else given
+    seen, records = Counter() if seen is None else seen, []
+    for path in map(user_path, given):
+        _check_file(path)
+        found = list(_READERS[source](path, seen))
+        if not found:
+            raise InputError(f"{path} holds no rows.")
+        records += found
+    return records
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """Puts the field that was being read before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{field}: {error}") from None
+
+
+def _check_file(path: Path) -> None:
+    if path == Path():
+        raise InputError("'' is no file: give its path.")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory, a file is needed.")
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty.")
+        return
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path} does not exist: there is no folder {folder}.")
+    names = [item.name for item in folder.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.7)
+    hint = f" Did you mean {' or '.join(str(folder / item) for item in near)}?" if near else ""
+    raise InputError(f"{path} does not exist.{hint}")
+
+
+def _text_of(path: Path, seen: Counter[str]) -> str:
+    """The whole file, without byte order mark, lines ended by a line feed alone."""
+    with opened_text(path) as file:
+        text = decoded(path, file.read(), line=1, before=0)
+    seen[MARKS] += text.startswith("\ufeff")
+    seen[CRLF] += text.count("\r\n")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} (column {error.colno})."
+    return f"{error}."
+
+
+_DOCUMENT = " Is it one JSON document? Then data=json reads it."
+_LINES = " Is it one object a line? Then data=jsonl reads it."
+
+
+def _jsonl(path: Path, seen: Counter[str]) -> Iterator[Located]:
+    offset = 0
+    with opened_text(path) as file:
+        for line, raw in enumerate(file, start=1):  # splits at line feeds alone, as JSONL says
+            text = decoded(path, raw, line, offset)
+            offset += len(raw)
+            seen[CRLF] += raw.endswith(b"\r\n")
+            seen[MARKS] += line == 1 and text.startswith("\ufeff")
+            text = (text.removeprefix("\ufeff") if line == 1 else text).strip()
+            if not text:
+                seen[EMPTY] += 1
+                continue
+            try:
+                row = json.loads(text, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
+                what = _what(error) + (_DOCUMENT if text[0] == "[" or text == "{" else "")
+                raise InputError(f"{path}:{line} is not valid JSON: {what}") from None
+            if isinstance(row, list) and line == 1:
+                raise InputError(f"{path}:{line} is a list, not an object.{_DOCUMENT}")
+            yield f"{path}:{line}", row
+
+
+def _json(path: Path, seen: Counter[str]) -> Iterator[Located]:
+    try:
+        data = json.loads(_text_of(path, seen), parse_constant=_no_constant)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        what = _what(error) + (_LINES if str(error).startswith("Extra data") else "")
+        raise InputError(f"{path}{line} is not valid JSON: {what}") from None
+    if isinstance(data, dict):
+        lists = [key for key, value in data.items() if isinstance(value, list)]
+        if len(lists) != 1:
+            raise InputError(
+                f"{path} holds one object with {len(lists)} list fields "
+                f"({', '.join(lists) or 'none'}): it must be a list of objects, "
+                "or an object with exactly one list."
+            )
+        data = data[lists[0]]
+    if not isinstance(data, list):
+        raise InputError(f"{path} holds {data!r:.60}: it must be a list of objects.")
+    for number, row in enumerate(data, start=1):
+        yield f"{path}, row {number}", row
+
+
+def _text(path: Path, seen: Counter[str]) -> Iterator[Located]:
+    """Documents between lines that are ``<|endoftext|>``; without any, between blank lines."""
+    text = _text_of(path, seen)
+    parts = re.split(rf"^{re.escape(DOCUMENT_END)}[ \t]*$", text, flags=re.MULTILINE)
+    if len(parts) == 1:
+        parts = re.split(r"\n(?:[ \t]*\n)+", text)
+    documents = (part.strip("\n") for part in parts if part.strip())
+    for number, document in enumerate(documents, start=1):
+        yield f"{path}, document {number}", {"text": document}
+
+
+_READERS: dict[str, Callable[[Path, Counter[str]], Iterator[Located]]] = {
+    "jsonl": _jsonl,
+    "json": _json,
+    "csv": lambda path, seen: table(path, _text_of(path, seen), seen),
+    "parquet": lambda path, seen: parquet(path),
+    "text": _text,
+    "pages": page,
+}

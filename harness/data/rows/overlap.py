@@ -1,0 +1,196 @@
+"""What is measured on and also trained on: same prompts, near-duplicates, shared n-grams of words.
+
+Three looks at a held-out item (an example, or a document), each at the words alone, in lower case:
+
+- *prompt*: train has the same prompt; of plain text, the same document.
+- *near*: train has a text (prompt and one of its answers) whose set of 5-character runs is similar,
+  Jaccard |A ∩ B| / |A ∪ B| of at least ``least``. Found by MinHash (see shingles) and then
+  computed: what is counted is so similar; at 0.8 about one in 300 is missed, of equal texts none.
+- *ngram*: it shares at least one run of ``n`` words with train, the check of GPT-3 (arXiv:2005.14165,
+  appendix C, n = 13). Left out are those with half as many words that are in more than 10 items
+  and in 1 % of all: a template, or a phrase. Texts of fewer words have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.data.rows.example import Example
+from harness.data.rows.shingles import (
+    Sets,
+    Words,
+    agreements,
+    bands,
+    candidates,
+    char_shingles,
+    normalized,
+    signatures,
+    similarity,
+)
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+KINDS = ("prompt", "near", "ngram")  # each drops more than the one before
+COMMON = (10, 0.01)  # words in more items than this number, and than this share of all, say nothing
+_PER_BAND, _VERIFIED, _SLACK = 8, 4, 0.2
+_SHOWN, _SHOWN_CHARACTERS = 2, 240
+
+
+@dataclass(frozen=True)
+class Match:
+    """A held-out text and the trained-on text it is most like."""
+
+    item: int
+    other: int
+    similarity: float
+    texts: tuple[str, str]  # as they were written
+
+
+class Side:
+    """The items of one split, each as one text or several, and what they are compared by."""
+
+    def __init__(self, examples: Sequence[Example], n: int) -> None:
+        self.n_items, self.n, self.half = len(examples), n, max(1, n // 2)
+        self.prompts = [normalized(example.key) for example in examples]
+        self.written: list[str] = []
+        self.texts: list[str] = []
+        owners = []
+        for place, (example, key) in enumerate(zip(examples, self.prompts, strict=True)):
+            # A class is no text: the same text under another class is the same text.
+            answers = example.references if example.label is None else ("",)
+            begin = key if example.prompt else ""
+            for answer in dict.fromkeys(answers):
+                self.written.append(f"{example.prompt}\n{answer}".strip())
+                self.texts.append(f"{begin} {normalized(answer)}".strip())
+                owners.append(place)
+        self.owner = np.array(owners, np.int64)
+
+    @cached_property
+    def signatures(self) -> np.ndarray:
+        return signatures(char_shingles(self.texts))
+
+    @cached_property
+    def bands(self) -> np.ndarray:
+        return bands(self.signatures)
+
+    @cached_property
+    def words(self) -> Words:
+        return Words.of(self.texts)
+
+    @cached_property
+    def ngrams(self) -> Sets:
+        return self.words.ngrams(self.n)
+
+    @cached_property
+    def halves(self) -> Sets:
+        return self.words.ngrams(self.half)
+
+
+def same_prompt(side: Side, other: Side) -> set[int]:
+    """Items of ``side`` whose prompt is in ``other``."""
+    known = set(other.prompts)
+    return {place for place, prompt in enumerate(side.prompts) if prompt in known}
+
+
+def near(side: Side, other: Side, least: float) -> dict[int, Match]:
+    """Items of ``side`` with a text of that similarity or more to one of ``other``: its best match."""
+    if not side.texts or not other.texts:
+        return {}
+    pairs = candidates(side.bands, other.bands, _PER_BAND)
+    equal: dict[str, int] = {text: place for place, text in reversed(list(enumerate(other.texts)))}
+    alike = [(place, equal[text]) for place, text in enumerate(side.texts) if text in equal]
+    found = {place: (1.0, at) for place, at in alike}
+    pairs = pairs[~np.isin(pairs[:, 0], list(found))]
+    agreement = agreements(side.signatures, other.signatures, pairs)
+    pairs, agreement = (array[agreement >= least - _SLACK] for array in (pairs, agreement))
+    order = np.lexsort((-agreement, pairs[:, 0]))
+    begins = np.searchsorted(pairs[order, 0], pairs[order, 0])
+    order = order[np.arange(len(order)) - begins < _VERIFIED]  # the most promising ones of each
+    for a, b in pairs[order].tolist():
+        value = similarity(side.texts[a], other.texts[b])
+        if value >= least and value > found.get(a, (0.0, 0))[0]:
+            found[a] = (value, b)
+    best: dict[int, Match] = {}
+    for a, (value, b) in sorted(found.items()):
+        item = int(side.owner[a])
+        if item not in best or value > best[item].similarity:
+            about = (side.written[a], other.written[b])
+            best[item] = Match(item, int(other.owner[b]), value, about)
+    return best
+
+
+def sharing_ngrams(side: Side, other: Side) -> set[int]:
+    """Items of ``side`` that share an n-gram with an item of ``other``, if none of it is common."""
+    shared = np.intersect1d(side.ngrams.values, other.ngrams.values)
+    telling = np.isin(side.ngrams.values, shared)
+    if not telling.any():
+        return set()
+    telling &= ~_holds_common(side, _common(side, other))
+    return set(side.owner[side.ngrams.owners[telling]].tolist())
+
+
+def _common(side: Side, other: Side) -> np.ndarray:
+    """The runs of n/2 words that are in more items than COMMON says, of both sides together."""
+    number, share = COMMON
+    most = max(number, share * (side.n_items + other.n_items))
+    values = np.unique(side.halves.values)
+    items = sum(_items_with(values, of.halves, of.owner) for of in (side, other))
+    return values[items > most]
+
+
+def _holds_common(side: Side, common: np.ndarray) -> np.ndarray:
+    """(N_total,) of each n-gram: whether a common run of n/2 words is in it."""
+    before = np.concatenate([[0], np.cumsum(np.isin(side.halves.values, common))])
+    # An n-gram of a text begins where the run of the same place in that text does.
+    ngrams = side.ngrams
+    place = np.arange(len(ngrams.values)) - ngrams.offsets[ngrams.owners]
+    first = side.halves.offsets[ngrams.owners] + place
+    return before[first + side.n - side.half + 1] > before[first]
+
+
+def _items_with(values: np.ndarray, sets: Sets, owner: np.ndarray) -> np.ndarray:
+    """In how many items each of the sorted ``values`` is."""
+    among = np.isin(sets.values, values)
+    places = np.searchsorted(values, sets.values[among])
+    items = owner[sets.owners[among]]
+    both = np.unique(places * (owner.max(initial=0) + 1) + items)
+    return np.bincount(both // (owner.max(initial=0) + 1), minlength=len(values))
+
+
+def without_overlap(
+    train: Sequence[Example],
+    held_out: Mapping[str, Sequence[Example]],
+    kind: str,
+    n: int,
+    least: float,
+) -> list[Example]:
+    """``train`` without what overlaps with anything ``held_out``, by ``kind`` or a stricter one.
+
+    Raises InputError where nothing is left.
+    """
+    side, dropped = Side(train, n), set()
+    for examples in held_out.values():
+        other = Side(examples, n)
+        dropped |= same_prompt(side, other)
+        if kind in ("near", "ngram"):
+            dropped |= set(near(side, other, least))
+        if kind == "ngram":
+            dropped |= sharing_ngrams(side, other)
+    if len(dropped) == len(train):
+        raise InputError(
+            f"data.drop_overlap={kind!r} leaves nothing of data.train: all {len(train)} rows overlap "
+            f"with {' or '.join(held_out)}. Use {' or '.join(['none', *KINDS[: KINDS.index(kind)]])}."
+        )
+    return [example for place, example in enumerate(train) if place not in dropped]
+
+
+def as_examples(*sets: Mapping[str, Sequence[str]]) -> list[Example]:
+    """Documents, by domain, as examples of plain text."""
+    return [Example("", (text,)) for of in sets for texts in of.values() for text in texts]

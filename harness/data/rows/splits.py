@@ -1,0 +1,155 @@
+"""Splits that share no prompt: given or drawn, limited, counted, and fingerprinted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import builtin
+from harness.config import DataConfig
+from harness.data.rows.chat_template import read_template
+from harness.data.rows.columns import (
+    needed_columns,
+)
+from harness.data.rows.example import Example, digest, merge, plain
+from harness.data.rows.examples import examples_of, number_classes
+from harness.data.rows.files.sources import naming, read_rows
+from harness.data.rows.general import read_general, read_replay
+from harness.data.rows.overlap import as_examples, without_overlap
+from harness.data.rows.split_drawing import draw, share, without_duplicates
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """All text a trial sees. ``fingerprint`` depends on this content alone, not on where it lay."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    general: dict[str, tuple[str, ...]]  # domain → documents that forgetting is searched by
+    general_test: dict[str, tuple[str, ...]]  # and those that only finalists are measured on
+    replay: tuple[str, ...]  # documents to look back at, none of them in either
+    fingerprint: str
+    counts: dict[str, int]
+    labels: tuple[str, ...] = ()  # classification: the names of the classes, sorted
+
+
+def read_splits(config: DataConfig) -> Splits:
+    """Every split and the general text, checked. Raises InputError for whatever cannot be used.
+
+    What is not given is drawn from train by ``split_seed``, whole prompts at a time. Limits take
+    the first n of a split, after drawing. ``test`` may be empty (``test_fraction=0``).
+    """
+    is_text = config.is_plain_text
+    counts: dict[str, int] = {}
+    given = _given(config)
+    needed_columns(config)  # a template that cannot be used is no fault of the file read first
+    template = read_template(config)
+    rows = {}
+    for name, (source, paths) in given.items():
+        seen: Counter[str] = Counter()
+        with naming(f"data.{name}"):
+            rows[name] = examples_of(read_rows(source, paths, config, seen), config, name, counts)
+        counts |= {f"{name}_{what}": n for what, n in seen.items() if n}
+        unique = without_duplicates(rows[name])
+        if config.drop_duplicates:
+            counts[f"{name}_duplicate_rows_dropped"] = len(rows[name]) - len(unique)
+            rows[name] = unique
+        elif name != "train":
+            counts[f"{name}_duplicate_rows"] = len(rows[name]) - len(unique)
+    labels = number_classes(rows, config) if config.is_classification else ()
+    draw(rows, config)
+    whole = share(rows["train"], config.train_share, config.split_seed)
+    validation, test = (
+        tuple((examples if is_text or labels else merge(examples))[:limit])
+        for examples, limit in (
+            (rows["validation"], config.validation_limit),
+            (rows["test"], config.test_limit),
+        )
+    )
+    general, general_test = read_general(config)
+    replay = read_replay(config, general, general_test)
+    if config.drop_overlap != "none":
+        documents = as_examples(general, general_test)
+        held_out = {"data.validation": validation, "data.test": test, "data.general": documents}
+        about = (config.drop_overlap, config.overlap_ngram, config.overlap_similarity)
+        kept = without_overlap(whole, held_out, *about)
+        counts["train_rows_dropped_for_overlap"] = len(whole) - len(kept)
+        whole = kept
+    train = tuple(whole[: config.train_limit])
+    keys = {"train": _keys(train), "validation": _keys(validation), "test": _keys(test)}
+    counts |= {
+        "train": len(train),
+        "validation": len(validation),
+        "test": len(test),
+        "train_prompts": len(keys["train"]),
+        "train_duplicate_rows": len(train) - len(set(train)),
+        "validation_prompts_in_train": len(keys["validation"] & keys["train"]),
+        "test_prompts_in_train": len(keys["test"] & keys["train"]),
+        "test_prompts_in_validation": len(keys["test"] & keys["validation"]),
+        "general_documents_in_train": len(keys["train"] & _texts(general, general_test)),
+        "general_documents": sum(map(len, general.values())),
+        "general_test_documents": sum(map(len, general_test.values())),
+        "replay_documents": len(replay),
+    }
+    fingerprint = digest(
+        {
+            "columns": [config.prompt_column, config.answer_column, config.text_column],
+            "template": None if config.text_column is not None else config.prompt_template,
+            "train": plain(train),
+            "validation": plain(validation),
+            "test": plain(test),
+            "general": general,
+            "general_test": general_test,
+            "replay": replay,
+        }
+        | ({"labels": [config.label_column, *labels]} if labels else {})
+        | ({"chat_template": template} if template is not None else {})
+    )
+    texts = (train, validation, test, general, general_test, replay)
+    return Splits(*texts, fingerprint, counts, labels)
+
+
+def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
+    """`{split: (source, paths)}` of the splits that are given. Raises InputError without train."""
+    named = {"train": config.train, "validation": config.validation, "test": config.test}
+    if config.source == "builtin":
+        for name, value in named.items():
+            if value is not None:
+                raise InputError(
+                    f"data.{name}={value!r} cannot be used with data=builtin: choose the source of "
+                    "your files as well, e.g. data=jsonl."
+                )
+        task = (builtin.TASK_TRAIN, builtin.TASK_VALIDATION, builtin.TASK_TEST)
+        domain = (builtin.DOMAIN_TRAIN, builtin.DOMAIN_VALIDATION, builtin.DOMAIN_TEST)
+        if config.name == "isle":
+            domain = (builtin.ISLE_TRAIN, builtin.ISLE_VALIDATION, builtin.ISLE_TEST)
+        topics = (builtin.TOPICS_TRAIN, builtin.TOPICS_VALIDATION, builtin.TOPICS_TEST)
+        paths = domain if config.is_plain_text else topics if config.is_classification else task
+        return {name: ("jsonl", str(path)) for name, path in zip(named, paths, strict=True)}
+    if config.source == "hub" and config.name is None:
+        raise InputError(
+            "data.name is not set: give a data set on the hub or a local directory, "
+            "e.g. data.name=./my_dataset."
+        )
+    if not config.train:
+        what = (
+            "a split, e.g. data.train=train"
+            if config.source == "hub"
+            else _EXAMPLE_FILE.format(config.source if config.source != "text" else "txt")
+        )
+        raise InputError(f"data.train is not set: give {what}.")
+    return {name: (config.source, value) for name, value in named.items() if value}
+
+
+_EXAMPLE_FILE = "a file, e.g. data.train=train.{}"
+
+
+def _keys(examples: Sequence[Example]) -> set[str]:
+    return {example.key for example in examples}
+
+
+def _texts(*sets: dict[str, tuple[str, ...]]) -> set[str]:
+    return {text for domains in sets for texts in domains.values() for text in texts}

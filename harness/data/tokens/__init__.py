@@ -1,0 +1,1 @@
+"""Rows as token sequences and batches, and their cache."""

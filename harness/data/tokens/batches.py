@@ -1,0 +1,205 @@
+"""Batches: which sequences a step sees, and how they become padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from harness.data.tokens.encode import Encoded
+
+FORWARD_TOKENS = 256  # what one more forward pass costs, as padding tokens that would cost as much
+
+
+@dataclass
+class Batch:
+    """B sequences padded on the right to the longest, T tokens.
+
+    ``predict`` None: what is predicted are the B sequences' classes, the ``targets``.
+    """
+
+    input_ids: torch.Tensor  # (B, T) int64
+    # (B, T) int64: 0 at padding, else 1; where texts are packed, which of the row's texts from 1 on.
+    attention_mask: torch.Tensor
+    predict: torch.Tensor | None  # (B, T) bool: the logits at t predict a label, token t + 1
+    targets: torch.Tensor  # (K,) int64: those labels, in row-major order of `predict`
+    rows: torch.Tensor  # (K,) int64: the row of each
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        present = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in present.items()})
+
+
+def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Batches of n sequences in random order; every index once, the last partial batch kept.
+
+    Depends on the arguments alone.
+    """
+    assert batch_size >= 1 and n > 0
+    order = np.random.default_rng((seed, epoch)).permutation(n)
+    return [order[at : at + batch_size].tolist() for at in range(0, n, batch_size)]
+
+
+def micro_batches(
+    indices: Sequence[int], lengths: np.ndarray, most: int, forward_tokens: int = FORWARD_TOKENS
+) -> list[list[int]]:
+    """One step's sequences in micro-batches of at most ``most``, of similar length, longest first.
+
+    The split that costs least, counting padded tokens and ``forward_tokens`` for each pass. Which
+    sequences a step sees is left to chance: batches that are uniform in length make the steps of an
+    epoch so different from each other that short runs end measurably worse.
+    """
+    order = sorted(indices, key=lambda index: (-lengths[index], index))
+    n = len(order)
+    cost = np.zeros(n + 1)  # cost[i]: of the sequences from place i on
+    until = np.zeros(n, int)
+    for i in reversed(range(n)):
+        ends = np.arange(i + 1, min(i + most, n) + 1)
+        costs = (ends - i) * lengths[order[i]] + forward_tokens + cost[ends]
+        until[i] = ends[np.argmin(costs)]
+        cost[i] = costs.min()
+    parts, at = [], 0
+    while at < n:
+        parts.append(order[at : until[at]])
+        at = until[at]
+    return parts
+
+
+class BatchPlan:
+    """Which sequences each step sees: a function of the step, so a resumed run replays nothing."""
+
+    def __init__(self, n_sequences: int, batch_size: int, seed: int) -> None:
+        self._n, self._batch_size, self._seed = n_sequences, batch_size, seed
+        self._epoch, self._batches = -1, []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self._n // self._batch_size)
+
+    def indices(self, step: int) -> list[int]:
+        """The sequences of step 0, 1, ...; each epoch in an order of its own."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._batches = plan_epoch(self._n, self._batch_size, self._seed, epoch)
+            self._epoch = epoch
+        return self._batches[place]
+
+
+class Stream:
+    """``size`` sequences a step: all of them in random order, again and again, no step with fewer.
+
+    A function of the step too. The orders are not those of a BatchPlan with the same seed.
+    """
+
+    def __init__(self, n_sequences: int, size: int, seed: int) -> None:
+        self._n, self._size, self._seed = n_sequences, size, seed
+
+    def indices(self, step: int) -> list[int]:
+        """The sequences of step 0, 1, ..."""
+        first = step * self._size
+        rounds = range(first // self._n, (first + self._size - 1) // self._n + 1)
+        orders = [_order(self._n, self._seed, number) for number in rounds]
+        start = first - rounds[0] * self._n
+        return np.concatenate(orders)[start : start + self._size].tolist()
+
+
+@lru_cache(maxsize=4)
+def _order(n: int, seed: int, number: int) -> np.ndarray:
+    return np.random.default_rng((seed, number, 11)).permutation(n)
+
+
+def longest_kept(lengths: np.ndarray, quantile: float) -> int | None:
+    """The quantile of a step's ``lengths``, in tokens, rounded up; None where nothing is cut.
+
+    H2O LLM Studio's padding quantile, taken over a step instead of over what one device holds at once:
+    how a step is split to fit into memory changes nothing.
+    """
+    if quantile == 1:
+        return None
+    return max(2, int(np.ceil(np.quantile(lengths, quantile) - 1e-6)))  # not up from 28.0000000001
+
+
+def _shortened(encoded: Encoded, longest: int) -> Encoded:
+    """The last ``longest`` tokens of each sequence; the first of them is then no label."""
+    lengths = encoded.lengths
+    cuts = np.maximum(lengths - longest, 0)
+    places = np.arange(len(encoded.tokens)) - np.repeat(encoded.offsets[:-1], lengths)
+    kept = places >= np.repeat(cuts, lengths)
+    mask = encoded.label_mask
+    if mask is not None:
+        mask = (mask & (places > np.repeat(cuts, lengths)))[kept]
+    return replace(
+        encoded,
+        tokens=encoded.tokens[kept],
+        offsets=np.concatenate([[0], np.cumsum(lengths - cuts)]),
+        first_label=np.maximum(encoded.first_label - cuts, 1).astype(np.int32),
+        label_mask=mask,
+    )
+
+
+def count_labels(encoded: Encoded, indices: Sequence[int], longest: int | None = None) -> int:
+    """What there is to predict in the sequences of ``indices`` as ``collate`` cuts them."""
+    if encoded.classes is not None:
+        return len(indices)
+    some = encoded.take(indices)
+    return int((some if longest is None else _shortened(some, longest)).n_labels.sum())
+
+
+def collate(
+    encoded: Encoded, indices: Sequence[int], pad_id: int, longest: int | None = None
+) -> Batch:
+    """The sequences of ``indices``, in that order; longer ones cut to ``longest`` from their left."""
+    if longest is not None:
+        encoded, indices = _shortened(encoded.take(indices), longest), range(len(indices))
+    chosen = np.asarray(indices)
+    lengths = encoded.lengths[chosen]
+    places = np.arange(lengths.max())
+    real = places < lengths[:, None]
+    input_ids = np.full(real.shape, pad_id, np.int64)
+    input_ids[real] = encoded.of_tokens(encoded.tokens, chosen)
+    mask = real.astype(np.int64)
+    if encoded.segments is not None:
+        mask[real] = encoded.of_tokens(encoded.segments, chosen)
+    if encoded.classes is not None:
+        return Batch(
+            input_ids=torch.from_numpy(input_ids),
+            attention_mask=torch.from_numpy(mask),
+            predict=None,
+            targets=torch.from_numpy(encoded.classes[chosen]),
+            rows=torch.arange(len(chosen)),
+        )
+    labels = real & (places >= encoded.first_label[chosen][:, None])
+    if encoded.label_mask is not None:
+        labels[real] = encoded.of_tokens(encoded.label_mask, chosen)
+    predict = np.zeros_like(labels)
+    predict[:, :-1] = labels[:, 1:]
+    return Batch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(mask),
+        predict=torch.from_numpy(predict),
+        targets=torch.from_numpy(input_ids[labels]),
+        rows=torch.from_numpy(np.nonzero(predict)[0]),
+    )
+
+
+def evaluation_batches(
+    encoded: Encoded, batch_size: int, pad_id: int = 0
+) -> Iterator[tuple[list[int], Batch]]:
+    """All sequences once, the longest first, so that running out of memory shows at once."""
+    order = np.argsort(-encoded.lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size].tolist()
+        yield indices, collate(encoded, indices, pad_id)
+
+
+def left_padded(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`input_ids, attention_mask`, both (B, T) int64, padded on the left for generation."""
+    lengths = np.array([len(prompt) for prompt in prompts])
+    real = np.arange(lengths.max()) >= lengths.max() - lengths[:, None]
+    input_ids = np.full(real.shape, pad_id, np.int64)
+    input_ids[real] = np.concatenate(list(prompts))
+    return torch.from_numpy(input_ids), torch.from_numpy(real.astype(np.int64))

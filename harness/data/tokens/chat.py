@@ -1,0 +1,347 @@
+"""Conversations as tokens: written by a chat template, with the assistant's turns as labels.
+
+A template writes whole conversations and prompts. What is learned are the words of an assistant's turn
+and the mark of its end, or what the template marks itself with ``{% generation %}``. What it writes by
+itself before the words, such as an empty thought, belongs to the prompt.
+No token is added to what a template writes, so that none begins twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from harness.config import DataConfig
+from harness.data.rows.chat_template import Template, common
+from harness.data.rows.conversations import TOOLS, Turn
+from harness.data.rows.example import Example
+from harness.data.tokens.special_tokens import SpecialTokens, ends_of
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Written:
+    """The tokens of one conversation, all lists of one length."""
+
+    ids: list[int]
+    labels: list[bool]
+    n_bytes: list[int]  # of what each token spells of the text that is learned
+    n_prompt: int  # tokens before the last answer's words: those that generation begins from
+    said: str  # the words of the last answer, reasoning and calls of tools with them
+    n_whole: int = 0  # tokens before anything was shortened
+
+    def within(self, room: int, n_whole: int) -> Written:
+        """At most ``room`` tokens: the prompt's last one at least, and the answer cut at its end."""
+        cut = min(max(len(self.ids) - room, 0), max(self.n_prompt - 1, 0))
+        ids, labels, n_bytes = (
+            values[cut : cut + room] for values in (self.ids, self.labels, self.n_bytes)
+        )
+        labels = [False, *labels[1:]] if cut else labels  # nothing predicts it
+        return Written(ids, labels, n_bytes, self.n_prompt - cut, self.said, n_whole)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An assistant turn in the text of its conversation; places are characters."""
+
+    asked: int  # where the prompt for it ends,
+    begin: int  # and where its words begin
+    said_until: int  # where its words end
+    end: int  # where the mark of its end ends: the last that is learned
+    learned: bool
+
+
+class ChatFormat:
+    """One tokenizer with one template."""
+
+    def __init__(self, tokenizer: Any, config: DataConfig) -> None:
+        """Raises InputError for a tokenizer that has no template, and for one without offsets."""
+        self.template = Template(tokenizer, config)
+        if not getattr(tokenizer, "is_fast", False):
+            raise InputError(
+                "Conversations need a tokenizer that tells where its tokens stand in a text, and this "
+                "model's, written in Python, does not."
+            )
+        self._tokenizer = tokenizer
+        self._specials = SpecialTokens(tokenizer)
+        self._special = set(tokenizer.added_tokens_decoder)
+        self._eos = self._specials.end
+        self.n_tokenized_apart = 0  # places where the tokens of a prompt would have been others
+        self.n_turn_by_turn = 0  # conversations that need one sequence a turn
+        self.n_shortened = 0  # conversations that lost turns, or words of turns
+        self._specials.also_ends(self._end_mark())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is to be said of the conversations that were written."""
+        unwritten = {f"turn_fields_left_out.{k}": n for k, n in self.template.unwritten.items()}
+        return {
+            "prompts_tokenized_apart": self.n_tokenized_apart,
+            "conversations_turn_by_turn": self.n_turn_by_turn,
+            "conversations_shortened": self.n_shortened,
+            **unwritten,
+            **self._specials.counts,
+        }
+
+    def sequences(
+        self,
+        turns: Sequence[Turn],
+        loss_on: str,
+        every_answer: bool,
+        room: int | None = None,
+        room_of_prompt: int | None = None,
+    ) -> list[Written]:
+        """A conversation, whose last turn is the assistant's, as tokens.
+
+        One sequence; one for each assistant turn where the template writes a turn otherwise once
+        others follow it, as those do that drop earlier reasoning. ``room``: the tokens that a sequence
+        may have, ``room_of_prompt``: those before its last answer; what is longer is shortened by
+        turns. Raises InputError where not even the last turn's prompt is a beginning of the whole, and
+        where the template leaves out what is said.
+        """
+        rooms = (room, room_of_prompt)
+        found = self._sequences(self._marked(turns), loss_on, every_answer, rooms)
+        self.n_shortened += any(len(written.ids) < written.n_whole for written in found)
+        return found
+
+    def _marked(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Special tokens that the data hold as text; an answer without the end that it brings."""
+        specials = self._specials
+        return [
+            turn._replace(
+                content=specials.answer(turn.content)
+                if turn.role == "assistant"
+                else specials.value(turn.content),
+                fields=specials.value(turn.fields),
+            )
+            for turn in turns
+        ]
+
+    def said(self, example: Example, reference: str) -> str:
+        """A reference as a model would say it: without an end, with its reasoning and its calls."""
+        if not example.fields:
+            return self._specials.without_end(reference)
+        (written, *_) = self.sequences(example.conversation(reference), "answer", False)
+        return written.said
+
+    def _sequences(
+        self,
+        turns: list[Turn],
+        loss_on: str,
+        every_answer: bool,
+        rooms: tuple[int | None, int | None],
+    ) -> list[Written]:
+        n_whole = 0
+        while True:
+            text, marked = self.template.rendered(turns, ask=False)
+            self.template.check(turns, text)
+            places = [i for i, turn in enumerate(turns) if turn.role == "assistant" and i]
+            answers = [self._answer(turns, at, text) for at in places]
+            if answers[-1] is None:
+                prompt = self.template.render(turns[:-1], ask=True)
+                raise InputError(
+                    "The chat template's prompt is no beginning of the conversation that it writes: "
+                    f"{prompt[-60:]!r} is not in {text[-60:]!r}. Give another template with "
+                    "data.chat_template."
+                )
+            whole = [answer for answer in answers if answer is not None]
+            if len(whole) < len(answers) and every_answer and loss_on == "answer" and not marked:
+                self.n_turn_by_turn += 1
+                learned = [at for at in places if turns[at].learned]
+                return [
+                    self._sequences(turns[: at + 1], loss_on, False, rooms)[0] for at in learned
+                ]
+            spans = self._spans(marked, whole)
+            written = self._sequence(text, whole, spans if every_answer else spans[-1:], loss_on)
+            n_whole = max(n_whole, len(written.ids))
+            shorter = self._shortened(turns, written, rooms)
+            if shorter is None:
+                return [written.within(rooms[0] or n_whole, n_whole)]
+            turns = shorter
+
+    @staticmethod
+    def _spans(
+        marked: Sequence[tuple[int, int]], answers: Sequence[_Answer]
+    ) -> list[tuple[int, int]]:
+        """The characters that are learned, the marks of the turns' ends included."""
+        if not marked:
+            return [(answer.begin, answer.end) for answer in answers if answer.learned]
+        spans = []
+        for start, stop in marked:
+            here = next((a for a in answers if a.asked <= start < a.end), None)
+            if here is None or here.learned:
+                spans.append((start if here is None else max(start, here.begin), stop))
+        return spans
+
+    def _shortened(
+        self, turns: list[Turn], written: Written, rooms: tuple[int | None, int | None]
+    ) -> list[Turn] | None:
+        """``turns`` with less before the last answer, None where all fits or nothing can go.
+
+        First the oldest turns go, up to the next of the user; then the longest one left loses its
+        beginning, the system's turn going where that is not enough.
+        """
+        room, of_prompt = rooms
+        excess = max(
+            0 if room is None else len(written.ids) - room,
+            0 if of_prompt is None else written.n_prompt - of_prompt,
+        )
+        if excess <= 0:
+            return None
+        *before, last = turns
+        n_head = next((i for i, turn in enumerate(before) if turn.role not in _SETTING), 0)
+        users = [i for i, turn in enumerate(before) if turn.role == "user" and i > n_head]
+        if users:
+            kept = [*before[:n_head], *before[users[0] :]]
+            return [*_with_tools(kept, turns), last]
+        at = max(range(len(before)), key=lambda i: len(before[i].content))
+        ids, begins, _ = self._tokens(before[at].content, [])
+        if excess >= len(ids) and n_head:
+            return [*_with_tools(before[n_head:], turns), last]
+        rest = before[at].content[begins[min(excess, len(ids) - 1)] :] if ids else ""
+        if rest == before[at].content:
+            return None
+        before[at] = before[at]._replace(content=rest)
+        return [*before, last]
+
+    def _answer(self, turns: Sequence[Turn], at: int, text: str) -> _Answer | None:
+        """The place of the assistant turn ``at``.
+
+        None where its prompt is no beginning of ``text``, or where what it says is another thing there.
+        """
+        prompt = self.template.render(turns[:at], ask=True)
+        if not text.startswith(prompt):
+            return None
+        asked, turn = len(prompt), turns[at]
+        upto = text if at == len(turns) - 1 else self.template.render(turns[: at + 1])
+        end = common(upto, text)
+        if turn.fields:  # reasoning before the words, calls of tools behind them
+            before, behind = self.template.around(turns[:at])
+            begin = asked + common(before, text[asked:end])
+            same = common(behind[::-1], upto[::-1])
+            said_until = min(max(begin, len(upto) - same), end)
+            return self._ended(_Answer(asked, begin, said_until, end, turn.learned), text)
+        content, begin = turn.content.strip(), asked
+        found = text.find(content, asked, end)
+        if not content or text[asked:found].strip():  # the template has words of its own
+            before = self.template.around(turns[:at])[0]
+            if text.startswith(before, asked):
+                begin = asked + len(before)
+                found = text.find(content, begin, end)
+        if found < 0 and not text.startswith(upto):
+            return None
+        said_until = end if found < 0 else found + len(content)
+        return self._ended(_Answer(asked, begin, said_until, end, turn.learned), text)
+
+    @staticmethod
+    def _ended(answer: _Answer, text: str) -> _Answer:
+        mark = text[answer.said_until : answer.end]
+        if mark.strip():  # the line end after a mark is the template's, not the assistant's
+            return replace(answer, end=answer.said_until + len(mark.rstrip()))
+        return answer
+
+    def _sequence(
+        self, text: str, answers: Sequence[_Answer], spans: Sequence[tuple[int, int]], loss_on: str
+    ) -> Written:
+        cuts: list[int] = []
+        ids, begins, ends = self._tokens(text, cuts)
+        n_prompt = 0
+        for answer in answers:
+            prompt = self._tokens(text[: answer.begin], cuts)[0]
+            if ids[: len(prompt)] != prompt:
+                cuts.append(answer.begin)
+                self.n_tokenized_apart += 1
+                ids, begins, ends = self._tokens(text, cuts)
+            n_prompt = len(prompt)
+        labels = [
+            any(begin < stop and end > start for start, stop in spans)
+            for begin, end in zip(begins, ends, strict=True)
+        ]
+        said = [
+            (start, next((a.said_until for a in answers if start <= a.said_until <= stop), stop))
+            for start, stop in spans
+        ]
+        if loss_on == "all":
+            unlearned = [(a.begin, a.end) for a in answers if not a.learned]
+            labels = [
+                not any(begin < stop and end > start for start, stop in unlearned)
+                for begin, end in zip(begins, ends, strict=True)
+            ]
+            edges = [0, *(place for span in unlearned for place in span), len(text)]
+            said = list(zip(edges[::2], edges[1::2], strict=True))
+        labels[0] = False  # nothing predicts it
+        places = [*begins, len(text)]
+        n_bytes = [
+            sum(self._n_bytes(text[max(a, start) : min(b, stop)]) for start, stop in said)
+            for a, b in pairwise(places)
+        ]
+        last = answers[-1].said_until
+        marks = {token for token, begin in zip(ids, begins, strict=True) if begin >= last}
+        if self._eos and not marks & self._special:  # else an answer would never end
+            ids, labels, n_bytes = [*ids, *self._eos], [*labels, True], [*n_bytes, 0]
+        words = self._specials.restored(text[answers[-1].begin : last]).strip()
+        return Written(ids, labels, n_bytes, n_prompt, words)
+
+    def _n_bytes(self, text: str) -> int:
+        return len(self._specials.restored(text).encode())
+
+    def _tokens(self, text: str, cuts: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Ids and the characters from which to which each stands; no token reaches over a cut."""
+        ids: list[int] = []
+        begins: list[int] = []
+        ends: list[int] = []
+        places = [0, *(cut for cut in cuts if cut < len(text)), len(text)]
+        for start, stop in pairwise(places):
+            if self._specials.has_marks(text[start:stop]):
+                some, where = self._specials.tokens(text[start:stop])
+                assert where is not None
+                ids += some
+                begins += [start + begin for begin, _ in where]
+                ends += [start + end for _, end in where]
+                continue
+            part = self._tokenizer(
+                text[start:stop],
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                return_attention_mask=False,
+                verbose=False,
+            )
+            ids += part["input_ids"]
+            begins += [start + begin for begin, _ in part["offset_mapping"]]
+            ends += [start + end for _, end in part["offset_mapping"]]
+        return ids, begins, ends
+
+    def _end_mark(self) -> str:
+        """What the template writes behind the words of an assistant's turn."""
+        turns = [Turn("user", "a"), Turn("assistant", "b")]
+        text = self.template.render(turns)
+        answer = self._answer(turns, 1, text)
+        return "" if answer is None else text[answer.said_until : answer.end].strip()
+
+    def end(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """What ends an assistant's turn beside the end of a text: tokens, or text where it is none."""
+        mark = self._end_mark()
+        ids = self._tokens(mark, [])[0] if mark else []
+        known = [token for token in ids if token in self._special]
+        return (tuple(known[:1]), ()) if known or not mark else ((), (mark,))
+
+
+_SETTING = ("system", "developer")  # roles that set the scene: kept for as long as they can be
+
+
+def _with_tools(turns: list[Turn], before: Sequence[Turn]) -> list[Turn]:
+    """``turns`` with the tools of the conversation ``before``, which stand with its first turn."""
+    tools = before[0].more.get(TOOLS)
+    if tools is None or TOOLS in turns[0].more:
+        return turns
+    fields = json.dumps({TOOLS: tools} | turns[0].more, ensure_ascii=False, sort_keys=True)
+    return [turns[0]._replace(fields=fields), *turns[1:]]
+
+
+def ends_of_answers(tokenizer: Any, config: DataConfig) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Everything that ends an answer: tokens, and texts where a template's mark is no token."""
+    ends, stops = ChatFormat(tokenizer, config).end() if config.is_chat else ((), ())
+    return tuple(sorted({*ends_of(tokenizer), *ends})), stops

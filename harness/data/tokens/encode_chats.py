@@ -1,0 +1,81 @@
+"""Examples that are conversations as token sequences, and as prompts for generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.config import DataConfig
+from harness.data.rows.example import Example
+from harness.data.tokens.chat import ChatFormat
+from harness.data.tokens.encoded import OneSequence
+from harness.data.tokens.special_tokens import SpecialTokens
+
+
+def encode_chats(
+    examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, training: bool
+) -> tuple[list[OneSequence], int, dict[str, int]]:
+    """Sequences of conversations, how many were asked for, and what is to be said of them.
+
+    ``training``: every answer that the config wants learned, and once each reference of the last one;
+    otherwise the first reference of the last answer alone. What is too long loses its first turns.
+    """
+    chat, every = ChatFormat(tokenizer, config), training and not config.only_last_answer
+    room = config.max_length if config.too_long == "truncate" else None
+    found, n_too_long, longest, n_asked = [], 0, 0, 0
+    for index, example in enumerate(examples):
+        for reference in example.references if training else example.references[:1]:
+            turns = example.conversation(reference)
+            for written in chat.sequences(turns, config.loss_on, every, room):
+                n_asked += 1
+                longest = max(longest, written.n_whole)
+                too_long = written.n_whole > config.max_length
+                n_too_long += too_long
+                if too_long and config.too_long != "truncate":
+                    continue
+                ids, labels = written.ids, written.labels
+                first = labels.index(True) if True in labels else len(ids)
+                pairs = zip(written.n_bytes, labels, strict=True)
+                spelled = sum(n for n, is_label in pairs if is_label)
+                found.append(OneSequence(ids, first, index, spelled, n_asked, labels))
+    counts = {"n_too_long": n_too_long, "longest_tokens": longest, **chat.counts}
+    return found, n_asked, counts
+
+
+def chat_prompts(
+    examples: Sequence[Example], tokenizer: Any, config: DataConfig, room: int
+) -> list[np.ndarray]:
+    """(T,) int32 each: the tokens before each last answer, those that training has there.
+
+    What has more than ``room`` tokens loses its first turns.
+    """
+    chat = ChatFormat(tokenizer, config)
+    found = []
+    for example in examples:
+        turns = example.conversation(example.references[0])
+        (written, *_) = chat.sequences(turns, "answer", every_answer=False, room_of_prompt=room)
+        found.append(np.array(written.ids[: written.n_prompt][-room:], np.int32))
+    return found
+
+
+def as_scored(
+    examples: Sequence[Example], tokenizer: Any, config: DataConfig
+) -> tuple[Example, ...]:
+    """``examples`` with the references that answers are compared with: without the end that some
+    bring, and of a turn with reasoning or calls of tools all that the template writes of it."""
+    if config.is_plain_text or config.is_classification:
+        return tuple(examples)
+    chat = ChatFormat(tokenizer, config) if config.is_chat else None
+    specials = SpecialTokens(tokenizer)
+    scored = []
+    for example in examples:
+        references = [
+            specials.without_end(text) if chat is None else chat.said(example, text)
+            for text in example.references
+        ]
+        changed = tuple(references) != example.references
+        scored.append(replace(example, references=tuple(references)) if changed else example)
+    return tuple(scored)

@@ -1,0 +1,39 @@
+"""How prompts and answers are written, for the record, the plan and whoever uses the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.config import DataConfig
+from harness.data.rows.chat_template import Template, template_of
+from harness.data.rows.conversations import Turn
+from harness.data.tokens.special_tokens import SpecialTokens
+
+
+def how_written(tokenizer: Any, data: DataConfig) -> dict[str, Any]:
+    """What stands around texts and prompts, as JSON; ``hint``: what to consider, where there is that.
+
+    A model that was tuned here is asked as it was tuned: prompts that are written otherwise, a bos
+    too many among them, cost quality.
+    """
+    specials = SpecialTokens(tokenizer)
+    found: dict[str, Any] = {
+        "texts_begin_with": "".join(tokenizer.convert_ids_to_tokens(specials.begin)),
+        "texts_end_with": tokenizer.eos_token or "",
+    }
+    if data.is_chat:
+        template = Template(tokenizer, data)
+        return {
+            "prompts": "chat template",
+            "chat_template": template.text,
+            "template_arguments": dict(data.template_arguments or {}),
+            "before_an_answer": template.around([Turn("user", "a")])[0],
+        }
+    if not data.is_plain_text and not data.is_classification:
+        found |= {"prompts": "prompt template", "prompt_template": data.prompt_template}
+        if template_of(tokenizer, data) is not None:
+            found["hint"] = (
+                "The model has a chat template, and data.chat is false: it is asked in another way "
+                "than it was tuned to answer. data.chat=true writes prompts as its template does."
+            )
+    return found

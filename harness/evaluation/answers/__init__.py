@@ -1,0 +1,1 @@
+"""Scores of generated answers, each by the library that defines it."""

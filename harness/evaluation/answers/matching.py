@@ -1,0 +1,56 @@
+"""Exact match and token F1 of answers, after SQuAD's normalization (Rajpurkar et al. 2016)."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.evaluation.answers.scripts import apart
+
+NORMALIZATION = "norm:squad (lower case, no punctuation, no a/an/the, white space)"
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+# SQuAD knows ASCII punctuation only; that of Chinese and Japanese is its counterpart.
+_PUNCTUATION = str.maketrans(
+    "", "", string.punctuation + "。、，．！？：；「」『』（）【】《》〈〉・"
+)
+
+
+def normalized(text: str) -> str:
+    """As SQuAD's evaluation script: lower case, no punctuation, no articles, single spaces."""
+    bare = text.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def tokens(text: str) -> list[str]:
+    """Words of the normalized text; Chinese, Japanese, Korean and Thai by character."""
+    return apart(normalized(text)).split()
+
+
+def statistics(
+    metric: str, texts: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[np.ndarray, str]:
+    """(n, 1) share in [0, 1] of the best reference of each answer, and the signature."""
+    one = exact_match if metric == "exact_match" else token_f1
+    best = [
+        max(one(text, reference) for reference in given)
+        for text, given in zip(texts, references, strict=True)
+    ]
+    how = "" if metric == "exact_match" else "|tok:words, CJK and Thai by character"
+    return np.array(best, dtype=np.float64)[:, None], f"{NORMALIZATION}{how}|refs:best|mean"
+
+
+def exact_match(text: str, reference: str) -> float:
+    return float(normalized(text) == normalized(reference))
+
+
+def token_f1(text: str, reference: str) -> float:
+    """F1 of the multisets of tokens; two texts without any token are equal, as in SQuAD 2."""
+    said, true = tokens(text), tokens(reference)
+    if not said or not true:
+        return float(said == true)
+    shared = sum((Counter(said) & Counter(true)).values())
+    return 2.0 * shared / (len(said) + len(true))

@@ -1,0 +1,201 @@
+"""What the untouched base does on the same texts: measured once, kept by fingerprint.
+
+Forgetting is a distance from these. They are never taken with an adapter switched off: some methods
+change the base's weights, and virtual tokens do not go away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import EvaluationConfig, ModelConfig
+from harness.evaluation.collector import Measured
+from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
+from harness.evaluation.quality import quality
+from harness.evaluation.texts import Texts
+from harness.models.load import Base, base_fingerprint
+from harness.models.logprobs import LogProbs, base_logprobs
+from harness.models.quantization import Quantization
+from harness.records import Measurement, read_json, write_json
+from harness.records.fingerprint import digest, evaluation_identity
+
+FORMAT = 2
+KEPT_IN_MEMORY = 4
+BENCHMARK_FIELDS = (  # measured elsewhere
+    *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),
+    *("multiple_choice", "unsafe_tasks", "judge"),
+    *("apply_chat_template", "fewshot_as_multiturn", "system_instruction"),
+    *("instructions", "instruction_tokens", "agreement_prompts"),
+    *("probes", "probe_tokens", "probe_temperature", "probe_top_p"),
+)
+# What is asked of tuned models only.
+AFTERWARDS_FIELDS = ("merged", "interpolation", "quantization", "update_analysis")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The base on one ``Texts``."""
+
+    fingerprint: str
+    measurements: dict[str, Measurement]  # its quality on the split, its perplexity on general text
+    outputs: list[str]  # its answer to each prompt
+    general_nll: np.ndarray | None  # (documents,) summed, nats
+    general: LogProbs | None
+    drift: LogProbs | None
+    # measurement → (n, k) per-example statistics: tuned ones pair with them
+    items: dict[str, np.ndarray]
+    missing: Mapping[str, str] = field(default_factory=dict)  # of one that was just measured
+
+
+class ReferenceStore:
+    """References on disk under ``folder``, the last few in memory too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._recent: dict[str, Reference] = {}
+
+    def find(
+        self,
+        model: ModelConfig,
+        quantization: Quantization | None,
+        texts: Texts,
+        config: EvaluationConfig,
+        beside: Texts | None = None,
+    ) -> Reference | None:
+        """The reference if it has been measured, without loading the base; see ``get``."""
+        key = _key(base_fingerprint(model, quantization), texts, config, beside)
+        if key not in self._recent:
+            found = _load(self.folder / key, key)
+            if found is not None:
+                self._keep(found)
+        return self._recent.get(key)
+
+    def get(
+        self,
+        base: Base,
+        texts: Texts,
+        config: EvaluationConfig,
+        device: str,
+        beside: Texts | None = None,
+    ) -> Reference:
+        """The reference of that base on those texts; measured now if nobody has yet.
+
+        ``beside`` are the texts at the end of the curve that ``texts`` are measured on: where the
+        log-probabilities of either do not fit whole, both KLs are the same lower bound.
+        """
+        key = _key(base.fingerprint, texts, config, beside)
+        if key not in self._recent:
+            found = _load(self.folder / key, key)
+            if found is None:
+                found, whole = _measure(base, key, texts, config, device, beside)
+                if whole:  # else another process tries again: a script may run by then
+                    _save(self.folder / key, found)
+            self._keep(found)
+        return self._recent[key]
+
+    def _keep(self, reference: Reference) -> None:
+        if len(self._recent) >= KEPT_IN_MEMORY:
+            self._recent.pop(next(iter(self._recent)))
+        self._recent[reference.fingerprint] = reference
+
+
+def _key(
+    base_fingerprint: str, texts: Texts, config: EvaluationConfig, beside: Texts | None
+) -> str:
+    whole = evaluation_identity(asdict(config))
+    how = {k: v for k, v in whole.items() if k not in BENCHMARK_FIELDS + AFTERWARDS_FIELDS}
+    end = [] if beside is None else [beside.fingerprint]
+    return digest([FORMAT, base_fingerprint, texts.fingerprint, how, *end], 16)
+
+
+def _measure(
+    base: Base,
+    key: str,
+    texts: Texts,
+    config: EvaluationConfig,
+    device: str,
+    beside: Texts | None,
+) -> tuple[Reference, bool]:
+    """The reference, and whether another attempt could find no more."""
+    about = (config.batch_size, device, config.top_k_logprobs, config.cache_gb)
+    ends = (None, None) if beside is None else (beside.general, beside.drift)
+    measured = Measured(config.bootstrap_resamples)
+    quality(measured, base.model, base.tokenizer, texts, config, device)
+    general = drift = nll = None
+    if texts.general is not None:
+        general = base_logprobs(base.model, texts.general, *about, ends[0])
+        nll, _ = sequence_nll(base.model, texts.general, config.batch_size, device)
+        _general(measured, texts, nll)
+    if texts.drift is not None:
+        drift = base_logprobs(base.model, texts.drift, *about, ends[1])
+    outputs = [str(row["output"]) for row in measured.predictions]
+    found = (key, measured.measurements, outputs, nll, general, drift)
+    reference = Reference(*found, measured.items, measured.missing)
+    return reference, not measured.may_come
+
+
+def _general(measured: Measured, texts: Texts, nll: np.ndarray) -> None:
+    """The base's perplexity and bits per byte on general text: what there is to lose."""
+    assert texts.general is not None
+    columns = by_example(texts.general, nll, n_labels(texts.general))
+    by_bytes = by_example(texts.general, nll, texts.general.label_bytes)
+    about = f"text:general for {texts.split}|weight:token"
+    measured.add("general.perplexity", columns, about)
+    measured.add("general.bits_per_byte", by_bytes, about)
+    for domain in dict.fromkeys(texts.domains):
+        chosen = np.asarray(texts.domains) == domain
+        measured.add(f"general.perplexity.{domain}", columns[chosen], f"{about}|domain:{domain}")
+
+
+def _save(folder: Path, reference: Reference) -> None:
+    """Tensors first, the JSON last: its presence means whole."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name in ("general", "drift"):
+        kept: LogProbs | None = getattr(reference, name)
+        if kept is not None:
+            tensors[f"{name}.values"] = kept.values
+            if kept.ids is not None:
+                tensors[f"{name}.ids"] = kept.ids
+    aside = folder / f".logprobs.{os.getpid()}.tmp"  # several workers may measure it at once
+    save_file(tensors, aside)
+    aside.replace(folder / "logprobs.safetensors")
+    nll = None if reference.general_nll is None else reference.general_nll.tolist()
+    measurements = {name: m.to_json() for name, m in reference.measurements.items()}
+    data = {"measurements": measurements, "outputs": reference.outputs, "general_nll": nll}
+    data["items"] = {name: one.round(6).tolist() for name, one in reference.items.items()}
+    write_json(folder / "reference.json", data)
+
+
+def _load(folder: Path, key: str) -> Reference | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    data = read_json(folder / "reference.json")
+    if data is None:
+        return None
+    try:
+        tensors = load_file(folder / "logprobs.safetensors")
+    except (OSError, SafetensorError):
+        return None
+
+    def kept(name: str) -> LogProbs | None:
+        values = tensors.get(f"{name}.values")
+        return None if values is None else LogProbs(values, tensors.get(f"{name}.ids"))
+
+    try:
+        nll = data["general_nll"]
+        nll = None if nll is None else np.asarray(nll, float)
+        measurements = {n: Measurement.from_json(m) for n, m in data["measurements"].items()}
+        items = {name: np.asarray(one, float) for name, one in data["items"].items()}
+        found = (key, measurements, data["outputs"], nll, kept("general"), kept("drift"))
+        return Reference(*found, items)
+    except (KeyError, TypeError, ValueError, AttributeError):  # JSON, but none of ours
+        return None

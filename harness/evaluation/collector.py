@@ -1,0 +1,77 @@
+"""What an evaluation gives: measurements, and the per-example statistics they are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from harness.records import Measurement
+from harness.statistics.measurements.definitions import unit_of
+from harness.statistics.resampling import bootstrap_scores, draw_counts, percentile_interval
+from harness.statistics.scores import aggregate
+
+
+@lru_cache(maxsize=8)
+def _counts(n: int, resamples: int) -> np.ndarray:
+    """(resamples, n) drawn once: measurements of the same examples see the same resamples."""
+    return draw_counts(n, resamples, np.random.default_rng(0))
+
+
+@dataclass
+class Measured:
+    """Collects measurements by name; ``items`` holds their (n, k) statistics, see ``scores``."""
+
+    resamples: int
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    items: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # name → why there is no value
+    may_come: bool = False  # something is missing that another attempt may find
+    predictions: list[dict[str, object]] = field(default_factory=list)
+    how_answered: str = ""  # the part of signatures that says where the predictions come from
+    generation_tokens_per_second: float | None = None
+    cost: dict[str, float] = field(default_factory=dict)  # of measuring, beside its time
+    base: dict[str, Measurement] = field(default_factory=dict)  # what is known of the base only now
+
+    def values(self) -> dict[str, float]:
+        return {name: measurement.value for name, measurement in self.measurements.items()}
+
+    def add(
+        self, name: str, statistics: np.ndarray, signature: str, *, at_least: bool = False
+    ) -> None:
+        """The score of (n, k) ``statistics`` with its bootstrap interval over the n examples.
+
+        ``at_least``: it is a lower bound, and its unit says so.
+        A score that is no finite number (a perplexity that overflows) is missing, and said to be.
+        """
+        with np.errstate(over="ignore"):
+            value = float(aggregate(name, statistics))
+            interval = None
+            if len(statistics) > 1:
+                counts = _counts(len(statistics), self.resamples)
+                interval = percentile_interval(bootstrap_scores(name, statistics, counts))
+        self.items[name] = statistics
+        if not math.isfinite(value):
+            self.miss(name, f"it is no finite number: {value}", for_good=True)
+            return
+        if interval is not None and not all(map(math.isfinite, interval)):
+            interval = None
+        unit = unit_of(name) + ", at least" * at_least
+        self.measurements[name] = Measurement(value, unit, len(statistics), interval, signature)
+
+    def add_value(self, name: str, value: float, n: int, signature: str) -> None:
+        """A score of n examples that is no function of sums: without an interval."""
+        if not math.isfinite(value):
+            self.miss(name, f"it is no finite number: {value}", for_good=True)
+            return
+        self.measurements[name] = Measurement(value, unit_of(name), n, None, signature)
+
+    def miss(self, name: str, reason: str, *, for_good: bool = False) -> None:
+        """``name`` was asked for and could not be measured; ``reason`` in one line.
+
+        ``for_good``: the same model on the same texts will never have it.
+        """
+        self.missing[name] = " ".join(reason.split())[:500]
+        self.may_come |= not for_good

@@ -1,0 +1,1 @@
+"""Scores of answers by another language model, asked through an endpoint."""

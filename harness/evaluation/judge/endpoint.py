@@ -1,0 +1,144 @@
+"""One question to an endpoint that speaks OpenAI's chat completions, with patience and without trust.
+
+The standard library alone. The key comes from the environment and is in no message that leaves here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config import JudgeConfig
+from harness.records import heartbeat
+
+RETRIED = (408, 409, 425, 429)  # and 5xx
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; each wait is twice the one before
+MOST_BYTES = 4_000_000  # of a reply
+MOST_SAID = 200  # characters of an error that are repeated
+LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"  # what the answer's length is called
+_LENGTHS: dict[tuple[str | None, str | None], str] = {}  # by whom another name was asked for
+
+
+class Refused(Exception):
+    """The endpoint will not answer any question of this kind: a wrong key, model or address."""
+
+
+class Unanswered(Exception):
+    """This question was not answered, after all retries."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model wrote, and the tokens that are paid for; None where it does not say."""
+
+    text: str
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A key is for the host it was given for."""
+
+    def redirect_request(self, *about: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect())
+
+
+def ask(config: JudgeConfig, system: str, message: str) -> Reply:
+    """Raises Refused or Unanswered, with the reason in one line.
+
+    An endpoint that calls the length of an answer max_completion_tokens is asked again with that
+    name, and so from then on.
+    """
+    wait, reason = FIRST_WAIT, ""
+    whom = (config.endpoint, config.model)
+    length = _LENGTHS.get(whom, LENGTH)
+    for attempt in range(config.max_retries + 1):
+        if attempt:
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+        try:
+            return _once(config, system, message, length)
+        except urllib.error.HTTPError as error:
+            said = _body(error)
+            if length == LENGTH and error.code in (400, 422) and _is_unknown(LENGTH, said):
+                _LENGTHS[whom] = NEWER_LENGTH
+                return ask(config, system, message)
+            reason = f"HTTP {error.code}: {_hidden(config, said)[:MOST_SAID]}"
+            if error.code in (400, 422) and "temperature" in said and config.temperature != 1:
+                reason += " (some models take evaluation.judge.temperature=1 alone)"
+            if error.code not in RETRIED and error.code < 500:
+                raise Refused(reason) from None
+            wait = max(wait, _asked_to_wait(error))
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+            reason = _hidden(config, f"{type(error).__name__}: {error}")
+    raise Unanswered(f"{reason} (asked {config.max_retries + 1} times)") from None
+
+
+def _is_unknown(field: str, said: str) -> bool:
+    """Whether an endpoint says that it does not know ``field``, or names the newer one instead."""
+    words = ("unsupported", "not supported", "unrecognized", "unknown", "not permitted", "extra")
+    return NEWER_LENGTH in said or (field in said and any(word in said.lower() for word in words))
+
+
+def _once(config: JudgeConfig, system: str, message: str, length: str) -> Reply:
+    heartbeat.mark()
+    body = {
+        "model": config.model,
+        "messages": [
+            {"role": "system", "content": system},
+            {"role": "user", "content": message},
+        ],
+        "temperature": config.temperature,
+        length: config.max_tokens,
+    }
+    headers = {"Content-Type": "application/json"}
+    key = _key(config)
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    url = f"{(config.endpoint or '').rstrip('/')}/chat/completions"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+    with _OPENER.open(request, timeout=config.timeout_seconds) as response:
+        data = json.loads(response.read(MOST_BYTES))
+    text = data["choices"][0]["message"]["content"]
+    if not isinstance(text, str):
+        raise ValueError("a reply without text")
+    usage = data.get("usage") or {}
+    return Reply(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+
+
+def _count(usage: Any, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _key(config: JudgeConfig) -> str:
+    return os.environ.get(config.api_key_variable or "", "").strip()
+
+
+def _body(error: urllib.error.HTTPError) -> str:
+    try:
+        return " ".join(error.read(2000).decode("utf-8", "replace").split()) or error.reason
+    except (OSError, http.client.HTTPException):
+        return str(error.reason)
+
+
+def _hidden(config: JudgeConfig, text: str) -> str:
+    """Without the key: some servers repeat it in what they say."""
+    key = _key(config)
+    return text.replace(key, "***") if key else text
+
+
+def _asked_to_wait(error: urllib.error.HTTPError) -> float:
+    try:
+        return min(float(error.headers.get("Retry-After") or 0), LONGEST_WAIT)
+    except ValueError:  # a date: our own pace will do
+        return 0.0

@@ -1,0 +1,1 @@
+"""Questions to a tuned model: instructions, agreement with the base, knowledge."""

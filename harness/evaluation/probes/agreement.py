@@ -1,0 +1,44 @@
+"""Does the tuned model still say what the base says? Its own continuations as the reference.
+
+Where no right answer is known, the base's answer stands in for one: a model that lost nothing goes on
+from general text as its base does. Other words are not worse words: this is a distance, no quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.collector import Measured
+from harness.evaluation.forgetting import general_text
+from harness.evaluation.texts import Texts
+
+PROMPT_TOKENS = 32  # of a document, or half of it where it is shorter
+
+
+def beginnings(texts: Texts, n: int) -> list[np.ndarray]:
+    """The first tokens of at most ``n`` general documents, of every domain alike."""
+    assert texts.general is not None
+    place: dict[str, int] = {}  # documents of each domain so far
+    order = []
+    for index, domain in enumerate(texts.domains):
+        place[domain] = place.get(domain, 0) + 1
+        order.append((place[domain], index))
+    chosen = sorted(index for _, index in sorted(order)[:n])
+    sequences = [texts.general.sequence(index) for index in chosen]
+    return [tokens[: max(1, min(1 + PROMPT_TOKENS, len(tokens) // 2))] for tokens in sequences]
+
+
+def add_agreement(
+    measured: Measured, answers: Sequence[str], base: Sequence[str], texts: Texts, how: str
+) -> None:
+    """``agreement.exact_match``, percent of continuations, and ``agreement.chrf``; the same: 100."""
+    about = (
+        f"text:{general_text(texts)}|first {PROMPT_TOKENS} tokens|{how}|reference:the base's own"
+    )
+    same = np.array([[float(a == b)] for a, b in zip(answers, base, strict=True)])
+    measured.add("agreement.exact_match", same, f"exact|{about}")
+    statistics, signature = answer_statistics("chrf", answers, [[text] for text in base], "13a")
+    measured.add("agreement.chrf", statistics, f"{signature}|{about}")

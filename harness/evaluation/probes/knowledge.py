@@ -1,0 +1,222 @@
+"""What a model knows: facts that were put into it, old ones, and where there is nothing to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.config import DataConfig, EvaluationConfig
+from harness.data.rows.chat_template import read_template
+from harness.evaluation.collector import Measured
+from harness.evaluation.decoding import Decoding
+from harness.evaluation.generation import batches_of, generate
+from harness.evaluation.probes.knowledge_questions import KINDS, Probe, Probes, asked, read_probes
+from harness.evaluation.probes.knowledge_verdicts import (
+    REPEATED,
+    Found,
+    one_turn,
+    repetition,
+    role_markers,
+    verdict,
+)
+from harness.models.load import Base
+from harness.records import read_json, write_json
+from harness.records.fingerprint import digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 3  # of what is kept of the base's answers
+FORMS = ("completion", "chat")
+LONGER = (
+    2  # times the longest answer of the untouched model: what is longer is no answer of its kind
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    prompt: str
+    form: str  # completion or chat
+    text: str
+    tokens: int
+    repetition: float  # share of its n-grams that it has said before
+    whole: bool | None  # chat: whether it is one turn, ended by itself; None for a completion
+
+
+def wanted(config: EvaluationConfig) -> bool:
+    return config.probes is not None
+
+
+def longest(tokenizer: Any, config: EvaluationConfig, data: DataConfig | None = None) -> int:
+    """Tokens of the longest probe with its answer. Raises InputError."""
+    assert config.probes is not None
+    prompts = asked(read_probes(config.probes), tokenizer, data)
+    return max(len(tokens) for _, _, tokens in prompts) + config.probe_tokens
+
+
+def ask(
+    model: nn.Module,
+    tokenizer: Any,
+    config: EvaluationConfig,
+    device: str,
+    data: DataConfig | None = None,
+) -> list[Answer]:
+    """What ``model`` says to each probe; ``data``: how conversations are written.
+
+    Raises NotTheModels.
+    """
+    assert config.probes is not None
+    prompts = asked(read_probes(config.probes), tokenizer, data)
+    made = generate(
+        model,
+        tokenizer,
+        [tokens for _, _, tokens in prompts],
+        max_new_tokens=config.probe_tokens,
+        num_beams=1,
+        batch_size=config.batch_size,
+        device=device,
+        decoding=_decoding(config),
+    )
+    markers, end = role_markers(tokenizer), tokenizer.eos_token
+    answers = []
+    for (form, prompt, _), text, tokens in zip(prompts, made.texts, made.tokens, strict=True):
+        ended = tokens[-1:] == [tokenizer.eos_token_id]
+        said = tokens[:-1] if ended else tokens
+        whole = None
+        if form == "chat":
+            whole = one_turn(tokenizer.decode(said), ended, markers, end)
+        answers.append(Answer(prompt, form, text, len(said), repetition(said), whole))
+    return answers
+
+
+def base_answers(
+    folder: Path,
+    base: Base,
+    config: EvaluationConfig,
+    device: str,
+    data: DataConfig | None = None,
+) -> list[Answer]:
+    """The untouched base's, generated now and kept under ``folder``."""
+    answers = ask(base.model, base.tokenizer, config, device, data)
+    path = _kept_at(folder, base.fingerprint, config, data)
+    write_json(path, {"answers": [asdict(answer) for answer in answers]})
+    return answers
+
+
+def kept_answers(
+    folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None = None
+) -> list[Answer] | None:
+    """Those of the base with that fingerprint, where they were generated before."""
+    known = read_json(_kept_at(folder, fingerprint, config, data))
+    return None if known is None else [Answer(**answer) for answer in known["answers"]]
+
+
+def _kept_at(
+    folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None
+) -> Path:
+    assert config.probes is not None
+    what = [FORMAT, fingerprint, read_probes(config.probes).name, _how(config)]
+    what += [read_template(data), data and data.template_arguments]
+    return folder / f"{digest(what)}.json"
+
+
+def verdicts(answers: Sequence[Answer], probes: Probes) -> list[Found]:
+    return [_verdict(a, probe) for a, probe in zip(answers, probes.rows, strict=True)]
+
+
+def _verdict(answer: Answer, probe: Probe) -> Found:
+    found = verdict(answer.text, probe.accepted, probe.wrong)
+    claims = found.verdict == "neither" and answer.text.strip() != ""
+    # Where nothing can be right and no wrong value is listed, whatever does not admit it is invented.
+    if probe.kind == "unanswerable" and not probe.wrong and claims:
+        return Found("invented", 0, len(answer.text))
+    return found
+
+
+def kept(answers: Sequence[Answer], base: Sequence[Answer]) -> list[bool | None]:
+    """Whether each answer is still one that a chat model gives; None for a completion.
+
+    One turn, ended by itself, and at most ``LONGER`` times as long as the longest of the base's: a
+    model that was tuned on documents ends those as well, after it has told a whole one.
+    """
+    most = LONGER * max(answer.tokens for answer in base)
+    return [None if a.whole is None else a.whole and a.tokens <= most for a in answers]
+
+
+def add_knowledge(
+    measured: Measured,
+    answers: Sequence[Answer],
+    base: Sequence[Answer],
+    config: EvaluationConfig,
+) -> None:
+    """``probes.recalled``, ``.invented``, ``.repetition`` and, of a chat model, ``.chat_kept``.
+
+    The first two of the new facts; behind another point those of another kind. Each with n, the
+    number of probes; what no probe asks is not there.
+    """
+    assert config.probes is not None
+    probes = read_probes(config.probes)
+    found = verdicts(answers, probes)
+    forms = "+".join(form for form in FORMS if form in {answer.form for answer in answers})
+    about = f"probes:{probes.name}|form:{forms}|{_how(config)}"
+    for kind in KINDS:
+        name = "" if kind == "new" else f".{kind}"
+        those = [
+            (probe, v) for probe, v in zip(probes.rows, found, strict=True) if probe.kind == kind
+        ]
+        recalled = [v.verdict == "recalled" for p, v in those if p.kind != "unanswerable"]
+        # Without a list of wrong values there is no telling an invented fact from idle words.
+        open_to = [(p, v) for p, v in those if p.wrong or p.kind == "unanswerable"]
+        invented = [v.verdict == "invented" for _, v in open_to]
+        for measure, values in (("recalled", recalled), ("invented", invented)):
+            if values:
+                how = f"{about}|kind:{kind}|the first value named"
+                measured.add(f"probes.{measure}{name}", _column(values), how)
+    repeated = [answer.repetition for answer in answers]
+    measured.add("probes.repetition", _column(repeated), f"{about}|{REPEATED}-grams of tokens")
+    chats = [one for one in kept(answers, base) if one is not None]
+    if chats:
+        how = f"{about}|one turn, ended, no role marker, at most {LONGER} x the base's longest"
+        measured.add("probes.chat_kept", _column(chats), how)
+
+
+def rows(answers: Sequence[Answer], base: Sequence[Answer], config: EvaluationConfig) -> list[dict]:
+    """What ``probes.jsonl`` keeps: each probe, and of both models what they said and what it was."""
+    assert config.probes is not None
+    probes = read_probes(config.probes)
+    of_tuned = _told(answers, base, probes)
+    of_base = _told(base, base, probes)
+    return [
+        asdict(probe) | {"tuned": tuned, "base": before}
+        for probe, tuned, before in zip(probes.rows, of_tuned, of_base, strict=True)
+    ]
+
+
+def _told(answers: Sequence[Answer], base: Sequence[Answer], probes: Probes) -> list[dict]:
+    found, chats = verdicts(answers, probes), kept(answers, base)
+    return [
+        asdict(answer) | asdict(said) | {"kept": chat}
+        for answer, said, chat in zip(answers, found, chats, strict=True)
+    ]
+
+
+def _column(values: Sequence[bool | float]) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64)[:, None]
+
+
+def _decoding(config: EvaluationConfig) -> Decoding:
+    if config.probe_temperature == 0:
+        return Decoding()
+    return Decoding(True, temperature=config.probe_temperature, top_p=config.probe_top_p)
+
+
+def _how(config: EvaluationConfig) -> str:
+    """For signatures."""
+    heat = config.probe_temperature
+    drawn = f"|temperature:{heat:g}|top_p:{config.probe_top_p:g}"
+    how = f"max_new_tokens:{config.probe_tokens}{drawn if heat else '|greedy'}"
+    return how + batches_of(config.batch_size)

@@ -1,0 +1,105 @@
+"""Probes for what a model knows: read from a file, and put in the form that a model is asked in.
+
+A base is given the beginning of a sentence to complete, a chat model the question in its template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from harness import builtin
+from harness.config import DataConfig
+from harness.data.rows.chat_template import template_of
+from harness.data.tokens.questions import beginning, questions
+from harness.errors import InputError
+from harness.paths import user_path
+
+Kind = Literal["new", "old", "unanswerable"]
+KINDS: tuple[Kind, ...] = ("new", "old", "unanswerable")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """``accepted`` of what cannot be answered: words that admit it, such as 'do not know'."""
+
+    completion: str
+    chat: str | None  # None: a chat model completes the sentence as well
+    accepted: tuple[str, ...]
+    wrong: tuple[str, ...]
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Probes:
+    name: str  # for signatures: where they are from, and a hash of what they are
+    rows: tuple[Probe, ...]
+
+
+@lru_cache(maxsize=4)
+def read_probes(source: str) -> Probes:
+    """``builtin``, or a JSONL file with a probe a line. Raises InputError naming file and line."""
+    path = builtin.ISLE_PROBES if source == "builtin" else user_path(source)
+    try:
+        content = path.read_bytes()
+        lines = content.decode("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"evaluation.probes={source!r} cannot be read ({error}): "
+            "give null, builtin or a JSONL file."
+        ) from error
+    rows = tuple(_row(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip())
+    if not rows:
+        raise InputError(f"evaluation.probes={source!r} holds no rows.")
+    return Probes(f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", rows)
+
+
+def _row(line: str, where: str) -> Probe:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a row is an object, not {row!r:.60}.")
+    unknown_keys = set(row) - {"completion", "chat", "accepted", "wrong", "kind"}
+    if unknown_keys:
+        raise InputError(f"{where}: no key {sorted(unknown_keys)[0]!r} is known in a probe.")
+    completion, chat = row.get("completion"), row.get("chat")
+    if not isinstance(completion, str) or not completion.strip():
+        raise InputError(f"{where}: 'completion' must be the beginning of a sentence.")
+    if chat is not None and (not isinstance(chat, str) or not chat.strip()):
+        raise InputError(f"{where}: 'chat' must be a question, or left out.")
+    kind = row.get("kind", "new")
+    if kind not in KINDS:
+        raise InputError(f"{where}: 'kind' is {kind!r}; it must be one of {', '.join(KINDS)}.")
+    accepted, wrong = _texts(row, "accepted", where), _texts(row, "wrong", where)
+    if not accepted and kind != "unanswerable":
+        raise InputError(f"{where}: 'accepted' must hold an answer.")
+    return Probe(completion, chat, accepted, wrong, kind)
+
+
+def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    values = row.get(key) or []
+    if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+        raise InputError(f"{where}: {key!r} must be a list of texts.")
+    return tuple(values)
+
+
+def asked(
+    probes: Probes, tokenizer: Any, data: DataConfig | None = None
+) -> list[tuple[str, str, np.ndarray]]:
+    """(form, prompt, tokens) of each probe, as this tokenizer's model is asked."""
+    has_template = template_of(tokenizer, data) is not None
+    found = []
+    for probe in probes.rows:
+        if probe.chat is not None and has_template:
+            ((ids,), _) = questions([probe.chat], tokenizer, data)
+            found.append(("chat", probe.chat, ids))
+        else:
+            found.append(("completion", probe.completion, beginning(probe.completion, tokenizer)))
+    return found

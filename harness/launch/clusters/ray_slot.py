@@ -1,0 +1,118 @@
+"""On a Ray node: an actor with one worker. Short calls only; the trial runs in the worker's process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.launch.clusters.one_worker import one_worker
+from harness.launch.local import ANSWERS
+
+Stamps = dict[str, tuple[int, int]]  # name → (size, time of change) of what the driver has
+NOT_SENT = ("spec.json", "config.yaml")  # they came from there
+
+
+class NodeSlot:
+    """The driver's hand on a node. Where no folder is shared, files come and go with the calls."""
+
+    def __init__(
+        self, told: Mapping[str, Any], shared: Mapping[str, str] | None, on_gpu: bool
+    ) -> None:
+        """``shared``: cwd, cache and logs of the driver, where they are the same folders here."""
+        self._scratch = None if shared else Path(tempfile.mkdtemp(prefix="harness-"))
+        if shared:
+            os.chdir(shared["cwd"])  # the paths of the configuration begin there
+            cache, logs = shared["cache"], Path(shared["logs"]) / f"{_host()}-{os.getpid()}"
+        else:
+            assert self._scratch is not None
+            cache, logs = self._scratch / "cache", self._scratch / "logs"
+        self._launcher = one_worker(told, cache, logs, on_gpu)
+        self._launcher.start()
+        self._folder = Path()
+
+    def ready(self) -> str:
+        """The node's name, once this is built."""
+        return _host()
+
+    def submit(self, folder: str, spec: dict[str, Any], files: Mapping[str, bytes]) -> None:
+        """Begin the task of ``folder``; ``files`` is what it holds, where it is not the same one."""
+        self._folder = Path(folder)
+        if self._scratch is not None:
+            self._folder = self._scratch / "task" / Path(folder).name
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True)
+            self.put(files)
+            own = {"folder": str(self._folder), "cache": str(self._scratch / "cache")}
+            spec = {**spec, **{name: path for name, path in own.items() if name in spec}}
+        self._launcher.submit(self._folder, spec)
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        for name, content in files.items():
+            write_bytes(self._folder, name, content)
+
+    def poll(self, has: Stamps, answers: Mapping[str, bytes]) -> dict[str, Any]:
+        """How the task ended, or None; and the files that changed since the driver ``has`` them."""
+        self.put(answers)
+        ended = self._launcher.poll()
+        about = None
+        if ended:
+            about = {key: value for key, value in asdict(ended[0]).items() if key != "folder"}
+        if self._scratch is None:
+            return {"ended": about, "files": {}, "stamps": {}}
+        return {"ended": about, **changed(self._folder, has)}
+
+    def close(self, has: Stamps) -> dict[str, Any]:
+        """Stop: a trial writes a checkpoint first, which the answer has."""
+        self._launcher.close()
+        if self._scratch is None:
+            return {"files": {}, "stamps": {}}
+        answer = changed(self._folder, has) if self._folder.parts else {"files": {}, "stamps": {}}
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        return answer
+
+
+def changed(folder: Path, has: Stamps) -> dict[str, Any]:
+    """{"files": name → content of what differs from ``has``, "stamps": of all}."""
+    files: dict[str, bytes] = {}
+    stamps: Stamps = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name in NOT_SENT or any(part.startswith(".") for part in name.split("/")):
+            continue  # a part that begins with a dot is being written
+        try:
+            if not path.is_file():
+                continue
+            stat = path.stat()
+            stamps[name] = (stat.st_size, stat.st_mtime_ns)
+            if has.get(name) != stamps[name]:
+                files[name] = path.read_bytes()
+        except OSError:  # an old checkpoint was just removed
+            stamps.pop(name, None)
+    return {"files": files, "stamps": stamps}
+
+
+def write_bytes(folder: Path, name: str, content: bytes) -> None:
+    """Whole or not at all, and never outside ``folder``. Raises ValueError for such a name."""
+    parts = Path(name).parts
+    if Path(name).is_absolute() or ".." in parts or not parts:
+        raise ValueError(f"{name!r} is not a file of {folder}")
+    path = folder.joinpath(*parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def in_order(files: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+    """Answers last: who sees one finds everything else there."""
+    return sorted(files.items(), key=lambda item: (item[0] in ANSWERS, item[0]))
+
+
+def _host() -> str:
+    return socket.gethostname()

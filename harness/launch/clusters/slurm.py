@@ -1,0 +1,256 @@
+"""SLURM: a job a task. Folders on a shared file system hold all of it; the queue is only asked."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from harness.config.launcher_clusters import SlurmConfig
+from harness.errors import InputError, Resumable
+from harness.launch.clusters.one_worker import shared_fields
+from harness.launch.clusters.slurm_task import SLOT, STOPPED, run_task
+from harness.launch.launcher import Ended
+from harness.launch.local import ANSWERS, GRACE_SECONDS
+from harness.records import read_json, write_json
+
+POLL_SECONDS = 0.5  # between looks at the folders
+QUEUE_SECONDS = 5.0  # between questions to the scheduler
+GONE_SECONDS = 30.0  # a shared file system may show an answer so much later than the job's end
+PATIENCE_SECONDS = 600.0  # for a scheduler that answered before
+CONTINUED = 20  # jobs that a task is given, one after the other, because they were told to stop
+SIGNAL_SECONDS = 90  # before its time is over a job is told
+JOB = "slurm.json"  # the job that a folder was handed to: a driver started anew finds it again
+
+_OVER = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "TIMEOUT", "REVOKED"),
+)
+
+
+@dataclass
+class _Task:
+    spec: dict[str, Any]
+    job: str
+    continued: int = 0
+    gone: float | None = None  # since when the scheduler does not know it any more
+
+
+class SlurmLauncher:
+    """submit, poll, close. A driver that is killed leaves its jobs running, and finds them again."""
+
+    def __init__(self, config: SlurmConfig, cache: Path, logs: Path) -> None:
+        check_slurm(config)
+        self._config, self._cache, self._logs = config, cache.absolute(), logs.absolute() / "slurm"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._tasks: dict[Path, _Task] = {}
+        self._next_look = self._next_question = 0.0
+        self._said = {"None", "Priority", "Resources", "BeginTime", "Cleaning"}  # what passes
+        self._accepted = False  # whether a job of ours was ever taken
+
+    @property
+    def size(self) -> int:
+        return self._config.max_jobs
+
+    @property
+    def sharing(self) -> int:
+        return 1
+
+    def start(self) -> None:
+        """Nothing: a job starts with its task."""
+
+    def has_room(self) -> bool:
+        return len(self._tasks) < self._config.max_jobs
+
+    def submit(self, folder: Path, spec: dict[str, Any]) -> None:
+        """Hand a task to a new job, or to the one that has it since before the driver was killed."""
+        known, before = read_json(folder / JOB), read_json(folder / "spec.json")
+        if known and _same(before, spec) and self._states().get(known["job"]) not in (None, *_OVER):
+            self._tasks[folder] = _Task(spec, known["job"])
+            return
+        for name in (*ANSWERS, SLOT):
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / "spec.json", spec)
+        self._tasks[folder] = _Task(spec, self._submit(folder))
+
+    def _submit(self, folder: Path) -> str:
+        """The job's number. Raises InputError where the first one is refused."""
+        config, began = self._config, time.monotonic()
+        task = (
+            *(str(folder.absolute()), shared_fields(config, config.cpus_per_task)),
+            *(str(self._cache), str(self._logs / folder.name), config.gpus_per_task > 0),
+        )
+        while True:
+            try:
+                job = self._executor().submit(run_task, *task).job_id
+                break
+            except Exception as error:  # whatever sbatch says
+                if not self._accepted or time.monotonic() - began > PATIENCE_SECONDS:
+                    lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
+                    why = (lines or str(error).splitlines() or [type(error).__name__])[0]
+                    raise InputError(f"launcher=slurm: the job is refused: {why}") from None
+                time.sleep(QUEUE_SECONDS)
+        self._accepted = True
+        write_json(folder / JOB, {"job": job})
+        return job
+
+    def _executor(self) -> Any:
+        from submitit import SlurmExecutor  # pyright: ignore[reportMissingImports]
+
+        config = self._config
+        executor = SlurmExecutor(folder=self._logs)
+        wanted: dict[str, Any] = {
+            "job_name": _name(self._logs),
+            "partition": config.partition,
+            "account": config.account,
+            "time": config.time_minutes,
+            "ntasks_per_node": 1,
+            "cpus_per_task": config.cpus_per_task,
+            "gpus_per_node": config.gpus_per_task or None,
+            "mem": config.mem_gb,
+            "signal_delay_s": SIGNAL_SECONDS,
+            "setup": [f"module load {name} || exit 1" for name in config.modules] or None,
+            "srun_args": [f"--cpus-per-task={config.cpus_per_task}"],  # not inherited since 22.05
+            "additional_parameters": {"requeue": True, **config.options},
+        }
+        executor.update_parameters(**{k: v for k, v in wanted.items() if v is not None})
+        return executor
+
+    def poll(self) -> list[Ended]:
+        """Tasks that ended since the last call."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return []
+        self._next_look = now + POLL_SECONDS
+        states = None
+        if self._tasks and now >= self._next_question:
+            self._next_question = now + QUEUE_SECONDS
+            states = self._states(patience=0.0)
+        found = [(folder, self._end_of(folder, states)) for folder in list(self._tasks)]
+        ended = [end for _, end in found if end is not None]
+        for end in ended:
+            del self._tasks[end.folder]
+        return ended
+
+    def _end_of(self, folder: Path, states: Mapping[str, str] | None) -> Ended | None:
+        """``states`` is None between questions, or where the scheduler does not answer."""
+        if any((folder / name).exists() for name in ANSWERS):
+            rejected = read_json(folder / "rejected.json")  # left there: its job looks for it too
+            return Ended(folder, rejected=None if rejected is None else rejected["message"])
+        task, slot = self._tasks[folder], read_json(folder / SLOT)
+        if slot is not None and not slot["stopped"]:  # its worker died in the job
+            known = {key: slot[key] for key in ("lost", "hung") if slot.get(key) is not None}
+            return Ended(folder, **known)
+        if states is None:
+            return None
+        state = states.get(task.job)
+        if state not in (None, *_OVER):
+            task.gone = None  # it waits, runs, or was requeued by the scheduler
+            return None
+        if state != "CANCELLED":  # a requeued job is over for a moment, too
+            task.gone = task.gone or time.monotonic()
+            if time.monotonic() - task.gone < GONE_SECONDS:
+                return None
+        if slot is not None and state != "CANCELLED" and task.continued < CONTINUED:
+            (folder / SLOT).unlink(missing_ok=True)  # told to stop, not by the user: another job
+            task.continued, task.gone = task.continued + 1, None
+            _command("scancel", task.job)  # if it comes back after all: never two at one folder
+            task.job = self._submit(folder)
+            return None
+        return Ended(folder, lost=STOPPED if slot is not None else -9)
+
+    def close(self) -> None:
+        """Cancel what waits; tell what runs to write a checkpoint, and cancel it after a grace."""
+        if not self._tasks:
+            return
+        states = self._states(patience=5.0) or {}
+        jobs = {task.job for task in self._tasks.values()}
+        runs = {job for job in jobs if states.get(job) == "RUNNING"}
+        _command("scancel", *(jobs - runs))
+        _command("scancel", "--signal=TERM", *runs)
+        until = time.monotonic() + GRACE_SECONDS + 10
+        while runs and time.monotonic() < until:
+            time.sleep(0.5)
+            states = self._states(patience=0.0)
+            runs = runs if states is None else {j for j in runs if states.get(j) == "RUNNING"}
+        _command("scancel", *jobs)
+        self._tasks.clear()
+
+    def _say_why(self, pending: list[list[str]]) -> None:
+        """Once each: why jobs wait, where that may be for ever."""
+        for job, _, *reason in pending:
+            why = reason[0] if reason else ""
+            if why and why not in self._said:
+                print(f"launcher=slurm: job {job} waits: {why}")
+                self._said.add(why)
+
+    def _states(self, patience: float = PATIENCE_SECONDS) -> Any:
+        """Job → state, of the jobs of this sweep that the scheduler remembers.
+
+        None where it does not answer within ``patience`` seconds; with the default it raises Resumable.
+        """
+        began = time.monotonic()
+        about = ["--noheader", "--states=all", f"--name={_name(self._logs)}", "--format=%i %T %r"]
+        while True:
+            done = _command("squeue", f"--user={getpass.getuser()}", *about)
+            if done is not None and done.returncode == 0:
+                lines = [
+                    line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()
+                ]
+                self._say_why([line for line in lines if line[1] == "PENDING"])
+                return {job: state for job, state, *_ in lines}
+            if time.monotonic() - began > patience:
+                if patience < PATIENCE_SECONDS:
+                    return None
+                raise Resumable(
+                    f"launcher=slurm: squeue has not answered for {PATIENCE_SECONDS / 60:g} minutes. "
+                    "Jobs go on; the same command finds them again."
+                )
+            time.sleep(QUEUE_SECONDS)
+
+
+def check_slurm(config: SlurmConfig) -> None:
+    """Raises InputError where this machine cannot submit."""
+    if find_spec("submitit") is None:
+        raise InputError(
+            "launcher=slurm needs the package submitit: pip install 'finetune-harness[slurm]'"
+        )
+    missing = [name for name in ("sbatch", "srun", "squeue", "scancel") if which(name) is None]
+    if missing:
+        raise InputError(
+            f"launcher=slurm: {', '.join(missing)} not found: start the sweep where jobs are "
+            "submitted from."
+        )
+
+
+def _name(logs: Path) -> str:
+    """Of all jobs of a sweep: ``runs/NAME/workers/slurm``."""
+    return f"harness-{logs.parts[-3]}"
+
+
+def _same(before: Any, spec: Mapping[str, Any]) -> bool:
+    """Whether both are the same task, whatever the attempt."""
+    import json
+
+    if not isinstance(before, dict):
+        return False
+    one, other = ({k: v for k, v in of.items() if k != "attempt"} for of in (before, spec))
+    return one == json.loads(json.dumps(other))
+
+
+def _command(name: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """What ``name`` answered; None without jobs to name, or where it hangs."""
+    if name == "scancel" and not [a for a in arguments if not a.startswith("-")]:
+        return None
+    try:
+        return subprocess.run(
+            [name, *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None

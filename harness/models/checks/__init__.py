@@ -1,0 +1,1 @@
+"""Checks of a loaded model: causal, complete, long enough, and heeding packed texts."""

@@ -1,0 +1,85 @@
+"""Are a base's weights normal, as NF4 assumes, and what does rounding them to few bits lose?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.models.stored_bytes import linear_layers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ROWS = 64  # sampled of each layer
+WEIGHTS = 4096  # sampled of each row: scipy's p-values hold to 5000
+LEVEL = 0.05
+KINDS = ("nf4", "fp4", "int8")
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One linear layer; every number is over the same sampled rows, the weights of one output each."""
+
+    name: str
+    rows: int
+    rejected: float  # share of rows that Shapiro-Wilk rejects at 5 %; 0.05 is what normal ones give
+    skewness: float  # mean over rows; 0 for normal ones
+    excess_kurtosis: float  # likewise
+    error: dict[str, float]  # of each of KINDS: ‖W − dequantize(quantize(W))‖ / ‖W‖
+
+
+def base_weights(model: nn.Module) -> list[dict[str, Any]]:
+    """A ``LayerWeights`` as a mapping for each linear layer of a base at full precision.
+
+    The test of arXiv:2305.14314 App. F, which found 7.5 % of LLaMA 7B's rows rejected. Its power grows
+    with the length of a row: shares are comparable between layers of the same width.
+    """
+    return [asdict(layer_weights(name, rows)) for name, rows in _sampled(model)]
+
+
+def layer_weights(name: str, rows: Tensor) -> LayerWeights:
+    """``rows`` (n, in): weights at full precision. A row of equal weights counts as rejected."""
+    from scipy import stats
+
+    values = rows.double().cpu().numpy()
+    thinned = values[:, :: -(-values.shape[1] // WEIGHTS)]
+    constant = np.ptp(thinned, axis=1) == 0
+    varied = thinned[~constant]
+    p = [stats.shapiro(row).pvalue for row in varied]
+    return LayerWeights(
+        name=name,
+        rows=len(values),
+        rejected=float((np.sum(np.asarray(p) < LEVEL) + constant.sum()) / len(values)),
+        skewness=float(np.mean(stats.skew(varied, axis=1))) if len(varied) else 0.0,
+        excess_kurtosis=float(np.mean(stats.kurtosis(varied, axis=1))) if len(varied) else 0.0,
+        error={kind: _error(rows.float(), kind) for kind in KINDS},
+    )
+
+
+def _sampled(model: nn.Module):
+    """(name, (rows, in)) of each layer: the same rows whenever it is asked."""
+    from transformers.pytorch_utils import Conv1D
+
+    for name, layer in linear_layers(model).items():
+        weight = layer.weight.detach()
+        if isinstance(layer, Conv1D):
+            weight = weight.T
+        chosen = np.random.default_rng(0).permutation(len(weight))[:ROWS]
+        yield name, weight[np.sort(chosen)]
+
+
+def _error(rows: Tensor, kind: str) -> float:
+    """As bitsandbytes stores them: 4 bits in blocks of 64, or 8 with a scale a row."""
+    from bitsandbytes import functional
+
+    if kind == "int8":
+        half = rows.half() if rows.is_cuda else rows  # all that its kernel there takes
+        integers, scales, _ = functional.int8_vectorwise_quant(half.contiguous())
+        back = integers.float() * (scales / 127).unsqueeze(1)
+    else:
+        packed, state = functional.quantize_4bit(rows.contiguous(), quant_type=kind, blocksize=64)
+        back = functional.dequantize_4bit(packed, state)
+    norm = float(rows.norm())
+    return float((back - rows).norm()) / norm if norm > 0 else 0.0

@@ -1,0 +1,96 @@
+"""A disk that is full, or read-only all at once: how it is recognized, and what is said of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from harness.errors import DiskFull
+from harness.records.disk_usage import gigabytes
+
+STOPPED = "stopped.txt"  # in a task's folder: why its worker went, where that could be written
+_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# Libraries that write by themselves raise errors of their own: safetensors, SQLite, torch.
+_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
+_WORDS += ("Read-only file system", "readonly database")
+_TORCH = ("unexpected pos", "failed writing file", "iostream error")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it came from, says so."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, DiskFull):
+            return True
+        if isinstance(error, OSError) and error.errno in _NUMBERS:
+            return True
+        if any(words in str(error) for words in _WORDS):
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False
+
+
+def message(folder: Path, needed: int | None = None) -> str:
+    """Where it is full, what is needed if that is known, and what to do."""
+    if _is_read_only(folder):
+        return (
+            f"Read-only: {folder} cannot be written to any more. Nothing that was finished is lost. "
+            "Once it can be, go on with the same command."
+        )
+    free = ""
+    with suppress(OSError):
+        free = f", {gigabytes(shutil.disk_usage(folder).free)} are free"
+    need = "" if needed is None else f" {gigabytes(needed)} are needed{free}."
+    return (
+        f"Disk full: {folder} cannot be written to{free if not need else ''}.{need} Nothing that was "
+        "finished is lost. Free some space (python -m harness.clean shows what can go), then go on "
+        "with the same command."
+    )
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Whether its file system is: a machine makes it so when the disk fails."""
+    with suppress(OSError):
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    return False
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raises DiskFull where fewer than ``needed`` bytes are free."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # not told: then writing will tell
+        return
+    if free < needed:
+        raise DiskFull(message(folder, needed))
+
+
+def stop(folder: Path, error: BaseException) -> None:
+    """Leave word in ``folder`` for the driver, if there is room for so much."""
+    said = str(error) if isinstance(error, DiskFull) else message(folder)
+    with suppress(OSError):
+        (folder / STOPPED).write_text(said, encoding="utf-8")
+
+
+def stopped(folder: Path) -> str:
+    """What a worker said before it went, once."""
+    said = ""
+    with suppress(OSError, UnicodeDecodeError):
+        said = (folder / STOPPED).read_text(encoding="utf-8")
+        (folder / STOPPED).unlink()
+    return said or message(folder)
+
+
+def told(error: BaseException) -> str | None:
+    """What an entry says of ``error`` and nothing more; None where it is of another kind."""
+    if not is_disk_full(error):
+        return None
+    if isinstance(error, DiskFull):
+        return str(error)
+    named = getattr(error, "filename", None)
+    return message(Path(named).parent if isinstance(named, str) else Path())

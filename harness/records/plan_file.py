@@ -1,0 +1,27 @@
+"""``plan.json``: what a sweep found, before it began, that each method needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.config.strict import build
+from harness.errors import InputError
+from harness.records.footprint import Footprint
+from harness.records.store import read_json
+
+FILE = "plan.json"
+
+
+def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
+    """Of the plan that a sweep began with: each method as configured, and what was left out."""
+    plan: Any = read_json(folder / FILE)
+    footprints, left_out = {}, []
+    for method, needs in plan.items() if isinstance(plan, dict) else ():
+        try:
+            first = needs["measured"][0]["footprint"]
+            footprints[str(method)] = build(Footprint, first)
+            left_out += [str(words) for words in needs["left_out"]]
+        except (InputError, LookupError, TypeError):
+            continue  # nothing was measured, or another version wrote it
+    return footprints, left_out

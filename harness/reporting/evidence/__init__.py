@@ -1,0 +1,1 @@
+"""What the records of a sweep hold: candidates, estimates, tasks, updates. No judgement yet."""

@@ -1,0 +1,53 @@
+"""Scores that were measured in another way than the rest are left out: they must not be compared."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.records import Measurement
+from harness.reporting.evidence.run_folder import Row
+
+_WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")  # of each its own: that is the point
+
+# A chat model is asked in its template, a base is not; the table of what they know says which.
+_ASKED = re.compile(r"\|form:(completion|chat|completion\+chat)(?=\|)")
+
+
+def comparable(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows with one signature a measurement, that of most of them, and what was left out."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        for name, measured in row.record.measurements.items():
+            found.setdefault(name, Counter())[_how(measured)] += 1
+    ruling = {name: ways.most_common(1)[0][0] for name, ways in found.items()}
+    remarks = []
+    for name, ways in found.items():
+        if len(ways) > 1:
+            others = ways.total() - ways[ruling[name]]
+            remarks.append(
+                f"{name} was measured in {len(ways)} different ways, which may not be compared: its "
+                f"value is left out where it was measured in another way than in most trials "
+                f"({others} of {ways.total()}). Most: {ruling[name]}. Others: "
+                f"{'; '.join(way for way in ways if way != ruling[name])}."
+            )
+    return [_kept(row, ruling) for row in rows] if remarks else list(rows), remarks
+
+
+def same_way(one: Measurement, other: Measurement) -> bool:
+    """Whether two values may be compared."""
+    return _how(one) == _how(other)
+
+
+def _how(measured: Measurement) -> str:
+    return _ASKED.sub("", _WORST.sub("|domain:the worst", measured.signature))
+
+
+def _kept(row: Row, ruling: dict[str, str]) -> Row:
+    record = row.record
+    kept = {n: m for n, m in record.measurements.items() if _how(m) == ruling[n]}
+    # The base is measured as its trial is: one that is not says nothing about it.
+    base = {n: m for n, m in record.base.items() if n not in ruling or _how(m) == ruling[n]}
+    return replace(row, record=replace(record, measurements=kept, base=base))

@@ -1,0 +1,22 @@
+"""Variants of one method that differ in a few settings."""
+
+from __future__ import annotations
+
+from harness.records import Record
+from harness.reporting.evidence.run_folder import Run
+
+
+def family(record: Record) -> str:
+    """The method that a person names to get this trial: several labels may share one."""
+    named = [text for text in record.overrides if text.startswith("method=")]
+    return named[-1].removeprefix("method=") if named else record.method
+
+
+def families(run: Run) -> dict[str, str]:
+    """Each family of the run, in the sweep's order, and the first label that is of it."""
+    labels = {row.record.method: family(row.record) for row in reversed(run.rows)}
+    found: dict[str, str] = {}
+    for label in run.sweep.methods:
+        if label in labels:
+            found.setdefault(labels[label], label)
+    return found

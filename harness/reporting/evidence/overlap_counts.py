@@ -1,0 +1,55 @@
+"""Overlap between splits, as the records count it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from harness.reporting.evidence.run_folder import Run
+
+SERIOUS = 0.01  # share of a set beyond which a reader must know before acting
+
+
+NAMES = {"prompt": "same prompt", "near": "near-duplicate"}
+
+
+MEANS = {
+    ("test", "train"): "are in the training data, or nearly so: what is remembered counts there as "
+    "learned. data.drop_overlap=near leaves them out of train.",
+    ("validation", "train"): "are in the training data, or nearly so: the search favours what "
+    "remembers them. data.drop_overlap=near leaves them out of train.",
+    ("general", "train"): "are in the training data, or nearly so: forgetting is understated. "
+    "data.drop_overlap=near leaves them out of train.",
+    ("general", "replay"): "are in data.replay, or nearly so: forgetting is understated.",
+}
+
+
+def how_many(pair: Mapping[str, Any]) -> tuple[int, str]:
+    """A prompt may be repeated with another answer, a text may be alike under another prompt."""
+    if pair["of"] == "general":
+        return pair["near"], str(pair["near"])
+    number = max(pair["prompt"], pair["near"])
+    return number, f"At least {number}"
+
+
+def provenance_of_most(run: Run) -> Mapping[str, Any]:
+    """The provenance of a trial on the texts that most trials had."""
+    known = [row.record.provenance for row in run.rows if row.record.provenance.get("data")]
+    if not known:
+        return {}
+    prints = [str(of["data"].get("fingerprint")) for of in known]
+    most = Counter(prints).most_common(1)[0][0]
+    return known[prints.index(most)]
+
+
+def overlap_pairs(run: Run) -> list[Mapping[str, Any]]:
+    """What is known of two sets; of replay text only where some trial looked back at it."""
+    found = provenance_of_most(run).get("overlap")
+    pairs = found.get("pairs") if isinstance(found, Mapping) else None
+    if not isinstance(pairs, list):
+        return []
+    switches = ("replay_share", "kl_weight", "ewc_weight")
+    retention = [row.record.config.get("retention") or {} for row in run.rows]
+    looks_back = any(of.get(switch) for of in retention for switch in switches)
+    return [pair for pair in pairs if looks_back or pair["within"] != "replay"]

@@ -1,0 +1,246 @@
+"""Read a runs folder into plain values. Nothing here computes a score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from harness.errors import InputError
+from harness.records import Record, read_json, read_jsonl, read_record
+from harness.records.footprint import Footprint
+from harness.records.plan_file import read_plan
+from harness.statistics.measurements.definitions import KINDS, Direction, kind_of
+from harness.statistics.scores import Array
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was asked for. Missing entries of sweep.yaml are None or empty."""
+
+    name: str
+    command: str | None = None
+    seed: int = 0
+    methods: tuple[str, ...] = ()
+    objectives: tuple[tuple[str, str], ...] = ()  # (measurement, maximize | minimize)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    confirm: Mapping[str, Any] = field(default_factory=dict)
+    created: str | None = None
+    model: str | None = None
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished trial and where its files lie."""
+
+    record: Record
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A runs folder: the sweep, its finished trials, and what was odd about the files."""
+
+    sweep: Sweep
+    rows: tuple[Row, ...]
+    unfinished: int  # trial folders without a record: still running, or stopped
+    remarks: tuple[str, ...] = ()
+    footprints: Mapping[str, Footprint] = field(default_factory=dict)  # by method, as configured
+
+
+def load_run(folder: Path) -> Run:
+    """Raises InputError where the folder is not one of a sweep."""
+    if not folder.is_dir():
+        raise InputError(f"No folder {folder}. Give the folder of a sweep, such as runs/NAME.")
+    if not (folder / "sweep.yaml").exists() and not (folder / "trials").is_dir():
+        raise InputError(
+            f"{folder} has neither sweep.yaml nor trials/. Give the folder of a sweep, "
+            "such as runs/NAME."
+        )
+    remarks: list[str] = []
+    rows: list[Row] = []
+    unfinished = 0
+    for trial in sorted((folder / "trials").glob("*/*")):
+        if not trial.is_dir():
+            continue
+        record = read_record(trial)
+        if record is None:
+            unfinished += 1
+        else:
+            rows.append(Row(record, trial))
+    sweep = _read_sweep(folder, rows, remarks)
+    stops = read_json(folder / "stopped.json")
+    for method, stop in (stops if isinstance(stops, dict) else {}).items():
+        remarks.append(
+            f"The search of {method} ended after {stop['trials']} trials: {stop['reason']}."
+        )
+    order = {method: i for i, method in enumerate(sweep.methods)}
+    rows.sort(
+        key=lambda row: (
+            order.get(row.record.method, len(order)),
+            row.record.method,
+            row.record.stage,
+            row.record.trial,
+            row.record.seed,
+            row.record.fingerprint,
+        )
+    )
+    footprints, left_out = read_plan(folder)
+    remarks += [f"Left out, because it does not fit into memory: {words}." for words in left_out]
+    return Run(sweep, tuple(rows), unfinished, tuple(remarks), footprints)
+
+
+def _read_sweep(folder: Path, rows: list[Row], remarks: list[str]) -> Sweep:
+    """sweep.yaml as far as it can be read; the records fill in methods and objectives."""
+    name = folder.resolve().name
+    try:
+        data = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        data = {}
+        remarks.append("sweep.yaml is missing; objectives and limits are taken from the records.")
+    except (yaml.YAMLError, UnicodeDecodeError):
+        data = {}
+        remarks.append("sweep.yaml cannot be read; objectives and limits are unknown.")
+    if not isinstance(data, dict):
+        data = {}
+
+    def mapping(key: str) -> dict[str, Any]:
+        value = data.get(key)
+        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+
+    def text(key: str) -> str | None:
+        return None if data.get(key) is None else str(data[key])
+
+    methods = [str(method) for method in data.get("methods") or []]
+    methods += sorted({row.record.method for row in rows} - set(methods))
+    objectives = tuple(
+        (measured, "minimize" if direction == "minimize" else "maximize")
+        for measured, direction in mapping("objectives").items()
+    )
+    return Sweep(
+        name=text("name") or name,
+        command=text("command"),
+        seed=data["seed"] if isinstance(data.get("seed"), int) else 0,
+        methods=tuple(methods),
+        objectives=objectives or _guessed_objectives(rows),
+        limits={k: float(v) for k, v in mapping("limits").items() if isinstance(v, int | float)},
+        search=mapping("search"),
+        confirm=mapping("confirm"),
+        created=text("created"),
+        model=text("model"),
+        data=text("data"),
+    )
+
+
+def default_direction(measurement: str) -> Direction | None:
+    """Which way its kind is better; None where nobody said, as of another library's metric."""
+    kind = KINDS.get(kind_of(measurement))
+    return None if kind is None else kind.direction
+
+
+def _guessed_objectives(rows: list[Row]) -> tuple[tuple[str, str], ...]:
+    measured = sorted({name for row in rows for name in row.record.measurements})
+    ways = {name: way for name in measured if (way := default_direction(name)) is not None}
+    known = ("validation.bleu", "validation.chrf", "validation.accuracy", "validation.perplexity")
+    others = [name for name in ways if name.startswith("validation.")]
+    quality = [name for name in known if name in ways] or others
+    forgetting = [name for name in ("forgetting.kl", "forgetting.nll") if name in ways]
+    return tuple((name, ways[name]) for name in quality[:1] + forgetting[:1])
+
+
+def read_base_items(folder: Path) -> dict[str, Array]:
+    """The same of the untouched base, as far as a trial has written it."""
+    return _read_items(folder / "base_items.jsonl")
+
+
+def read_items(folder: Path) -> dict[str, Array]:
+    """measurement -> (n, k) per-example statistics; what cannot be read is left out.
+
+    A row with a domain becomes ``measurement.domain``; where no row covers a measurement as a
+    whole, its domains, in file order, do.
+    """
+    return _read_items(folder / "items.jsonl")
+
+
+def _read_items(path: Path) -> dict[str, Array]:
+    whole: dict[str, Array] = {}
+    parts: dict[str, list[Array]] = {}
+    for row in read_jsonl(path):
+        if not isinstance(row, dict) or "measurement" not in row:
+            continue
+        try:
+            statistics = np.asarray(row["statistics"], dtype=np.float64)
+        except (KeyError, TypeError, ValueError):
+            continue
+        if statistics.ndim != 2 or not np.isfinite(statistics).all():
+            continue
+        name, domain = str(row["measurement"]), row.get("domain")
+        if isinstance(domain, list):  # one domain an example
+            whole[name] = statistics
+            labels = np.array([str(d) for d in domain])
+            if len(labels) == len(statistics):
+                for label in dict.fromkeys(labels.tolist()):
+                    whole[f"{name}.{label}"] = statistics[labels == label]
+        elif domain is None or name.endswith(f".{domain}"):
+            whole[name] = statistics
+        else:
+            whole[f"{name}.{domain}"] = statistics
+            parts.setdefault(name, []).append(statistics)
+    for name, arrays in parts.items():
+        if name not in whole and len({a.shape[1] for a in arrays}) == 1:
+            whole[name] = np.concatenate(arrays)
+    return whole
+
+
+def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """series -> [(step, value)]; 'loss' from training rows, measurements from evaluations."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in read_jsonl(folder / "metrics.jsonl"):
+        if not isinstance(row, dict) or not _is_number(row.get("step")):
+            continue
+        values = row.get("measurements") if row.get("kind") == "evaluation" else None
+        if row.get("kind") == "train":
+            values = {"loss": row.get("loss")}
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if _is_number(value):
+                curves.setdefault(str(name), []).append((float(row["step"]), float(value)))
+    return curves
+
+
+def read_predictions(folder: Path) -> list[dict[str, Any]]:
+    """Rows with split, prompt, references, output and perhaps base; others are passed over."""
+    return [
+        row
+        for row in read_jsonl(folder / "predictions.jsonl")
+        if isinstance(row, dict) and "prompt" in row and "output" in row
+    ]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'method': {'r': 8}} -> {'method.r': 8}."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        values.update(flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value})
+    return values
+
+
+def settings_of(record: Record) -> dict[str, Any]:
+    """Dotted configuration as it ran: what ``method.match`` derived in place of what was written."""
+    return flat(record.config) | derived(record)
+
+
+def derived(record: Record) -> dict[str, Any]:
+    """Keys that ``method.match`` decided, and what they became on this model."""
+    return flat(record.provenance.get("derived") or {}, "method.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

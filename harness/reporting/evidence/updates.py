@@ -1,0 +1,76 @@
+"""Update analyses of the finalists, as their trials left them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.records import Measurement, Outcome, read_json
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.evidence.run_folder import Row
+
+UPDATE = "update"  # an outcome that is no other model
+
+
+BETWEEN = "interpolated "
+
+
+NUMBERS = ("drift", "effective_rank", "stable_rank", "amplification", "overlap", "intruders")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate, and the one of its trials whose model was kept and looked at again."""
+
+    candidate: Candidate
+    row: Row
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        return self.row.record.afterwards
+
+
+def looked_at_again(field: Field) -> list[Finalist]:
+    """In the leader board's order; [] where nobody asked."""
+    return [
+        Finalist(candidate, row)
+        for candidate in ranked(field)
+        for row in candidate.rows
+        if row.record.afterwards
+    ]
+
+
+def read_update(row: Row) -> list[dict[str, Any]]:
+    """The matrices of ``update.json``; [] where there is none that can be read."""
+    data = read_json(row.folder / "update.json")
+    found = data.get("matrices") if isinstance(data, dict) else None
+    needed = ("kind", "layer", "singular_values", "leading", *NUMBERS)
+    return [
+        matrix
+        for matrix in (found if isinstance(found, list) else [])
+        if isinstance(matrix, dict) and all(key in matrix for key in needed)
+    ]
+
+
+def path_of(finalist: Finalist, quality: str, forgetting: str) -> list[tuple[float, float, float]]:
+    """(α, quality, forgetting) from the base to the tuned weights; [] where nothing lies between."""
+    record, outcomes = finalist.row.record, finalist.outcomes
+    at: dict[float, Mapping[str, Measurement]] = {
+        float(name.removeprefix(BETWEEN)): outcome.measurements
+        for name, outcome in outcomes.items()
+        if name.startswith(BETWEEN)
+    }
+    if not any(0 < share < 1 for share in at):
+        return []
+    if "merged" in outcomes:
+        at.setdefault(1.0, outcomes["merged"].measurements)
+    points = [
+        (share, measured[quality].value, measured[forgetting].value)
+        for share, measured in at.items()
+        if quality in measured and forgetting in measured
+    ]
+    if 0.0 not in at and quality in record.base:
+        points.append((0.0, record.base[quality].value, 0.0))
+    return sorted(points)

@@ -1,0 +1,205 @@
+"""The figures of how trials went and what they cost. Each returns a Picture, or None."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Field
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.evidence.run_folder import Row, Run, flat, read_curves
+from harness.reporting.figures.style import (
+    FEW,
+    GRID,
+    INK,
+    QUIET,
+    Look,
+    Picture,
+    legend_beside,
+    log_axis,
+    panels,
+    svg,
+)
+from harness.statistics.budget import running_best
+
+
+def search_points(run: Run, *names: str) -> list[tuple[Row, tuple[float, ...]]]:
+    """Complete search trials that have all of these measurements."""
+    points = []
+    for row in run.rows:
+        if row.record.stage == "confirm" or row.record.status != "complete":
+            continue
+        values = [row.record.value(name) for name in names]
+        known = tuple(value for value in values if value is not None)
+        if len(known) == len(names):
+            points.append((row, known))
+    return points
+
+
+CURVES = (
+    ("loss", "training loss, nats/token"),
+    ("validation.perplexity", "validation perplexity"),
+    ("validation.bleu", "validation BLEU"),
+    ("validation.accuracy", "validation accuracy"),
+    ("forgetting.kl", "forgetting (KL), nats/token"),
+    ("forgetting.nll", "forgetting (NLL rise), nats/token"),
+    ("drift.kl_target", "drift on the task, nats/token"),
+)
+
+
+BEST_SHOWN = 6  # of many finalists: more lines cannot be told apart
+
+
+def curves_figure(field: Field, look: Look) -> Picture | None:
+    """Learning and forgetting over the steps of each finalist, one line a seed."""
+    finalists = [c for c in ranked(field) if c.rows]
+    drawn = finalists if len(finalists) <= FEW else finalists[:BEST_SHOWN]
+    read = [(c, read_curves(row.folder)) for c in drawn for row in c.rows]
+    known = [
+        (name, words) for name, words in CURVES if any(len(s.get(name, ())) > 1 for _, s in read)
+    ]
+    known = [k for k in known if k[0] != "forgetting.nll" or "forgetting.kl" not in dict(known)][:3]
+    if not known:
+        return None
+    figure, axes_list = panels(len(known), 10.9, 3.5)
+    for axes, (name, words) in zip(axes_list, known, strict=True):
+        named = set()
+        for candidate, series in read:
+            points = series.get(name, [])
+            if len(points) < 2:
+                continue
+            if name == "loss":
+                points = _smoothed(points)
+            colour, _ = look[candidate.method]
+            label = candidate.label if candidate.label not in named else None
+            named.add(candidate.label)
+            axes.plot(
+                *zip(*points, strict=True), c=colour, lw=1.3, alpha=0.85,
+                label=label if axes is axes_list[0] else None,
+            )  # fmt: skip
+        values = [v for _, series in read for _, v in series.get(name, ())]
+        if name.endswith("perplexity") and max(values) > 20 * min(values):
+            log_axis(axes.yaxis, 10, values)  # the untouched model's would flatten all that follows
+        axes.set_xlabel("step")
+        axes.set_title(words)
+    figure.legend(loc="outside lower center", ncols=2)
+    alt = f"{', '.join(words for _, words in known)} over training steps for each finalist."
+    caption = "One line a seed. The training loss is a mean over a few steps."
+    if len(drawn) < len(finalists):
+        caption += f" The best {len(drawn)} of {len(finalists)} finalists."
+    return Picture("curves", "Learning and forgetting", svg(figure, "curves", alt), alt, caption)
+
+
+def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Means of about 60 consecutive stretches, so that the line can be read."""
+    width = max(1, len(points) // 60)
+    stretches = [points[i : i + width] for i in range(0, len(points), width)]
+    return [(s[-1][0], sum(v for _, v in s) / len(s)) for s in stretches]
+
+
+def budget_figure(run: Run, look: Look) -> Picture | None:
+    """Best score so far against the number of trials, by method."""
+    if not run.sweep.objectives:
+        return None
+    name, direction = run.sweep.objectives[0]
+    figure, (axes,) = panels(1, 10.9, 3.7)
+    ends = []
+    for method in run.sweep.methods:
+        own = [r.record for r in run.rows if r.record.method == method]
+        own = sorted((r for r in own if r.stage != "confirm"), key=lambda r: r.trial)
+        scores = [r.value(name) if r.status == "complete" else None for r in own]
+        curve = running_best(scores, direction == "maximize")
+        points = [(i, best) for i, best in enumerate(curve, 1) if best is not None]
+        if not points:
+            continue
+        colour, marker = look[method]
+        x, y = zip(*points, strict=True)
+        axes.step(x, y, where="post", c=colour, label=method)
+        axes.scatter(x[-1], y[-1], c=colour, marker=marker, s=28, zorder=3)
+        ends.append(f"{method} {f.score(name, y[-1])} after {len(own)}")
+    if not ends or max(axes.get_xlim()) < 1.5:
+        return None
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("trials spent")
+    axes.set_ylabel(f"best {f.title(name)} so far")
+    legend_beside(figure)
+    alt = f"Best {f.title(name)} so far by number of trials: {'; '.join(ends)}."
+    caption = "At the same number of trials every method has had the same budget. "
+    caption += "Pruned and failed trials count as trials."
+    return Picture("budget", "Best of n trials", svg(figure, "budget", alt), alt, caption)
+
+
+def learning_rate_figure(run: Run, look: Look) -> Picture | None:
+    """Learning rate against quality, one colour a method."""
+    if not run.sweep.objectives:
+        return None
+    name = run.sweep.objectives[0][0]
+    points = []
+    for row, (quality,) in search_points(run, name):
+        rate = flat(row.record.config).get("training.learning_rate")
+        if isinstance(rate, int | float) and rate > 0:
+            points.append((row.record.method, float(rate), quality))
+    if len({rate for _, rate, _ in points}) < 2:
+        return None
+    figure, (axes,) = panels(1, 10.9, 3.7)
+    for method in run.sweep.methods:
+        own = sorted((rate, quality) for m, rate, quality in points if m == method)
+        if own:
+            colour, marker = look[method]
+            axes.scatter(*zip(*own, strict=True), c=colour, marker=marker, s=32, alpha=0.8, lw=0,
+                         label=method)  # fmt: skip
+    log_axis(axes.xaxis, 10, [rate for _, rate, _ in points])
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel(f.title(name))
+    legend_beside(figure)
+    alt = f"{f.title(name)} against learning rate of {len(points)} search trials."
+    caption = "Complete search trials. A best point at the edge asks for a wider range."
+    return Picture("rate", "Learning rate", svg(figure, "rate", alt), alt, caption)
+
+
+COSTS = (
+    ("peak_memory_gb", "peak memory, GB", 1.0),
+    ("train_seconds", "training, s", 1.0),
+    ("tokens_per_second", "training, tokens/s", 1.0),
+)
+
+
+def cost_figure(field: Field, look: Look) -> Picture | None:
+    """Memory, time and throughput of the finalists as bars."""
+    shown = [c for c in reversed(ranked(field)) if c.cost]
+    costs = [cost for cost in COSTS if any(cost[0] in c.cost for c in shown)]
+    if not shown or not costs:
+        return None
+    figure, axes_list = panels(
+        len(costs), 10.9, 0.9 + (0.42 if len(shown) <= FEW else 0.27) * len(shown)
+    )
+    for axes, (name, words, factor) in zip(axes_list, costs, strict=True):
+        if name == "train_seconds" and max(c.cost.get(name, 0.0) for c in shown) > 300:
+            words, factor = "training, min", 1 / 60
+        _bars(axes, [c.cost.get(name) for c in shown], factor, [look[c.method][0] for c in shown])
+        axes.set_yticks(range(len(shown)), [c.label for c in shown])
+        axes.tick_params(axis="y", labelleft=axes is axes_list[0], length=0, labelcolor=INK)
+        axes.set_title(words)
+    largest = "; ".join(
+        f"{c.label} {f.gigabytes(c.cost.get('peak_memory_gb'))}, "
+        f"{f.duration(c.cost.get('train_seconds'))}"
+        for c in reversed(shown)
+    )
+    alt = f"Cost of each finalist: {largest}."
+    return Picture("cost", "Cost", svg(figure, "cost", alt), alt, "Mean over seeds.")
+
+
+def _bars(axes: Axes, values: list[float | None], factor: float, colours: list[str]) -> None:
+    largest = max(v for v in values if v is not None) * factor
+    for y, (value, colour) in enumerate(zip(values, colours, strict=True)):
+        if value is None:
+            axes.text(0, y, f" {f.MISSING}", va="center", color=QUIET)
+            continue
+        length = value * factor
+        axes.barh(y, length, height=0.62, color=colour, alpha=0.85, linewidth=0)
+        digits = 0 if length >= 100 else 1 if length >= 10 else 2
+        axes.text(length + largest * 0.015, y, f"{length:,.{digits}f}", va="center", fontsize=9)
+    axes.set_xlim(0, largest * 1.22 if largest > 0 else 1)
+    axes.set_ylim(-0.6, len(values) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=GRID)

@@ -1,0 +1,176 @@
+"""Everything a report says, gathered once, so that page, Markdown and JSON cannot differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Field, build_field
+from harness.reporting.evidence.commands import command
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.evidence.run_folder import Run
+from harness.reporting.figures.front_and_rank import all_figures, objective
+from harness.reporting.figures.style import Picture, palette
+from harness.reporting.table import Table
+from harness.reporting.tables import leaderboard, provenance, search
+from harness.reporting.tables.afterwards import afterwards_table, update_table
+from harness.reporting.tables.data import Data, data
+from harness.reporting.tables.forgetting import forgetting_tables
+from harness.reporting.tables.knowledge import Knowledge, knowledge
+from harness.reporting.tables.memory import memory_table
+from harness.reporting.tables.outputs import Example, examples
+from harness.reporting.tables.pairs import pairs_table, stability_table
+from harness.reporting.tables.quantization import quantization_tables
+from harness.reporting.tables.split_scores import split_scores
+from harness.reporting.tables.tasks import task_scores_table, tasks_table
+from harness.reporting.tables.variants import variant_tables
+from harness.reporting.verdict.recommendation import Recommendation, recommend
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """One of the few numbers in the verdict box."""
+
+    label: str
+    value: str
+    interval: str
+    beside: str  # what to compare it with
+
+
+@dataclass(frozen=True)
+class Content:
+    """The report as values; nothing here is escaped yet."""
+
+    run: Run
+    field: Field
+    recommendation: Recommendation
+    command: str | None
+    key_numbers: tuple[KeyNumber, ...]
+    leaderboard: Table
+    split_scores: Table
+    missing: list[str]  # what could not be measured, and why
+    stability: Table
+    pairs: Table
+    variants: tuple[tuple[str, Table], ...]
+    cost: Table
+    memory: Table
+    quantization: tuple[tuple[str, Table], ...]
+    budget: Table
+    search: Table
+    failures: Table
+    data: Data
+    lost: tuple[tuple[str, Table], ...]  # what was lost and gained besides the task
+    domains: tuple[tuple[str, Table], ...]
+    tasks: Table
+    task_scores: Table
+    afterwards: Table
+    updates: Table
+    pictures: dict[str, Picture]
+    examples: tuple[Example, ...]
+    knowledge: Knowledge
+    commands: list[tuple[str, str]]
+    seeds: list[tuple[str, str]]
+    definitions: list[str]
+    methodology: list[str]
+    signatures: list[tuple[str, str, str]]
+    facts: list[tuple[str, str]]
+    warnings: list[str]
+    colours: dict[str, str]  # method -> colour
+    summary: str  # one line under the title
+
+
+def gather(run: Run) -> Content:
+    """All of a report from what was read."""
+    field = build_field(run)
+    recommendation = recommend(run, field)
+    chosen = recommendation.chosen
+    order = ranked(field)
+    measured = objective(run, field)
+    domains = []
+    for prefix in ("forgetting.kl", "forgetting.nll"):
+        table = leaderboard.domain_table(field, prefix, chosen)
+        if table.rows:
+            domains.append((f"{f.title(prefix)}, {f.unit(prefix)}", table))
+    return Content(
+        run=run,
+        field=field,
+        recommendation=recommendation,
+        command=command(chosen.rows[0].record) if chosen else None,
+        key_numbers=tuple(_key_numbers(recommendation)),
+        leaderboard=leaderboard.leaderboard(field, chosen),
+        split_scores=split_scores(field, chosen),
+        missing=provenance.missing(run),
+        stability=stability_table(run, field),
+        pairs=pairs_table(run, field),
+        variants=tuple(variant_tables(run, field)),
+        cost=leaderboard.cost_table(field, chosen),
+        memory=memory_table(run.footprints),
+        quantization=tuple(quantization_tables(run, field)),
+        budget=search.budget_table(run, measured, field.maximize),
+        search=search.search_table(run, field),
+        failures=search.failures_table(run),
+        data=data(run),
+        lost=tuple(forgetting_tables(field, chosen)),
+        domains=tuple(domains),
+        tasks=tasks_table(field),
+        task_scores=task_scores_table(field),
+        afterwards=afterwards_table(field, chosen),
+        updates=update_table(field),
+        pictures=all_figures(run, field, chosen),
+        examples=examples(order, field.quality.split(".")[0]),
+        knowledge=knowledge(field, order),
+        commands=search.commands(run.rows),
+        seeds=[(c.label, provenance.seed_values(c)) for c in order if len(c.rows) > 1],
+        definitions=provenance.definitions(field),
+        methodology=provenance.methodology(run, field),
+        signatures=provenance.signatures(field),
+        facts=provenance.facts(run, field),
+        warnings=provenance.warnings(run),
+        colours={method: colour for method, (colour, _) in palette(run.sweep.methods).items()},
+        summary=_summary(run, field),
+    )
+
+
+def _summary(run: Run, field: Field) -> str:
+    sweep = run.sweep
+    search = sum(row.record.stage != "confirm" for row in run.rows)
+    parts = [part for part in (sweep.model, sweep.data) if part]
+    parts.append(f"{len(sweep.methods)} method{'s' if len(sweep.methods) != 1 else ''}")
+    parts.append(f"{search} search trials")
+    if field.confirmed:
+        parts.append(f"{len(run.rows) - search} confirm trials")
+    seconds = [s for row in run.rows if (s := search.trial_seconds(row.record)) is not None]
+    if seconds:
+        parts.append(f"{f.duration(sum(seconds))} of trial time")
+    return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
+
+
+def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:
+    chosen = recommendation.chosen
+    if chosen is None or chosen.quality is None:
+        return []
+    numbers = []
+    for estimate in (chosen.quality, chosen.forgetting):
+        if estimate is None:
+            continue
+        name, unit = estimate.name, f.unit(estimate.name)
+        text = f.with_interval(name, estimate.value, estimate.low, estimate.high)
+        value, _, interval = text.partition(" ")
+        base = chosen.base.get(name)
+        if estimate is chosen.forgetting:
+            beside = "untouched base: 0"
+        elif base is None:
+            beside = "base not measured"
+        else:
+            beside = f"untouched base: {f.score(name, base.value)}"
+        label = f.title(name) + (f", {unit}" if unit else "")
+        numbers.append(KeyNumber(label, value, interval, beside))
+    memory, time = chosen.cost.get("peak_memory_gb"), chosen.cost.get("train_seconds")
+    parameters = chosen.cost.get("trainable_parameters")
+    if memory is not None:
+        beside = f"{f.duration(time)} of training, {f.count(parameters)} parameters trained"
+        numbers.append(KeyNumber("peak memory", f.gigabytes(memory), "", beside))
+    elif time is not None:
+        beside = f"{f.count(parameters)} parameters trained"
+        numbers.append(KeyNumber("training", f.duration(time), "", beside))
+    return numbers

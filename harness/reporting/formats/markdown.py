@@ -1,0 +1,82 @@
+"""The report as Markdown, short: what one pastes into a pull request."""
+
+from __future__ import annotations
+
+import re
+
+from harness.reporting.formats.content import Content
+from harness.reporting.table import Table
+
+
+def escaped(text: str) -> str:
+    """Text that stays text: no markup, no HTML, one line."""
+    one_line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_|\[\]#!])", r"\\\1", one_line).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def render(content: Content) -> str:
+    r = content.recommendation
+    lines = [f"# {escaped(content.run.sweep.name)}", "", escaped(content.summary), ""]
+    lines += ["## Recommendation", "", f"**{escaped(r.headline)}**", ""]
+    for number in content.key_numbers:
+        value = f"{number.value} {number.interval}".strip()
+        lines.append(f"- {escaped(number.label)}: {escaped(value)} ({escaped(number.beside)})")
+    if content.command:
+        lines += ["", *_code(content.command)]
+    lines += _list("Before acting on this", r.cautions)
+    lines += _list("Why", r.reasons)
+    lines += _list("Why not the others", [f"{label}: {why}" for label, why in r.runners_up])
+    lines += _list("What would change it", r.would_change)
+    lines += _table("Leader board", content.leaderboard)
+    lines += _table("Every score", content.split_scores)
+    lines += _list("Could not be measured", content.missing)
+    lines += _table("Every two finalists against each other", content.pairs)
+    lines += _table("Did the order of the search hold?", content.stability)
+    for title, variants in content.variants:
+        lines += _table(title, variants)
+    lines += _table("Search", content.budget)
+    lines += _table("Cost", content.cost)
+    lines += _table("Where memory goes", content.memory)
+    for title, table in content.quantization:
+        lines += _table(title, table)
+    lines += _table("What the models know", content.knowledge.scores)
+    for title, lost in content.lost:
+        lines += _table(title, lost)
+    for title, domain in content.domains:
+        lines += _table(f"By domain: {title}", domain)
+    lines += _table("Tasks that were not trained for", content.tasks)
+    lines += _table("After training", content.afterwards)
+    lines += _table("What changed in the weights", content.updates)
+    lines += _table("Trials that did not complete", content.failures)
+    lines += _list("Data", content.data.counts)
+    lines += _table("Overlap", content.data.overlap)
+    lines += _list("How it was measured", content.methodology + content.definitions)
+    lines += _list("Warnings of the trials", content.warnings)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _code(text: str) -> list[str]:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}sh", text, fence]
+
+
+def _list(title: str, items) -> list[str]:
+    if not items:
+        return []
+    return ["", f"## {title}", "", *(f"- {escaped(item)}" for item in items)]
+
+
+def _table(title: str, table: Table) -> list[str]:
+    if not table.rows:
+        return []
+    numbers = [cell.role.startswith("number") for cell in table.rows[0]]
+    lines = ["", f"## {escaped(title)}", ""]
+    lines.append("| " + " | ".join(escaped(header) for header in table.headers) + " |")
+    lines.append("|" + "|".join("--:" if number else "---" for number in numbers) + "|")
+    for i, row in enumerate(table.rows):
+        cells = [escaped(cell.text) for cell in row]
+        if i == table.marked:
+            cells = [f"**{cell}**" if cell else cell for cell in cells]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, "", escaped(table.note)] if table.note else lines

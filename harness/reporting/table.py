@@ -1,0 +1,24 @@
+"""A table of a report: named columns, cells with what they rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell, and how it is meant."""
+
+    text: str
+    role: str = ""  # '', 'number', 'number strong', 'method', 'quiet'
+    heat: float | None = None  # 0 to 1, shading by size
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headers, rows of equal length, and a sentence on how to read them."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    marked: int | None = None  # index of the row of the chosen candidate

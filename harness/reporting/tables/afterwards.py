@@ -1,0 +1,145 @@
+"""What became of the finalists after training: merged, interpolated, quantized and analysed models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.records import Measurement, Outcome
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.updates import UPDATE, looked_at_again, read_update
+from harness.reporting.table import Cell, Table
+
+DIFFERENCE = "merged.max_logit_difference"
+
+
+def afterwards_table(field: Field, chosen: Candidate | None) -> Table:
+    """As trained, then one row an outcome, by finalist; the untouched base last."""
+    names = [field.quality] + ([field.forgetting] if field.forgetting else [])
+    headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "How"]
+    rows: list[tuple[Cell, ...]] = []
+    marked = None
+    for finalist in looked_at_again(field):
+        record = finalist.row.record
+        if finalist.candidate is chosen:
+            marked = len(rows)
+        kept = f.file_size(record.cost.get("adapter_bytes"))
+        settings = f.settings(finalist.candidate.settings) or "defaults"
+        rows.append(
+            (
+                Cell(record.method, "method"),
+                Cell(settings),
+                Cell("as trained"),
+                *_scores(record.measurements, names),
+                Cell(kept, "number"),
+                Cell(f"seed {record.seed}; the size of what was trained", "quiet"),
+            )
+        )
+        for name, outcome in _told_apart(finalist.outcomes):
+            rows.append(
+                (
+                    Cell(""),
+                    Cell(""),
+                    Cell(name),
+                    *_scores(outcome.measurements, names),
+                    Cell(f.file_size(outcome.bytes), "number"),
+                    Cell(_how(outcome), "quiet"),
+                )
+            )
+    note = (
+        "The model of each finalist's first seed, measured again on the same texts against the same "
+        "base. Interpolated α: (1 − α) of the base's weights and α of the tuned ones. The size of a "
+        "merged, interpolated or quantized model is that of the whole model."
+    )
+    return Table(tuple(headers), tuple(rows), note, marked)
+
+
+def _told_apart(outcomes: Mapping[str, Outcome]) -> list[tuple[str, Outcome]]:
+    """In order; those that are missing for the same reason are one."""
+    found: list[tuple[str, Outcome]] = []
+    missing: dict[str | None, list[str]] = {}
+    for name, outcome in outcomes.items():
+        if name == UPDATE:
+            continue
+        if not outcome.measurements:
+            missing.setdefault(outcome.note, []).append(name)
+        else:
+            found.append((name, outcome))
+    return found + [(", ".join(names), Outcome(note=note)) for note, names in missing.items()]
+
+
+def _header(name: str) -> str:
+    return f"{f.title(name)}, {f.unit(name)}".rstrip(", ")
+
+
+def _scores(measured: Mapping[str, Measurement], names: list[str]) -> Iterator[Cell]:
+    for name in names:
+        m = measured.get(name)
+        low, high = (m.interval or (None, None)) if m else (None, None)
+        yield Cell(f.with_interval(name, m.value if m else None, low, high), "number")
+
+
+def _how(outcome: Outcome) -> str:
+    difference = outcome.measurements.get(DIFFERENCE)
+    parts = [outcome.note] if outcome.note else []
+    if difference is not None:
+        parts.append(f"logits differ by at most {f.setting(float(difference.value))}")
+    return "; ".join(parts)
+
+
+def update_table(field: Field) -> Table:
+    """How far each finalist's weights moved, in how many directions, in which: one row each."""
+    headers = ("Method", "Configuration", "‖Δθ‖/‖θ‖", "Matrices", "Effective rank", "Stable rank")
+    headers += ("Amplification", "Overlap", "Intruders")
+    rows = []
+    for finalist in looked_at_again(field):
+        outcome = finalist.outcomes.get(UPDATE)
+        if outcome is None:
+            continue
+        measured = outcome.measurements
+        matrices = read_update(finalist.row)
+        counted = sum(m["leading"] or 0 for m in matrices)
+        intruders = measured.get("update.intruders")
+        moved = measured.get("update.relative_norm")
+        values = [
+            f.MISSING if moved is None else f"{100 * moved.value:.3g} %",
+            str(len(matrices)) if matrices else f.MISSING,
+            *(
+                f.number(m.value if (m := measured.get(f"update.{name}")) else None, digits)
+                for name, digits in (
+                    ("effective_rank", 1),
+                    ("stable_rank", 1),
+                    ("amplification", 2),
+                    ("overlap", 2),
+                )
+            ),
+            f.MISSING if intruders is None else f"{intruders.value:,.0f} of {counted:,}",
+        ]
+        cells = (
+            Cell(finalist.row.record.method, "method"),
+            Cell(f.settings(finalist.candidate.settings) or "defaults"),
+        )
+        rows.append(cells + tuple(Cell(value, "number") for value in values))
+    note = (
+        "Of the weight matrices that changed; ranks, amplification and overlap are medians over them. "
+        "Effective rank is the exponential of the entropy of ΔW's singular values, stable rank "
+        "‖ΔW‖²_F/‖ΔW‖²₂. Amplification is ‖ΔW‖_F over what W has in the same directions (LoRA, §7.3). "
+        "Overlap is how much of ΔW's ten leading input directions lies in W's ten. Intruders are "
+        "leading singular vectors of the tuned matrix that are like none of the base's "
+        "(arXiv:2410.21228)."
+    )
+    return Table(headers, tuple(rows), note)
+
+
+def as_json(field: Field) -> list[dict[str, Any]]:
+    """One entry a finalist: the outcomes as they are in its record."""
+    return [
+        {
+            "label": finalist.candidate.label,
+            "method": finalist.row.record.method,
+            "seed": finalist.row.record.seed,
+            "outcomes": {name: o.to_json() for name, o in finalist.outcomes.items()},
+        }
+        for finalist in looked_at_again(field)
+    ]

@@ -1,0 +1,76 @@
+"""What was trained and measured on: how many texts, what is odd about them, where splits overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.reporting.evidence.overlap_counts import (
+    NAMES,
+    overlap_pairs,
+    provenance_of_most,
+)
+from harness.reporting.evidence.run_folder import Run
+from harness.reporting.table import Cell, Table
+
+SETS = ("train", "validation", "test", "general_documents", "general_test_documents")
+SIZES = (*SETS, "replay_documents", "train_prompts")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The texts of a sweep; where its trials had several, those of most trials."""
+
+    counts: tuple[str, ...]
+    overlap: Table
+    closest: tuple[tuple[str, str, str], ...]  # which two sets and how similar; the two texts
+
+
+def data(run: Run) -> Data:
+    """Counts, overlap and examples of it, as far as the records have them."""
+    provenance = provenance_of_most(run)
+    found, pairs = provenance.get("overlap") or {}, overlap_pairs(run)
+    return Data(
+        counts=tuple(_counts(provenance.get("data") or {})),
+        overlap=_table(pairs, found.get("ngram"), found.get("similarity")),
+        closest=tuple(_closest(pairs)),
+    )
+
+
+def _counts(counts: Mapping[str, Any]) -> Iterator[str]:
+    sizes = {name: counts[name] for name in SETS if counts.get(name)}
+    if sizes:
+        texts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in sizes.items())
+        yield f"Texts: {texts}."
+    odd = {n: v for n, v in counts.items() if isinstance(v, int) and v and n not in SIZES}
+    if odd:
+        yield "Counted: " + ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in odd.items()) + "."
+
+
+def _table(pairs: Sequence[Mapping[str, Any]], n: Any, least: Any) -> Table:
+    """One row for each two sets of texts that should have nothing in common."""
+    headers = ("Of", "also in", "Items", *NAMES.values(), f"shares {n} words in a row")
+    rows = []
+    for pair in pairs:
+        numbers = [pair[kind] for kind in ("prompt", "near", "ngram")]
+        cells = [Cell(str(pair["of"])), Cell(str(pair["within"])), _number(pair["items"])]
+        rows.append((*cells, *map(_number, numbers)))
+    note = (
+        f"Near-duplicate: the runs of 5 characters of two texts (prompt and answer, lower case, words "
+        f"alone) have a Jaccard similarity of at least {least}. Words in a row that are common in both "
+        "sets, such as a template's, are not counted."
+    )
+    return Table(headers, tuple(rows), note if rows else "")
+
+
+def _number(value: Any) -> Cell:
+    return Cell(f"{value:,}" if isinstance(value, int) else str(value), "number")
+
+
+def _closest(pairs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    for pair in pairs:
+        for example in pair.get("examples") or ():
+            about = f"{pair['of']} and {pair['within']}, similarity {example['similarity']:.2f}"
+            first, second = example["texts"]
+            yield about, str(first), str(second)

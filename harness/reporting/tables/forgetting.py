@@ -1,0 +1,160 @@
+"""What was lost and what was won besides the task, each with its sign: text, instructions, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.estimates import Estimate
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.table import Cell, Table
+from harness.reporting.tables.leaderboard import interval_text
+from harness.statistics.resampling import mcnemar_exact
+from harness.statistics.scores import Array
+
+
+def forgetting_tables(field: Field, chosen: Candidate | None) -> list[tuple[str, Table]]:
+    """Those that there is something to say in."""
+    order = [c for c in ranked(field) if c.rows]
+    marked = order.index(chosen) if chosen in order else None
+    made: dict[str, Callable[[list[Candidate], int | None], Table]] = {
+        "Lost and gained on general text": _text,
+        "Instructions, and the base's own answers": _asked,
+        "What quantization cost, and what training cost": _quantization,
+        "Which step each run ended with": _selected,
+    }
+    tables = {title: make(order, marked) for title, make in made.items()}
+    return [(title, table) for title, table in tables.items() if table.rows]
+
+
+def _cells(candidate: Candidate, values: Sequence[str]) -> tuple[Cell, ...]:
+    own = f.settings(candidate.settings) or "defaults"
+    named = (Cell(candidate.method, "method"), Cell(own))
+    return named + tuple(Cell(value, "number") for value in values)
+
+
+def _signed(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return f.MISSING
+    low, high = estimate.low, estimate.high
+    return f.with_interval(estimate.name, estimate.value, low, high, sign=True)
+
+
+def _text(order: list[Candidate], marked: int | None) -> Table:
+    headers = ("Method", "Configuration", "NLL lost", "NLL gained", "Net (NLL rise)")
+    headers += ("Worst domain, net", "Worst domain, KL", "Drift on the task (KL)")
+    rows = []
+    for candidate in order:
+        found = candidate.estimates
+        if "forgetting.nll_lost" not in found:
+            continue
+        values = [interval_text(found.get(f"forgetting.nll_{way}")) for way in ("lost", "gained")]
+        values.append(_signed(found.get("forgetting.nll")))
+        values += [_worst(candidate, "forgetting.nll", _signed)]
+        values += [_worst(candidate, "forgetting.kl", interval_text)]
+        values.append(interval_text(found.get("drift.kl_target")))
+        rows.append(_cells(candidate, values))
+    note = (
+        "Nats a token. Lost: over the documents that became harder; gained: over those that became "
+        "easier; net is lost minus gained, and below 0 where the text became easier as a whole. Noise "
+        "alone puts lost and gained above 0: whether something was forgotten, net says. The worst of "
+        "several domains is picked after the fact: its interval does not know that. Drift: how far "
+        "predictions moved on the task's own prompts."
+    )
+    return Table(headers, tuple(rows), note, marked)
+
+
+def _worst(candidate: Candidate, prefix: str, text: Callable[[Estimate | None], str]) -> str:
+    """'+0.031 [0.020, 0.043], songs': the domain with the largest estimate."""
+    domains = {
+        name.removeprefix(f"{prefix}."): estimate
+        for name, estimate in candidate.estimates.items()
+        if name.startswith(f"{prefix}.") and not name.endswith(".worst_domain")
+    }
+    if not domains:
+        return f.MISSING
+    worst = max(domains, key=lambda domain: domains[domain].value)
+    return f"{text(domains[worst])}, {worst}"
+
+
+def _asked(order: list[Candidate], marked: int | None) -> Table:
+    headers = ("Method", "Configuration", "Prompts followed", "by the base", "Change, points")
+    headers += ("Gains", "Losses", "McNemar p", "Checks passed, change")
+    headers += ("Same continuation, %", "chrF to the base's")
+    rows = []
+    for candidate in order:
+        found = candidate.estimates
+        change, same = found.get("forgetting.instructions"), found.get("agreement.exact_match")
+        if change is None and same is None:
+            continue
+        level, base = found.get("instructions.prompts"), candidate.base.get("instructions.prompts")
+        values = [_percent(level.value if level else None), _percent(base.value if base else None)]
+        values.append(_signed(change))
+        values += _mcnemar(candidate.items.get("forgetting.instructions"))
+        values.append(_signed(found.get("forgetting.instructions.checks")))
+        values += [interval_text(same), interval_text(found.get("agreement.chrf"))]
+        rows.append(_cells(candidate, values))
+    note = (
+        "A prompt is followed where a program finds all that was asked of the answer's form. Gains "
+        "and losses are prompts, mean over seeds; p is exact and the largest over seeds. The last two "
+        "compare the tuned model's continuations of general text with the base's own, both greedy: 100 "
+        "is the same. Another continuation need not be a worse one."
+    )
+    return Table(headers, tuple(rows), note, marked)
+
+
+def _percent(share: float | None) -> str:
+    return f.MISSING if share is None else f"{f.number(100 * share, 1)} %"
+
+
+def _mcnemar(statistics: Array | None) -> list[str]:
+    """Gains, losses and p of (seeds, n, 3) columns passed, passed by the base, 1."""
+    if statistics is None:
+        return [f.MISSING] * 3
+    after, before = statistics[..., 0], statistics[..., 1]
+    gains, losses = (after > before).sum(axis=1), (after < before).sum(axis=1)
+    p = max(mcnemar_exact(int(g), int(n)) for g, n in zip(gains, losses, strict=True))
+    return [f"{gains.mean():g}", f"{losses.mean():g}", f.p_value(p)]
+
+
+def _quantization(order: list[Candidate], marked: int | None) -> Table:
+    """KL is no distance that adds up; the rise of the NLL does: its two parts are their sum."""
+    headers = ("Method", "Configuration", "NLL rise in all", "by quantization", "by training")
+    headers += ("KL from the base", "KL from the quantized base")
+    rows = []
+    for candidate in order:
+        found = candidate.estimates
+        whole, own = found.get("forgetting.nll"), found.get("forgetting_from_quantized.nll")
+        if whole is None or own is None:
+            continue
+        rest = f.with_interval(whole.name, whole.value - own.value, None, None, sign=True)
+        values = [_signed(whole), rest, _signed(own)]
+        values += [interval_text(found.get("forgetting.kl"))]
+        values += [interval_text(found.get("forgetting_from_quantized.kl"))]
+        rows.append(_cells(candidate, values))
+    note = (
+        "Nats a token, of the methods whose base is quantized. In all: against the base at the user's "
+        "precision; by training: against the quantized base it began from; by quantization: what is "
+        "between the two, the same for all that quantize alike."
+    )
+    return Table(headers, tuple(rows), note, None if len(rows) < len(order) else marked)
+
+
+def _selected(order: list[Candidate], marked: int | None) -> Table:
+    headers = ("Method", "Configuration", "Step, by seed", "of", "Why")
+    rows = []
+    for candidate in order:
+        found = [row.record.provenance for row in candidate.rows]
+        chosen = [p["selected"] for p in found if p.get("selected")]
+        if not chosen:
+            continue
+        steps = ", ".join(str(one["step"]) for one in chosen)
+        why = "; ".join(dict.fromkeys(str(one["why"]) for one in chosen))
+        cells = _cells(candidate, (steps, str(found[0].get("steps", f.MISSING))))
+        rows.append((*cells, Cell(f"{why} (by {chosen[0]['by']})")))
+    note = (
+        "Chosen during training by the watched part of the validation split and of the general text; "
+        "the scores are those of the step that was chosen."
+    )
+    return Table(headers, tuple(rows), note, marked)

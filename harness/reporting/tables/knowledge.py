@@ -1,0 +1,146 @@
+"""What the models know: scores of bases and tuned models, and their answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.records import Measurement, read_jsonl
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.table import Cell, Table
+from harness.reporting.tables.leaderboard import interval_text
+
+MODELS, LONGEST = 6, 320  # answering side by side; characters of an answer that are shown
+SHOWN = {"new": 8, "old": 4, "unanswerable": 4}  # probes in sight, evenly spaced; the others folded
+COLUMNS = {
+    "probes.recalled": "New facts recalled",
+    "probes.invented": "New facts invented",
+    "probes.invented.unanswerable": "Invented where there is no answer",
+    "probes.recalled.old": "Old facts recalled",
+    "probes.repetition": "Repetition",
+    "probes.chat_kept": "Chat kept",
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer, cut where the value stands that decided; ``verdict`` is what it was taken for."""
+
+    before: str
+    named: str
+    after: str
+    verdict: str
+    note: str  # what a chat model's answer is not; '' where all is well
+
+
+@dataclass(frozen=True)
+class Asked:
+    kind: str
+    prompts: tuple[str, ...]
+    accepted: str
+    answers: tuple[Said | None, ...]  # in the order of the models
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Empty where no probes were measured."""
+
+    scores: Table = field(default_factory=lambda: Table((), ()))
+    models: tuple[tuple[str, str | None], ...] = ()  # (name, method; None for a base)
+    shown: tuple[Asked, ...] = ()
+    others: tuple[Asked, ...] = ()
+
+
+def knowledge(measured: Field, order: Sequence[Candidate]) -> Knowledge:
+    """Of the first candidates in ``order`` that were asked, and of the bases they started from."""
+    asked = [c for c in order if c.rows and any(name in c.estimates for name in COLUMNS)][:MODELS]
+    asked.sort(key=lambda c: [d.label for d in measured.candidates].index(c.label))
+    if not asked:
+        return Knowledge()
+    bases: dict[str, Candidate] = {}
+    for candidate in asked:
+        bases.setdefault(_base_name(candidate), candidate)
+    models = [(f"{name}, untouched", None) for name in bases]
+    models += [(candidate.label, candidate.method) for candidate in asked]
+    sources = [(c, "base") for c in bases.values()] + [(c, "tuned") for c in asked]
+    kept = [(_rows(candidate), which) for candidate, which in sources]
+    probes = dict.fromkeys(key for rows, _ in kept for key in rows)
+    every = [_asked([(rows.get(key), which) for rows, which in kept]) for key in probes]
+    places = sorted(place for kind, n in SHOWN.items() for place in _spread(every, kind, n))
+    shown = [every[place] for place in places]
+    others = [one for place, one in enumerate(every) if place not in places]
+    return Knowledge(_scores(measured, bases, asked), tuple(models), tuple(shown), tuple(others))
+
+
+def _base_name(candidate: Candidate) -> str:
+    model = candidate.rows[0].record.config.get("model", {})
+    return str(model.get("name"))
+
+
+def _scores(measured: Field, bases: Mapping[str, Candidate], asked: Sequence[Candidate]) -> Table:
+    names = [
+        name
+        for name in COLUMNS
+        if any(name in c.estimates or name in c.base for c in (*bases.values(), *asked))
+    ]
+    headers = ["Model", *(COLUMNS[name] for name in names)]
+    if measured.forgetting:
+        headers.append(
+            f"{f.title(measured.forgetting)}, {f.unit(measured.forgetting)}".rstrip(", ")
+        )
+    rows = []
+    for name, candidate in bases.items():
+        cells = [Cell(f"{name}, untouched", "quiet")]
+        cells += [Cell(_measured(n, candidate.base.get(n)), "number") for n in names]
+        rows.append((*cells, *([Cell("0 by definition", "number")] if measured.forgetting else [])))
+    for candidate in asked:
+        cells = [Cell(candidate.method, "method")]
+        cells += [Cell(interval_text(candidate.estimates.get(n)), "number") for n in names]
+        if measured.forgetting:
+            cells.append(Cell(interval_text(candidate.forgetting), "number"))
+        rows.append(tuple(cells))
+    note = (
+        "Shares of probes (repetition: of an answer's 4-grams); brackets are 95 % intervals over "
+        "probes, and over seeds where there are several. A model with a chat template is asked in it, "
+        "another gets the beginning of a sentence: two ways of asking, so compare a tuned model with "
+        "its own base first. What untouched models recall of new facts is what guessing gives."
+    )
+    return Table(tuple(headers), tuple(rows), note)
+
+
+def _measured(name: str, measurement: Measurement | None) -> str:
+    if measurement is None:
+        return f.MISSING
+    return f.with_interval(name, measurement.value, *(measurement.interval or (None, None)))
+
+
+def _rows(candidate: Candidate) -> dict[tuple[str, str], dict[str, Any]]:
+    """The probes that the first seed was asked, with both answers."""
+    rows = read_jsonl(candidate.rows[0].folder / "probes.jsonl")
+    whole = [r for r in rows if isinstance(r, dict) and {"completion", "tuned", "base"} <= set(r)]
+    return {(str(row["completion"]), str(row.get("chat"))): row for row in whole}
+
+
+def _asked(found: Sequence[tuple[dict[str, Any] | None, str]]) -> Asked:
+    row = next(row for row, _ in found if row is not None)
+    answers = [None if one is None else _said(one[which]) for one, which in found]
+    prompts = [one[which]["prompt"] for one, which in found if one is not None]
+    accepted = ", ".join(map(str, row["accepted"]))
+    return Asked(str(row["kind"]), tuple(dict.fromkeys(prompts)), accepted, tuple(answers))
+
+
+def _said(answer: Mapping[str, Any]) -> Said:
+    text, start, end = str(answer["text"]), int(answer["start"]), int(answer["end"])
+    after = text[end:]
+    room = max(0, LONGEST - end)
+    after = after if len(after) <= room else after[:room] + " …"
+    note = "not as a chat model answers" if answer.get("kept") is False else ""
+    return Said(text[:start], text[start:end], after, str(answer["verdict"]), note)
+
+
+def _spread(every: Sequence[Asked], kind: str, n: int) -> list[int]:
+    """Where up to ``n`` of a kind stand, evenly spaced."""
+    own = [place for place, one in enumerate(every) if one.kind == kind]
+    return own[:: max(1, len(own) // n)][:n]

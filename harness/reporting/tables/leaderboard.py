@@ -1,0 +1,164 @@
+"""Tables as values: the page, the Markdown and the terminal write the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.estimates import Estimate
+from harness.reporting.evidence.ranking import ranked, second_measurements
+from harness.reporting.evidence.task_results import task_results
+from harness.reporting.table import Cell, Table
+from harness.reporting.verdict.rule import tie_letters
+
+
+def interval_text(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return f.MISSING
+    return f.with_interval(estimate.name, estimate.value, estimate.low, estimate.high)
+
+
+def leaderboard(field: Field, chosen: Candidate | None) -> Table:
+    """One row a candidate, the untouched base last."""
+    letters = tie_letters(field.candidates, field)
+    forgetting = field.forgetting
+    order = ranked(field)
+    extra = [name for name in second_measurements(field) if any(name in c.estimates for c in order)]
+    tasks = any("forgetting.tasks" in c.estimates for c in order)
+    headers = ["", "Method", "Configuration", "Seeds", f.title(field.quality), "Tied"]
+    headers += [f.title(name) for name in extra]
+    if forgetting:
+        headers.append(f"{f.title(forgetting)}, {f.unit(forgetting)}".rstrip(", "))
+    if tasks:
+        headers.append("Other tasks, points")
+    headers += ["Trainable", "Peak memory", "Training"]
+    rows = []
+    for place, candidate in enumerate(order, 1):
+        cells = [
+            Cell(str(place) if candidate.feasible else f.MISSING, "quiet"),
+            Cell(candidate.method, "method"),
+            Cell(f.settings(candidate.settings) or "defaults"),
+            Cell(_seed_count(candidate), "number"),
+            Cell(interval_text(candidate.quality), "number"),
+            Cell(letters.get(candidate.label, "not eligible" if candidate.problems else f.MISSING)),
+        ]
+        cells += [Cell(interval_text(candidate.estimates.get(name)), "number") for name in extra]
+        if forgetting:
+            cells.append(Cell(interval_text(candidate.forgetting), "number"))
+        if tasks:
+            cells.append(Cell(tasks_text(candidate), "number"))
+        cells += [
+            Cell(f.count(candidate.cost.get("trainable_parameters")), "number"),
+            Cell(f.gigabytes(candidate.cost.get("peak_memory_gb")), "number"),
+            Cell(f.duration(candidate.cost.get("train_seconds")), "number"),
+        ]
+        rows.append(tuple(cells))
+    rows += _base_rows(order, field, headers, extra, bool(forgetting) + bool(tasks))
+    return Table(
+        headers=tuple(headers),
+        rows=tuple(rows),
+        note=(
+            "Brackets are 95 % intervals, over other examples and other seeds. Two rows that share a "
+            "letter are not shown to differ in quality, and two that share none are; that two are "
+            "equal no letter says. Untested: one seed each. A minus sign before points means worse "
+            "than the base."
+        ),
+        marked=order.index(chosen) if chosen in order else None,
+    )
+
+
+def _base_rows(order: Sequence[Candidate], field: Field, headers, extra, zeros: int):
+    """The untouched base; one row for each where methods load it differently (quantized or not)."""
+    bases: dict[float, list[Candidate]] = {}
+    for candidate in order:
+        if field.quality in candidate.base:
+            bases.setdefault(candidate.base[field.quality].value, []).append(candidate)
+    for group in bases.values():
+        label = "untouched base"
+        if len(bases) > 1:
+            label = f"base of {', '.join(dict.fromkeys(c.method for c in group))}"
+        cells = [Cell(""), Cell(label, "quiet"), Cell(""), Cell(f.MISSING, "number")]
+        base = group[0].base
+        for name in (field.quality, *extra):
+            measured = base.get(name)
+            text = f.MISSING
+            if measured is not None:
+                text = f.with_interval(name, measured.value, *(measured.interval or (None, None)))
+            cells.append(Cell(text, "number"))
+            if name == field.quality:
+                cells.append(Cell(f.MISSING))
+        cells += [Cell("0 by definition", "number")] * zeros
+        yield tuple(cells + [Cell(f.MISSING, "number")] * (len(headers) - len(cells)))
+
+
+def _seed_count(candidate: Candidate) -> str:
+    done, asked = len(candidate.rows), len(candidate.rows) + len(candidate.other_rows)
+    return str(done) if done == asked else f"{done} of {asked}"
+
+
+def tasks_text(candidate: Candidate) -> str:
+    """'−1.2 [−2.0, −0.4], p = 0.01', the change on tasks it was not trained for."""
+    estimate = candidate.estimates.get("forgetting.tasks")
+    if estimate is None:
+        return f.MISSING
+    text = f.with_interval(estimate.name, estimate.value, estimate.low, estimate.high, sign=True)
+    result = task_results(candidate).get("forgetting.tasks")
+    return text if result is None else f"{text}, {f.equals_p(result.p_value)}"
+
+
+def cost_table(field: Field, chosen: Candidate | None) -> Table:
+    order = ranked(field)
+    headers = ("Method", "Configuration", "Trainable", "of all", "Adapter file", "Peak memory")
+    headers += ("Training", "Evaluation", "Overhead", "Train tokens/s", "Generated tokens/s")
+    with_energy = any("energy_kwh" in candidate.cost for candidate in order)
+    headers += ("Energy, kWh",) * with_energy
+    rows = []
+    for candidate in order:
+        cost = candidate.cost
+        trainable, total = cost.get("trainable_parameters"), cost.get("total_parameters")
+        share = f.MISSING
+        if trainable is not None and total:
+            share = f"{100 * trainable / total:.3g} %"
+        final = cost.get("trainable_parameters_final")
+        shown = f.count(trainable)
+        if final is not None and final != trainable:
+            shown += f" → {f.count(final)}"
+        values = [
+            shown,
+            share,
+            f.file_size(cost.get("adapter_bytes")),
+            f.gigabytes(cost.get("peak_memory_gb")),
+            f.duration(cost.get("train_seconds")),
+            f.duration(cost.get("evaluation_seconds")),
+            f.duration(cost.get("overhead_seconds")),
+            f.number(cost.get("tokens_per_second"), 0),
+            f.number(cost.get("generation_tokens_per_second"), 0),
+        ]
+        values += [f.number(cost.get("energy_kwh"), 4)] * with_energy
+        own = f.settings(candidate.settings) or "defaults"
+        cells = (Cell(candidate.method, "method"), Cell(own))
+        rows.append(cells + tuple(Cell(value, "number") for value in values))
+    marked = order.index(chosen) if chosen in order else None
+    note = "Mean over seeds; peak memory is the largest of them. All measured in the same way."
+    return Table(headers, tuple(rows), note, marked)
+
+
+def domain_table(field: Field, prefix: str, chosen: Candidate | None) -> Table:
+    """Forgetting by domain of the general text: one row a candidate, shaded by size."""
+    order = [c for c in ranked(field) if c.rows]
+    known = dict.fromkeys(n for c in order for n in c.estimates if n.startswith(f"{prefix}."))
+    domains = [name for name in known if not name.endswith(".worst_domain")]
+    values = [c.estimates[n].value for c in order for n in domains if n in c.estimates]
+    largest = max((abs(v) for v in values), default=0.0) or 1.0
+    rows = []
+    for candidate in order:
+        cells = [Cell(candidate.method, "method"), Cell(f.settings(candidate.settings))]
+        for name in domains:
+            estimate = candidate.estimates.get(name)
+            heat = None if estimate is None else max(0.0, estimate.value / largest)
+            cells.append(Cell(interval_text(estimate), "number", heat))
+        rows.append(tuple(cells))
+    headers = ("Method", "Configuration", *(name.removeprefix(f"{prefix}.") for name in domains))
+    marked = order.index(chosen) if chosen in order else None
+    return Table(headers, tuple(rows) if domains else (), "", marked)

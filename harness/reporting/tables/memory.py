@@ -1,0 +1,37 @@
+"""Where memory goes: what a measured step of each method held, by what it was for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.records.footprint import Footprint
+from harness.reporting import formatting as f
+from harness.reporting.table import Cell, Table
+
+# The four parts, and colours that no method has.
+PARTS = {
+    "weights_gb": ("weights", "#3b4c63"),
+    "gradients_gb": ("gradients", "#7f93ad"),
+    "optimizer_gb": ("optimizer", "#b9c6d6"),
+    "activations_gb": ("activations", "#d9a441"),
+}
+
+
+def memory_table(footprints: Mapping[str, Footprint]) -> Table:
+    """One row a method."""
+    headers = ("Method", *(words.capitalize() for words, _ in PARTS.values()), "Together")
+    headers += ("Micro-batch", "Training step")
+    rows = []
+    for method, found in footprints.items():
+        if not found.micro_batch_size:
+            continue
+        parts = [getattr(found, part) for part in PARTS]
+        values = [f.file_size(1e9 * part) for part in [*parts, sum(parts)]]
+        values += [str(found.micro_batch_size), f"{found.step_seconds:.2g} s"]
+        rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
+    note = (
+        "Each method as configured, before the search: tensors at the most of a step with the longest "
+        "sequences. Activations are all that is temporary. A CPU's process, or a GPU's context, comes "
+        "on top; the peak of whole trials is in the table above."
+    )
+    return Table(headers, tuple(rows), note)

@@ -1,0 +1,144 @@
+"""Every two finalists against each other, and whether validation's order held on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.estimates import estimate, shared_items, with_intervals
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.evidence.run_folder import Row, Run
+from harness.reporting.table import Cell, Table
+from harness.reporting.verdict.rule import DRAWS, compare, contest
+from harness.reporting.verdict.wording import as_compared
+from harness.statistics.comparing.comparisons import Comparisons
+from harness.statistics.comparing.draws import redraw
+from harness.statistics.ranks import RankStability, rank_stability
+
+MOST = 8  # finalists that are set against each other: 28 pairs
+LEAST = 3  # of two there is no order to speak of
+
+
+def pairs_table(run: Run, field: Field) -> Table:
+    """A row a pair of finalists: difference in quality and forgetting, and how sure it is."""
+    shown = [c for c in ranked(field) if c.quality is not None][:MOST]
+    if len(shown) < 2:
+        return Table((), ())
+    together = contest(shown, field)
+    moved = [c.forgetting for c in shown]
+    title = f.title(field.quality)
+    headers = ["", "against", f"{title}, difference", "p", "p (all pairs)"]
+    if field.forgetting:
+        headers += [f"{f.title(field.forgetting)}, difference"]
+    rows = []
+    for (i, one), (j, other) in combinations(enumerate(shown), 2):
+        found = together.difference(i, j)
+        difference = f.with_interval(
+            as_compared(field.quality), found.difference, found.low, found.high, True, True
+        )
+        cells = [Cell(one.label), Cell(other.label)]
+        cells += [Cell(difference, "number strong" if found.different else "number")]
+        cells += [Cell(f.p_value(p), "number") for p in (found.p_value, found.p_family)]
+        if field.forgetting:
+            forgetting = compare(one.forgetting, other.forgetting, moved)
+            cells.append(Cell(_forgetting(field.forgetting, forgetting), "number"))
+        rows.append(tuple(cells))
+    note = (
+        "The first less the second, on the same examples, with 95 % intervals and two-sided p for "
+        "other examples and other seeds. p (all pairs) is Tukey's, of all pairs shown: where it is "
+        "below .05 the difference is set in bold, and among equal candidates one table in twenty has "
+        "any in bold."
+    )
+    if not together.tested:
+        note = "One seed each: how seeds differ is not known, so no difference is tested."
+    return Table(tuple(headers), tuple(rows), note)
+
+
+def _forgetting(name: str, comparison) -> str:
+    if comparison is None:
+        return f.MISSING
+    return f.with_interval(name, comparison.difference, comparison.low, comparison.high, sign=True)
+
+
+def stability_table(run: Run, field: Field) -> Table:
+    """Each finalist's score where it was chosen and where it was tested, and what that says."""
+    objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
+    found = []
+    if field.confirmed and field.quality != objective:
+        for candidate in ranked(field):
+            row = _searched(run, candidate, objective)
+            if row is not None and candidate.quality is not None:
+                found.append((candidate, row))
+    if len(found) < LEAST:
+        return Table((), ())
+    before = with_intervals([estimate(objective, (row,), shared_items((row,))) for _, row in found])
+    order = _stability(field, [c for c, _ in found], before)
+    headers = ("", "Configuration", f.title(objective), f.title(field.quality), "Rank", "on test")
+    validation = _ranks([e.value for e in before], field.maximize)
+    test = _ranks([c.quality.value for c, _ in found if c.quality], field.maximize)
+    rows = []
+    for place, (candidate, _) in enumerate(found):
+        own, tested = before[place], candidate.quality
+        assert tested is not None
+        cells = [Cell(candidate.method, "method"), Cell(f.settings(candidate.settings))]
+        cells += [
+            Cell(f.with_interval(e.name, e.value, e.low, e.high), "number") for e in (own, tested)
+        ]
+        cells += [Cell(str(validation[place]), "number"), Cell(str(test[place]), "number")]
+        rows.append(tuple(cells))
+    return Table(headers, tuple(rows), _said(order, found[order.chosen][0], field))
+
+
+def _stability(field: Field, found: Sequence[Candidate], before) -> RankStability:
+    sides = [before, [c.quality for c in found if c.quality is not None]]
+    together = [Comparisons([one.replicates for one in side], field.maximize) for side in sides]
+    redrawn = ()
+    if all(one.errors.items_known for one in together):
+        rng = np.random.default_rng(field.seed)
+        redrawn = tuple(redraw(one.errors, one.means, DRAWS, rng) for one in together)
+    values = [[one.value for one in side] for side in sides]
+    return rank_stability(*values, field.maximize, *redrawn)
+
+
+def _searched(run: Run, candidate: Candidate, objective: str) -> Row | None:
+    """The search trial that this finalist was chosen for."""
+    for row in run.rows:
+        record = row.record
+        same = (record.method, record.configuration) == (candidate.method, candidate.configuration)
+        if same and record.stage != "confirm" and record.value(objective) is not None:
+            return row
+    return None
+
+
+def _ranks(values: Sequence[float], maximize: bool) -> list[int]:
+    return [1 + sum(v > own if maximize else v < own for v in values) for own in values]
+
+
+def _said(order: RankStability, chosen: Candidate, field: Field) -> str:
+    text = f"Of {order.n} finalists, {chosen.label} was best on the validation split"
+    text += f" and is number {order.test_rank} on the test split"
+    if order.regret > 0:
+        regret = f.score(field.quality, order.regret)
+        text += f", {regret} {f.title(field.quality)} behind the best"
+    text += ". "
+    if order.kendall is not None:
+        text += f"Rank correlation of the two orders: Kendall's τ {order.kendall:.2f}"
+        if order.kendall_interval is not None:
+            low, high = order.kendall_interval
+            text += f" [{low:.2f}, {high:.2f}]"
+        if order.spearman is not None:
+            text += f", Spearman's ρ {order.spearman:.2f}"
+        text += ". "
+    if order.stays_best is not None:
+        text += (
+            "With examples and seeds drawn anew, the same finalist was best on both in "
+            f"{100 * order.stays_best:.0f} % of {DRAWS:,} draws. "
+        )
+    return (
+        text
+        + "Validation scores are of one seed, and the finalists were chosen by them: expect some fall."
+    )

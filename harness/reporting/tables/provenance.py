@@ -1,0 +1,133 @@
+"""How it was measured: definitions, signatures, sample sizes, versions and warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from harness.records.disk_usage import gigabytes, size_of
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.run_folder import Run, flat
+from harness.reporting.verdict.rule import DRAWS
+from harness.statistics.measurements.definitions import KINDS, kind_of
+
+
+def definitions(field: Field) -> list[str]:
+    """One sentence for each kind of measurement in this report."""
+    names = [n for c in field.candidates for n in c.estimates]
+    kinds = dict.fromkeys(kind_of(name) for name in names)
+    known = [KINDS[kind].definition for kind in kinds if kind in KINDS]
+    return [definition for definition in known if definition]
+
+
+def methodology(run: Run, field: Field) -> list[str]:
+    """How numbers were made and how the choice was reached, in sentences."""
+    seeds = run.sweep.confirm.get("seeds")
+    stage = (
+        "Hyper-parameters were chosen within each method on the validation split; the test split "
+        "was opened once, for the finalists, and only to choose between them. Being the best of "
+        "several on the same test examples, the winner's own score is slightly optimistic."
+        if field.confirmed
+        else "No finalist was confirmed: the numbers are validation scores of selected trials."
+    )
+    lines = [
+        "The rule: of the candidates within the limits, those shown to be within the margin of the "
+        "best in quality and better than the untouched base; of these the least forgetting; of those "
+        "that forget alike (within a tenth), the cheapest: peak memory of a device (within 5 %), time "
+        "to train and to prepare for it (within a quarter), trainable parameters. A CPU process's "
+        "memory decides nothing. Where nobody is shown to be within the margin, the best measured one "
+        "is named, for now; where nobody is shown to be better than the base, none.",
+        stage,
+        "Intervals are for other examples and other seeds: t intervals whose variance is that of the "
+        "examples (jackknife, paired between candidates) and that of the seeds, which is pooled over "
+        "the candidates because each has few. With one seed everywhere they are for other examples "
+        "alone, and no difference between candidates is tested.",
+        "Letters: two candidates share one exactly where they are not shown to differ, in Tukey's test "
+        "of all pairs, which calls some pair of equal candidates different one time in twenty. Sharing "
+        "a letter does not make two equal. Shown to be within the margin means: with 95 % confidence "
+        "for all candidates at once, none of the others is better by more than that (Hsu 1984).",
+        f"Stability: share of {DRAWS:,} redraws of examples and seeds, with the estimated errors, in "
+        "which the rule chooses the same.",
+    ]
+    lines += _budget(run.sweep.search)
+    if isinstance(seeds, list) and seeds:
+        lines.append(f"Confirm seeds: {', '.join(map(str, seeds))}; sweep seed {run.sweep.seed}.")
+    return lines
+
+
+def _budget(search: Mapping[str, Any]) -> list[str]:
+    words = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "hours of a device"}
+    further = [f"{search[key]:g} {what}" for key, what in words.items() if search.get(key)]
+    if not further:
+        return []
+    return [
+        f"Every method had the same budget: at most {search.get('trials')} search trials, and no new "
+        f"one once its finished ones had used {' or '.join(further)}."
+    ]
+
+
+def signatures(field: Field) -> list[tuple[str, str, str]]:
+    """(measurement, n, signature), one line for each distinct one."""
+    found = {}
+    for candidate in field.candidates:
+        for row in candidate.rows:
+            for name, measured in row.record.measurements.items():
+                found[name, str(measured.n), measured.signature] = None
+    return list(found)
+
+
+def facts(run: Run, field: Field) -> list[tuple[str, str]]:
+    """Names and values of what the trials ran on; several values are all listed."""
+    sweep = run.sweep
+    lines = [("sweep", sweep.name), ("command", sweep.command), ("created", sweep.created)]
+    lines += [("model", sweep.model), ("data", sweep.data)]
+    lines.append(("limits", f.settings(sweep.limits) or "none"))
+    for part in ("search", "confirm"):
+        values: Mapping[str, Any] = getattr(sweep, part)
+        lines.append((part, ", ".join(f"{key}={value}" for key, value in values.items()) or None))
+    shown = ("model", "data", "versions", "git", "device")
+    lines.append(("disk", gigabytes(sum(size_of(row.folder) for row in run.rows)) + " in trials"))
+    found: dict[str, Counter[str]] = {}
+    for row in run.rows:
+        provenance = {key: row.record.provenance.get(key) for key in shown}
+        for path, value in flat(provenance).items():
+            if value is not None:
+                found.setdefault(path, Counter())[str(value)] += 1
+    for path, values in found.items():
+        lines.append((path, "; ".join(v if len(values) == 1 else f"{v} ({n} trials)"
+                                      for v, n in values.most_common(6))))  # fmt: skip
+    return [(name, value) for name, value in lines if value is not None]
+
+
+def warnings(run: Run) -> list[str]:
+    """What trials warned of, with how many did."""
+    counts = Counter(
+        str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
+    )
+    return [f"{text} ({n} of {len(run.rows)} trials)" for text, n in counts.most_common(30)]
+
+
+def missing(run: Run) -> list[str]:
+    """What was asked for and could not be measured, with the reason and how many trials say so."""
+    counts = Counter(
+        (name, reason) for row in run.rows for name, reason in row.record.missing.items()
+    )
+    n = len(run.rows)
+    return [
+        f"{name}: missing in {times} of {n} trials, because {reason.rstrip('.')}."
+        for (name, reason), times in counts.most_common(30)
+    ]
+
+
+def seed_values(candidate: Candidate) -> str:
+    """'101: 48.2, 102: 49.1', the quality of each seed."""
+    if candidate.quality is None:
+        return f.MISSING
+    values = candidate.quality.by_seed
+    seeds = [row.record.seed for row in candidate.rows]
+    if len(values) != len(seeds):
+        return f.MISSING
+    name = candidate.quality.name
+    return ", ".join(f"{s}: {f.score(name, v)}" for s, v in zip(seeds, values, strict=True))

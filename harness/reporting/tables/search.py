@@ -1,0 +1,159 @@
+"""Tables of the trials: what became of each, how to run it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.records import STATUSES, Record
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Field, distinguishing
+from harness.reporting.evidence.commands import command
+from harness.reporting.evidence.run_folder import Row, Run, settings_of
+from harness.reporting.table import Cell, Table
+from harness.statistics.budget import expected_best
+from harness.statistics.pareto import hypervolume
+
+
+def budget_table(run: Run, objective: str, maximize: bool) -> Table:
+    """One row a method: what became of its trials, and how good the best of n is expected."""
+    search = [row.record for row in run.rows if row.record.stage != "confirm"]
+    scored = [s for m in run.sweep.methods if (s := len(_scores(search, m, objective)))]
+    least = min(scored, default=1)  # what every method can give
+    sizes = sorted({1, min(4, least), least})
+    headers = ("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
+    headers += ("Time", "Best", *(f"Expected best of {n}" for n in sizes))
+    volumes, corner = _hypervolumes(run, search)
+    headers += ("Hypervolume",) * bool(volumes)
+    rows = []
+    for method in run.sweep.methods:
+        own = [record for record in search if record.method == method]
+        states = Counter(record.status for record in own)
+        scores = _scores(search, method, objective)
+        signed = scores if maximize else [-score for score in scores]
+        sign = 1.0 if maximize else -1.0
+        best = [
+            f.score(objective, sign * expected_best(signed, n)) if n <= len(scores) else f.MISSING
+            for n in sizes
+        ]
+        seconds = [trial_seconds(record) for record in own]
+        spent = sum(s for s in seconds if s is not None) if any(seconds) else None
+        top = f.score(objective, sign * max(signed)) if scores else f.MISSING
+        counts = [str(states[s]) for s in STATUSES]
+        values = [str(len(own)), *counts, f.duration(spent), top, *best]
+        values += [volumes.get(method, f.MISSING)] * bool(volumes)
+        rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
+    note = (
+        f"Scores are {f.title(objective)} of complete trials. The expected best of n is what n "
+        "trials drawn from these would give on average (Dodge et al. 2019, unbiased form); a "
+        "sampler that learns from earlier trials makes it a description, not a forecast." + corner
+    )
+    return Table(headers, tuple(rows), note)
+
+
+def _hypervolumes(run: Run, search: Sequence[Record]) -> tuple[dict[str, str], str]:
+    """What each method's trials cover of the plane of two objectives, and how that is counted.
+
+    The reference point is the worst that any trial reached in each, so an extreme trial of one method
+    adds to what the others cover; shares are of what all methods cover together.
+    """
+    objectives = run.sweep.objectives[:2]
+    names, ways = [name for name, _ in objectives], [way for _, way in objectives]
+    points: dict[str, list[list[float]]] = {}
+    for record in search:
+        own = [_final(record, name) for name in names]
+        if len(names) == 2 and None not in own:
+            points.setdefault(record.method, []).append([v for v in own if v is not None])
+    together = [point for own in points.values() for point in own]
+    if len(points) < 2:
+        return {}, ""
+    worst = [
+        min(column) if way == "maximize" else max(column)
+        for way, column in zip(ways, zip(*together, strict=True), strict=True)
+    ]
+    whole = hypervolume(together, ways, worst)
+    if whole <= 0:
+        return {}, ""
+    shares = {m: hypervolume(own, ways, worst) / whole for m, own in points.items()}
+    said = (
+        f" Hypervolume: the area of {f.title(names[0])} and {f.title(names[1])} that a method's trials "
+        f"dominate, as a share of what all methods dominate together, from the worst value of each: "
+        f"{f.score(names[0], worst[0])} and {f.score(names[1], worst[1])}."
+    )
+    return {method: f"{100 * share:.0f} %" for method, share in shares.items()}, said
+
+
+def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:
+    values = [_final(record, name) for record in records if record.method == method]
+    return [value for value in values if value is not None]
+
+
+def _final(record: Record, name: str) -> float | None:
+    """A score that may stand beside others: that of a complete trial."""
+    return record.value(name) if record.status == "complete" else None
+
+
+def trial_seconds(record: Record) -> float | None:
+    parts = [record.cost.get(f"{part}_seconds") for part in ("train", "evaluation", "overhead")]
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def search_table(run: Run, field: Field) -> Table:
+    """Every search trial in the order it was proposed, by method."""
+    objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
+    names = [name for name, _ in run.sweep.objectives] or [objective]
+    headers = ("Method", "Trial", "Settings", "Status", *map(f.title, names), "Memory", "Time")
+    rows = []
+    for method in run.sweep.methods:
+        own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
+        paths = distinguishing(own)
+        for row in own:
+            record, values = row.record, settings_of(row.record)
+            settings = f.settings({p: values[p] for p in paths if p in values})
+            cells = [Cell(method, "method"), Cell(str(record.trial), "number"), Cell(settings)]
+            cells.append(Cell(record.status, "" if record.status == "complete" else "quiet"))
+            cells += [Cell(_recorded(record, name), "number") for name in names]
+            cells.append(Cell(f.gigabytes(record.cost.get("peak_memory_gb")), "number"))
+            cells.append(Cell(f.duration(trial_seconds(record)), "number"))
+            rows.append(tuple(cells))
+    note = "A pruned trial's values are those at the step where it was stopped."
+    return Table(headers, tuple(rows), note)
+
+
+def _recorded(record: Record, name: str) -> str:
+    measured = record.measurements.get(name)
+    if measured is None:
+        return f.MISSING
+    low, high = measured.interval or (None, None)
+    return f.with_interval(name, measured.value, low, high)
+
+
+def failures_table(run: Run) -> Table:
+    """Every trial that is not complete, with its reason."""
+    headers = ("Method", "Stage", "Trial", "Seed", "Status", "Reason")
+    rows = [
+        (
+            Cell(row.record.method, "method"),
+            Cell(row.record.stage),
+            Cell(str(row.record.trial), "number"),
+            Cell(str(row.record.seed), "number"),
+            Cell(row.record.status),
+            Cell(row.record.reason or "no reason recorded"),
+        )
+        for row in run.rows
+        if row.record.status != "complete"
+    ]
+    return Table(headers, tuple(rows))
+
+
+def commands(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(which trial, its command) for every trial."""
+    return [
+        (
+            f"{row.record.method} · {row.record.stage} {row.record.trial} · seed {row.record.seed} "
+            f"· {row.record.status}",
+            command(row.record),
+        )
+        for row in rows
+    ]

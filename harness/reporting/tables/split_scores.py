@@ -1,0 +1,49 @@
+"""Every score on the split that quality is measured on, side by side, with its direction."""
+
+from __future__ import annotations
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.table import Cell, Table
+from harness.reporting.tables.leaderboard import interval_text
+from harness.statistics.measurements.definitions import KINDS, kind_of
+
+ARROWS = {"maximize": "\u00a0↑", "minimize": "\u00a0↓", None: ""}
+
+
+def split_scores(field: Field, chosen: Candidate | None) -> Table:
+    """One row a candidate, the base last; no rows where the leader board has room for all."""
+    split = field.quality.split(".")[0]
+    order = [candidate for candidate in ranked(field) if candidate.rows]
+    known = dict.fromkeys(name for c in order for name in c.estimates)
+    names = [name for name in known if name.startswith(f"{split}.")]
+    headers = ("Method", "Configuration", *(_title(name, split) for name in names))
+    if len(names) < 3:
+        return Table(headers, ())
+    rows = []
+    for candidate in order:
+        own = (Cell(candidate.method, "method"), Cell(f.settings(candidate.settings) or "defaults"))
+        scores = (interval_text(candidate.estimates.get(name)) for name in names)
+        rows.append(own + tuple(Cell(text, "number") for text in scores))
+    base = next((c.base for c in order if any(name in c.base for name in names)), None)
+    if base is not None:
+        texts = [
+            f.with_interval(name, m.value, *(m.interval or (None, None)))
+            if (m := base.get(name)) is not None
+            else f.MISSING
+            for name in names
+        ]
+        cells = tuple(Cell(text, "number") for text in texts)
+        rows.append((Cell("untouched base", "quiet"), Cell(""), *cells))
+    note = (
+        "An arrow says which way is better. A dash: not measured, or measured in another way. "
+        "The intervals are those of each score alone."
+    )
+    return Table(headers, tuple(rows), note, order.index(chosen) if chosen in order else None)
+
+
+def _title(name: str, split: str) -> str:
+    kind = KINDS.get(kind_of(name))
+    arrow = ARROWS[None if kind is None else kind.direction]
+    return f.title(name).removeprefix(f"{split} ") + arrow

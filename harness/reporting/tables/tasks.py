@@ -1,0 +1,95 @@
+"""Tables of tasks that were not trained for: the change of each, and every score lm-eval gave."""
+
+from __future__ import annotations
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.ranking import ranked
+from harness.reporting.evidence.task_results import TaskResult, task_results
+from harness.reporting.table import Cell, Table
+
+WHOLE = "forgetting.tasks"
+
+
+def tasks_table(field: Field) -> Table:
+    """Change on every task that was not trained for."""
+    headers = ("Method", "Configuration", "Task", "Base, %", "Tuned, %", "Change, points", "SE")
+    headers += ("Gains", "Losses", "Agreement, %", "Items", "McNemar p")
+    rows = []
+    for candidate in (c for c in ranked(field) if c.rows):
+        results = task_results(candidate)
+        for name, estimate in candidate.estimates.items():
+            if not name.startswith(f"{WHOLE}."):
+                continue
+            change = f.with_interval(name, estimate.value, estimate.low, estimate.high, sign=True)
+            items = f.MISSING if estimate.n is None else str(estimate.n)
+            clusters = _clusters(candidate, name)
+            if clusters is not None:
+                items += f" in {clusters}"
+            values = _values(results.get(name), change, items)
+            cells = (*_who(candidate), Cell(name.removeprefix(f"{WHOLE}.")))
+            rows.append(cells + tuple(Cell(value, "number") for value in values))
+    note = (
+        "Change and its standard error (SE) are paired by item, in percentage points; where items "
+        "share a passage (“in” so many) both count passages. Gains and losses are items that changed "
+        "from wrong to right and back, agreement those that did not, mean over seeds; p is exact and "
+        "the largest over seeds."
+    )
+    return Table(headers, tuple(rows), note)
+
+
+def _values(result: TaskResult | None, change: str, items: str) -> list[str]:
+    if result is None:
+        return ["–", "–", change, "–", "–", "–", "–", items, f.p_value(None)]
+    error = None if result.standard_error is None else 100 * result.standard_error
+    return [
+        f.number(100 * result.base, 1),
+        f.number(100 * result.tuned, 1),
+        change,
+        f.number(error, 1),
+        f"{result.gains:g}",
+        f"{result.losses:g}",
+        f.number(100 * result.agreement, 1),
+        items,
+        f.p_value(result.p_value),
+    ]
+
+
+def task_scores_table(field: Field) -> Table:
+    """Every metric of every task, tuned and base: one row each."""
+    headers = ("Method", "Configuration", "Task", "Metric", "Base", "Tuned", "Items")
+    rows = []
+    for candidate in (c for c in ranked(field) if c.rows):
+        for name, estimate in candidate.estimates.items():
+            if not name.startswith("tasks."):
+                continue
+            task, _, metric = name.removeprefix("tasks.").rpartition(".")
+            base = candidate.base.get(name)
+            before, after = None if base is None else base.value, estimate.value
+            low, high = estimate.low, estimate.high
+            values = [
+                f.score(name, before),
+                f.with_interval(name, after, low, high),
+                f.MISSING if estimate.n is None else str(estimate.n),
+            ]
+            cells = (*_who(candidate), Cell(task), Cell(metric))
+            rows.append(cells + tuple(Cell(value, "number") for value in values))
+    note = (
+        "As lm-eval's metric of that name gives it, on the metric's own scale. written_minus_likely: "
+        "accuracy of the written answers less that of the likeliest choice, on the same items."
+    )
+    return Table(headers, tuple(rows), note)
+
+
+def _who(candidate: Candidate) -> tuple[Cell, Cell]:
+    return Cell(candidate.method, "method"), Cell(f.settings(candidate.settings))
+
+
+def _clusters(candidate: Candidate, name: str) -> str | None:
+    """How many clusters the items lie in, as the signature says."""
+    for row in candidate.rows:
+        measured = row.record.measurements.get(name)
+        for part in () if measured is None else measured.signature.split("|"):
+            if part.startswith("clusters:"):
+                return part.removeprefix("clusters:")
+    return None

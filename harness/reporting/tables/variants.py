@@ -1,0 +1,114 @@
+"""Variants of one method side by side: what differs between them, and what it did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.families import family
+from harness.reporting.evidence.ranking import second_measurements
+from harness.reporting.evidence.run_folder import Run, settings_of
+from harness.reporting.table import Cell, Table
+from harness.reporting.tables.leaderboard import interval_text
+
+LEAST = 2  # variants that make a comparison
+
+
+def variant_tables(run: Run, field: Field) -> list[tuple[str, Table]]:
+    """One table a method of which the sweep has several variants, each tuned by itself."""
+    labels: dict[str, dict[str, list[Candidate]]] = {}
+    for candidate in field.candidates:
+        if candidate.rows:
+            of = labels.setdefault(family(candidate.rows[0].record), {})
+            of.setdefault(candidate.method, []).append(candidate)
+    found = []
+    for name, by_label in labels.items():
+        if len(by_label) < LEAST:
+            continue
+        shown = [_best(by_label[label], field) for label in run.sweep.methods if label in by_label]
+        tables = [_by_variant(run, field, shown), _across(field, shown)]
+        titles = [f"Variants of {name}", f"{name}, side by side"]
+        found += [(t, table) for t, table in zip(titles, tables, strict=True) if table.rows]
+    return found
+
+
+def _best(candidates: Sequence[Candidate], field: Field) -> Candidate:
+    """The best finalist of a variant, by the quality that the leader board is ordered by."""
+    sign = 1 if field.maximize else -1
+    return max(candidates, key=lambda c: -math.inf if c.quality is None else sign * c.quality.value)
+
+
+def _by_variant(run: Run, field: Field, shown: Sequence[Candidate]) -> Table:
+    """A row a variant, as in LoRA's Table 18: what was pinned, then loss, scores and size."""
+    varied = _varied(shown)
+    extra = second_measurements(field)
+    headers = ["Variant", *(path.split(".", 1)[1] for path in varied), "Learning rate"]
+    headers += ["Validation loss", f.title(field.quality), *map(f.title, extra)]
+    if field.forgetting:
+        headers.append(f"{f.title(field.forgetting)}, {f.unit(field.forgetting)}".rstrip(", "))
+    headers += ["Trainable", "Seeds"]
+    rows = []
+    for candidate in shown:
+        values = settings_of(candidate.rows[0].record)
+        cells = [Cell(candidate.method, "method")]
+        cells += [Cell(f.setting(values.get(path)), "number") for path in varied]
+        rate = values.get("training.learning_rate")
+        cells.append(Cell(f.setting(rate), "number"))
+        cells.append(Cell(_validation_loss(run, candidate), "number"))
+        cells.append(Cell(interval_text(candidate.quality), "number"))
+        cells += [Cell(interval_text(candidate.estimates.get(name)), "number") for name in extra]
+        if field.forgetting:
+            cells.append(Cell(interval_text(candidate.forgetting), "number"))
+        cells.append(Cell(f.count(candidate.cost.get("trainable_parameters")), "number"))
+        cells.append(Cell(str(len(candidate.rows)), "number"))
+        rows.append(tuple(cells))
+    note = (
+        "Each variant was tuned by itself with the same budget; its best finalist is shown. The "
+        "validation loss is that of the search trial which chose it, in nats per label token (of a "
+        "classifier per text)."
+    )
+    return Table(tuple(headers), tuple(rows), note)
+
+
+def _across(field: Field, shown: Sequence[Candidate]) -> Table:
+    """A column a variant, as in LoRA's Table 6; only where one setting tells them apart."""
+    varied = _varied(shown)
+    if len(varied) != 1:
+        return Table((), ())
+    values = [settings_of(candidate.rows[0].record)[varied[0]] for candidate in shown]
+    name = varied[0].split(".", 1)[1]
+    headers = ("", *(f"{name}={f.setting(value)}" for value in values))
+    rows = [
+        (Cell(f.title(field.quality)), *(Cell(interval_text(c.quality), "number") for c in shown))
+    ]
+    if field.forgetting:
+        cells = (Cell(interval_text(c.forgetting), "number") for c in shown)
+        rows.append((Cell(f.title(field.forgetting)), *cells))
+    return Table(headers, tuple(rows))
+
+
+def _varied(shown: Sequence[Candidate]) -> list[str]:
+    """Settings that differ between variants and were not searched."""
+    searched = {key for c in shown for key in c.rows[0].record.provenance.get("search_space", {})}
+    configs = [settings_of(candidate.rows[0].record) for candidate in shown]
+    paths = dict.fromkeys(path for config in configs for path in config)
+    return [
+        path
+        for path in paths
+        if path.startswith(("method.", "training.", "retention.", "model."))
+        and path not in {*searched, "training.learning_rate", "method.name"}
+        and len({str(config.get(path)) for config in configs}) > 1
+    ]
+
+
+def _validation_loss(run: Run, candidate: Candidate) -> str:
+    """Of the trial that made this configuration a finalist; ln of a language model's perplexity."""
+    for row in run.rows:
+        record = row.record
+        same = record.configuration == candidate.configuration and record.stage != "confirm"
+        perplexity, loss = record.value("validation.perplexity"), record.value("validation.loss")
+        if same and record.method == candidate.method and (perplexity or loss is not None):
+            return f"{math.log(perplexity) if perplexity else loss:.3f}"
+    return f.MISSING

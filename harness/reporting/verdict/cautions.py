@@ -1,0 +1,256 @@
+"""What a careful reader should know before acting on the recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.overlap_counts import (
+    MEANS,
+    SERIOUS,
+    how_many,
+    overlap_pairs,
+    provenance_of_most,
+)
+from harness.reporting.evidence.ranking import by_quality
+from harness.reporting.evidence.run_folder import Row, Run
+from harness.reporting.verdict.rule import Decision
+from harness.statistics.measurements.definitions import kind_of
+
+STEADY = (
+    0.8  # share of redraws that make the same choice, below which it is said that others do not
+)
+
+
+def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
+    """Sentences, the weightiest first; none is made up: each names what it rests on."""
+    found = []
+    if not field.confirmed:
+        found.append(
+            "Nothing was confirmed with fresh seeds on the test split: these are the validation "
+            "numbers of trials that were selected for them, and so optimistic."
+        )
+    found += _how_sure(decision, field)
+    found += overlap_cautions(run)
+    found += written_cautions(run)
+    found += _validation_disagrees(run, field)
+    for candidate in field.candidates:
+        failed = [r for r in candidate.other_rows if r.record.status == "failed"]
+        if failed and candidate.rows:
+            found.append(
+                f"{candidate.label}: {len(failed)} of {len(candidate.rows) + len(failed)} seeds "
+                "failed and are left out of its numbers."
+            )
+    if decision.chosen is not None:
+        found += _left_out(decision.chosen)
+    found += _not_comparable(field)
+    found += _lower_bounds(field)
+    found += _unequal_budget(run)
+    found += _untested_versions(run)
+    return [*found, *run.remarks, *field.remarks, *unfinished(run)]
+
+
+def unfinished(run: Run) -> list[str]:
+    if not run.unfinished:
+        return []
+    which = "1 trial has" if run.unfinished == 1 else f"{run.unfinished} trials have"
+    return [f"{which} no record, being still at work or stopped, and are left out of this report."]
+
+
+def _how_sure(decision: Decision, field: Field) -> list[str]:
+    """A choice that other seeds or items would not repeat, or that was not tested at all."""
+    if decision.chosen is None:
+        return []
+    found = []
+    if decision.stability is not None and decision.stability < STEADY:
+        others = [choice for choice in decision.choices if choice[0] != decision.chosen.label]
+        often, share = others[0]
+        found.append(
+            f"The choice is not steady: other items and seeds would repeat it in "
+            f"{100 * decision.stability:.0f} % of the draws, and give {often} in {100 * share:.0f} %."
+        )
+    if field.confirmed and len(decision.standings) > 1 and not decision.tested:
+        found.append(
+            "The choice rests on one seed: the spread between seeds is unknown, so differences between "
+            "the candidates are untested."
+        )
+    elif field.confirmed and len(decision.chosen.rows) == 1:
+        found.append("The choice rests on one seed: the spread between seeds is unknown.")
+    if (
+        decision.standing(decision.chosen).better_than_base is None
+        and field.quality in decision.chosen.base
+    ):
+        found.append(
+            "That fine-tuning helped is untested: nothing is known of the error of its score."
+        )
+    return found
+
+
+def _left_out(chosen: Candidate) -> list[str]:
+    """Matrices that are no layers, as a mixture's experts, where layers were what was adapted."""
+    about = chosen.rows[0].record.provenance.get("adapted") if chosen.rows else None
+    if not isinstance(about, dict) or not about.get("layers") or not about.get("stacked_share"):
+        return []
+    return [
+        f"{chosen.label} adapts layers that hold {100 * about['adapted_share']:.0f} % of the base's "
+        f"weights: {100 * about['stacked_share']:.0f} % lie in stacked matrices, as those of a "
+        "mixture's experts, and were neither adapted nor quantized."
+    ]
+
+
+def _validation_disagrees(run: Run, field: Field) -> list[str]:
+    """Whether validation would have put another finalist first than test does."""
+    if not field.confirmed or not field.quality.startswith("test."):
+        return []
+    name = field.quality.replace("test.", "validation.", 1)
+    searched = {
+        (row.record.method, row.record.configuration): row.record.value(name)
+        for row in run.rows
+        if row.record.stage == "search" and row.record.status == "complete"
+    }
+    scored: list[tuple[float, Candidate]] = []
+    for candidate in field.candidates:
+        value = searched.get((candidate.method, candidate.configuration))
+        if value is None and name in candidate.estimates:
+            value = candidate.estimates[name].value
+        if value is not None and candidate.quality is not None:
+            scored.append((value, candidate))
+    if len(scored) < 2:
+        return []
+    sign = -1.0 if field.maximize else 1.0
+    by_validation = [c for _, c in sorted(scored, key=lambda pair: (sign * pair[0], pair[1].label))]
+    by_test = by_quality(by_validation, field.maximize)
+    if [c.label for c in by_test] == [c.label for c in by_validation]:
+        return []
+    first, top = by_validation[0], by_test[0]
+    if first is top:
+        return ["Validation and test agree on the best finalist, but not on the order below it."]
+    values = {c.label: f.score(name, value) for value, c in scored}
+    tested = [f.score(field.quality, c.quality.value) for c in (top, first) if c.quality]
+    return [
+        f"Validation and test disagree on the best finalist: {f.title(name)} puts {first.label} "
+        f"first ({values[first.label]}; {top.label} {values[top.label]}), {f.title(field.quality)} "
+        f"puts {top.label} first ({tested[0]}; {first.label} {tested[1]})."
+    ]
+
+
+def _not_comparable(field: Field) -> list[str]:
+    found = []
+    for name in filter(None, (field.quality, field.forgetting)):
+        signatures = {
+            row.record.measurements[name].signature
+            for candidate in field.candidates
+            for row in candidate.rows
+            if name in row.record.measurements
+        }
+        if len(signatures) > 1:
+            found.append(
+                f"{name} was measured in {len(signatures)} different ways, so its values may not "
+                f"be compared: {'; '.join(sorted(signatures))}."
+            )
+    rows = [row for candidate in field.candidates for row in candidate.rows]
+    found += _several_models(field, rows)
+    prints = {str(p) for row in rows if (p := data_fingerprint(row)) is not None}
+    if len(prints) > 1:
+        found.append(f"The finalists saw {len(prints)} different versions of the data.")
+    return found
+
+
+def _lower_bounds(field: Field) -> list[str]:
+    """A KL of which only the most likely tokens and the rest together were kept of the base."""
+    rows = [row for candidate in field.candidates for row in candidate.rows]
+    found = {
+        (name, one.signature.split("|")[1])
+        for row in rows
+        for name, one in row.record.measurements.items()
+        if "(a lower bound)" in one.signature and name in (field.forgetting, "drift.kl_target")
+    }
+    return [
+        f"{f.title(name)} is a lower bound ({form}): the true value is above it, by some percent on a "
+        "model of the hub. evaluation.cache_gb is the memory that the full vocabulary may take."
+        for name, form in sorted(found)
+    ]
+
+
+def _several_models(field: Field, rows: Sequence[Row]) -> list[str]:
+    """Variants that began from different models: what of theirs may be compared."""
+    tokens: dict[str, int] = {}  # model → tokens of the training data, which is the same for all
+    for row in rows:
+        name = str(row.record.config.get("model", {}).get("name"))
+        counts = row.record.provenance.get("data", {}).get("tokens")
+        tokens.setdefault(name, counts.get("tokens", 0) if isinstance(counts, dict) else 0)
+    if len(tokens) < 2:
+        return []
+    found = [
+        f"The candidates began from {len(tokens)} models ({', '.join(tokens)}): forgetting is how far "
+        "each went from its own."
+    ]
+    if len(set(tokens.values())) > 1 and kind_of(field.quality) == "perplexity":
+        found.append(
+            f"These models cut the same text into different tokens, so {f.title(field.quality)} may "
+            "not be compared between them; bits per byte may: "
+            "objectives={validation.bits_per_byte: minimize}."
+        )
+    return found
+
+
+def _unequal_budget(run: Run) -> list[str]:
+    counts = {
+        method: sum(r.record.stage == "search" and r.record.method == method for r in run.rows)
+        for method in run.sweep.methods
+    }
+    if len(set(counts.values())) <= 1:
+        return []
+    text = ", ".join(f"{method} {n}" for method, n in counts.items())
+    return [f"The methods did not have the same number of search trials: {text}."]
+
+
+def _untested_versions(run: Run) -> list[str]:
+    found = (row.record.provenance.get("untested_versions") or () for row in run.rows)
+    versions = sorted({str(version) for some in found for version in some})
+    if not versions:
+        return []
+    return [
+        f"Trials ran on library versions that this tool was not tested with: {', '.join(versions)}."
+    ]
+
+
+def data_fingerprint(row: Row) -> object:
+    data = row.record.provenance.get("data")
+    return data.get("fingerprint") if isinstance(data, dict) else None
+
+
+def overlap_cautions(run: Run) -> list[str]:
+    """Where a number says less than it seems to: more than 1 % of what it is of was trained on."""
+    cautions = []
+    for pair in overlap_pairs(run):
+        number, how = how_many(pair)
+        if number <= SERIOUS * pair["items"] or (pair["of"], pair["within"]) not in MEANS:
+            continue
+        what = "documents" if pair["of"] == "general" else "examples"
+        cautions.append(
+            f"{how} of the {pair['items']} {pair['of']} {what} {MEANS[pair['of'], pair['within']]}"
+        )
+    return cautions
+
+
+def written_cautions(run: Run) -> list[str]:
+    """What in the data, or in how prompts are written, is not what it may seem to be."""
+    provenance = provenance_of_most(run)
+    tokens = (provenance.get("data") or {}).get("tokens") or {}
+    hint = (provenance.get("written") or {}).get("hint")
+    found = [str(hint)] if hint else []
+    as_text = tokens.get("values_with_special_tokens_as_text")
+    if as_text:
+        found.append(
+            f"{as_text:,} values of the training data hold the characters of a special token of this "
+            "tokenizer; they were read as text, not as that token."
+        )
+    shortened = tokens.get("conversations_shortened")
+    if shortened:
+        found.append(
+            f"{shortened:,} conversations of the training data were longer than data.max_length and "
+            "lost their first turns."
+        )
+    return found

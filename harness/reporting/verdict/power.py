@@ -1,0 +1,67 @@
+"""What the data could tell, and what more of it would: items or seeds, whichever binds."""
+
+from __future__ import annotations
+
+from harness.reporting.evidence.candidates import Field
+from harness.reporting.verdict.rule import Decision
+from harness.reporting.verdict.wording import in_quality
+from harness.statistics.comparing.power import Needed, minimal_detectable_difference, needed
+from harness.statistics.comparing.standard_errors import Error
+
+
+def detectable_difference(decision: Decision) -> float | None:
+    """Of the best and its nearest rival: the true difference that is found four times out of five."""
+    error = _error(decision)
+    return None if error is None else minimal_detectable_difference(error.total)
+
+
+def power(decision: Decision, field: Field) -> list[str]:
+    """What would be found, what makes it uncertain, and what it takes to tell the margin."""
+    error, best = _error(decision), decision.best
+    n = best.quality.n if best.quality is not None else None
+    if error is None or error.total == 0:
+        return []
+    found = in_quality(field, minimal_detectable_difference(error.total))
+    text = (
+        f"Power: a true difference of about {found} between the best two would be found four times "
+        "out of five."
+    )
+    if not decision.tested:
+        return [f"{text} By the examples alone: how seeds differ is not known (confirm.seeds=3)."]
+    if n is None or decision.margin <= 0:
+        return [text]
+    parts = (
+        f"of the error's variance {100 * error.seeds**2 / error.total**2:.0f} % comes from seeds"
+    )
+    asked = needed(decision.margin, error, n, len(best.rows))
+    advice = _advice(asked, n, best, decision, field)
+    return [f"{text} What binds are the {_bound(asked)}: {parts}. {advice}"]
+
+
+def _bound(asked: Needed) -> str:
+    return "test examples" if asked.binding == "items" else "seeds"
+
+
+def _advice(asked: Needed, n: int, best, decision: Decision, field: Field) -> str:
+    seeds = len(best.rows)
+    if asked.items == n and asked.seeds == seeds:
+        return "A difference of the margin is within reach."
+    by_items, by_seeds = "no number of test examples", "no number of seeds"
+    if asked.items:
+        by_items = f"about {asked.items:,} test examples instead of {n:,}"
+    if asked.seeds:
+        by_seeds = f"about {asked.seeds:,} seeds a candidate instead of {seeds}"
+    first, second = (by_items, by_seeds) if asked.binding == "items" else (by_seeds, by_items)
+    to_find = f"To find a difference of the margin, {in_quality(field, decision.margin)},"
+    if asked.items is None and asked.seeds is None:
+        return f"{to_find} takes more of both: of one alone no number is enough."
+    if first.startswith("no number"):
+        return f"{to_find} {first} alone is enough, but {second} would be."
+    return f"{to_find} takes {first}; of the other, {second}."
+
+
+def _error(decision: Decision) -> Error | None:
+    """Of the comparison that matters most: the nearest rival of the best."""
+    if len(decision.standings) < 2:
+        return None
+    return decision.standings[1].difference.error

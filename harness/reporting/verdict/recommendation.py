@@ -1,0 +1,299 @@
+"""The recommendation in plain words, with the numbers behind every sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.ranking import by_quality
+from harness.reporting.evidence.run_folder import Run
+from harness.reporting.verdict.cautions import cautions, unfinished
+from harness.reporting.verdict.power import detectable_difference, power
+from harness.reporting.verdict.rule import Decision, compare, decide, spent
+from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change
+from harness.reporting.verdict.wording import (
+    COST_WORDS,
+    as_compared,
+    difference,
+    estimate_text,
+    in_quality,
+    numbers,
+    shortfall,
+)
+from harness.statistics.comparing.margins import FEWEST_ITEMS
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to use and why; chosen is None where nothing can be recommended."""
+
+    chosen: Candidate | None
+    headline: str
+    reasons: tuple[str, ...]
+    runners_up: tuple[tuple[str, str], ...]  # (label, why not)
+    would_change: tuple[str, ...]
+    cautions: tuple[str, ...]
+    decision: Decision | None
+    detectable: float | None  # smallest true difference in quality found with 80 % power
+
+
+def recommend(run: Run, field: Field) -> Recommendation:
+    """Apply the rule to the candidates and say what it did."""
+    decision = decide(field.candidates, field)
+    if decision is None:
+        return _nothing(run, field)
+    chosen = decision.chosen is not None
+    return Recommendation(
+        chosen=decision.chosen,
+        headline=_headline(decision, field),
+        reasons=tuple(_reasons(decision, field) if chosen else _why_none(decision, field)),
+        runners_up=tuple(_runners_up(decision, field)),
+        would_change=tuple(would_change(decision, field)),
+        cautions=tuple(cautions(run, field, decision)),
+        decision=decision,
+        detectable=detectable_difference(decision),
+    )
+
+
+def _nothing(run: Run, field: Field) -> Recommendation:
+    if not run.rows:
+        why = "No trial has finished yet."
+    elif not any(row.record.status == "complete" for row in run.rows):
+        why = f"None of the {len(run.rows)} trials completed. Their reasons are listed below."
+    elif all(c.quality is None for c in field.candidates):
+        why = f"No complete trial measured {field.quality}."
+    else:
+        why = "Every finalist breaks a limit or did not run through."
+    changes = []
+    lifted = decide([without_problems(c) for c in field.candidates], field)
+    if lifted is not None and lifted.chosen is not None:
+        problems = "; ".join(problems_of(field, lifted.chosen.label))
+        changes.append(
+            f"If its problem did not matter ({problems}), the choice would be "
+            f"{lifted.chosen.label}: {numbers(lifted.chosen)}."
+        )
+    return Recommendation(
+        chosen=None,
+        headline="No recommendation.",
+        reasons=(why,),
+        runners_up=tuple((c.label, "; ".join(c.problems)) for c in field.candidates if c.problems),
+        would_change=tuple(changes),
+        cautions=(*run.remarks, *field.remarks, *unfinished(run)),
+        decision=None,
+        detectable=None,
+    )
+
+
+def _headline(decision: Decision, field: Field) -> str:
+    chosen = decision.chosen
+    if chosen is None:
+        if decision.step == "few":
+            return f"No recommendation: {_examples(decision)} tell too little."
+        if decision.step == "blind":
+            return f"No recommendation: {f.title(field.quality)} tells nothing apart."
+        return "No recommendation: fine-tuning is not shown to help."
+    own = f.settings(chosen.settings)
+    using = f"Use {chosen.method}" + (f" with {own}" if own else "")
+    title, margin = f.title(field.quality), in_quality(field, decision.margin)
+    if decision.step == "only":
+        return f"{using}: the only candidate that can be recommended."
+    if not decision.firm:
+        return (
+            f"{using} for now: it scores best in {title}, but no candidate is shown to be within "
+            f"{margin} of the best."
+        )
+    others = [s for s in decision.standings if s.candidate is not decision.best]
+    if decision.step == "quality" and chosen is decision.best:
+        if all(s.difference.different for s in others):
+            return f"{using}: the best in {title}, and distinguishably so."
+        return f"{using}: the best in {title}, and the only one shown to be within {margin} of it."
+    within = f"shown to be within {margin} of the best"
+    if decision.step == "forgetting":
+        return f"{using}: {within}, and it forgets least of those that are."
+    if decision.step == "cost" and decision.cost_name:
+        words = COST_WORDS[decision.cost_name][0]
+        calm = ", none of those forgets less," if chosen.forgetting is not None else ""
+        return f"{using}: {within}{calm} and it costs least ({words})."
+    return f"{using}: {within}."
+
+
+def _examples(decision: Decision) -> str:
+    n = decision.best.quality.n if decision.best.quality else None
+    return "1 test example" if n == 1 else f"{n} test examples"
+
+
+def _why_none(decision: Decision, field: Field) -> list[str]:
+    best = decision.best
+    if decision.step == "few":
+        return [
+            f"Quality was measured on {_examples(decision)}; below {FEWEST_ITEMS} neither an "
+            "interval nor a difference means anything. More are had by data.test_fraction, "
+            "data.test_limit or a larger data.test; a hundred or more tell methods apart."
+        ]
+    if decision.step == "blind":
+        return [
+            f"{f.title(field.quality)} is the same for all, or near 0, and no likelihood of the same "
+            "texts was measured that could decide: nothing is chosen by it. Name another measurement "
+            "in objectives."
+        ]
+    base = best.base.get(field.quality)
+    said = (
+        f"Quality: {best.label} scores best, {estimate_text(best.quality)} {f.title(field.quality)}"
+    )
+    if base is not None:
+        said += f"; the untouched base scores {f.score(field.quality, base.value)}"
+    return [
+        f"{said}. No candidate is shown to be better than the base it began from.",
+        "What could show it: more training (training.max_steps or training.epochs, and other learning "
+        "rates), a measure that sees smaller gains (objectives={validation.bits_per_byte: minimize}), "
+        "or more test examples.",
+    ]
+
+
+def _reasons(decision: Decision, field: Field) -> list[str]:
+    best, chosen = decision.best, decision.chosen
+    assert chosen is not None
+    stage = "finalists" if field.confirmed else "search trials"
+    n = best.quality.n if best.quality else None
+    seeds = len(best.rows)
+    sample = f"{n} examples and " if n else ""
+    sample += f"{seeds} seed" + ("s" if seeds != 1 else "")
+    reasons = [
+        f"Quality: of {len(decision.standings)} feasible {stage}, {best.label} scores best: "
+        f"{estimate_text(best.quality)} {f.title(field.quality)} ({sample})."
+    ]
+    if field.blind is not None:
+        reasons.append(
+            f"{f.title(field.blind)} tells nobody apart here, being the same for all or near 0, so "
+            f"{f.title(field.quality)} decides."
+        )
+    if len(decision.standings) > 1:
+        reasons.append(_margin(decision, field))
+    worse = [s for s in decision.standings if s.difference.different]
+    if worse:
+        nearest = worse[0]
+        reasons.append(
+            f"{nearest.candidate.label} is distinguishably worse than the best: "
+            f"{difference(nearest.difference, field)}."
+        )
+    reasons += _forgetting_reasons(decision, field)
+    if decision.cost_name:
+        words, write = COST_WORDS[decision.cost_name]
+        costs = [f"{c.label} {write(spent(c, decision.cost_name))}" for c in decision.calm]
+        reasons.append(f"Cost: among those, it has the least {words}: {f.joined(costs)}.")
+    if decision.stability is not None:
+        others = [
+            f"{label} {100 * share:.0f} %"
+            for label, share in decision.choices
+            if label != chosen.label
+        ]
+        text = (
+            f"Stability: with items and seeds drawn anew the rule makes the same choice in "
+            f"{100 * decision.stability:.0f} % of the draws"
+        )
+        reasons.append(text + (f" ({', '.join(others[:3])})." if others else "."))
+    return reasons + power(decision, field)
+
+
+def _margin(decision: Decision, field: Field) -> str:
+    """What is shown to be within the margin, and where another margin would lead."""
+    stated = (
+        "as configured (confirm.margin)"
+        if field.margin is not None
+        else "the default of this metric"
+    )
+    margin = in_quality(field, decision.margin)
+    text = f"Margin: {margin} below the best counts as equally good, {stated}. "
+    if not decision.tested:
+        return (
+            text + "With one seed a candidate nobody knows how seeds differ, so nothing was tested."
+        )
+    if decision.admissible:
+        said = [
+            f"{c.label} ({shortfall(decision.standing(c), field)})" for c in decision.admissible
+        ]
+        text += f"With 95 % confidence within it: {f.joined(said)}."
+    else:
+        text += "Nobody is shown to be within it."
+    turns = [
+        f"from {f.score(as_compared(field.quality), limit)} on {candidate.label}"
+        for limit, candidate in decision.other_margins
+        if not decision.standing(candidate).difference.different
+    ]
+    if turns and (len(turns) > 1 or not decision.admissible):
+        text += f" At other margins the choice would be: {'; '.join(turns)}."
+    return text
+
+
+def _forgetting_reasons(decision: Decision, field: Field) -> list[str]:
+    chosen = decision.chosen
+    assert chosen is not None
+    if field.forgetting is None or chosen.forgetting is None:
+        return ["Forgetting was not measured, so it played no part."]
+    moved = estimate_text(chosen.forgetting, units=True)
+    text = f"Forgetting: {chosen.label} moves {moved} from the base"
+    if len(decision.admissible) < 2:
+        return [f"{text}; with no other shown to be as good this did not decide."]
+    if len(decision.calm) > 1:
+        names = [c.label for c in decision.calm if c is not chosen]
+        return [
+            f"{text}; {f.joined(names)} forget{'s' * (len(names) == 1)} as little, within a tenth."
+        ]
+    others = sorted(
+        (c for c in decision.admissible if c is not chosen and c.forgetting is not None),
+        key=lambda c: c.forgetting.value if c.forgetting else 0.0,
+    )
+    if not others:
+        return [text + "; the others within the margin have no forgetting measured."]
+    lines = [f"{c.label} {estimate_text(c.forgetting)}" for c in others]
+    return [
+        f"{text}, the least of the {len(decision.admissible)} within the margin: {f.joined(lines)}."
+    ]
+
+
+def _runners_up(decision: Decision, field: Field) -> list[tuple[str, str]]:
+    lines = []
+    for candidate in by_quality(field.candidates, field.maximize):
+        if candidate is decision.chosen:
+            continue
+        if candidate.problems:
+            lines.append((candidate.label, "; ".join(candidate.problems)))
+        elif candidate.quality is None:
+            lines.append((candidate.label, f"{field.quality} was not measured"))
+        elif decision.step == "few":
+            lines.append((candidate.label, "too few examples to tell"))
+        elif candidate not in decision.admissible:
+            lines.append((candidate.label, _not_admitted(candidate, decision, field)))
+        elif candidate not in decision.calm:
+            lines.append((candidate.label, _forgets_more(candidate, decision)))
+        else:
+            words, write = COST_WORDS[decision.cost_name or "seconds"]
+            cost = write(spent(candidate, decision.cost_name or "seconds"))
+            lines.append((candidate.label, f"as good, but not cheaper ({words} {cost})"))
+    return lines
+
+
+def _not_admitted(candidate: Candidate, decision: Decision, field: Field) -> str:
+    standing = decision.standing(candidate)
+    if standing.better_than_base is False:
+        return "not shown to be better than the untouched base"
+    told = difference(standing.difference, field)
+    if standing.difference.different:
+        return f"worse in quality: {told}"
+    if candidate is decision.best:
+        return f"measured best, but not shown to be within the margin: {shortfall(standing, field)}"
+    return f"not shown to be within the margin of the best: {told}"
+
+
+def _forgets_more(candidate: Candidate, decision: Decision) -> str:
+    chosen, own = decision.chosen, candidate.forgetting
+    assert chosen is not None
+    if own is None or chosen.forgetting is None:
+        return "as good in quality, but its forgetting was not measured"
+    text = f"as good in quality, but forgets more: {estimate_text(own, units=True)}"
+    found = compare(own, chosen.forgetting, [s.candidate.forgetting for s in decision.standings])
+    if found is None:
+        return text
+    more = f.with_interval(own.name, found.difference, found.low, found.high, sign=True)
+    return f"{text}, difference {more}"

@@ -1,0 +1,286 @@
+"""The rule that picks one candidate, as steps that can be run again on other conditions.
+
+Of the feasible candidates those shown to be within the margin of the best in quality, and better than
+the untouched base; of these the least forgetting; of those that forget alike, the cheapest. Where
+nobody is shown to be within the margin, the best measured one is named, as no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.estimates import Estimate
+from harness.reporting.evidence.ranking import by_quality
+from harness.statistics.comparing.comparisons import Comparisons, Difference
+from harness.statistics.comparing.draws import redraw
+from harness.statistics.comparing.margins import FEWEST_ITEMS, alike, margin_of
+from harness.statistics.comparing.simultaneous import best_reach
+from harness.statistics.scores import Array
+
+DRAWS = 1000
+# What counts as the same cost, relative: memory of a device is the same in every run, time is not.
+SAME_COST = {"peak_memory_gb": 0.05, "seconds": 0.25, "trainable_parameters": 0.05}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A feasible candidate against the best one in quality."""
+
+    candidate: Candidate
+    difference: Difference  # candidate minus best
+    shortfall: (
+        float  # at most so far below the best of the others, with 95 % confidence; see Comparisons
+    )
+    better_than_base: bool | None  # shown; None where that cannot be tested
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the rule did, step by step."""
+
+    margin: float  # in the unit of quality
+    best: Candidate  # in quality, as measured
+    standings: tuple[Standing, ...]  # every feasible candidate, best quality first
+    admissible: tuple[Candidate, ...]  # shown within the margin and better than the base
+    calm: tuple[Candidate, ...]  # of those, the least forgetting and what forgets alike
+    chosen: Candidate | None
+    step: str  # what decided: 'only', 'quality', 'forgetting', 'cost'; 'base', 'blind', 'few': nothing
+    cost_name: str | None  # which cost decided, for step 'cost'
+    stability: float | None  # share of redraws of items and seeds that choose this one
+    choices: tuple[tuple[str, float], ...]  # label, share of the redraws; the most frequent first
+    other_margins: tuple[tuple[float, Candidate], ...]  # from this margin on, that choice
+    tested: bool  # on seeds: whether anything said of differences has been tested
+
+    @property
+    def firm(self) -> bool:
+        """Whether the choice is shown to be within the margin of the best."""
+        return bool(self.admissible)
+
+    def standing(self, candidate: Candidate) -> Standing:
+        return next(s for s in self.standings if s.candidate is candidate)
+
+
+def contest(candidates: Sequence[Candidate], field: Field) -> Comparisons:
+    """Candidates compared in quality."""
+    found = [c.quality.replicates for c in candidates if c.quality is not None]
+    assert len(found) == len(candidates)
+    return Comparisons(found, field.maximize)
+
+
+def compare(
+    a: Estimate | None, b: Estimate | None, among: Sequence[Estimate | None]
+) -> Difference | None:
+    """a minus b, with the errors that all estimates of this measurement tell."""
+    known = [one for one in among if one is not None]
+    places = {id(one): i for i, one in enumerate(known)}
+    if a is None or b is None or id(a) not in places or id(b) not in places:
+        return None
+    together = Comparisons([one.replicates for one in known], True)
+    return together.difference(places[id(a)], places[id(b)])
+
+
+def decide(candidates: Sequence[Candidate], field: Field, draws: int = DRAWS) -> Decision | None:
+    """Apply the rule; None if no candidate is feasible."""
+    feasible = by_quality([c for c in candidates if c.feasible], field.maximize)
+    return _Rule(feasible, field).decision(draws) if feasible else None
+
+
+class _Rule:
+    """The rule on feasible candidates, best quality first."""
+
+    def __init__(self, feasible: Sequence[Candidate], field: Field) -> None:
+        self.candidates, self.field = list(feasible), field
+        self.contest = contest(feasible, field)
+        self.margin = margin_of(field.quality, float(self.contest.means[0]), field.margin)
+
+    def decision(self, draws: int) -> Decision:
+        shortfall, better = self.contest.shortfall, self.better
+        admitted = [i for i in range(len(better)) if self._admits(shortfall[i], better[i])]
+        chosen, step, cost, calm = self.choose(admitted)
+        n = min((c.quality.n for c in self.candidates if c.quality and c.quality.n), default=None)
+        if n is not None and n < FEWEST_ITEMS:
+            chosen, step = None, "few"
+        elif self.field.blind == self.field.quality:
+            chosen, step = None, "blind"
+        elif chosen is None:
+            step = "base"
+        choices = self._choices(draws) if chosen is not None else ()
+        return Decision(
+            margin=self.margin,
+            best=self.candidates[0],
+            standings=tuple(
+                Standing(c, self.contest.difference(i, 0), float(shortfall[i]), better[i])
+                for i, c in enumerate(self.candidates)
+            ),
+            admissible=tuple(self.candidates[i] for i in admitted),
+            calm=tuple(self.candidates[i] for i in calm),
+            chosen=None if chosen is None else self.candidates[chosen],
+            step=step,
+            cost_name=cost,
+            stability=None
+            if chosen is None or not choices
+            else dict(choices).get(self.candidates[chosen].label, 0.0),
+            choices=choices,
+            other_margins=self._other_margins(),
+            tested=self.contest.tested,
+        )
+
+    def _admits(self, shortfall: float, better: bool | None) -> bool:
+        return shortfall <= self.margin and better is not False
+
+    @cached_property
+    def _means(self) -> Array:
+        return self.contest.means
+
+    @cached_property
+    def _against_base(self) -> tuple[Array, Array]:
+        """(k,) values of each one's base, (k,) how far above it to lie shows more; NaN: untestable."""
+        k = len(self.candidates)
+        values, needed = np.full(k, np.nan), np.full(k, np.nan)
+        for i, candidate in enumerate(self.candidates):
+            base = candidate.base_replicates
+            if base is None:
+                continue
+            both = Comparisons([*self.contest.found, base], self.field.maximize)
+            if both.errors.known:
+                error = both.errors.between(i, k)
+                values[i] = base.mean
+                needed[i] = float(best_reach(k + 1, error.df)) * error.total
+        return values, needed
+
+    def _better(self, means: Array) -> Array:
+        """(..., k) means -> (..., k) 1 shown better than the base, 0 not, NaN not testable."""
+        values, needed = self._against_base
+        gain = (means - values) * (1.0 if self.field.maximize else -1.0)
+        return np.where(np.isnan(needed), np.nan, gain > needed)
+
+    @cached_property
+    def better(self) -> list[bool | None]:
+        return [None if np.isnan(b) else bool(b) for b in self._better(self._means)]
+
+    def choose(
+        self,
+        admitted: Sequence[int],
+        means: Array | None = None,
+        forgetting: Array | None = None,
+        better: Sequence[bool | None] | None = None,
+    ) -> tuple[int | None, str, str | None, list[int]]:
+        """(chosen, step, cost that decided, those that forget alike), for these scores."""
+        means = self._means if means is None else means
+        better = self.better if better is None else better
+        if (
+            not admitted
+        ):  # nobody is shown within the margin: the best measured that is above its base
+            above = [i for i in range(len(means)) if better[i] is not False]
+            if not above:
+                return None, "base", None, []
+            best = max(above, key=lambda i: means[i] if self.field.maximize else -means[i])
+            return best, "only" if len(means) == 1 else "quality", None, []
+        if len(means) == 1:
+            return 0, "only", None, [0]
+        if len(admitted) == 1:
+            return admitted[0], "quality", None, list(admitted)
+        calm, known = self._calm(admitted, forgetting)
+        chosen, cost = self._cheapest(calm, means)
+        if len(calm) == 1:
+            return chosen, "forgetting", None, calm
+        return chosen, "cost" if cost else ("forgetting" if known else "quality"), cost, calm
+
+    @cached_property
+    def _forgetting(self) -> Array:
+        """(k,), NaN where it was not measured."""
+        return np.array(
+            [np.nan if c.forgetting is None else c.forgetting.value for c in self.candidates]
+        )
+
+    def _calm(self, admitted: Sequence[int], forgetting: Array | None) -> tuple[list[int], bool]:
+        """The least forgetting and those that forget alike; and was it measured."""
+        values = self._forgetting if forgetting is None else forgetting
+        known = [i for i in admitted if not np.isnan(values[i])]
+        if not known or self.field.forgetting is None:
+            return list(admitted), False
+        limit = alike(self.field.forgetting, min(float(values[i]) for i in known))
+        return [i for i in known if values[i] <= limit], True
+
+    def _cheapest(self, places: Sequence[int], means: Array) -> tuple[int, str | None]:
+        """Least memory of the device, then time, then trainable parameters; the better one if equal.
+
+        One whose cost is unknown is passed over where that of another is known.
+        """
+        left, decided = list(places), None
+        for name, same in SAME_COST.items():
+            costs = {i: cost for i in left if (cost := spent(self.candidates[i], name)) is not None}
+            if not costs or len(left) == 1:
+                continue
+            limit = min(costs.values()) * (1 + same)
+            kept = [i for i in left if i in costs and costs[i] <= limit]
+            if len(kept) < len(left):
+                left, decided = kept, name
+        return max(left, key=lambda i: means[i] if self.field.maximize else -means[i]), decided
+
+    def _choices(self, draws: int) -> tuple[tuple[str, float], ...]:
+        """What the rule chooses where items and seeds are drawn anew."""
+        if not draws or not self.contest.tested or len(self.candidates) == 1:
+            return ()
+        rng = np.random.default_rng([self.field.seed, len(self.candidates)])
+        means = redraw(self.contest.errors, self._means, draws, rng)
+        short = self.contest.shortfalls(means, self.contest.reaches)
+        better = self._better(means)
+        forgetting = np.tile(self._forgetting, (draws, 1))
+        known = [i for i, c in enumerate(self.candidates) if c.forgetting is not None]
+        if known:
+            estimates = [self.candidates[i].forgetting for i in known]
+            both = Comparisons([one.replicates for one in estimates if one is not None], False)
+            forgetting[:, known] = redraw(both.errors, both.means, draws, rng)
+        counts: dict[str, int] = {}
+        for b in range(draws):
+            shown = [None if np.isnan(value) else bool(value) for value in better[b]]
+            admitted = [i for i, s in enumerate(short[b]) if self._admits(s, shown[i])]
+            chosen = self.choose(admitted, means[b], forgetting[b], shown)[0]
+            label = "no recommendation" if chosen is None else self.candidates[chosen].label
+            counts[label] = counts.get(label, 0) + 1
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return tuple((label, n / draws) for label, n in ordered)
+
+    def _other_margins(self) -> tuple[tuple[float, Candidate], ...]:
+        """The margins at which the choice changes, and what it is from there on."""
+        found: list[tuple[float, Candidate]] = []
+        shortfall = self.contest.shortfall
+        for limit in sorted({max(0.0, float(s)) for s in shortfall if np.isfinite(s)}):
+            admitted = [
+                i for i, s in enumerate(shortfall) if s <= limit and self.better[i] is not False
+            ]
+            chosen = self.choose(admitted)[0]
+            if (
+                admitted
+                and chosen is not None
+                and (not found or found[-1][1] is not self.candidates[chosen])
+            ):
+                found.append((limit, self.candidates[chosen]))
+        return tuple(found)
+
+
+def spent(candidate: Candidate, name: str) -> float | None:
+    """A cost that may decide. A CPU process's memory is none: it differs from run to run by a tenth."""
+    if name == "seconds":
+        train = candidate.cost.get("train_seconds")
+        return None if train is None else train + candidate.cost.get("preparation_seconds", 0.0)
+    if name == "peak_memory_gb" and candidate.on_cpu:
+        return None
+    return candidate.cost.get(name)
+
+
+def tie_letters(candidates: Sequence[Candidate], field: Field) -> dict[str, str]:
+    """label -> letters: two share one where they are not shown to differ in quality; '' if untested."""
+    feasible = by_quality([c for c in candidates if c.feasible], field.maximize)
+    if not feasible:
+        return {}
+    together = contest(feasible, field)
+    if not together.tested:
+        return {c.label: "untested" for c in feasible}
+    return {c.label: letter for c, letter in zip(feasible, together.letters(), strict=True)}

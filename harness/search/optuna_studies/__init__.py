@@ -1,0 +1,1 @@
+"""Studies and samplers. The only folder that knows Optuna."""

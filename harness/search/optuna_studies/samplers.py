@@ -1,0 +1,186 @@
+"""Who proposes the next configuration: ``search.sampler``, and how much of the past it is shown."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.compose.method_plan import MethodPlan
+from harness.config import SweepConfig
+from harness.config.search_space import Choice, Space, at_share, points
+from harness.errors import InputError
+from harness.records.fingerprint import digest
+from harness.search.pruning.pareto_fronts import best_first
+
+# Trials that a sampler is shown at most, where what it costs grows with them. Of what is older the
+# best and an even sample of the others stay: what TPE and a Gaussian process are made of.
+SHOWN = {"tpe": 1000, "gp": 200}
+PRECOMPUTED = ("grid", "qmc")  # what is tried as trial n depends on n alone
+
+
+def build_sampler(sweep: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
+    """Seeded anew for each trial, so that a resumed sweep proposes what it would have proposed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match sweep.search.sampler:
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_startup(sweep))
+            case "cmaes":
+                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            case "nsga2":
+                # Half the budget at random at most: Optuna's 50 may be all of it.
+                population = max(2, min(50, sweep.search.trials // 4))
+                return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
+            case "tpe":
+                return optuna.samplers.TPESampler(
+                    seed=seed, multivariate=True, group=True, n_startup_trials=_startup(sweep)
+                )
+    return optuna.samplers.RandomSampler(seed=seed)  # random; of the others, what is not given
+
+
+def _startup(sweep: SweepConfig) -> int:
+    """A third of the budget at random, then the model; Optuna's 10 may be all of a small budget."""
+    return max(2, min(10, sweep.search.trials // 3))
+
+
+def check_sampler(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
+    """Raises InputError where ``search.sampler`` cannot search these spaces by these objectives."""
+    name = sweep.search.sampler
+    needs = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
+    for package in needs.get(name, ()):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"search.sampler={name} needs a package: pip install {package}")
+    if name == "cmaes" and len(sweep.objectives) > 1:
+        raise InputError(
+            f"search.sampler=cmaes searches by one objective, not by {len(sweep.objectives)} "
+            f"({', '.join(sweep.objectives)}): name one (objectives={{bleu:maximize}}), or use tpe, "
+            "gp or nsga2."
+        )
+    if sweep.search.warm_start and name not in SHOWN:
+        raise InputError(
+            f"search.warm_start cannot be used with search.sampler={name}, which does not learn from "
+            "trials that are not its own: use tpe or gp."
+        )
+    for plan in plans:
+        if name == "grid":
+            _check_grid(plan, sweep)
+        numbers = [key for key, d in plan.space.items() if not isinstance(d, Choice)]
+        if name == "cmaes" and len(numbers) < 2:
+            raise InputError(
+                f"search.sampler=cmaes needs two ranges of numbers or more, and {plan.method} has "
+                f"{', '.join(numbers) or 'none'}: give it interval(...) or tag(log, interval(...)), "
+                "or use tpe."
+            )
+
+
+def _check_grid(plan: MethodPlan, sweep: SweepConfig) -> None:
+    for key, dimension in plan.space.items():
+        if points(dimension) is None:
+            raise InputError(
+                f"search.sampler=grid has no end with {key}={dimension} of {plan.method}: write "
+                "choice(...) or range(...)."
+            )
+    size = plan.n_configurations or 1
+    if size > sweep.search.trials:
+        raise InputError(
+            f"search.sampler=grid: {plan.method} has {size} configurations, and search.trials="
+            f"{sweep.search.trials} would leave some out: set search.trials={size}."
+        )
+    if sweep.search.configs:
+        raise InputError("search.configs cannot be used with search.sampler=grid: it tries all.")
+
+
+def precomputed(
+    name: str, space: Space, seed: int, first: Mapping[str, Any]
+) -> Callable[[int], dict[str, Any] | None]:
+    """n → the n-th configuration of a grid (None: there are no more) or of a Sobol sequence.
+
+    A grid begins with ``first`` where that is one of its points; the others are shuffled by ``seed``.
+    """
+    if name == "grid":
+        values = [points(dimension) or () for dimension in space.values()]
+        grid = [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
+        np.random.default_rng(seed).shuffle(grid)  # pyright: ignore[reportArgumentType]
+        grid.sort(key=lambda point: point != first)
+        return lambda n: grid[n] if n < len(grid) else None
+
+    def sobol(n: int) -> dict[str, Any]:
+        from scipy.stats import qmc
+
+        if not space:
+            return {}
+        engine = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed))
+        if n:
+            engine.fast_forward(n)
+        shares = engine.random(1)[0]
+        return {key: at_share(d, s) for (key, d), s in zip(space.items(), shares, strict=True)}
+
+    return sobol
+
+
+def seed_of(sweep: SweepConfig, method: str, number: int | None = None) -> int:
+    """The sampler's seed for one trial; without a number, that of the whole study."""
+    return int(digest([sweep.seed, method, number], 8), 16)
+
+
+class WindowedStudy(optuna.Study):
+    """A study that shows its sampler a bounded number of trials, and ``earlier`` ones before them.
+
+    Samplers read the past through this one method. What is shown depends on the trials and their
+    order alone, so that a resumed sweep shows the same.
+    """
+
+    earlier: Sequence[FrozenTrial] = ()  # of another sweep; never stored in this one
+    limit: int | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kept: list[FrozenTrial] = []
+        self._folded = 0  # how many trials ``_kept`` stands for
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        trials = super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)
+        shown = self._shown([*self.earlier, *trials] if self.earlier else trials)
+        return shown if states is None else [trial for trial in shown if trial.state in states]
+
+    def _shown(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        if self.limit is None:
+            return trials
+        half = self.limit // 2
+        while len(self._kept) + len(trials) - self._folded > self.limit:
+            block = trials[self._folded : self._folded + half]
+            if not all(trial.state.is_finished() for trial in block):
+                break
+            self._kept = thinned([*self._kept, *block], half, self.directions)
+            self._folded += len(block)
+        return [*self._kept, *trials[self._folded :]]
+
+
+def thinned(trials: Sequence[FrozenTrial], n: int, directions: Sequence[Any]) -> list[FrozenTrial]:
+    """``n`` of ``trials``, in their order: a fifth the best, the others evenly spread over the rest."""
+    ways = [way.name.lower() for way in directions]
+    judged = [
+        index
+        for index, trial in enumerate(trials)
+        if trial.state == TrialState.COMPLETE
+        and all(excess <= 0 for excess in trial.constraints.values())
+    ]
+    ranked = best_first([trials[index].values for index in judged], ways)
+    best = {judged[place] for place in ranked[: n // 5]}
+    rest = [index for index in range(len(trials)) if index not in best]
+    step = len(rest) / (n - len(best))
+    even = {rest[math.floor(i * step)] for i in range(n - len(best))}
+    return [trials[index] for index in sorted(best | even)]

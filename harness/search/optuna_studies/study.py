@@ -1,0 +1,267 @@
+"""One method's study: proposals from Optuna, told what the records say.
+
+The records are the truth. Optuna's storage holds the same trials so that its dashboard can show them;
+if it is lost or torn, it is made again from the records.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.compose.method_plan import MethodPlan
+from harness.config import SweepConfig
+from harness.config.search_space import Choice, Dimension, value_at
+from harness.errors import InputError, unknown
+from harness.records import Record
+from harness.search.limits import excesses
+from harness.search.optuna_studies.samplers import (
+    SHOWN,
+    WindowedStudy,
+    build_sampler,
+    check_sampler,
+    precomputed,
+    seed_of,
+)
+from harness.search.optuna_studies.storage import study_name
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The values to try as trial ``number`` of its study."""
+
+    number: int
+    values: Mapping[str, Any]
+
+
+class MethodStudy:
+    """Asks and tells one Optuna study. Proposals depend on the seed, the number and the history.
+
+    How many trials there are is counted here, so that no trial costs more for those before it.
+    """
+
+    def __init__(
+        self,
+        plan: MethodPlan,
+        sweep: SweepConfig,
+        storage: Any,
+        earlier: Sequence[FrozenTrial] = (),
+    ) -> None:
+        self.plan = plan
+        self._sweep = sweep
+        self._distributions = {key: distribution(d) for key, d in plan.space.items()}
+        name = study_name(sweep, plan.method)
+        storage = optuna.storages.get_storage(storage)  # None: in memory
+        optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=list(sweep.objectives.values()),
+            load_if_exists=True,
+        )
+        self._study = WindowedStudy(name, storage, build_sampler(sweep, 0))
+        self._study.earlier = earlier
+        self._study.limit = SHOWN.get(sweep.search.sampler)
+        asked = self._asked()
+        # One that was only enqueued when the driver was killed is no trial yet.
+        self._enqueued = len(asked) < len(self._stored())
+        self._ids = [trial._trial_id for trial in asked]
+        self._finished = {trial.number for trial in asked if trial.state.is_finished()}
+        self._repeats = sum("repeats" in trial.user_attrs for trial in asked)
+        own = self._defaults()
+        self._first = [*configurations(plan, sweep.search.configs), own]
+        self._precomputed = precomputed(
+            sweep.search.sampler, plan.space, seed_of(sweep, plan.method), self._decoded(own)
+        )
+
+    def recover(self, known: Mapping[str, Record]) -> list[Proposal]:
+        """What an earlier driver left behind: proposed, but not told, or told and the record is lost.
+
+        ``known`` holds the records by fingerprint. From them an empty study is filled first, in the
+        order in which they were proposed.
+        """
+        if not self._ids:
+            for record in sorted(known.values(), key=lambda record: record.trial):
+                while len(self._ids) < record.trial and self.ask() is not None:
+                    pass  # one that left no record of its own is proposed again
+                params = {key: value_at(record.config, key) for key in self.plan.space}
+                number = len(self._ids)
+                self.ask(params)
+                self.tell(number, record)
+        return [
+            self._proposal(trial)
+            for trial in self._asked()
+            if not trial.state.is_finished() or trial.user_attrs.get("fingerprint") not in known
+        ]
+
+    @property
+    def told(self) -> int:
+        """How many trials of the budget are used up; repeated configurations are not counted."""
+        return len(self._finished) - self._repeats
+
+    def judged(self) -> list[FrozenTrial]:
+        """The complete trials that keep all limits, in order."""
+        return [
+            trial
+            for trial in self._asked()
+            if trial.state == TrialState.COMPLETE
+            and "repeats" not in trial.user_attrs
+            and all(excess <= 0 for excess in trial.constraints.values())
+        ]
+
+    def ask(self, values: Mapping[str, Any] | None = None) -> Proposal | None:
+        """The next trial: with ``values`` if given, first those that the user named and the method's
+        own. None where the sampler has no more, as a grid that has been tried.
+        """
+        number = len(self._ids)
+        if values is None:
+            values = self._given(number)
+            if values is None and self._sweep.search.sampler == "grid":
+                return None
+        if values is not None and not self._enqueued:
+            self._study.enqueue_trial(self._encoded(values))
+        self._enqueued = False
+        self._study.sampler = self._sampler(number)
+        trial = self._study.ask(fixed_distributions=self._distributions)
+        self._ids.append(trial._trial_id)
+        return Proposal(trial.number, self._decoded(trial.params))
+
+    def tell(self, number: int, record: Record, repeats: bool = False) -> None:
+        """Close trial ``number`` with what was measured; without all objectives it counts as failed."""
+        if number in self._finished:
+            return  # its record was lost and has been made again
+        values = [record.value(name) for name in self._sweep.objectives]
+        trial = optuna.trial.Trial(self._study, self._ids[number])
+        trial.set_user_attr("fingerprint", record.fingerprint)
+        trial.set_user_attr("status", record.status)
+        if repeats:
+            trial.set_user_attr("repeats", True)
+            self._repeats += 1
+        self._finished.add(number)
+        if record.status != "complete" or None in values:
+            state = TrialState.PRUNED if record.status == "pruned" else TrialState.FAIL
+            self._study.tell(number, state=state)
+            return
+        if len(values) == 1 and (error := _standard_error(record, self._sweep)) is not None:
+            trial.set_user_attr("standard_error", error)
+        if self._sweep.search.sampler != "cmaes":  # which knows of no constraints, and says so
+            for name, excess in excesses(record, self._sweep).items():
+                trial.set_constraint(name, excess)
+        self._study.tell(number, values)
+
+    def _proposal(self, frozen: FrozenTrial) -> Proposal:
+        params = dict(frozen.params)
+        if params.keys() != self._distributions.keys():  # the driver was killed while it asked
+            self._study.sampler = self._sampler(frozen.number)
+            trial = optuna.trial.Trial(self._study, frozen._trial_id)
+            params = {key: trial._suggest(key, d) for key, d in self._distributions.items()}
+        return Proposal(frozen.number, self._decoded(params))
+
+    def _stored(self) -> list[FrozenTrial]:
+        """All there are, not only those that the sampler is shown."""
+        return self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)
+
+    def _asked(self) -> list[FrozenTrial]:
+        return [trial for trial in self._stored() if trial.state != TrialState.WAITING]
+
+    def _given(self, number: int) -> Mapping[str, Any] | None:
+        """What is known of trial ``number`` without asking a sampler."""
+        name = self._sweep.search.sampler
+        if name == "grid":
+            return self._precomputed(number)
+        if number < len(self._first):
+            return self._first[number]
+        return self._precomputed(number - len(self._first)) if name == "qmc" else None
+
+    def _defaults(self) -> dict[str, Any]:
+        """The method's own values, as far as they lie in the ranges: the first trial."""
+        tree = self.plan.trial({})
+        own = {"method": dict(tree.method), "training": vars(tree.training)}
+        own |= {"retention": vars(tree.retention)}
+        own |= {"data": vars(tree.data), "model": vars(tree.model)}
+        values = {key: value_at(own, key) for key in self.plan.space}
+        return {key: v for key, v in values.items() if self.plan.space[key].contains(v)}
+
+    def _encoded(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: encoded(self.plan.space[key], value) for key, value in values.items()}
+
+    def _decoded(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: _decode(self.plan.space[key], value) for key, value in params.items()}
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        return build_sampler(self._sweep, seed_of(self._sweep, self.plan.method, number))
+
+
+def _standard_error(record: Record, sweep: SweepConfig) -> float | None:
+    """Of the first objective; None where it was measured without an interval."""
+    measured = record.measurements[next(iter(sweep.objectives))]
+    if measured.standard_error is not None or measured.interval is None:
+        return measured.standard_error
+    low, high = measured.interval
+    return (high - low) / (2 * 1.96)
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution([encoded(dimension, value) for value in dimension.values])
+    if dimension.integer:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def encoded(dimension: Dimension, value: Any) -> Any:
+    """Optuna stores scalars: a list (of modules, say) is kept as its JSON."""
+    if isinstance(dimension, Choice) and isinstance(value, list | dict):
+        return json.dumps(value, sort_keys=True)
+    return value
+
+
+def _decode(dimension: Dimension, value: Any) -> Any:
+    if isinstance(dimension, Choice) and isinstance(value, str) and value not in dimension.values:
+        return json.loads(value)
+    return value
+
+
+def configurations(plan: MethodPlan, named: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What ``search.configs`` says of this method's space; the sampler fills in what it leaves open.
+
+    Raises InputError for a value outside its range.
+    """
+    found = []
+    for config in named:
+        mine = {key: value for key, value in config.items() if key in plan.space}
+        for key, value in mine.items():
+            if not plan.space[key].contains(value):
+                raise InputError(
+                    f"search.configs: {key}={value!r} does not lie in {plan.space[key]}, which is "
+                    f"searched for {plan.method}."
+                )
+        if mine:
+            found.append(mine)
+    return found
+
+
+def check_search(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
+    """Raises InputError for a sampler or named configurations that these methods cannot take."""
+    check_sampler(sweep, plans)
+    known = {key for plan in plans for key in plan.space}
+    for config in sweep.search.configs:
+        for key in config:
+            if key not in known:
+                raise unknown("key in search.configs", key, known)
+    for plan in plans:
+        configurations(plan, sweep.search.configs)

@@ -1,0 +1,78 @@
+"""What a worker is asked before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.config import TrialConfig
+from harness.errors import DiskFull, InputError
+from harness.launch.launcher import DISK_FULL, ERROR, Launcher
+from harness.records import read_json
+from harness.records.disk_full import stopped
+from harness.search.sweep_folder import SweepFolder
+
+POLL_SECONDS = 0.03
+
+
+class WorkersDied(RuntimeError):
+    """No worker lived to answer."""
+
+    def __init__(self, times: int, code: int | None, path: Path) -> None:
+        self.code = code
+        said = _last_line(path / ERROR)
+        if said is None:
+            why = f"the first worker died {times} times, the last time with exit code {code}"
+        else:
+            why = f"what was asked of the first worker before the sweep ended in {said}"
+        super().__init__(f"{why}: see {path.parent}/workers/")
+
+
+def _last_line(file: Path) -> str | None:
+    """What a traceback ends with; None where there is none."""
+    try:
+        lines = file.read_text(encoding="utf-8").strip().splitlines()
+    except OSError:
+        return None
+    return lines[-1] if lines else None
+
+
+def check_configs(
+    launcher: Launcher,
+    folder: SweepFolder,
+    configs: Sequence[TrialConfig],
+    opens_test: bool,
+    retries: int = 0,
+) -> dict[str, Any]:
+    """What a worker says of ``configs`` without training them. Raises as ``ask`` does."""
+    spec = {"kind": "check", "opens_test": opens_test, "configs": [asdict(c) for c in configs]}
+    return ask(launcher, folder.path / "check", spec, retries)
+
+
+def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> dict[str, Any]:
+    """A worker's answer to the task of folder ``path``; asked again where it dies.
+
+    Raises InputError for what is the input's fault, DiskFull, and WorkersDied where they died more
+    than ``retries`` times.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    (path / ERROR).unlink(missing_ok=True)
+    launcher.submit(path, spec)
+    died = 0
+    while True:
+        for end in launcher.poll():
+            if end.rejected is not None:
+                raise InputError(end.rejected)
+            answer = read_json(path / "answer.json")
+            if answer is not None:
+                return answer
+            if end.lost == DISK_FULL:
+                raise DiskFull(stopped(path))
+            died += 1
+            if died > retries or (path / ERROR).is_file():  # an error comes again
+                raise WorkersDied(died, end.lost, path)
+            launcher.submit(path, spec)
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,188 @@
+"""What of a sweep fits into memory: from measured steps, before anything is spent.
+
+Each method is measured as configured and at the largest of what is searched. Where that does not fit
+the space is cut to what does: a value is left out if it does not fit even with all else at its
+smallest. What remains is not proven to fit: a trial that runs out of memory halves its micro-batch,
+and ends as infeasible where that does not help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from harness.compose.method_plan import MethodPlan
+from harness.config import SweepConfig
+from harness.config.search_space import Choice, Dimension, Interval, Space, points, value_at
+from harness.errors import InputError
+from harness.records.footprint import Footprint
+from harness.search.planning.needs import UNKNOWN, Measured, Needs, Values, remaining
+
+HALVINGS = 5  # of an interval without steps, to find where it ends to fit
+# In a key's last word: nothing of it changes a tensor's size.
+WITHOUT_SIZE = ("rate", "dropout", "alpha", "decay", "warmup", "weight", "schedule", "steps")
+WITHOUT_SIZE += ("epochs", "smoothing", "beta", "norm", "momentum", "factor", "init", "threshold")
+
+
+def find_needs(
+    plans: Sequence[MethodPlan],
+    sweep: SweepConfig,
+    sharing: int,
+    measure: Callable[[Sequence[tuple[MethodPlan, Values]]], list[Footprint] | None],
+) -> dict[str, Needs]:
+    """Of every method. ``sharing``: how many workers are on one device.
+
+    ``measure`` answers for all that it is given, or None where it did not come through them.
+    Raises InputError where the workers do not fit beside each other, though one alone would.
+    """
+    settings = sweep.launcher
+    if (
+        not settings.measure or settings.sharding != "none"
+    ):  # one device alone says nothing of parts
+        return {plan.method: UNKNOWN for plan in plans}
+    fittings = [_Fitting(plan, sweep, sharing, measure) for plan in plans]
+    asked = [(fitting, values) for fitting in fittings for values in fitting.first]
+    found = measure([(fitting.plan, values) for fitting, values in asked]) or []
+    for (fitting, values), each in zip(asked, found, strict=False):
+        fitting.take(values, each)
+    return {fitting.plan.method: fitting.needs() for fitting in fittings}
+
+
+class _Fitting:
+    """Knows one method's configurations that were measured, and finds where they end to fit."""
+
+    def __init__(self, plan: MethodPlan, sweep: SweepConfig, sharing: int, measure: Any) -> None:
+        self.plan = plan
+        self._sweep, self._sharing, self._measure = sweep, sharing, measure
+        self._measured: dict[str, Measured] = {}
+        self._space = {key: d for key, d in plan.space.items() if has_size(key)}
+        configured = asdict(plan.trial({}))
+        self._configured = {key: value_at(configured, key) for key in self._space}
+        largest = _at(self._space, -1)
+        kinds = _kinds(self._space)
+        corners = [largest | {key: value} for key, values in kinds.items() for value in values]
+        self._largest = [self._configured | corner for corner in corners or [largest]]
+
+    @property
+    def first(self) -> list[dict[str, Any]]:
+        """What is measured in any case: as configured, and the largest."""
+        found = [self._configured]
+        return found + [values for values in self._largest if values not in found]
+
+    def take(self, values: Values, found: Footprint) -> None:
+        self._measured[repr(values)] = Measured(values, found, self._too_large(found))
+
+    def needs(self) -> Needs:
+        """Raises InputError as ``find_needs`` does."""
+        self._look(self._configured)
+        if all([self._fits(values) for values in self._largest]):
+            return Needs(list(self._measured.values()), {}, [])
+        smallest = self._configured | _at(self._space, 0)
+        for key, values in _kinds(self._space).items():
+            ways = [self._look(smallest | {key: value}) for value in values]
+            least = min(ways, key=lambda way: (way.too_large is not None, way.footprint.peak_gb))
+            smallest = dict(least.values)
+        if not self._fits(smallest):
+            why = self._look(smallest).too_large
+            left_out = [f"{self.plan.method}: {why}, with all that is searched at its smallest"]
+            return Needs(list(self._measured.values()), {}, left_out, why)
+        kept, left_out = {}, []
+        for key, dimension in self._space.items():
+            kept[key] = self._kept(key, dimension, smallest)
+            if kept[key] != list(dimension.ends()):
+                left = remaining(dimension, kept[key])
+                left_out.append(f"{self.plan.method}: of {key}={dimension} only {left} fits")
+        needs = Needs(list(self._measured.values()), kept, left_out)
+        for named in self._sweep.search.configs:
+            if not needs.fits(self.plan, named):
+                left_out.append(f"{self.plan.method}: {dict(named)} of search.configs")
+        return needs
+
+    def _fits(self, values: Values) -> bool:
+        return self._look(values).too_large is None
+
+    def _look(self, values: Values) -> Measured:
+        if repr(values) not in self._measured:
+            found = self._measure([(self.plan, values)])
+            assert found is not None
+            self.take(values, found[0])
+        return self._measured[repr(values)]
+
+    def _too_large(self, found: Footprint) -> str | None:
+        """In words. Raises InputError where fewer workers would do."""
+        limit, peak = self._sweep.limits.peak_memory_gb, found.peak_gb
+        if found.infeasible is not None:
+            return found.infeasible
+        if limit is not None and peak > limit:
+            return f"{peak:.2f} GB in a measured step; limits.peak_memory_gb={limit:g}"
+        room = found.available_gb
+        if peak > room:
+            return f"{peak:.2f} GB in a measured step; {found.device} has {room:.2f} GB to give"
+        if peak * self._sharing > room:
+            most = int(room // peak)
+            raise InputError(
+                f"launcher.workers={self._sweep.launcher.workers} cannot be used: {self._sharing} "
+                f"workers share {found.device} with {room:.1f} GB to give, and one of method="
+                f"{self.plan.method} took {peak:.2f} GB in a measured step. It must be "
+                f"{most} a device or fewer."
+            )
+        return None
+
+    def _kept(self, key: str, dimension: Dimension, smallest: dict[str, Any]) -> list[Any]:
+        """The values of one dimension that fit, all else at its smallest; of an interval both ends."""
+        values = points(dimension)
+        if values is None:
+            assert isinstance(dimension, Interval)
+            return self._interval(key, dimension, smallest)
+        values = list(values)
+        if not _is_ordered(values):
+            return [value for value in values if self._fits(smallest | {key: value})]
+        values.sort()
+        if self._fits(smallest | {key: values[-1]}):
+            return list(dimension.ends())
+        below, above = 0, len(values) - 1  # that fits, this does not
+        while above - below > 1:
+            middle = (below + above) // 2
+            fits = self._fits(smallest | {key: values[middle]})
+            below, above = (middle, above) if fits else (below, middle)
+        fitting = values[:above]
+        if isinstance(dimension, Interval):
+            return [fitting[0], fitting[-1]]
+        return [value for value in dimension.values if value in fitting]
+
+    def _interval(self, key: str, dimension: Interval, smallest: dict[str, Any]) -> list[Any]:
+        low, high = dimension.low, dimension.high
+        if self._fits(smallest | {key: high}):
+            return [low, high]
+        fits = low
+        for _ in range(HALVINGS):
+            middle = math.sqrt(fits * high) if dimension.log else (fits + high) / 2
+            fitting = self._fits(smallest | {key: middle})
+            fits, high = (middle, high) if fitting else (fits, middle)
+        return [low, fits]
+
+
+def has_size(key: str) -> bool:
+    """Whether memory may depend on what is searched at ``key``."""
+    return not any(word in key.rpartition(".")[2] for word in WITHOUT_SIZE)
+
+
+def _is_ordered(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _kinds(space: Space) -> dict[str, list[Any]]:
+    """The dimensions of which nobody knows which value is the largest."""
+    return {
+        key: list(dimension.values)
+        for key, dimension in space.items()
+        if isinstance(dimension, Choice) and not _is_ordered(dimension.values)
+    }
+
+
+def _at(space: Space, end: int) -> dict[str, Any]:
+    """Every number at its least (0) or greatest (-1)."""
+    kinds = _kinds(space)
+    return {k: sorted(d.ends())[end] for k, d in space.items() if k not in kinds}

@@ -1,0 +1,1 @@
+"""Early stopping by rungs and non-dominated sorting."""

@@ -1,0 +1,125 @@
+"""Points sorted into non-dominated fronts, one at a time: what a newcomer costs does not grow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Levels:
+    """Fronts of points to minimize, the non-dominated first, kept as points come.
+
+    Each new point goes to the first front that holds nobody who dominates it; whom it dominates
+    there moves one front down, and so on (efficient non-dominated level update, Li et al. 2017,
+    arXiv:1503.01279). Equal points share a front. Sorting all of them anew gives the same fronts
+    (Deb et al. 2002, §III.A).
+    """
+
+    def __init__(self, objectives: int) -> None:
+        self._points = np.empty((16, objectives))
+        self._size = 0
+        self._fronts: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, losses: Sequence[float]) -> int:
+        """Take in a point, and say which front it is in."""
+        if self._size == len(self._points):
+            self._points = np.concatenate([self._points, np.empty_like(self._points)])
+        self._points[self._size] = losses
+        newcomer = self._size
+        self._size += 1
+        place = self._first_without_a_better(newcomer)
+        self._insert([newcomer], place)
+        return place
+
+    @property
+    def fronts(self) -> list[list[int]]:
+        """The points of each front, by the order in which they were added."""
+        return self._fronts
+
+    def before(self, place: int) -> int:
+        """How many points lie in the fronts before that one."""
+        return sum(map(len, self._fronts[:place]))
+
+    def front(self, place: int) -> NDArray[np.float64]:
+        """The points of one front, in no particular order."""
+        return self._points[self._fronts[place]]
+
+    def _first_without_a_better(self, newcomer: int) -> int:
+        """By halving: who is dominated in one front is dominated in every front before it."""
+        point = self._points[newcomer]
+        low, high = 0, len(self._fronts)
+        while low < high:
+            middle = (low + high) // 2
+            if dominated_by(self._points[self._fronts[middle]], point).any():
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _insert(self, moving: list[int], place: int) -> None:
+        while moving:
+            if place == len(self._fronts):
+                self._fronts.append(moving)
+                return
+            front = self._fronts[place]
+            there = self._points[front]
+            beaten = np.zeros(len(front), dtype=bool)
+            for mover in moving:
+                beaten |= dominates(self._points[mover], there)
+            if beaten.all():  # they all step down as they are, and so does all below them
+                self._fronts.insert(place, moving)
+                return
+            stays = [index for index, lost in zip(front, beaten, strict=True) if not lost]
+            self._fronts[place] = stays + moving
+            moving = [index for index, lost in zip(front, beaten, strict=True) if lost]
+            place += 1
+
+
+def dominates(point: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows of ``others`` are nowhere better than ``point`` and somewhere worse."""
+    return np.logical_and((point <= others).all(axis=1), (point < others).any(axis=1))
+
+
+def dominated_by(others: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows of ``others`` are nowhere worse than ``point`` and somewhere better."""
+    return np.logical_and((others <= point).all(axis=1), (others < point).any(axis=1))
+
+
+def fronts(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[list[int]]:
+    """Indices of (n, m) points by front, the non-dominated first (Deb et al. 2002, §III.A)."""
+    levels = Levels(len(directions))
+    signs = [1.0 if way == "minimize" else -1.0 for way in directions]
+    for point in points:
+        levels.add([sign * value for sign, value in zip(signs, point, strict=True)])
+    return [sorted(front) for front in levels.fronts]
+
+
+def crowding(points: Sequence[Sequence[float]], front: Sequence[int]) -> dict[int, float]:
+    """How far the neighbours of each point of a front are; infinite at its ends."""
+    distance = dict.fromkeys(front, 0.0)
+    for m in range(len(points[0])):
+        ordered = sorted(front, key=lambda i: (points[i][m], i))
+        low, high = points[ordered[0]][m], points[ordered[-1]][m]
+        distance[ordered[0]] = distance[ordered[-1]] = math.inf
+        if high > low:
+            for before, i, after in zip(ordered, ordered[1:], ordered[2:], strict=False):
+                distance[i] += (points[after][m] - points[before][m]) / (high - low)
+    return distance
+
+
+def best_first(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
+    """All indices: by front, within a front the best by the first objective, then the lonely ones."""
+    sign = 1.0 if directions[0] == "minimize" else -1.0
+    order = []
+    for front in fronts(points, directions):
+        distance = crowding(points, front)
+        first = min(front, key=lambda i: (sign * points[i][0], i))
+        rest = sorted((i for i in front if i != first), key=lambda i: (-distance[i], i))
+        order += [first, *rest]
+    return order

@@ -1,0 +1,69 @@
+"""The curves of running trials: shown as they grow, and answered where a trial asks to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.config import SweepConfig
+from harness.records import read_jsonl, write_json
+from harness.search.pruning.asha import RungTable
+from harness.search.sweep_folder import SweepFolder
+from harness.trials.job import Job
+
+
+@dataclass
+class Curve:
+    """Of one running trial, as far as it was read."""
+
+    job: Job
+    bytes_read: int = 0
+    decided: set[int] = field(default_factory=set)
+
+
+class Curves:
+    """Reads ``metrics.jsonl`` of a trial where it has grown, and writes ``decision-STEP.json``."""
+
+    def __init__(
+        self,
+        sweep: SweepConfig,
+        folder: SweepFolder,
+        moved: Callable[[Job, dict[str, Any]], None],
+    ) -> None:
+        self._moved = moved
+        self._rungs = RungTable(
+            folder.path / "rungs.jsonl",
+            sweep.objectives,
+            sweep.search.reduction_factor,
+            sweep.search.grace_evaluations,
+            sweep.search.tie_break,
+        )
+
+    def follow(self, curve: Curve) -> None:
+        """What is new of it."""
+        path = curve.job.path / "metrics.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        if size == curve.bytes_read:
+            return
+        curve.bytes_read = size
+        rows = read_jsonl(path)
+        if not rows:
+            return  # what a lost attempt wrote was taken back
+        self._moved(curve.job, rows[-1])
+        if curve.job.decides:
+            self._answer(curve, rows)
+
+    def _answer(self, curve: Curve, rows: list[dict[str, Any]]) -> None:
+        # The one before training is no rung: nothing has been trained that could be stopped.
+        evaluations = [row for row in rows if row.get("kind") == "evaluation" and row["step"]]
+        for number, row in enumerate(evaluations, start=1):
+            step = row["step"]
+            if step in curve.decided:
+                continue
+            curve.decided.add(step)
+            if not row.get("comparable", True):
+                continue  # the method has not come to what can be compared; nobody waits
+            job, values = curve.job, row["measurements"]
+            go = self._rungs.goes_on(job.method, number, job.fingerprint, values)
+            write_json(job.path / f"decision-{step}.json", {"go": go})

@@ -1,0 +1,142 @@
+"""Candidates compared by one measurement: every difference with its error, tested as one family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from harness.statistics.comparing.letters import compact_letters
+from harness.statistics.comparing.replicates import Replicates
+from harness.statistics.comparing.simultaneous import (
+    best_reach,
+    reach,
+    tukey_p,
+    tukey_reach,
+    two_sided_p,
+)
+from harness.statistics.comparing.standard_errors import Error, Errors
+from harness.statistics.scores import Array
+
+
+@dataclass(frozen=True)
+class Difference:
+    """a minus b, in the unit of the measurement, with what is known of its error."""
+
+    difference: float
+    low: (
+        float | None
+    )  # 95 % interval of this one difference; None where nothing is known of its error
+    high: float | None
+    p_value: float | None  # two-sided, of this difference alone
+    p_family: float | None  # of this difference among all pairs of the candidates (Tukey)
+    error: Error | None
+    different: bool  # shown, with 5 % for any false one among all pairs
+
+
+class Comparisons:
+    """k candidates, ``found`` of one measurement; an untested difference is never called one.
+
+    A difference is tested where between-seed variance is known: from seeds of its own or of others.
+    """
+
+    def __init__(self, found: Sequence[Replicates], maximize: bool) -> None:
+        self.found, self.maximize = tuple(found), maximize
+        self.errors = Errors(self.found)
+        self.means = np.array([one.mean for one in found], dtype=float)
+
+    @property
+    def tested(self) -> bool:
+        return self.errors.seeds_known
+
+    def interval(self, i: int) -> tuple[float, float] | None:
+        """95 % interval of candidate i's score, over new items and, where they are known, new seeds."""
+        if not self.errors.known:
+            return None
+        error = self.errors.of(i)
+        if not np.isfinite(error.total):
+            return None
+        half = reach(error.df) * error.total
+        return float(self.means[i] - half), float(self.means[i] + half)
+
+    def difference(self, i: int, j: int) -> Difference:
+        """Candidate i minus candidate j."""
+        gap = float(self.means[i] - self.means[j])
+        if not self.errors.known:
+            return Difference(gap, None, None, None, None, None, False)
+        error = self.errors.between(i, j)
+        half = reach(error.df) * error.total
+        if not self.tested:
+            return Difference(gap, gap - half, gap + half, None, None, error, False)
+        if error.total == 0:
+            p = family = 1.0 if gap == 0 else 0.0
+        else:
+            p = two_sided_p(gap / error.total, error.df)
+            family = tukey_p(gap / error.total, len(self.found), error.df)
+        return Difference(gap, gap - half, gap + half, p, family, error, bool(self.different[i, j]))
+
+    @cached_property
+    def _errors(self) -> tuple[Array, Array]:
+        """(k, k) standard errors and degrees of freedom of all differences."""
+        k = len(self.found)
+        total, df = np.zeros((k, k)), np.ones((k, k))
+        for i in range(k):
+            for j in range(i):
+                error = self.errors.between(i, j)
+                total[i, j] = total[j, i] = error.total
+                df[i, j] = df[j, i] = error.df
+        return total, df
+
+    @cached_property
+    def different(self) -> np.ndarray:
+        """(k, k) whether two are shown to differ: Tukey's test of all pairs, 5 % for the family."""
+        k = len(self.found)
+        shown = np.zeros((k, k), dtype=bool)
+        if not self.tested:
+            return shown
+        total, df = self._errors
+        for i in range(k):
+            for j in range(i):
+                gap = abs(self.means[i] - self.means[j])
+                shown[i, j] = gap > tukey_reach(k, df[i, j]) * total[i, j]
+        return shown | shown.T
+
+    @cached_property
+    def shortfall(self) -> Array:
+        """(k,) how far below the best of the others each may lie at most, with 95 % confidence.
+
+        Negative where it is shown to be better than all others. The smallest margin at which candidate
+        i is shown not inferior to the best: lower bounds of Hsu's multiple comparisons with the best.
+        Infinite where seeds are not known; 0 of a single candidate.
+        """
+        k = len(self.found)
+        if k == 1:
+            return np.zeros(1)
+        return self.shortfalls(self.means, self.reaches) if self.tested else np.full(k, np.inf)
+
+    @cached_property
+    def reaches(self) -> Array:
+        """(k, k) how far differences may lie from the truth, one-sided, k − 1 of them at once."""
+        total, df = self._errors
+        return best_reach(len(self.found), df) * total
+
+    def shortfalls(self, means: Array, reaches: Array) -> Array:
+        """(..., k) means and (k, k) reaches -> (..., k) shortfalls."""
+        sign = 1.0 if self.maximize else -1.0
+        behind = (
+            sign * (means[..., None, :] - means[..., :, None]) + reaches
+        )  # (..., i, j): j before i
+        diagonal = np.arange(means.shape[-1])
+        behind[..., diagonal, diagonal] = -np.inf
+        return behind.max(axis=-1)
+
+    def letters(self) -> list[str]:
+        """(k,) letters, A with the best: two share one where they are not shown to differ."""
+        order = np.argsort(-self.means if self.maximize else self.means, kind="stable")
+        found = compact_letters(self.different[np.ix_(order, order)])
+        letters = [""] * len(order)
+        for place, i in enumerate(order):
+            letters[i] = found[place]
+        return letters

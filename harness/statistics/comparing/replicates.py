@@ -1,0 +1,88 @@
+"""One configuration measured again and again: its score by seed, and how items and seeds move it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from harness.statistics.comparing.influence import influences
+from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.scores import Array, aggregate
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """(S,) scores of S seeds on the same n items, and what is known of the items."""
+
+    values: Array  # (S,)
+    seeds: tuple[int, ...]
+    influences: Array | None = field(default=None, repr=False)  # (S, n); None: items are not known
+    item_error: float | None = None  # standard error over items, where only that was recorded
+    fixed: bool = False  # no seed moves it: the untouched base
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def n(self) -> int | None:
+        """Items."""
+        return None if self.influences is None else self.influences.shape[1]
+
+    @cached_property
+    def mean_influence(self) -> Array:
+        """(n,) influences of the items on the mean over seeds."""
+        assert self.influences is not None
+        return self.influences.mean(axis=0)
+
+    @cached_property
+    def spread(self) -> float | None:
+        """Variance of one seed's score on these items, S − 1 in the denominator; None of one seed."""
+        return float(self.values.var(ddof=1)) if len(self.values) > 1 else None
+
+    @cached_property
+    def interaction(self) -> float | None:
+        """What ``spread`` would be if a seed changed each item's result on its own; None: not known.
+
+        MS(items × seeds)/n of the two-way layout, with (S − 1)(n − 1) degrees of freedom, so it is
+        known far better than ``spread``, which has S − 1.
+        """
+        if self.influences is None or len(self.values) < 2:
+            return None
+        seeds, n = self.influences.shape
+        left = self.influences - self.mean_influence
+        return float(np.square(left).sum()) / ((seeds - 1) * (n - 1) * n)
+
+
+def replicates(
+    name: str, statistics: Array, seeds: Sequence[int], items_known: bool = True
+) -> Replicates:
+    """From (S, n, k) per-item statistics of a measurement; of a perplexity, of its logarithm."""
+    statistics = np.asarray(statistics, dtype=np.float64)
+    values = np.atleast_1d(aggregate(name, statistics))
+    found = influences(name, statistics) if items_known else None
+    if found is not None and is_logarithmic(name):
+        found = found / values[:, None]
+    if found is not None and not np.isfinite(found).all():
+        found = None
+    return Replicates(to_scale(name, values), tuple(seeds), found)
+
+
+def is_logarithmic(name: str) -> bool:
+    """Whether differences of this measurement are those of its logarithm: nats a token."""
+    kind = KINDS.get(kind_of(name))
+    return kind is not None and kind.logarithmic
+
+
+def to_scale(name: str, values: Array) -> Array:
+    """Values on the scale that they are compared on."""
+    return np.log(values) if is_logarithmic(name) else np.asarray(values, dtype=float)
+
+
+def from_scale(name: str, value: float) -> float:
+    """Back again."""
+    return math.exp(value) if is_logarithmic(name) else value

@@ -1,0 +1,1 @@
+"""Every kind of measurement: formula, unit, direction and definition."""

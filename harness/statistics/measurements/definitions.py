@@ -1,0 +1,148 @@
+"""What kinds of measurement there are: formula, columns, unit, direction and words of each.
+
+A new metric is one entry of ``KINDS``: record, objectives and report read everything from there.
+"""
+
+from __future__ import annotations
+
+from harness.statistics.measurements import formulas
+from harness.statistics.measurements.definition import Direction, Kind
+from harness.statistics.measurements.of_answers import ANSWER_KINDS
+from harness.statistics.measurements.of_finalists import FINALIST_KINDS
+from harness.statistics.measurements.of_updates import UPDATE_KINDS
+
+__all__ = ["KINDS", "Direction", "Kind", "kind_of", "own_kind", "unit_of"]
+
+KINDS: dict[str, Kind] = {
+    **ANSWER_KINDS,
+    **FINALIST_KINDS,
+    **UPDATE_KINDS,
+    "perplexity": Kind(
+        title="perplexity",
+        unit="per token",
+        direction="minimize",
+        score=formulas.perplexity,
+        columns=(2,),
+        counted=False,
+        definition="Perplexity: exp of the negative log-likelihood per token, over all tokens.",
+        margin=0.02,
+        logarithmic=True,
+    ),
+    "bits_per_byte": Kind(
+        title="bits per byte",
+        unit="bits/byte",
+        direction="minimize",
+        score=formulas.bits_per_byte,
+        columns=(2,),
+        counted=False,
+        definition="Bits per byte: negative log-likelihood per UTF-8 byte of text, in bits; "
+        "the tokenizer plays no part.",
+        margin=0.01,
+    ),
+    "kl": Kind(
+        title="KL",
+        unit="nats/token",
+        direction="minimize",
+        columns=(2,),
+        counted=False,
+        shown_unit="nats/token",
+        definition="KL(base ‖ tuned), nats per token: how far predictions moved from those of the "
+        "untouched base on text that was not trained on. 0 means unmoved. Where the signature says "
+        "top k and tail it is a lower bound: of the base's distribution only these were kept.",
+        margin=0.01,
+    ),
+    "nll": Kind(
+        title="NLL rise",
+        unit="nats/token",
+        direction="minimize",
+        score=formulas.rise,
+        columns=(3,),
+        counted=False,
+        shown_unit="nats/token",
+        definition="Rise of the negative log-likelihood over the untouched base, nats per token, on "
+        "text that was not trained on.",
+        margin=0.01,
+    ),
+    "nll_lost": Kind(
+        title="NLL lost",
+        unit="nats/token",
+        direction="minimize",
+        score=formulas.rise,
+        columns=(3,),
+        counted=False,
+        shown_unit="nats/token",
+        definition="NLL lost: the rise over the documents that became harder, over all tokens. Lost "
+        "minus gained is the NLL rise; noise alone puts both above 0.",
+    ),
+    "nll_gained": Kind(
+        title="NLL gained",
+        unit="nats/token",
+        direction="maximize",
+        score=formulas.rise,
+        columns=(3,),
+        counted=False,
+        shown_unit="nats/token",
+        definition="NLL gained: the fall over the documents that became easier, over all tokens.",
+    ),
+    "accuracy": Kind(
+        title="accuracy",
+        unit="share of texts",
+        direction="maximize",
+        definition="Accuracy: the share of texts whose class is the one that was said most likely.",
+        margin=0.01,
+    ),
+    "macro_f1": Kind(
+        title="macro F1",
+        unit="mean F1 of the classes",
+        direction="maximize",
+        score=formulas.macro_f1,
+        columns=range(6, 3 * 100_000, 3),
+        counted=False,
+        definition="Macro F1: the mean over classes of 2·both / (said + true), every class alike.",
+        margin=0.01,
+    ),
+    "loss": Kind(
+        title="loss",
+        unit="nats/text",
+        direction="minimize",
+        columns=(2,),
+        counted=False,
+        shown_unit="nats/text",
+        definition="Loss: negative log-likelihood of the true class, nats per text.",
+        margin=0.02,
+    ),
+}
+
+ALIASES: dict[str, str] = {"kl_target": "kl"}  # another name of a measurement → its kind
+# A metric of lm-eval's → its kind; any other is a 'task'.
+OF_TASKS: dict[str, str] = {
+    **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity"), "task_perplexity"),
+    **dict.fromkeys(("brier_score", "ter"), "task_error"),
+    "bits_per_byte": "bits_per_byte",
+    "written_minus_likely": "written_minus_likely",
+}
+
+
+def kind_of(name: str) -> str:
+    """The kind of a measurement: 'bleu' of 'test.bleu', 'kl' of 'forgetting.kl.news'.
+
+    Of a name that is none of ours, as other versions write them, its second part.
+    """
+    parts = name.split(".")
+    if parts[0] == "tasks":  # tasks.NAME.METRIC or METRIC,FILTER: a metric of lm-eval's
+        return OF_TASKS.get(parts[-1].split(",")[0], "task")
+    kind = parts[1] if len(parts) > 1 else parts[0]
+    return ALIASES.get(kind, kind)
+
+
+def own_kind(name: str) -> Kind:
+    """All that is known of a measurement that this version makes. Raises KeyError for another."""
+    kind = KINDS.get(kind_of(name))
+    if kind is None:
+        raise KeyError(f"{name}: no such kind of measurement; it is to have an entry in KINDS")
+    return kind
+
+
+def unit_of(name: str) -> str:
+    """The unit of a measurement's value in a record. Raises KeyError for a name that is not ours."""
+    return own_kind(name).unit

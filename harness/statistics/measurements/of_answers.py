@@ -1,0 +1,135 @@
+"""The kinds of score that generated answers have."""
+
+from __future__ import annotations
+
+from harness.statistics.measurements import formulas
+from harness.statistics.measurements.definition import Kind
+
+ANSWER_KINDS: dict[str, Kind] = {
+    "bleu": Kind(
+        title="BLEU",
+        unit="BLEU points",
+        direction="maximize",
+        score=formulas.bleu,
+        columns=(10,),
+        counted=False,
+        decimals=1,
+        definition="BLEU, 0 to 100, of the whole corpus (sacrebleu; not a mean over sentences).",
+        margin=1.0,
+        blind_below=5.0,
+    ),
+    "chrf": Kind(
+        title="chrF",
+        unit="chrF points",
+        direction="maximize",
+        score=formulas.chrf,
+        columns=(18, 24),
+        counted=False,
+        decimals=1,
+        definition="chrF, 0 to 100, character n-grams of the whole corpus (sacrebleu).",
+        margin=1.0,
+        blind_below=10.0,
+    ),
+    "chrf++": Kind(
+        title="chrF++",
+        unit="chrF points",
+        direction="maximize",
+        score=formulas.chrf,
+        columns=(24,),
+        counted=False,
+        decimals=1,
+        definition="chrF++, 0 to 100: chrF with words and pairs of words besides (sacrebleu).",
+        margin=1.0,
+        blind_below=10.0,
+    ),
+    "ter": Kind(
+        title="TER",
+        unit="TER, percent",
+        direction="minimize",
+        score=formulas.ter,
+        columns=(2,),
+        counted=False,
+        decimals=1,
+        definition="TER: edits a person would make, in percent of the reference's words; the fewer "
+        "the better, and it may exceed 100 (sacrebleu).",
+        margin=1.0,
+    ),
+    "exact_match": Kind(
+        title="exact match, %",
+        unit="percent of answers",
+        direction="maximize",
+        score=formulas.percent,
+        decimals=1,
+        definition="Exact match: percent of answers that equal a reference after the normalization "
+        "that the signature names.",
+        margin=1.0,
+        blind_below=1.0,
+    ),
+    "token_f1": Kind(
+        title="token F1",
+        unit="percent",
+        direction="maximize",
+        score=formulas.percent,
+        decimals=1,
+        definition="Token F1, 0 to 100: mean over answers of the best F1 of shared words with a "
+        "reference, as SQuAD; Chinese, Japanese and Korean by character.",
+        margin=1.0,
+        blind_below=5.0,
+    ),
+    "rouge1": Kind(
+        title="ROUGE-1",
+        unit="ROUGE points",
+        direction="maximize",
+        score=formulas.percent,
+        decimals=1,
+        definition="ROUGE-1, 0 to 100: mean over answers of the best F1 of shared words.",
+        margin=1.0,
+        blind_below=5.0,
+    ),
+    "rouge2": Kind(
+        title="ROUGE-2",
+        unit="ROUGE points",
+        direction="maximize",
+        score=formulas.percent,
+        decimals=1,
+        definition="ROUGE-2, 0 to 100: mean over answers of the best F1 of shared pairs of words.",
+        margin=1.0,
+        blind_below=2.0,
+    ),
+    "rougeL": Kind(
+        title="ROUGE-L",
+        unit="ROUGE points",
+        direction="maximize",
+        score=formulas.percent,
+        decimals=1,
+        definition="ROUGE-L, 0 to 100: mean over answers of the best F1 of the longest common "
+        "subsequence of words.",
+        margin=1.0,
+        blind_below=5.0,
+    ),
+    "unfinished": Kind(
+        title="unfinished answers, %",
+        unit="percent of answers",
+        direction="minimize",
+        score=formulas.percent,
+        decimals=1,
+        definition="Unfinished answers: percent of answers that were cut at evaluation.max_new_tokens "
+        "before the model had ended them.",
+    ),
+    "judge": Kind(
+        title="judge",
+        unit="points of the rubric",
+        direction="maximize",
+        columns=(2,),
+        counted=False,
+        definition="Judge: mean score that another language model gives the answers under a rubric; "
+        "its taste, not a fact.",
+        margin=0.1,
+    ),
+    "evaluate": Kind(
+        title="evaluate",
+        unit="as its metric says",
+        direction=None,
+        definition="evaluate: a metric of Hugging Face's evaluate, as its script defines it.",
+    ),
+}

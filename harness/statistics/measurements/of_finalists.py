@@ -1,0 +1,107 @@
+"""The kinds of measurement of finalists alone: tasks of lm-eval, instructions, probes of knowledge."""
+
+from __future__ import annotations
+
+from harness.statistics.measurements import formulas
+from harness.statistics.measurements.definition import Kind
+
+FINALIST_KINDS: dict[str, Kind] = {
+    "instructions": Kind(
+        title="instructions",
+        unit="change of share followed",
+        direction="maximize",
+        score=formulas.change,
+        columns=(3,),
+        counted=False,
+        shown_unit="points",
+        decimals=1,
+        definition="Change against the untouched base of the share of instructions that are followed, "
+        "paired by prompt, in percentage points. A program decides: a prompt counts where all that it "
+        "asks of the form of the answer is kept, or (checks) each such demand by itself.",
+    ),
+    "prompts": Kind(
+        title="prompts followed",
+        unit="share of prompts",
+        direction="maximize",
+        columns=(2,),
+        counted=False,
+        definition="Prompts followed: the share of instructions of which every check is passed.",
+    ),
+    "checks": Kind(
+        title="checks passed",
+        unit="share of checks",
+        direction="maximize",
+        columns=(2,),
+        counted=False,
+        definition="Checks passed: the share of all checks of the instructions, each check alike.",
+    ),
+    "tasks": Kind(
+        title="tasks",
+        unit="accuracy change",
+        direction="maximize",
+        score=formulas.change,
+        columns=(2,),
+        shown_unit="points",
+        decimals=1,
+        definition="Change of accuracy against the untouched base on tasks that were not trained "
+        "for, paired by item, in percentage points; p by the exact McNemar test.",
+    ),
+    "task": Kind(
+        title="score of a task",
+        unit="mean over items",
+        direction="maximize",
+        definition="Score of a task: what lm-eval's metric of that name gives, on the task's own "
+        "scale.",
+    ),
+    "task_error": Kind(
+        title="error of a task",
+        unit="mean over items",
+        direction="minimize",
+        definition="Error of a task: what lm-eval's metric of that name gives, the lower the better.",
+    ),
+    "written_minus_likely": Kind(
+        title="written minus likely",
+        unit="share of items",
+        direction=None,
+        definition="Written minus likely: accuracy by the letter that the model writes, minus accuracy "
+        "by the likeliest choice, paired by item.",
+    ),
+    "task_perplexity": Kind(
+        title="perplexity of a task",
+        unit="per item, word or byte",
+        direction="minimize",
+        score=formulas.perplexity,
+        columns=(2,),
+        counted=False,
+        definition="Perplexity of a task: by item (perplexity), word or byte, as lm-eval's metric "
+        "says.",
+    ),
+    "recalled": Kind(
+        title="facts recalled",
+        unit="share of probes",
+        direction="maximize",
+        definition="Facts recalled: the share of probes whose answer names an accepted value before "
+        "any other of its kind.",
+    ),
+    "invented": Kind(
+        title="facts invented",
+        unit="share of probes",
+        direction="minimize",
+        definition="Facts invented: the share of probes whose answer names a wrong value first; of "
+        "probes that have no answer, any value.",
+    ),
+    "repetition": Kind(
+        title="repetition",
+        unit="share of 4-grams",
+        direction="minimize",
+        definition="Repetition: the mean over answers of the share of 4-grams of tokens that the same "
+        "answer has had before (seq-rep-4, arXiv:1908.04319).",
+    ),
+    "chat_kept": Kind(
+        title="chat kept",
+        unit="share of answers",
+        direction="maximize",
+        definition="Chat kept: the share of a chat model's answers that are one turn, ended by the "
+        "model itself, without a role marker, and at most twice the longest of the untouched one.",
+    ),
+}

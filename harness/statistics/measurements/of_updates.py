@@ -1,0 +1,56 @@
+"""The kinds of measurement of what training did to the weights, and of what merging changes."""
+
+from __future__ import annotations
+
+from harness.statistics.measurements.definition import Kind
+
+UPDATE_KINDS: dict[str, Kind] = {
+    "relative_norm": Kind(
+        title="relative norm of the update",
+        unit="share",
+        direction=None,
+        definition="Relative norm of the update: ‖θ₁ − θ₀‖ / ‖θ₀‖ over all parameters.",
+    ),
+    "effective_rank": Kind(
+        title="effective rank",
+        unit="directions",
+        direction=None,
+        definition="Effective rank: exp of the entropy of the normalized singular values of ΔW; the "
+        "median over changed matrices.",
+    ),
+    "stable_rank": Kind(
+        title="stable rank",
+        unit="directions",
+        direction=None,
+        definition="Stable rank: squared Frobenius norm over squared largest singular value of ΔW; the "
+        "median over changed matrices.",
+    ),
+    "amplification": Kind(
+        title="amplification",
+        unit="ratio",
+        direction=None,
+        definition="Amplification: ‖ΔW‖ / ‖UᵀWV‖ in Frobenius norms, U and V the directions of ΔW "
+        "(arXiv:2106.09685, §7.3); the median over changed matrices.",
+    ),
+    "overlap": Kind(
+        title="overlap",
+        unit="share",
+        direction=None,
+        definition="Overlap: φ of the top right singular vectors of ΔW and of W, 0 to 1 "
+        "(arXiv:2106.09685, Eq. 4); the median over changed matrices.",
+    ),
+    "intruders": Kind(
+        title="intruder dimensions",
+        unit="directions",
+        direction=None,
+        definition="Intruder dimensions: how many of the top left singular vectors of the tuned "
+        "weights are like none of the base's (arXiv:2410.21228), over all changed matrices.",
+    ),
+    "max_logit_difference": Kind(
+        title="largest logit difference",
+        unit="logits",
+        direction="minimize",
+        definition="Largest logit difference: the largest absolute difference of any logit between the "
+        "model as trained and as merged, over the first answers.",
+    ),
+}

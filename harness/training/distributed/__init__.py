@@ -1,0 +1,1 @@
+"""One trial over several processes: shared steps, sharded weights."""

@@ -1,0 +1,1 @@
+"""Trials and scores that a person asks for by command, outside a sweep."""

@@ -1,0 +1,105 @@
+"""A model that somebody tuned, measured as a trial measures its own: nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from harness.evaluation import benchmarks
+from harness.evaluation.collector import Measured
+from harness.records import Record, write_record
+from harness.records.provenance import environment
+from harness.training.loop import Progress
+from harness.trials.artifacts import write_items
+from harness.trials.by_hand.saved_adapter import Saved, check_weights, load_saved
+from harness.trials.cost import Clock, final_sizes, sizes
+from harness.trials.job import Job
+from harness.trials.knowledge import ask_base, ask_tuned
+from harness.trials.run import device_name, measure
+from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The record, and what is doubtful about the adapter."""
+
+    record: Record
+    doubts: list[str]
+
+
+def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
+    """Measure ``saved`` on the base of ``job`` and write its folder, the record last.
+
+    None: the untouched base itself. Raises InputError where the adapter does not fit.
+    """
+    config, evaluation, device = job.config, job.config.evaluation, bench.device
+    clock = Clock(device)
+    inputs = bench.inputs(config)
+    with clock.spent_on("base"):
+        before = _before(job, bench, inputs)
+        told = ask_base(job, bench)
+        quantized = None
+        quantization = (saved and saved.quantization) or quantization_of(config.model)
+    with bench.pool.lend(config.model, quantization) as base:
+        if quantization != quantization_of(config.model):
+            with clock.spent_on("base"):
+                quantized = bench.references.get(base, inputs.final, evaluation, device)
+        clock.base_is_ready()
+        model: Any = base.model
+        if saved is not None:
+            check_weights(saved, base)
+            model = load_saved(saved, base, inputs.splits.labels)
+        with clock.spent_on("evaluation"):
+            measured = measure(job, model, inputs, before, quantized, device)
+            if told is not None:
+                ask_tuned(job, model, inputs.tokenizer, told, measured, device)
+        size = _sizes(model, saved)
+        provenance = dict(base.provenance)
+    doubts = [] if saved is None else saved.doubts(config.model)
+    record = _record(job, inputs, before, measured, device)
+    cost = clock.cost(Progress(), measured.generation_tokens_per_second) | size | measured.cost
+    del cost["train_seconds"]  # what training cost, nobody measured here
+    record = replace(
+        record,
+        base=record.base | ({} if told is None else told.measurements),
+        cost=cost,
+        provenance=record.provenance | {"model": provenance, "warnings": doubts},
+    )
+    write_items(job.path, measured, before.final)
+    write_record(job.path, record)
+    return Scored(record, doubts)
+
+
+def _before(job: Job, bench: Workbench, inputs: Inputs) -> Before:
+    """As of a trial; tasks on whichever split, because who names them here wants them."""
+    before = bench.before(job.config, inputs)
+    evaluation = job.config.evaluation
+    if before.tasks is not None or not benchmarks.wanted(evaluation):
+        return before
+    with bench.pool.lend(job.config.model, quantization_of(job.config.model)) as base:
+        folder = bench.cache / "tasks"
+        tasks = benchmarks.base_results(folder, base, evaluation, bench.device)
+    return replace(before, tasks=tasks)
+
+
+def _sizes(model: Any, saved: Saved | None) -> dict[str, float]:
+    total = {"total_parameters": sizes(model)["total_parameters"]}
+    if saved is None:
+        return total
+    trained = set() if saved.is_adapter else {name for name, _ in model.named_parameters()}
+    return total | final_sizes(model, trained)
+
+
+def _record(job: Job, inputs: Inputs, before: Before, measured: Measured, device: str) -> Record:
+    splits = inputs.splits
+    data = {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts}
+    about_training = ("training", "retention")  # nobody here knows how it was trained
+    config = {k: v for k, v in asdict(job.config).items() if k not in about_training}
+    return job.record(
+        "complete",
+        config=config,
+        measurements=measured.measurements,
+        base=before.measurements(job.config.evaluation) | measured.base,
+        missing=before.missing | measured.missing,
+        provenance={**environment(), "device": device_name(device), "data": data},
+    )

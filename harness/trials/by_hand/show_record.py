@@ -1,0 +1,62 @@
+"""One record in the terminal: measurements, costs, and where its files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def show(record: Any, folder: Path) -> None:
+    """Measurements and costs of one record, and where its files are."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)  # a file has no edge that lines end at
+    title = f"{record.method}, seed {record.seed}: {record.status}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    rows = []
+    for name, m in record.measurements.items():
+        interval = "–" if m.interval is None else f"[{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
+        base = record.base.get(name)
+        before = "–" if base is None else f"{base.value:.3f}"
+        rows.append((name, f"{m.value:.3f}", interval, str(m.n), m.unit, before))
+    headers = ("measurement", "value", "95 % interval", "n", "unit", "base")
+    for header, *cells in zip(headers, *rows, strict=True):
+        if header in ("measurement", "unit"):  # these may break; a number that is cut off is none
+            table.add_column(header, overflow="fold")
+        else:
+            table.add_column(header, justify="right", min_width=max(map(len, cells), default=0))
+    for row in rows:
+        table.add_row(*row)
+    if record.measurements:
+        console.print(table)
+    for name, why in record.missing.items():
+        console.print(f"{name}: missing, because {why}", soft_wrap=True, markup=False)
+    for name, outcome in record.afterwards.items():
+        said = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
+        said += [outcome.note] if outcome.note else []
+        console.print(f"{name}: {', '.join(said)}", soft_wrap=True)
+    if record.reason:
+        console.print(f"{record.status}: {record.reason}")
+    costs = [f"{name} {value:,.3f}".rstrip("0").rstrip(".") for name, value in record.cost.items()]
+    console.print(", ".join(costs), soft_wrap=True)
+    console.print(f"{folder}")
+
+
+def say_without(splits: Any, config: Any) -> None:
+    """Say which metrics will tell nothing or be missing. Raises InputError where one cannot be had."""
+    from harness.evaluation.answers.configured import without
+
+    examples = splits.test if config.stage == "confirm" else splits.validation
+    for measured, why in without(examples, config.data, config.evaluation).items():
+        print(f"{measured} {why}")

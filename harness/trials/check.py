@@ -1,0 +1,107 @@
+"""What only the model and the tokens can tell, asked before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness import afterwards, methods
+from harness.config import ModelConfig, TrialConfig
+from harness.config.strict import build
+from harness.data.tokens.encode import encode
+from harness.data.tokens.written_form import how_written
+from harness.errors import InputError
+from harness.evaluation import benchmarks
+from harness.evaluation.answers import configured
+from harness.evaluation.probes import knowledge
+from harness.evaluation.probes.probe import probes
+from harness.evaluation.texts import prepare
+from harness.methods import Method
+from harness.methods.coverage import caution, stacked_share
+from harness.models.checks.positions import positions
+from harness.models.load import load_skeleton, weights_dtype
+from harness.models.quantization import Quantization
+from harness.training.augmentation import described
+from harness.training.distributed.shardable import check_shardable
+from harness.training.precision.autocast import check_precision
+from harness.trials.workbench import Workbench, quantization_of
+
+
+def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
+    """Try every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
+
+    Returns counts to be shown with the plan. Raises InputError for the first that cannot be used.
+    """
+    counts: dict[ModelConfig, dict[str, Any]] = {}  # the data are the same for all
+    cautions: dict[str, None] = {}
+    longest: dict[ModelConfig, int] = {}  # tokens of any text that a model will see
+    for data in spec["configs"]:
+        config: TrialConfig = build(TrialConfig, data)
+        method: Method = methods.build(config.method)
+        for quantization in {quantization_of(config.model), method.base_quantization} - {None}:
+            check_quantization(quantization, bench.device)
+        if bench.team.shards:
+            check_shardable(config, method)
+        skeleton = load_skeleton(config.model)
+        check_precision(
+            config.training, method, weights_dtype(config.model, skeleton), bench.device
+        )
+        method = methods.fitted(config.method, skeleton)
+        described(config.training, bench.pool.tokenizer(config.model))
+        if config.model not in counts:
+            afterwards.check_schemes(config.evaluation.quantization, skeleton, bench.device)
+            tokenizer = bench.pool.tokenizer(config.model)
+            splits = bench.splits(config.data)
+            train = encode(splits.train, tokenizer, config.data, all_references=True)
+            counts[config.model] = {
+                "parameters": sum(p.numel() for p in skeleton.parameters()),
+                "train": train.counts,
+                "rows": splits.counts,
+                "written": how_written(tokenizer, config.data),
+                "overlap": bench.overlap(config.data, keep=False),
+            }
+            without = counts[config.model]["without"] = {}
+            lengths = [train.longest_text]
+            for split in ("validation", "test") if spec["opens_test"] else ("validation",):
+                texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
+                lengths.append(texts.longest(config.evaluation.max_new_tokens))
+                without |= configured.without(texts.examples, config.data, config.evaluation)
+                if split == "test":
+                    asked = probes(texts, tokenizer, config.evaluation, config.data)
+                    lengths += [probe.longest for probe in asked]
+            if spec["opens_test"] and knowledge.wanted(config.evaluation):
+                lengths.append(knowledge.longest(tokenizer, config.evaluation, config.data))
+            longest[config.model] = max(lengths)
+            if spec["opens_test"] and benchmarks.wanted(config.evaluation):
+                benchmarks.check_chat_template(tokenizer, config.evaluation)
+                missing = benchmarks.check_tasks(config.evaluation)
+                counts[config.model]["missing_tasks"] = missing
+        limits = positions(skeleton)
+        limits.check(longest[config.model])
+        method.check_length(skeleton, longest[config.model])
+        told = limits.caution(longest[config.model]), caution(method, stacked_share(skeleton))
+        cautions |= dict.fromkeys(filter(None, told))
+    return next(iter(counts.values())) | {"cautions": list(cautions)}
+
+
+def check_quantization(quantization: Quantization | None, device: str) -> None:
+    """Quantize a few numbers. Raises InputError where this machine cannot."""
+    import torch
+
+    assert quantization is not None
+    try:
+        import bitsandbytes.functional as functional
+
+        weights = torch.ones(64, 64, device=device)
+        if quantization.kind == "int8":
+            functional.int8_vectorwise_quant(weights.half())
+        else:
+            packed, state = functional.quantize_4bit(
+                weights, quant_type=quantization.kind, compress_statistics=quantization.double
+            )
+            functional.dequantize_4bit(packed, state)
+    except Exception as error:  # whatever a backend says: it cannot
+        raise InputError(
+            f"quantization {quantization.kind} cannot be used: bitsandbytes does not run it on this "
+            f"machine's {device} ({str(error).splitlines()[0]})."
+        ) from error
