@@ -243,7 +243,7 @@ FORBIDDEN_TEXT = {
     r"trust_remote_code\s*[=:]\s*True": "code from a hub is never run",
     r"weights_only\s*=\s*False": "a checkpoint must not run code",
     r"^\s*(import|from)\s+(pickle|dill|cloudpickle|joblib)\b": "nor anything else that is read",
-    r"\bdisable_adapter\b": "it is not the base (O16)",
+    r"\bdisable_adapter\b": "it is not the base",
     r"\ballow_pickle\s*=\s*True": "arrays are numbers",
     r"(?<![.\w])(eval|exec)\(": "code is not data",
     r"shell\s*=\s*True": "no shell is needed",

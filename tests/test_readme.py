@@ -1,5 +1,5 @@
-"""The lists in README and docs are what the files say of themselves: modules in their docstring's first
-line, methods in their YAML's second, sweeps in their question. Rewrite them with
+"""Lists in README and docs come from the files themselves: modules from their docstring's first line,
+methods from their YAML's second, sweeps from their question, keys from conf/. Rewrite them with
 
 python tests/test_readme.py
 """
@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.compose.key_comments import description, key_comments
+
 ROOT = Path(__file__).parents[1]
+CONFIGURATION = ROOT / "docs" / "configuration.md"
 FOLDERS = {
     "conf": "building blocks, one Hydra group a folder",
     "sweeps": "named sweeps: each says its question, its command and its cost",
@@ -69,13 +72,32 @@ def sweep_list() -> str:
     for path in sorted((ROOT / "sweeps").glob("*.yaml")):
         said = path.read_text(encoding="utf-8").split("# Question:")[1].split("\n# Command")[0]
         question = " ".join(line.removeprefix("#").strip() for line in said.split("\n"))
-        lines.append(f"| [{path.stem}](sweeps/{path.name}) | {question.strip()} |")
+        lines.append(f"| [{path.stem}](../sweeps/{path.name}) | {question.strip()} |")
     return "\n".join(lines)
 
 
+def configuration() -> str:
+    """The page of every key: its own introduction, then a table for each file of conf/."""
+    conf = ROOT / "conf"
+    introduction, _, _ = CONFIGURATION.read_text(encoding="utf-8").partition("\n\n## ")
+    tables: dict[str, list[str]] = {}
+    for entry in key_comments(conf):
+        if entry.default or entry.comment:
+            cells = (entry.default and f"`{entry.default}`", entry.comment)
+            row = " | ".join(cell.replace("|", "\\|") for cell in (f"`{entry.key}`", *cells))
+            tables.setdefault(entry.file, []).append(f"| {row} |")
+    parts = [introduction]
+    for file, rows in tables.items():
+        parts.append(f"## [{file}](../conf/{file})")
+        if file != "config.yaml":
+            parts.append(description(conf / file))
+        parts.append("\n".join(["| key | default | meaning |", "|---|---|---|", *rows]))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
 LISTS = {
-    ("README.md", "Methods"): method_list,
-    ("README.md", "Sweeps that are ready"): sweep_list,
+    ("docs/methods.md", "Methods"): method_list,
+    ("docs/sweeps.md", "Sweeps that are ready"): sweep_list,
     ("README.md", "What is where"): folders,
     ("docs/files.md", "Files"): every_file,
 }
@@ -93,6 +115,10 @@ def test_the_lists_say_what_the_files_say(file, title):
     assert listed(file, title).group(2) == LISTS[file, title]()
 
 
+def test_the_page_of_every_key_is_up_to_date():
+    assert CONFIGURATION.read_text(encoding="utf-8") == configuration()
+
+
 def test_the_two_commands_are_in_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,3 +132,4 @@ if __name__ == "__main__":
         found = listed(file, title)
         whole = found.string[: found.start(2)] + made() + found.string[found.end(2) :]
         (ROOT / file).write_text(whole, encoding="utf-8")
+    CONFIGURATION.write_text(configuration(), encoding="utf-8")

@@ -17,6 +17,7 @@ import hydra
 from harness import __version__
 from harness.compose import override_grammar
 from harness.compose.accepted_values import accepted
+from harness.compose.key_comments import explain
 from harness.compose.keys import SWEEP_KEYS, checked_name, opened
 from harness.compose.method_plan import MethodPlan, plain
 from harness.compose.objectives import resolve_objectives
@@ -42,10 +43,16 @@ def hydra_asked(arguments: Sequence[str]) -> bool:
 def show_hydra(arguments: Sequence[str], usage: str) -> None:
     """Let Hydra answer, after ``usage`` where help is asked for.
 
-    Searched values are shown at their first choice.
+    ``--help KEY`` explains that key alone. Searched values are shown at their first choice.
+    Raises InputError for a key that does not exist.
     """
     if "--version" in arguments:
         print(f"harness {__version__}")
+        return
+    help_asked = bool({"-h", "--help"} & set(arguments))
+    keys = [word for word in arguments if not word.startswith("-") and "=" not in word]
+    if help_asked and keys:
+        print("\n\n".join(explain(key, conf_dir()) for key in keys))
         return
     shown = []
     for argument in arguments:
@@ -60,7 +67,7 @@ def show_hydra(arguments: Sequence[str], usage: str) -> None:
         shown.append(argument)
     sys.argv = [sys.argv[0], *shown]
     try:
-        if {"-h", "--help"} & set(arguments):
+        if help_asked:
             print(usage.strip(), end="\n\n", flush=True)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(print)()
     except BrokenPipeError:  # a pager or `head` has seen enough

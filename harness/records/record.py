@@ -48,7 +48,7 @@ class Record:
     base: dict[str, Measurement] = field(default_factory=dict)  # the same on the untouched base
     missing: dict[str, str] = field(default_factory=dict)  # asked for and not measured: name → why
     afterwards: dict[str, Outcome] = field(default_factory=dict)  # see harness/afterwards
-    cost: dict[str, float] = field(default_factory=dict)  # see DESIGN names: train_seconds, ...
+    cost: dict[str, float] = field(default_factory=dict)  # by name: train_seconds, ...
     provenance: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None  # why it is not complete
     format: int = FORMAT

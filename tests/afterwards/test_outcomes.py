@@ -79,7 +79,7 @@ def test_merged_is_the_tuned_model_and_the_ends_are_base_and_tuned(run, method):
 
 
 def test_what_is_written_is_w0_plus_scaled_ba(run, lend):
-    """W = W₀ + (α/r)·BA (O15), by hand from the adapter's own file."""
+    """W = W₀ + (α/r)·BA, by hand from the adapter's own file."""
     record, folder = run(*LORA)
     adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
     written = load_file(folder / "merged" / "model.safetensors")

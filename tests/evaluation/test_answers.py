@@ -1,4 +1,4 @@
-"""BLEU and chrF per sentence add up to sacrebleu's corpus scores (O37, O38)."""
+"""BLEU and chrF per sentence add up to sacrebleu's corpus scores."""
 
 from __future__ import annotations
 

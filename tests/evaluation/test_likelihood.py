@@ -1,4 +1,4 @@
-"""Likelihood and distance against transformers' own loss and values by hand (O27, O32)."""
+"""Likelihood and distance against transformers' own loss and values by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdaLoRA's budget (O22, O23), importance (O24, O25), penalty and pure loss (O26)."""
+"""AdaLoRA: budget, importance, orthogonality penalty, and a loss without the penalty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores against brute force (O40), and which entries they choose: how many, and where."""
+"""Scores against brute force, and which entries they choose: how many, and where."""
 
 from __future__ import annotations
 

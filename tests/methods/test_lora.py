@@ -1,4 +1,4 @@
-"""LoRA against its paper: counts (O9), scaling (O12), start (O13, O14), merge (O15)."""
+"""LoRA against its paper: parameter counts, scaling, start, merge."""
 
 from __future__ import annotations
 

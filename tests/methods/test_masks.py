@@ -1,4 +1,4 @@
-"""Only chosen entries are trained: the rest keeps its bits, and the optimizer no state for it (O39)."""
+"""Only chosen entries are trained: the rest keeps its bits, and the optimizer no state for it."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def test_it_starts_at_the_base_exactly_where_it_says_so(ran):
 
 
 def test_what_is_frozen_is_bit_identical_and_what_is_not_moves(ran):
-    """Weight decay and all (O39)."""
+    """Weight decay and all."""
     old, new = ran.before["tensors"], ran.after
     assert set(old) == set(new)
     moved = {name for name in old if not torch.equal(old[name], new[name])}

@@ -1,4 +1,4 @@
-"""NF4 against its definition (O17-O19), and a quantized base that stays what it is."""
+"""NF4 against its definition, and a quantized base that stays what it is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def four_bit(model):
 
 
 def normal_float_4():
-    """Quantiles of N(0, 1): 7 below zero, zero, 8 above, over the largest (O17)."""
+    """Quantiles of N(0, 1): 7 below zero, zero, 8 above, over the largest."""
     normal = torch.distributions.Normal(0.0, 1.0)
     offset = 0.9677083
     above = normal.icdf(torch.linspace(offset, 0.5, 9, dtype=torch.float64)[:-1])

@@ -1,4 +1,4 @@
-"""How many parameters each method trains: published counts (O7-O11), by formula and by adapting."""
+"""How many parameters each method trains: published counts, by formula and by adapting."""
 
 from __future__ import annotations
 
