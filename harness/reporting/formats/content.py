@@ -133,12 +133,12 @@ def gather(run: Run) -> Content:
 
 def _summary(run: Run, field: Field) -> str:
     sweep = run.sweep
-    search = sum(row.record.stage != "confirm" for row in run.rows)
+    n_search = sum(row.record.stage != "confirm" for row in run.rows)
     parts = [part for part in (sweep.model, sweep.data) if part]
     parts.append(f"{len(sweep.methods)} method{'s' if len(sweep.methods) != 1 else ''}")
-    parts.append(f"{search} search trials")
+    parts.append(f"{n_search} search trials")
     if field.confirmed:
-        parts.append(f"{len(run.rows) - search} confirm trials")
+        parts.append(f"{len(run.rows) - n_search} confirm trials")
     seconds = [s for row in run.rows if (s := search.trial_seconds(row.record)) is not None]
     if seconds:
         parts.append(f"{f.duration(sum(seconds))} of trial time")
