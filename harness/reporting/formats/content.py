@@ -12,7 +12,8 @@ from harness.reporting.evidence.run_folder import Run
 from harness.reporting.figures.front_and_rank import all_figures, objective
 from harness.reporting.figures.style import Picture, palette
 from harness.reporting.table import Table
-from harness.reporting.tables import leaderboard, provenance, search
+from harness.reporting.tables import leaderboard, provenance
+from harness.reporting.tables import search as search_tables
 from harness.reporting.tables.afterwards import afterwards_table, update_table
 from harness.reporting.tables.data import Data, data
 from harness.reporting.tables.forgetting import forgetting_tables
@@ -106,9 +107,9 @@ def gather(run: Run) -> Content:
         cost=leaderboard.cost_table(field, chosen),
         memory=memory_table(run.footprints),
         quantization=tuple(quantization_tables(run, field)),
-        budget=search.budget_table(run, measured, field.maximize),
-        search=search.search_table(run, field),
-        failures=search.failures_table(run),
+        budget=search_tables.budget_table(run, measured, field.maximize),
+        search=search_tables.search_table(run, field),
+        failures=search_tables.failures_table(run),
         data=data(run),
         lost=tuple(forgetting_tables(field, chosen)),
         domains=tuple(domains),
@@ -119,7 +120,7 @@ def gather(run: Run) -> Content:
         pictures=all_figures(run, field, chosen),
         examples=examples(order, field.quality.split(".")[0]),
         knowledge=knowledge(field, order),
-        commands=search.commands(run.rows),
+        commands=search_tables.commands(run.rows),
         seeds=[(c.label, provenance.seed_values(c)) for c in order if len(c.rows) > 1],
         definitions=provenance.definitions(field),
         methodology=provenance.methodology(run, field),
@@ -139,7 +140,7 @@ def _summary(run: Run, field: Field) -> str:
     parts.append(f"{n_search} search trials")
     if field.confirmed:
         parts.append(f"{len(run.rows) - n_search} confirm trials")
-    seconds = [s for row in run.rows if (s := search.trial_seconds(row.record)) is not None]
+    seconds = [s for row in run.rows if (s := search_tables.trial_seconds(row.record)) is not None]
     if seconds:
         parts.append(f"{f.duration(sum(seconds))} of trial time")
     return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
