@@ -33,6 +33,7 @@ def test_what_text_never_trains_is_left_frozen_and_said(tmp_path):
     make("Gemma 3 with vision", tmp_path / "model")
     found = outcome(tmp_path / "model", "full", Workbench("cpu", tmp_path / "cache"), tmp_path)
     assert found["outcome"] == "works", found
+    assert found["adapted"]["adapted_share"] < 0.9
     assert (
         "get no gradient from text and are left as they are: model.vision" in found["cautions"][0]
     )
