@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import traceback
@@ -157,7 +158,9 @@ def _reason(row: dict[str, Any]) -> str:
     if row["outcome"] == "fault":
         return f"FAULT {said}"
     said = said.removesuffix(". docs/architectures.md lists what works on which architecture.")
-    return said.partition(" cannot be used: ")[2] or said
+    said = said.partition(" cannot be used: ")[2] or said
+    said = re.sub(r"\b\w+(ForCausalLM|ForConditionalGeneration|LMHeadModel)\b", "the model", said)
+    return re.sub(r"; it has: .*", "", said)
 
 
 def write(page: Path, text: str) -> None:

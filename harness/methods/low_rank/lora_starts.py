@@ -105,7 +105,14 @@ def eva(tuned: nn.Module, plan: AdaptPlan, n_sequences: int, n_components: int) 
             f"need as many tokens in {EVA_BATCH} training sequences, and there are {max(n_tokens)}."
         )
     enough = [batch for batch, n in zip(batches, n_tokens, strict=True) if n >= n_components]
-    initialize_lora_eva_weights(tuned, enough, show_progress_bar=False)
+    try:
+        initialize_lora_eva_weights(tuned, enough, show_progress_bar=False)
+    except IndexError as error:  # where peft looks for the real tokens of a layer's input
+        raise InputError(
+            "method.init='eva' cannot be used with these layers: peft reads inputs by batch and length "
+            "and some of them get the tokens of a whole batch in one row, as a mixture's shared "
+            "expert and OPT's MLP are. Name the others in method.target_modules, such as attention."
+        ) from error
     cast_adapter_dtype(tuned, "default")  # as peft has those that it makes itself: float32
 
 

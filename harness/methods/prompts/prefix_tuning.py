@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.config.strict import require
-from harness.errors import InputError
+from harness.errors import InputError, refused_by_library
 from harness.methods.base import AdaptPlan
 from harness.methods.prompts.virtual_tokens import VirtualTokens, words
 from harness.methods.with_peft import put_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+ADVICE = (
+    "Keys and values of this model are not of the one shape that peft's prefix has in every layer; "
+    "method=prompt_tuning puts vectors before the input instead."
+)
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,13 @@ class PrefixTuning(VirtualTokens):
             num_virtual_tokens=self.num_virtual_tokens,
             prefix_projection=self.prefix_projection,
             encoder_hidden_size=self.encoder_hidden_size,
+            num_attention_heads=model.config.get_text_config().num_attention_heads,
         )
         tuned = put_adapter(model, config)
         if self.init == "activations":
             ids = torch.tensor([words(plan, self.num_virtual_tokens, self.init_text)])
-            _begin_at(tuned.prompt_encoder["default"], activations(model, ids))
+            with refused_by_library("A prefix of keys and values", ADVICE):
+                _begin_at(tuned.prompt_encoder["default"], activations(model, ids))
         return tuned
 
 
