@@ -7,10 +7,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from harness.errors import InputError, Resumable
 from harness.paths import user_path
+
+if TYPE_CHECKING:
+    from harness.launch.launcher import Launcher
+    from harness.search.sweep_folder import SweepFolder
 
 PREEMPTED, STOPPED = 75, 130
 
@@ -119,9 +125,7 @@ def run(arguments: Sequence[str]) -> int:
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
             show_plan(sweep, plans, splits, counts, needs, launcher.size, terminal)
             if sweep.plan:
-                launcher.close()
-                shutil.rmtree(cache, ignore_errors=True)
-                folder.discard()
+                _leave_nothing(launcher, folder, cache)
                 return 0
             write_needs(folder.path, needs)
             folder.remember(description)
@@ -135,6 +139,12 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, Preempted) as stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # the checkpoints are being written
+        if sweep.plan:
+            _leave_nothing(launcher, folder, cache)
+            terminal.say(
+                "Stopped. Nothing was kept: the same command plans again from the beginning."
+            )
+            return PREEMPTED if isinstance(stop, Preempted) else STOPPED
         terminal.say("Stopping: running trials write a checkpoint …")
         launcher.close()
         terminal.say(
@@ -156,6 +166,13 @@ def run(arguments: Sequence[str]) -> int:
         mirror.finish(report)
     complete = any(record.status in ("complete", "pruned") for record in records)
     return 0 if complete else 1
+
+
+def _leave_nothing(launcher: Launcher, folder: SweepFolder, cache: Path) -> None:
+    """End a plan, finished or stopped, without a trace on the disk."""
+    launcher.close()
+    shutil.rmtree(cache, ignore_errors=True)
+    folder.discard()
 
 
 def _preempt(signum: int, frame: FrameType | None) -> None:

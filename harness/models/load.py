@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import ModelConfig
 from harness.errors import InputError, is_out_of_memory, sentence
-from harness.models.checks.causality import check_causal, refuse_encoder_decoder
 from harness.models.checks.completeness import check_complete
 from harness.models.quantization import Quantization
 from harness.models.reached import read_by_others
@@ -173,6 +172,8 @@ def load_skeleton(config: ModelConfig) -> nn.Module:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from harness.models.checks.causality import refuse_encoder_decoder
+
     check_model(config)
     options = {"revision": config.revision or "main", "trust_remote_code": False}
     with _as_input(config):
@@ -203,6 +204,8 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
+
+    from harness.models.checks.causality import check_causal, refuse_encoder_decoder
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()

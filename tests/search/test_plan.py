@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 from sweeping import composed
 
 from harness.records.footprint import Footprint
 from harness.search.planning.needs import Measured, Needs
-from harness.search.planning.show import expected_cost
+from harness.search.planning.show import expected_cost, memory_table
 
 SWEEP = ("name=s", "search.trials=10", "confirm.finalists=2", "confirm.seeds=3", "tracking=none")
 # 100 steps of 0.5 s, 6 s of scoring, 4 s of answers: a minute.
@@ -55,3 +58,18 @@ def test_where_nothing_was_measured_nothing_is_told():
     sweep, plans = composed(*SWEEP, "method=lora,full")
     nothing = dict.fromkeys(("lora", "full"), Needs([], {}, []))
     assert expected_cost(sweep, list(plans.values()), nothing, 1) == []
+
+
+def test_a_terminal_of_80_columns_shows_methods_and_their_values_whole():
+    _, plans = composed(*SWEEP, "method=lora,full", "method.r=choice(8,128)")
+    found = {"lora": [{"method.r": 8}, {"method.r": 128}], "full": [{}]}
+    measured = [
+        (plans[name], [Measured(values, ONE, None) for values in each])
+        for name, each in found.items()
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(memory_table(measured))
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]
+    assert "lora" in lines and "full" in lines
+    assert [line.split()[0] for line in lines if "10,000.0" in line] == ["r=8", "r=128", "as"]
+    assert any(line.startswith("as configured ") for line in lines)

@@ -84,6 +84,29 @@ def test_no_torch_before_a_worker_is_started(tmp_path):
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+def test_a_stopped_plan_leaves_nothing_behind_and_speaks_of_no_trials(tmp_path):
+    program = (
+        "import sys, harness.sweep, harness.launch.local as local\n"
+        "def submit(*arguments): raise KeyboardInterrupt\n"
+        "local.LocalLauncher.submit = submit\n"
+        "local.LocalLauncher.start = lambda self: None\n"
+        "sys.exit(harness.sweep.main(['method=lora', 'tracking=none', 'plan=true']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 130, said
+    assert "Nothing was kept" in said and "checkpoint" not in said
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_the_config_is_hydras_to_show(tmp_path):
     done = call(tmp_path, "--cfg", "job", "method=qlora,lora", "method.r=choice(2,4)")
     assert done.returncode == 0, done.stderr

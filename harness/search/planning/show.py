@@ -69,7 +69,7 @@ def show_plan(
     console.print(_trials(sweep, plans))
     measured = [(plan, needs[plan.method].measured) for plan in plans]
     if any(each for _, each in measured):
-        console.print(_memory(sweep, measured))
+        console.print(memory_table(measured))
     for method in needs.values():
         for words in method.left_out:
             terminal.say(f"left out     {words}")
@@ -105,11 +105,12 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
     return table
 
 
-def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measured]]]) -> Table:
+def memory_table(measured: Sequence[tuple[MethodPlan, list[Measured]]]) -> Table:
+    """Return what a step of each method holds, in MB, and how long it takes."""
     first = next(each[0].footprint for _, each in measured if each)
     table = Table(
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
         title=f"a few steps of each, measured on {first.device} ({first.available_gb:.1f} GB to give)",
         caption_justify="left",
         caption="MB of tensors at the most of a step with the longest sequences. In all: on a GPU what "
@@ -117,22 +118,21 @@ def _memory(sweep: SweepConfig, measured: Sequence[tuple[MethodPlan, list[Measur
         "answers are all as long as they may be.",
     )
     headers = ("weights", "gradients", "optimizer", "activations", "in all", "a step", "a trial")
-    for header in ("method", "values", *headers):
-        number = header in headers
-        table.add_column(
-            header, justify="right" if number else "left", no_wrap=number, overflow="fold"
-        )
+    table.add_column("method", overflow="fold")  # values below it: 80 columns have no room beside
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
     for plan, each in measured:
-        for index, one in enumerate(each):
+        if each:
+            table.add_row(plan.method, style="bold")
+        for one in each:
             found, mb = one.footprint, "{:,.1f}".format
             parts = (found.weights_gb, found.gradients_gb, found.optimizer_gb, found.activations_gb)
-            values = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in one.values.items())
+            values = "\n".join(f"{k.rpartition('.')[2]}={v}" for k, v in one.values.items())
             asked = plan.trial(one.values).training.batch_size
             halved = 0 < found.micro_batch_size < asked
-            note = f" in micro-batches of {found.micro_batch_size}" if halved else ""
+            note = f"\nin micro-batches of {found.micro_batch_size}" if halved else ""
             known = found.micro_batch_size > 0
             table.add_row(
-                "" if index else plan.method,
                 f"{values or 'as configured'}{note}",
                 *(mb(1000 * part) if known else "–" for part in parts),
                 f"{mb(1000 * found.peak_gb)}{'' if one.too_large is None else ' too large'}",
@@ -230,7 +230,9 @@ def _about_data(
         terminal.say(f"as text      {as_text:,} values hold the characters of a special token")
     terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
     documents = sum(map(len, splits.general.values()))
-    terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
+    domains = len(splits.general)
+    in_domains = f"{domains} domain{'s' if domains != 1 else ''}"
+    terminal.say(f"general      {documents:,} documents in {in_domains}")
     for measured, reason in counts.get("without", {}).items():
         terminal.say(f"metric       {measured} {reason}")
     for words in counts.get("cautions", ()):
