@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import old_rule
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.run_folder import read_items
 from harness.reporting.verdict.rule import decide
@@ -86,7 +86,7 @@ def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
                 str(i), str(i), str(i), {}, (), (), *estimates.values(), estimates, {}, {}, {}, ()
             )
         )
-    field = Field(
+    field = CandidateSet(
         tuple(candidates),
         case.name,
         True,

@@ -28,7 +28,7 @@ import torch
 from harness import builtin, methods
 from harness.compose.command_line import compose_trial
 from harness.data.tokens.encode import Encoded
-from harness.methods import AdaptPlan
+from harness.methods import AdaptContext
 from harness.models.load import load_base
 from harness.models.stored_bytes import stored_bytes
 from harness.training.checkpoint import CheckpointFolder
@@ -126,7 +126,7 @@ def measure(arguments: argparse.Namespace, model: str) -> dict[str, Any]:
     base = load_base(config.model, method.base_quantization, device)
     stored = stored_bytes(base.model)  # resident it is when used: its files are mapped
     n_base = sizes(base.model)["total_parameters"]
-    plan = AdaptPlan(arguments.steps + 1, 1, base.tokenizer, texts(arguments), 0, device)
+    plan = AdaptContext(arguments.steps + 1, 1, base.tokenizer, texts(arguments), 0, device)
 
     reset_peak(device)
     adapted = method.adapt(base.model, plan)

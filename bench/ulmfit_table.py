@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.reporting.evidence.candidates import Candidate, build_field
+from harness.reporting.evidence.candidates import Candidate, candidate_set
 from harness.reporting.evidence.run_folder import Run, load_run
 from harness.reporting.formatting import MISSING, settings
 
@@ -21,7 +21,7 @@ HEAD = ("variant", "test error, %", "by seed", "best validation error, %", "chos
 
 def rows(run: Run) -> list[tuple[str, ...]]:
     """One a variant, as text; what was not measured is '–'."""
-    field = build_field(run)
+    field = candidate_set(run)
     best: dict[str, Candidate] = {}
     for candidate in field.candidates:
         known = best.get(candidate.method)

@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     plan, tree = compose_trial([*rest, *_named(rest)])
 
     from harness.config import LauncherConfig, LimitsConfig
-    from harness.config.strict import build
+    from harness.config.strict import from_mapping
     from harness.data.rows.splits import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
             cache=str(user_path(tree["runs_dir"]) / ".cache"),
             method=kind,
             config=config,
-            limits=build(LimitsConfig, tree["limits"], "limits"),
+            limits=from_mapping(LimitsConfig, tree["limits"], "limits"),
             trial=0,
             attempt=1,
             fingerprint=fingerprint,
@@ -96,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
             decides=False,
             keep_adapter=True,
         )
-        launcher = build(LauncherConfig, tree["launcher"], "launcher")
+        launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")
         record = _score(job, saved, "cuda:0" if visible_devices() else "cpu", launcher.threads)
     else:
         print(f"{folder}: this is measured already; its record is shown.")

@@ -76,7 +76,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     In the record's place the exit code of a run that was asked to stop.
     """
     from harness.config import LauncherConfig, LimitsConfig
-    from harness.config.strict import build
+    from harness.config.strict import from_mapping
     from harness.data.rows.splits import read_splits
     from harness.launch.local import visible_devices
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
@@ -106,7 +106,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
             cache=str(root / ".cache"),
             method=plan.method,
             config=config,
-            limits=build(LimitsConfig, tree["limits"], "limits"),
+            limits=from_mapping(LimitsConfig, tree["limits"], "limits"),
             trial=0,
             attempt=1,
             fingerprint=fingerprint,
@@ -116,7 +116,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
             decides=False,
             keep_adapter=True,
         )
-        launcher = build(LauncherConfig, tree["launcher"], "launcher")
+        launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")
         record = _run(job, "cuda:0" if visible_devices() else "cpu", launcher.threads)
     else:
         print(f"{folder}: this trial is done already; its record is shown.")

@@ -169,12 +169,12 @@ def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
 def _config(folder: Path, record: Record) -> TrialConfig:
     """Raises InputError where model or data are not those of the record any more."""
     from harness.config import TrialConfig
-    from harness.config.strict import build
+    from harness.config.strict import from_mapping
     from harness.data.rows.splits import read_splits
     from harness.models.load import check_model, stored_fingerprint
     from harness.records.fingerprint import fingerprints
 
-    config: TrialConfig = build(TrialConfig, record.config)
+    config: TrialConfig = from_mapping(TrialConfig, record.config)
     check_model(config.model)
     model, data = stored_fingerprint(config.model), read_splits(config.data).fingerprint
     known = record.provenance

@@ -13,7 +13,7 @@ from harness import methods
 from harness.config import LimitsConfig, TrialConfig
 from harness.data.rows.splits import read_splits
 from harness.data.tokens.encode import Encoded, encode
-from harness.methods import AdaptPlan
+from harness.methods import AdaptContext
 from harness.models.load import stored_fingerprint
 from harness.records import read_jsonl
 from harness.records.fingerprint import fingerprints
@@ -32,7 +32,7 @@ class Fit:
 
     model: Any
     method: Any
-    plan: AdaptPlan
+    plan: AdaptContext
     rows: list[dict[str, Any]] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
 
@@ -41,9 +41,9 @@ class Fit:
         return [row["loss"] for row in self.rows]
 
 
-def plan_for(config: TrialConfig, tokenizer: Any, steps: int, data: Encoded) -> AdaptPlan:
+def plan_for(config: TrialConfig, tokenizer: Any, steps: int, data: Encoded) -> AdaptContext:
     per_epoch = max(1, len(data) // config.training.batch_size)
-    return AdaptPlan(steps, per_epoch, tokenizer, data, config.seed)
+    return AdaptContext(steps, per_epoch, tokenizer, data, config.seed)
 
 
 def adapted(base: Any, config: TrialConfig, data: Encoded | None = None, steps: int = 10) -> Fit:

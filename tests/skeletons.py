@@ -7,9 +7,9 @@ from typing import Any
 
 from harness import methods
 from harness.compose.command_line import compose_trial
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 
-PLAN: Any = AdaptPlan(10, 10, None, None, 0)  # for methods that look at neither tokens nor texts
+PLAN: Any = AdaptContext(10, 10, None, None, 0)  # for methods that look at neither tokens nor texts
 
 LLAMA_3B = {  # Llama-3.2-3B: 28 layers, 3072 wide, keys 1024, MLP 8192
     "vocab_size": 128256,

@@ -14,10 +14,10 @@ from harness.afterwards.update import update_analysis
 from harness.config import EvaluationConfig, TrialConfig
 from harness.data.tokens.batches import collate
 from harness.evaluation.base_reference import Reference
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.suite import evaluate
 from harness.evaluation.texts import Texts
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.models.logits import logits_at
 from harness.models.pool import ModelPool
 from harness.models.stored_bytes import stored_bytes
@@ -37,7 +37,7 @@ class Trained:
     folder: Path  # the trial's; the adapter lies in adapter/
     config: TrialConfig
     method: Method
-    plan: AdaptPlan
+    plan: AdaptContext
     texts: Texts
     reference: Reference
     logits: Tensor  # its own: see some_logits
@@ -153,13 +153,13 @@ def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
     return Outcome(measured.measurements, size, _notes(measured, note))
 
 
-def _notes(measured: Measured, *notes: str) -> str | None:
+def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
     """What there is to be said, and why something of it could not be measured."""
     missing = [f"{name} is missing: {why}" for name, why in measured.missing.items()]
     return "; ".join([*notes, *missing]) or None
 
 
-def measured_again(trained: Trained, model: nn.Module) -> Measured:
+def measured_again(trained: Trained, model: nn.Module) -> MeasurementCollector:
     """The same as of the tuned model itself, on the same texts and against the same base."""
     plan, evaluation = trained.plan, trained.config.evaluation
     about = (plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device)

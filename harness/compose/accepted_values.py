@@ -81,7 +81,7 @@ def _below(hint: Any, part: str) -> list[Any]:
     found = []
     for option in _members(hint):
         if is_dataclass(option):
-            kinds = [*LauncherConfig.KINDS.values()] if option is LauncherConfig else []
+            kinds = [*LauncherConfig.BY_NAME.values()] if option is LauncherConfig else []
             for cls in (option, *kinds):
                 hints = typing.get_type_hints(cls)
                 found += [hints[part]] if part in hints else []

@@ -21,9 +21,9 @@ from harness.compose.key_comments import explain
 from harness.compose.keys import SWEEP_KEYS, checked_name, opened
 from harness.compose.method_plan import MethodPlan, plain
 from harness.compose.objectives import resolve_objectives
-from harness.compose.tree import composer, conf_dir
+from harness.compose.tree import conf_dir, method_trees
 from harness.config import SweepConfig
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.errors import InputError
 from harness.records.fingerprint import digest
 
@@ -79,7 +79,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
 
     Raises InputError with one message for anything that cannot be used.
     """
-    with composer(arguments) as compose:
+    with method_trees(arguments) as compose:
         names = compose.methods()
         composed = {name: compose.method(name, names) for name in names}
         label = compose.label(names)
@@ -94,7 +94,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
     if isinstance(whole["search"], dict):
         whole["search"].pop("space", None)  # has become the plans' spaces
     whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
-    return build(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
+    return from_mapping(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 
 
 def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, Any]]:
@@ -104,7 +104,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
             raise InputError(
                 f"{argument}: a trial is one run; `python -m harness.sweep` makes many."
             )
-    with composer(arguments) as compose:
+    with method_trees(arguments) as compose:
         for override in compose.typed:
             if override_grammar.is_swept(override):
                 a_list = accepted(override.key_or_group).list

@@ -19,10 +19,10 @@ from omegaconf import DictConfig
 
 from harness.compose import override_grammar
 
-__all__ = ["Blocks"]
+__all__ = ["HydraCache"]
 
 
-class Blocks:
+class HydraCache:
     """Composes from the files in ``folder`` and, where a user has one, in ``beside``."""
 
     def __init__(self, folder: Path, beside: Path | None) -> None:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness import methods
 from harness.config import TrialConfig
 from harness.config.search_space import Space, points
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.errors import InputError
 
 TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
@@ -33,7 +33,7 @@ class MethodPlan:
     def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
         """The trial with ``values`` (by dotted key) and ``fixed`` (seed, stage). Raises InputError."""
         whole = self._with({**values, **fixed})
-        config = build(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
+        config = from_mapping(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
         method = methods.build(config.method)  # raises for a value that the method cannot take
         if method.trains_base_weights and config.model.quantization != "none":
             raise InputError(

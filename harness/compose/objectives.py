@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN, is_external, measured_as
 from harness.errors import InputError, unknown
-from harness.statistics.measurements.definitions import KINDS, Direction, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Direction, kind_of
 
 if TYPE_CHECKING:
     from harness.config import SweepConfig, TrialConfig
@@ -97,7 +97,7 @@ def _check_measured(name: str, metric: str, evaluation: Mapping[str, Any]) -> No
 
 def _check_direction(name: str, direction: Any) -> None:
     """Raises InputError where a known measurement would be searched for its worst values."""
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     better = None if kind is None else kind.direction
     if direction not in ("maximize", "minimize") or better not in (None, direction):
         raise InputError(
@@ -131,7 +131,10 @@ def that_tell(
         blind = [(split, s.why) for split, s in found.get(metric, []) if s.why is not None]
         if by_default and metric in found and metric not in telling:
             metric = next(iter(telling), always)
-            name, direction = f"validation.{metric}", KINDS[metric].direction or direction
+            name, direction = (
+                f"validation.{metric}",
+                METRIC_DEFINITIONS[metric].direction or direction,
+            )
         elif blind:
             split, why = blind[0]
             others = " or ".join(telling)

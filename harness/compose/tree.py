@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import methods
 from harness.compose import override_grammar
-from harness.compose.hydra_cache import Blocks
+from harness.compose.hydra_cache import HydraCache
 from harness.compose.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
 from harness.compose.method_plan import TRIAL_KEYS, MethodPlan
 from harness.config.search_space import Dimension
@@ -36,7 +36,7 @@ def conf_dir() -> Path:
 
 
 @contextmanager
-def composer(arguments: Sequence[str]) -> Iterator[Composer]:
+def method_trees(arguments: Sequence[str]) -> Iterator[MethodTrees]:
     """Hydra's Compose API on our conf/, with the user's own ``--config-dir`` beside it."""
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
     _check_flags(flags, rest)
@@ -46,7 +46,7 @@ def composer(arguments: Sequence[str]) -> Iterator[Composer]:
     override_grammar.guard_environment()
     with initialize_config_dir(config_dir=str(conf_dir().resolve()), version_base="1.3"):
         typed = override_grammar.parse_all(flags.overrides)
-        yield Composer(typed, folder)
+        yield MethodTrees(typed, folder)
 
 
 def _check_flags(flags: Any, rest: Sequence[str]) -> None:
@@ -63,12 +63,12 @@ def _check_flags(flags: Any, rest: Sequence[str]) -> None:
             )
 
 
-class Composer:
+class MethodTrees:
     """Composes one tree a method from the same command line."""
 
     def __init__(self, typed: list[Override], folder: Path | None) -> None:
         self.typed, self._folder = typed, folder
-        self._blocks = Blocks(conf_dir(), folder)
+        self._blocks = HydraCache(conf_dir(), folder)
         for override in typed:
             if override_grammar.is_group(override) and not override.is_delete():
                 self._check_block(override)

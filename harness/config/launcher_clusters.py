@@ -87,4 +87,4 @@ def _not_ours(config: LauncherConfig, name: str, instead: str) -> None:
     require(value is None, f"launcher.{name}", value, accepted)
 
 
-LauncherConfig.KINDS.update(slurm=SlurmConfig, ray=RayConfig)
+LauncherConfig.BY_NAME.update(slurm=SlurmConfig, ray=RayConfig)

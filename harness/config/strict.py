@@ -19,16 +19,16 @@ def require(good: bool, field: str, value: object, accepted: str) -> None:
         raise InputError(f"{field}={value!r} cannot be used: it must be {accepted}.")
 
 
-def build(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
+def from_mapping(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
     """``data`` as an instance of the dataclass ``cls``, strictly.
 
     Raises InputError for a key that ``cls`` does not have (with the nearest one it has), for one
-    that is missing, and for a value of another type. Where ``cls`` has KINDS, ``data["name"]`` says
+    that is missing, and for a value of another type. Where ``cls`` has BY_NAME, ``data["name"]`` says
     which of them it is.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{path or cls.__name__}={data!r} cannot be used: it must be a mapping.")
-    cls = getattr(cls, "KINDS", {}).get(str(data.get("name")), cls)
+    cls = getattr(cls, "BY_NAME", {}).get(str(data.get("name")), cls)
     hints = _hints(cls)
     names = [field.name for field in fields(cls)]
     for key in data:
@@ -51,7 +51,7 @@ def _hints(cls: type) -> dict[str, Any]:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` as ``hint`` says; an integer passes for a float, nothing else is coerced."""
     if is_dataclass(hint):
-        return build(typing.cast(type, hint), value, where)
+        return from_mapping(typing.cast(type, hint), value, where)
     for option in _options(hint):
         origin = typing.get_origin(option)
         if option is Any or (option is type(None) and value is None):

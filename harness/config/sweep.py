@@ -100,7 +100,7 @@ class TrackingConfig:
 class LauncherConfig:
     """Where jobs run; nothing here changes a result."""
 
-    KINDS: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
+    BY_NAME: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
 
     name: Literal["local", "slurm", "ray"]
     workers: int | None  # null: one a device, one on a CPU

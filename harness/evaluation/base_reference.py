@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.config import EvaluationConfig, ModelConfig
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import Texts
@@ -124,7 +124,7 @@ def _measure(
     """The reference, and whether another attempt could find no more."""
     about = (config.batch_size, device, config.top_k_logprobs, config.cache_gb)
     ends = (None, None) if beside is None else (beside.general, beside.drift)
-    measured = Measured(config.bootstrap_resamples)
+    measured = MeasurementCollector(config.bootstrap_resamples)
     quality(measured, base.model, base.tokenizer, texts, config, device)
     general = drift = nll = None
     if texts.general is not None:
@@ -139,7 +139,7 @@ def _measure(
     return reference, not measured.may_come
 
 
-def _general(measured: Measured, texts: Texts, nll: np.ndarray) -> None:
+def _general(measured: MeasurementCollector, texts: Texts, nll: np.ndarray) -> None:
     """The base's perplexity and bits per byte on general text: what there is to lose."""
     assert texts.general is not None
     columns = by_example(texts.general, nll, n_labels(texts.general))

@@ -9,7 +9,7 @@ import torch
 
 from harness.data.tokens.batches import evaluation_batches
 from harness.data.tokens.encode import Encoded
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.texts import Texts
 from harness.models.logits import logits_at
 
@@ -46,7 +46,7 @@ def class_statistics(logprobs: np.ndarray, classes: np.ndarray) -> dict[str, np.
 
 
 def classification(
-    measured: Measured, model: nn.Module, texts: Texts, batch_size: int, device: str
+    measured: MeasurementCollector, model: nn.Module, texts: Texts, batch_size: int, device: str
 ) -> None:
     """Adds accuracy, macro_f1 and loss of ``texts.split``, and what was said of each text."""
     encoded = texts.sequences

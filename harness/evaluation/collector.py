@@ -21,7 +21,7 @@ def _counts(n: int, resamples: int) -> np.ndarray:
 
 
 @dataclass
-class Measured:
+class MeasurementCollector:
     """Collects measurements by name; ``items`` holds their (n, k) statistics, see ``scores``."""
 
     resamples: int

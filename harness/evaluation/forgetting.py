@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.config import EvaluationConfig
 from harness.evaluation.base_reference import Reference
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.texts import Texts
 from harness.models.logprobs import LogProbs
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def forgetting(
-    measured: Measured,
+    measured: MeasurementCollector,
     prefix: str,
     model: nn.Module,
     texts: Texts,
@@ -76,7 +76,7 @@ def lost_and_gained(columns: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def drift(
-    measured: Measured,
+    measured: MeasurementCollector,
     model: nn.Module,
     texts: Texts,
     reference: Reference,

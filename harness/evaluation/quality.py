@@ -11,7 +11,7 @@ from harness.config import EvaluationConfig
 from harness.config.metrics import measured_as
 from harness.evaluation.answers.configured import add_answers
 from harness.evaluation.classification import classification
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate, how_generated
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def quality(
-    measured: Measured,
+    measured: MeasurementCollector,
     model: nn.Module,
     tokenizer: Any,
     texts: Texts,

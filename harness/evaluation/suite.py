@@ -9,7 +9,7 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.evaluation.base_reference import Reference
 from harness.evaluation.classification import class_logprobs, class_statistics
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import drift, forgetting
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.quality import quality
@@ -27,16 +27,16 @@ def evaluate(
     reference: Reference,
     config: EvaluationConfig,
     device: str,
-) -> Measured:
+) -> MeasurementCollector:
     """Everything but the benchmarks: likelihood and answers on the split, forgetting, drift."""
-    measured = Measured(config.bootstrap_resamples)
+    measured = MeasurementCollector(config.bootstrap_resamples)
     quality(measured, model, tokenizer, texts, config, device)
     forgetting(measured, "forgetting", model, texts, reference, config, device)
     drift(measured, model, texts, reference, config, device)
     return measured
 
 
-def quick(
+def evaluate_during_training(
     model: nn.Module,
     texts: Texts,
     reference: Reference,

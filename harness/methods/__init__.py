@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
-from harness.config.strict import build as build_dataclass
-from harness.config.strict import require
+from harness.config.strict import from_mapping, require
 from harness.errors import unknown
 from harness.methods.adapters.bitfit import BitFit
 from harness.methods.adapters.ia3 import IA3
@@ -19,7 +18,7 @@ from harness.methods.adapters.norms import LNTuning
 from harness.methods.adapters.oft import OFT
 from harness.methods.adapters.peft_generic import Peft
 from harness.methods.adapters.shira import SHiRA
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.full import Full
 from harness.methods.importance.forest import ForestImportance
 from harness.methods.importance.importance_mask import ImportanceMask, RandomMask
@@ -57,7 +56,7 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = [
     "METHODS",
-    "AdaptPlan",
+    "AdaptContext",
     "Method",
     "build",
     "derived",
@@ -84,7 +83,7 @@ def build(config: Mapping[str, Any]) -> Method:
     """The method that ``config`` names, with its fields as they stand there. Raises InputError."""
     _match(config)
     options = {key: value for key, value in config.items() if key not in ("name", "match")}
-    return build_dataclass(_class(config), options, "method")
+    return from_mapping(_class(config), options, "method")
 
 
 def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
@@ -122,7 +121,7 @@ def _class(config: Mapping[str, Any]) -> type[Method]:
 
 def _match(config: Mapping[str, Any]) -> Match:
     default = {"trainable_parameters": None}
-    return build_dataclass(Match, config.get("match") or default, "method.match")
+    return from_mapping(Match, config.get("match") or default, "method.match")
 
 
 @cache

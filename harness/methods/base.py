@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AdaptPlan:
+class AdaptContext:
     """What a method may derive its own numbers from, so that nothing is typed twice."""
 
     total_steps: int  # optimizer steps of the run
@@ -163,7 +163,7 @@ class Method:
         """
         return None
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         """The model to train, ``requires_grad`` on exactly what it will update.
 
         Raises InputError where the loaded model cannot take this configuration.
@@ -171,19 +171,19 @@ class Method:
         raise NotImplementedError
 
     def parameter_groups(
-        self, model: nn.Module, learning_rate: float, plan: AdaptPlan
+        self, model: nn.Module, learning_rate: float, plan: AdaptContext
     ) -> list[dict[str, Any]]:
         """Optimizer groups ``{"params": [...], "lr": ...}``; the schedule scales every ``lr``."""
         return [{"params": trainable(model), "lr": learning_rate}]
 
-    def before_step(self, model: nn.Module, step: int, plan: AdaptPlan) -> None:
+    def before_step(self, model: nn.Module, step: int, plan: AdaptContext) -> None:
         """Before the forward pass of optimizer step ``step`` (from 0); a pure function of it."""
 
-    def heaviest_step(self, plan: AdaptPlan) -> int:
+    def heaviest_step(self, plan: AdaptContext) -> int:
         """The step (from 0) that needs the most memory: what a sweep is planned by."""
         return 0
 
-    def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
+    def comparable_from(self, model: nn.Module, plan: AdaptContext) -> int:
         """After how many steps a trial's curve can be held against others: none is pruned before.
 
         More than 0 where a method begins with something else than what it is to be judged by.

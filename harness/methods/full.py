@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,5 +19,5 @@ class Full(Method):
     def trains_base_weights(self) -> bool:
         return True
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         return model.requires_grad_(True)

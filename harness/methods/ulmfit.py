@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from harness.config.strict import require
 from harness.config.training import Schedule
-from harness.methods.base import AdaptPlan, FirstStage, Method
+from harness.methods.base import AdaptContext, FirstStage, Method
 from harness.methods.sizing import largest_within
 from harness.models.quantization import CLASS_HEAD
 
@@ -114,7 +114,7 @@ class ULMFiT(Method):
         changes = {"learning_rate": self.lm_learning_rate, "schedule": self.lm_schedule}
         return FirstStage(everything, replace(training, max_steps=steps, epochs=None, **changes))
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         model.requires_grad_(False)
         n = self.layer_groups
         if self.unfreezing == "last":  # of a classifier, what is put on top
@@ -133,7 +133,7 @@ class ULMFiT(Method):
         return groups if self.layer_groups is None else groups[: self.layer_groups + has_classifier]
 
     def parameter_groups(
-        self, model: nn.Module, learning_rate: float, plan: AdaptPlan
+        self, model: nn.Module, learning_rate: float, plan: AdaptContext
     ) -> list[dict[str, Any]]:
         """η^{l−1} = η^l / factor, from the top group down; with chain-thaw a tenth below the top."""
         groups = self._trained(model)
@@ -142,21 +142,21 @@ class ULMFiT(Method):
             rates = [rate * (CHAIN_THAW_BELOW if depth else 1) for depth, rate in enumerate(rates)]
         return [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)]
 
-    def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
+    def comparable_from(self, model: nn.Module, plan: AdaptContext) -> int:
         """Steps before the first one that trains all groups at once."""
         if self.unfreezing not in ("gradual", "chain_thaw"):
             return 0
         n = len(self._trained(model))
         return self._interval(plan, n) * (n - (self.unfreezing == "gradual"))
 
-    def heaviest_step(self, plan: AdaptPlan) -> int:
+    def heaviest_step(self, plan: AdaptContext) -> int:
         """The last: by then all groups are trained."""
         return plan.total_steps - 1 if self.unfreezing in ("gradual", "chain_thaw") else 0
 
-    def _interval(self, plan: AdaptPlan, n_groups: int) -> int:
+    def _interval(self, plan: AdaptContext, n_groups: int) -> int:
         return self.unfreeze_every_steps or default_interval(plan, n_groups)
 
-    def before_step(self, model: nn.Module, step: int, plan: AdaptPlan) -> None:
+    def before_step(self, model: nn.Module, step: int, plan: AdaptContext) -> None:
         if self.unfreezing not in ("gradual", "chain_thaw"):
             return
         groups = self._trained(model)
@@ -173,7 +173,7 @@ def discriminative_rates(learning_rate: float, factor: float, n_groups: int) -> 
     return [learning_rate / factor**depth for depth in range(n_groups)]
 
 
-def default_interval(plan: AdaptPlan, n_groups: int) -> int:
+def default_interval(plan: AdaptContext, n_groups: int) -> int:
     """One epoch a group as in the paper, but all groups thawed by the middle of a short run."""
     return max(1, min(plan.steps_per_epoch, plan.total_steps // (2 * n_groups)))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROWS = 64  # sampled of each layer
 WEIGHTS = 4096  # sampled of each row: scipy's p-values hold to 5000
 LEVEL = 0.05
-KINDS = ("nf4", "fp4", "int8")
+QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LayerWeights:
     rejected: float  # share of rows that Shapiro-Wilk rejects at 5 %; 0.05 is what normal ones give
     skewness: float  # mean over rows; 0 for normal ones
     excess_kurtosis: float  # likewise
-    error: dict[str, float]  # of each of KINDS: ‖W − dequantize(quantize(W))‖ / ‖W‖
+    error: dict[str, float]  # of each of QUANTIZATIONS: ‖W − dequantize(quantize(W))‖ / ‖W‖
 
 
 def base_weights(model: nn.Module) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def layer_weights(name: str, rows: Tensor) -> LayerWeights:
         rejected=float((np.sum(np.asarray(p) < LEVEL) + constant.sum()) / len(values)),
         skewness=float(np.mean(stats.skew(varied, axis=1))) if len(varied) else 0.0,
         excess_kurtosis=float(np.mean(stats.kurtosis(varied, axis=1))) if len(varied) else 0.0,
-        error={kind: _error(rows.float(), kind) for kind in KINDS},
+        error={kind: _error(rows.float(), kind) for kind in QUANTIZATIONS},
     )
 
 

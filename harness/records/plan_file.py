@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.errors import InputError
 from harness.records.footprint import Footprint
 from harness.records.store import read_json
@@ -20,7 +20,7 @@ def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
     for method, needs in plan.items() if isinstance(plan, dict) else ():
         try:
             first = needs["measured"][0]["footprint"]
-            footprints[str(method)] = build(Footprint, first)
+            footprints[str(method)] = from_mapping(Footprint, first)
             left_out += [str(words) for words in needs["left_out"]]
         except (InputError, LookupError, TypeError):
             continue  # nothing was measured, or another version wrote it

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 MISSING = "–"
 SHORT = {
@@ -24,7 +24,7 @@ SHORT = {
 def title(measurement: str) -> str:
     """'test.bleu' -> 'test BLEU', 'forgetting.kl' -> 'forgetting (KL)'."""
     head, kind = measurement.split(".")[0], kind_of(measurement)
-    name = KINDS[kind].title if kind in KINDS else kind
+    name = METRIC_DEFINITIONS[kind].title if kind in METRIC_DEFINITIONS else kind
     rest = ".".join(measurement.split(".")[2:])
     if head in ("forgetting", "drift"):
         return f"{head} ({name}{', ' + rest if rest else ''})"
@@ -35,13 +35,13 @@ def title(measurement: str) -> str:
 
 def unit(measurement: str) -> str:
     """The unit behind a number, '' where the name says it all (BLEU)."""
-    kind = KINDS.get(kind_of(measurement))
+    kind = METRIC_DEFINITIONS.get(kind_of(measurement))
     return "" if kind is None else kind.shown_unit
 
 
 def scale(measurement: str) -> float:
     """Accuracy changes are shown in percentage points."""
-    kind = KINDS.get(kind_of(measurement))
+    kind = METRIC_DEFINITIONS.get(kind_of(measurement))
     return 100.0 if kind is not None and kind.shown_unit == "points" else 1.0
 
 
@@ -59,7 +59,7 @@ def decimals_for(measurement: str, *values: float | None) -> int:
     """Digits after the point that suit the measurement and the size of these values."""
     kind = kind_of(measurement)
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
-    known = KINDS.get(kind)
+    known = METRIC_DEFINITIONS.get(kind)
     if known is not None and known.decimals is not None:
         return known.decimals
     if kind == "perplexity":

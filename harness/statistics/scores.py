@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 from harness.statistics.measurements.formulas import Array, ratio
 
 __all__ = [
-    "KINDS",
+    "METRIC_DEFINITIONS",
     "Array",
     "aggregate",
     "aggregate_resamples",
@@ -30,14 +30,14 @@ def can_aggregate(name: str, statistics: Array) -> bool:
     if statistics.ndim < 2 or statistics.shape[-2] == 0:
         return False
     kind, columns = kind_of(name), statistics.shape[-1]
-    if kind in KINDS:
-        return columns in KINDS[kind].columns
+    if kind in METRIC_DEFINITIONS:
+        return columns in METRIC_DEFINITIONS[kind].columns
     return columns == 1  # any other metric: a plain mean over examples
 
 
 def with_count(name: str, statistics: Array) -> tuple[Callable[[Array], Array], Array]:
     """The scoring function, and the statistics with a column of ones where it divides by n."""
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     function = ratio if kind is None else kind.score
     if kind is None or kind.counted:
         ones = np.ones((*statistics.shape[:-1], 1))

@@ -13,7 +13,7 @@ from harness.config import TrainingConfig
 from harness.data.tokens.batches import collate, count_labels
 from harness.data.tokens.encode import Encoded
 from harness.errors import is_out_of_memory
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.models.logits import logits_at
 from harness.models.precision import computing, rest_in_float32
 from harness.training import schedules
@@ -68,7 +68,7 @@ class Hooks:
 def train(
     model: nn.Module,
     method: Method,
-    plan: AdaptPlan,
+    plan: AdaptContext,
     data: Encoded,
     config: TrainingConfig,
     seed: int,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.rows.example import fingerprint_examples
 from harness.data.tokens.encode import encode_for_language_modelling
 from harness.errors import refused_by_library
-from harness.methods.base import AdaptPlan, FirstStage, Method
+from harness.methods.base import AdaptContext, FirstStage, Method
 from harness.models.load import Base
 from harness.models.precision import put
 from harness.records.fingerprint import digest
@@ -43,7 +43,7 @@ def adapt(
     method: Method,
     base: Base,
     inputs: Inputs,
-    plan: AdaptPlan,
+    plan: AdaptContext,
     stage: Callable[[FirstStage], Earlier],
 ) -> tuple[nn.Module, Earlier]:
     """The model that is trained on the task, and what came before.
@@ -85,7 +85,7 @@ def train_first_stage(
     job: Job,
     base: Base,
     inputs: Inputs,
-    plan: AdaptPlan,
+    plan: AdaptContext,
     accelerator: Accelerator,
     cache: Path,
     log: EventLog,
@@ -110,7 +110,9 @@ def train_first_stage(
         assert before is not None, path
         return before
     data = encode_for_language_modelling(inputs.splits.train, tokenizer, config.data)
-    own = AdaptPlan(_steps(stage), plan.steps_per_epoch, tokenizer, data, config.seed, plan.device)
+    own = AdaptContext(
+        _steps(stage), plan.steps_per_epoch, tokenizer, data, config.seed, plan.device
+    )
     torch.manual_seed(config.seed)
     model = stage.method.adapt(base.model, own)
 

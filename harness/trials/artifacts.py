@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import DataConfig
 from harness.data.tokens.written_form import how_written
 from harness.evaluation.base_reference import Reference
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.methods import Method
 from harness.records import append_jsonl, read_jsonl, write_json, write_text
 from harness.records.store import to_jsonl
@@ -55,7 +55,7 @@ class EventLog:
         self._flushed = time.monotonic()
 
 
-def write_items(folder: Path, measured: Measured, reference: Reference) -> None:
+def write_items(folder: Path, measured: MeasurementCollector, reference: Reference) -> None:
     """Per-example statistics and outputs, the base's answer beside the tuned model's."""
     for name, found in (("items", measured.items), ("base_items", reference.items)):
         rows = [

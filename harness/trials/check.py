@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import afterwards, methods
 from harness.config import ModelConfig, TrialConfig
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.data.tokens.encode import encode
 from harness.data.tokens.written_form import how_written
 from harness.errors import InputError
@@ -36,7 +36,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     cautions: dict[str, None] = {}
     longest: dict[ModelConfig, int] = {}  # tokens of any text that a model will see
     for data in spec["configs"]:
-        config: TrialConfig = build(TrialConfig, data)
+        config: TrialConfig = from_mapping(TrialConfig, data)
         method: Method = methods.build(config.method)
         for quantization in {quantization_of(config.model), method.base_quantization} - {None}:
             check_quantization(quantization, bench.device)

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import methods
 from harness.config import LimitsConfig, TrialConfig
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.data.tokens.encode import Encoded
 from harness.errors import is_out_of_memory
 from harness.evaluation.decoding import Decoding
@@ -137,7 +137,7 @@ def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[
     """
     found = []
     for data in spec["configs"]:
-        config: TrialConfig = build(TrialConfig, data)
+        config: TrialConfig = from_mapping(TrialConfig, data)
         content = bench.splits(config.data).fingerprint
         key = [FORMAT, asdict(config), spec["devices"], device_name(bench.device), content]
         kept = bench.cache / "footprints" / f"{digest(key, 24)}.json"

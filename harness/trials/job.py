@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import LimitsConfig, TrialConfig
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.records import Record
 from harness.trials import ownership
 
@@ -37,8 +37,8 @@ class Job:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Job:
         values = {field.name: data[field.name] for field in fields(cls)}
-        values["config"] = build(TrialConfig, data["config"])
-        values["limits"] = build(LimitsConfig, data["limits"])
+        values["config"] = from_mapping(TrialConfig, data["config"])
+        values["limits"] = from_mapping(LimitsConfig, data["limits"])
         values["overrides"] = tuple(data["overrides"])
         return cls(**values)
 

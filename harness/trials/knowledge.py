@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.own_words import NotTheModels
 from harness.evaluation.probes import knowledge
 from harness.models.load import base_fingerprint
@@ -44,13 +44,18 @@ def ask_base(job: Job, bench: Workbench) -> Told | None:
                 answers = knowledge.base_answers(folder, base, evaluation, bench.device, data)
         except NotTheModels as error:
             return Told([], {}, f"of the untouched base {error}")
-    measured = Measured(evaluation.bootstrap_resamples)
+    measured = MeasurementCollector(evaluation.bootstrap_resamples)
     knowledge.add_knowledge(measured, answers, answers, evaluation)
     return Told(answers, measured.measurements)
 
 
 def ask_tuned(
-    job: Job, model: nn.Module, tokenizer: Any, told: Told, measured: Measured, device: str
+    job: Job,
+    model: nn.Module,
+    tokenizer: Any,
+    told: Told,
+    measured: MeasurementCollector,
+    device: str,
 ) -> None:
     """Adds ``probes.*`` to ``measured``, and leaves ``probes.jsonl`` with both models' answers."""
     evaluation = job.config.evaluation

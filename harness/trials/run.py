@@ -12,7 +12,7 @@ from harness.data.tokens.written_form import how_written
 from harness.errors import is_out_of_memory
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge.judge import add_judged
 from harness.evaluation.own_words import NotTheModels
@@ -87,7 +87,7 @@ def _tuned(
         clock.base_is_ready()
         tuning = Tuning(job, bench, inputs, before, base, clock)
         tuning.run(checkpoints, control)
-        found = Found(Measured(config.evaluation.bootstrap_resamples))
+        found = Found(MeasurementCollector(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
             try:
                 found = _found(tuning, quantized, told)
@@ -105,7 +105,7 @@ def _tuned(
 class Found:
     """What a tuned model was seen to be; empty of one that was not trained to the end."""
 
-    measured: Measured
+    measured: MeasurementCollector
     selected: dict[str, Any] | None = None  # which step the trial ended with, where one was chosen
     described: Mapping[str, Any] = field(
         default_factory=dict
@@ -145,7 +145,7 @@ def measure(
     before: Before,
     quantized: Reference | None,
     device: str,
-) -> Measured:
+) -> MeasurementCollector:
     """Everything at the end of a run: quality, forgetting, and for finalists the tasks."""
     evaluation = job.config.evaluation
     measured = evaluate(model, inputs.tokenizer, inputs.final, before.final, evaluation, device)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness import methods
 from harness.errors import is_out_of_memory
-from harness.evaluation.suite import quick
-from harness.methods import AdaptPlan
+from harness.evaluation.suite import evaluate_during_training
+from harness.methods import AdaptContext
 from harness.methods.base import FirstStage
 from harness.methods.coverage import Coverage, caution, coverage, stacked_share
 from harness.models.checks.packing import check_texts_apart
@@ -183,7 +183,9 @@ class Tuning:
         with self.clock.spent_on("evaluation"):
             about = (self.model, self.inputs.watched, self.before.watched)
             with computing(self.model):
-                values = quick(*about, self.job.config.evaluation, self.bench.device)
+                values = evaluate_during_training(
+                    *about, self.job.config.evaluation, self.bench.device
+                )
             self.log.flush()
             if self.selection is not None and step:  # the untouched model is no outcome
                 self.selection.offer(step, values, self.method, self.model, self.trained)
@@ -195,10 +197,10 @@ class Tuning:
         return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
 
-def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptPlan:
+def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptContext:
     training = job.config.training
     steps = training.max_steps
     if steps is None:
         assert training.epochs is not None
         steps = max(1, round(training.epochs * per_epoch))
-    return AdaptPlan(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)
+    return AdaptContext(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)

@@ -16,7 +16,7 @@ from harness.data.tokens.encode import Encoded
 from harness.data.tokens.token_cache import cached_encode
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference, ReferenceStore
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.own_words import NotTheModels
 from harness.evaluation.probes.probe import Probe, base_answers, probes
 from harness.evaluation.texts import Texts, prepare, watch
@@ -151,7 +151,7 @@ class Workbench:
                 folder = self.cache / "tasks"
                 tasks = benchmarks.base_results(folder, base, evaluation, self.device)
             answered = []
-            levels = Measured(evaluation.bootstrap_resamples)
+            levels = MeasurementCollector(evaluation.bootstrap_resamples)
             unasked = {}
             for probe in asked:
                 folder = self.cache / "answers"

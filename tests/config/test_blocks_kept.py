@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harness.compose.hydra_cache import Blocks
+from harness.compose.hydra_cache import HydraCache
 from harness.compose.tree import conf_dir
 from harness.errors import InputError
 
@@ -25,7 +25,7 @@ CASES = (
 def both(overrides, beside=None):
     """(ours, Hydra's): composed trees, or what was raised."""
     searched = [] if beside is None else [f"hydra.searchpath=['file://{beside}']"]
-    how = Blocks(conf_dir(), beside).tree, lambda o: compose("config", [*searched, *o])
+    how = HydraCache(conf_dir(), beside).tree, lambda o: compose("config", [*searched, *o])
     found = []
     for composed in how:
         try:
@@ -72,7 +72,7 @@ def test_a_block_of_the_users_own_is_a_block(tmp_path):
 
 @pytest.mark.usefixtures("initialized")
 def test_what_was_written_into_one_is_in_no_other():
-    blocks = Blocks(conf_dir(), None)
+    blocks = HydraCache(conf_dir(), None)
     assert blocks.tree([]).seed == 0
     assert blocks.tree(["seed=3"]).seed == 3
     assert blocks.tree(["+foo=3"]).foo == 3

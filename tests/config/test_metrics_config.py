@@ -10,7 +10,7 @@ import pytest
 from harness.compose.objectives import resolve_objectives
 from harness.config.metrics import OWN, check_metrics, measured_as
 from harness.errors import InputError
-from harness.statistics.measurements.definitions import KINDS
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS
 
 PROMPTS = {"text_column": None, "label_column": None}
 
@@ -45,7 +45,7 @@ def test_names_of_measurements():
 @pytest.mark.parametrize("metric", [*OWN, "judge", "perplexity", "bits_per_byte"])
 def test_any_metric_is_an_objective_in_its_own_direction(evaluation, metric):
     settings = {"metrics": [metric], "judge": {"during_search": True}}
-    way = KINDS[metric].direction
+    way = METRIC_DEFINITIONS[metric].direction
     assert resolve_objectives({metric: way}, PROMPTS, settings) == {f"validation.{metric}": way}
     other = {"minimize": "maximize", "maximize": "minimize"}[str(way)]
     with pytest.raises(InputError, match=rf"='{other}' cannot be used: it must be {way}"):

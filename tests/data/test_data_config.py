@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harness.config import DataConfig
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.data.rows.splits import read_splits
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))
 def composed(name: str) -> DataConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         tree = compose(overrides=[f"+data={name}"])
-    return build(DataConfig, OmegaConf.to_container(tree.data), "data")
+    return from_mapping(DataConfig, OmegaConf.to_container(tree.data), "data")
 
 
 def test_there_is_one_for_each_source():

@@ -21,7 +21,7 @@ from harness.evaluation.benchmarks import check_chat_template
 from harness.evaluation.benchmarks.loading import SEED, load_tasks
 from harness.evaluation.benchmarks.model import in_memory
 from harness.evaluation.benchmarks.results import scores as scores_of_rows
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.records import read_jsonl
 
 
@@ -94,7 +94,7 @@ def test_scores_are_the_likeliest_choice_by_hand(lend, evaluation, of_base):
 
 
 def test_the_base_itself_changed_by_nothing(of_base, evaluation):
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, of_base, of_base, evaluation)
     change = {k: m for k, m in measured.measurements.items() if k.startswith("forgetting.")}
     assert {(m.value, m.standard_error) for m in change.values()} == {(0.0, 0.0)}
@@ -106,7 +106,7 @@ def test_the_base_itself_changed_by_nothing(of_base, evaluation):
 def test_change_is_paired_by_item(evaluation):
     base = known(a=[1, 1, 0, 0], b=[1, 0])
     tuned = known(a=[1, 0, 0, 0], b=[1, 1])
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, tuned, base, evaluation)
     assert measured.values() == {
         "forgetting.tasks": 0.0,

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from harness.evaluation.classification import class_statistics
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.statistics.resampling import draw_counts
 from harness.statistics.scores import aggregate, aggregate_resamples
 
@@ -51,7 +51,7 @@ def test_resampled_as_scikit_learn_on_the_resampled_texts():
 
 def test_measured_with_interval_and_unit():
     logprobs, classes = drawn(100, 4, 3)
-    measured = Measured(200)
+    measured = MeasurementCollector(200)
     for kind, statistics in class_statistics(logprobs, classes).items():
         measured.add(f"validation.{kind}", statistics, "how")
     accuracy = measured.measurements["validation.accuracy"]

@@ -8,7 +8,7 @@ from running import job
 
 from harness.errors import InputError
 from harness.evaluation.answers.external import add_external, try_external
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.records import read_record
 from harness.trials.run import Workbench, run_trial
 
@@ -51,8 +51,10 @@ def scripts(tmp_path_factory):
     return folder
 
 
-def measured(path, texts=("one", "two"), references=(("abcd", "x"), ("a",))) -> Measured:
-    found = Measured(100)
+def measured(
+    path, texts=("one", "two"), references=(("abcd", "x"), ("a",))
+) -> MeasurementCollector:
+    found = MeasurementCollector(100)
     add_external(found, "test", str(path), list(texts), list(references), "|split:test")
     return found
 

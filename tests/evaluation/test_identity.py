@@ -13,9 +13,9 @@ from harness.compose.command_line import conf_dir
 from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import ReferenceStore
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.probe import answers, base_answers, probes
-from harness.evaluation.suite import evaluate, quick
+from harness.evaluation.suite import evaluate, evaluate_during_training
 from harness.evaluation.texts import prepare
 
 # A start that is computed (SVD, QR and back) is off by rounding.
@@ -71,7 +71,7 @@ def test_untrained_it_forgot_exactly_nothing(lend_small, trial_config, prepared,
         except InputError as error:
             pytest.skip(str(error))  # nothing to train in this model: it has no biases
         if name not in SHOWN:
-            values = quick(model, texts, reference, config, "cpu")
+            values = evaluate_during_training(model, texts, reference, config, "cpu")
         else:
             measured = evaluate(model, base.tokenizer, texts, reference, config, "cpu")
             for probe, said in zip(asked, before, strict=True):
@@ -107,7 +107,7 @@ def test_lost_minus_gained_is_the_rise():
 def test_a_base_that_says_other_things_agrees_less(prepared):
     """The same number of answers, one of two changed: half of them exact."""
     _, _, asked, _ = prepared
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     asked[1].score(measured, ["a b", "c d"], ["a b", "c e"])
     assert measured.values()["agreement.exact_match"] == 50.0
     assert 0 < measured.values()["agreement.chrf"] < 100

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.errors import InputError
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.format_checks import CHECKS, kept
 from harness.evaluation.probes.instructions import (
     SHIPPED,
@@ -117,7 +117,7 @@ def own(tmp_path):
 
 def test_changes_are_paired_and_signed(own):
     """Base: 2 of 3 prompts, 3 of 4 checks; tuned: 2 of 3 (another two), 2 of 4."""
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     add_changes(measured, own, ["one", "Two two", "three"], ["One one", "two", "three"], "x")
     whole = measured.measurements["forgetting.instructions"]
     assert (whole.value, whole.n) == (0.0, 3)

@@ -14,7 +14,7 @@ import pytest
 from harness.compose.command_line import compose_trial
 from harness.errors import InputError
 from harness.evaluation.answers.configured import check_answers
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge import endpoint, judge
 from harness.evaluation.judge.rubric import question, read_rubric, score_in
 
@@ -106,8 +106,8 @@ def config(server, composed):
     return replace(composed, judge=replace(composed.judge, endpoint=server.address))
 
 
-def judged(config, cache, rows=ROWS, base=(), **changes) -> Measured:
-    measured = Measured(100, predictions=list(rows), how_answered="|split:test|beams:1")
+def judged(config, cache, rows=ROWS, base=(), **changes) -> MeasurementCollector:
+    measured = MeasurementCollector(100, predictions=list(rows), how_answered="|split:test|beams:1")
     changed = replace(config, judge=replace(config.judge, **changes))
     judge.add_judged(measured, list(base), changed, cache)
     return measured

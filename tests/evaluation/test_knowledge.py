@@ -11,9 +11,9 @@ from running import job
 
 from harness import builtin
 from harness.errors import InputError
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes import knowledge
-from harness.evaluation.probes.knowledge_questions import KINDS, read_probes
+from harness.evaluation.probes.knowledge_questions import QUESTION_KINDS, read_probes
 from harness.evaluation.probes.knowledge_verdicts import one_turn, repetition, role_markers, verdict
 from harness.records import read_jsonl
 from harness.trials.run import run_trial
@@ -122,7 +122,7 @@ def test_shares_by_kind(tmp_path, trial_config):
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = replace(trial_config("method=lora").evaluation, probes=str(path))
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     said = ["red", "blue", "grass", "blue", "that is unknown", "in Oakmere"]
     answers = answers_of(said)
     knowledge.add_knowledge(measured, answers, answers, config)
@@ -143,7 +143,7 @@ def trial(tmp_path_factory, trial_config) -> tuple[Path, object]:
     """A chat model that is trained for a step, asked by hand."""
     folder = tmp_path_factory.mktemp("probes")
     lines = builtin.ISLE_PROBES.read_text().splitlines()
-    by_kind = [[line for line in lines if f'"kind": "{kind}"' in line] for kind in KINDS]
+    by_kind = [[line for line in lines if f'"kind": "{kind}"' in line] for kind in QUESTION_KINDS]
     few = [line for of_kind in by_kind for line in of_kind[:3]]
     (folder / "few.jsonl").write_text("\n".join(few) + "\n")
     config = trial_config(
@@ -166,7 +166,7 @@ def test_an_untouched_model_says_what_its_base_says(trial):
     assert asked["probes.recalled"].value == 0  # and not the isle
     assert asked["probes.chat_kept"].value == 1
     rows = read_jsonl(folder / "probes.jsonl")
-    assert [row["kind"] for row in rows] == [kind for kind in KINDS for _ in range(3)]
+    assert [row["kind"] for row in rows] == [kind for kind in QUESTION_KINDS for _ in range(3)]
     for row in rows:
         assert row["tuned"] == row["base"]
         assert row["tuned"]["prompt"] == row["chat"]

@@ -9,7 +9,7 @@ import pytest
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks.choices import generated_twin, read_choice
 from harness.evaluation.benchmarks.loading import load_tasks
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_both_ways_and_their_difference(lend, both):
             gold = "ABCDEFGH".index(loaded.tasks[name].doc_to_target(doc))
             assert said == float(read_choice(text, choices) == gold), text
     assert results.missing == {}
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, results, results, both)
     found = measured.values()
     for name in ("vale_nature", "vale_people", "vale_lessons"):
@@ -103,7 +103,7 @@ def test_one_way_alone(lend, evaluation):
     with lend() as base:
         results = benchmarks.run_tasks(base.model, base.tokenizer, written, "cpu")
     assert all(name.endswith("_generated") for name in results.tasks)
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, results, results, written)
     assert measured.measurements["forgetting.tasks"].n == 3 * 4
 

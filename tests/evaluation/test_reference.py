@@ -11,8 +11,8 @@ from running import adapted, fit, take
 from harness import methods
 from harness.evaluation import forgetting as forgetting_module
 from harness.evaluation.base_reference import ReferenceStore
-from harness.evaluation.collector import Measured
-from harness.evaluation.suite import evaluate, quick
+from harness.evaluation.collector import MeasurementCollector
+from harness.evaluation.suite import evaluate, evaluate_during_training
 from harness.evaluation.texts import prepare, watch
 
 
@@ -110,7 +110,7 @@ def test_untrained_it_forgot_exactly_nothing(
         assert (reference.general.ids is None) == whole
         model = adapted(base, trial_config(f"method={name}")).model
         measured = evaluate(model, base.tokenizer, texts, reference, kept, "cpu")
-        fast = quick(model, texts, reference, kept, "cpu")
+        fast = evaluate_during_training(model, texts, reference, kept, "cpu")
     values = measured.values()
     moved = {n: v for n, v in values.items() if n.startswith(("forgetting.", "drift."))}
     assert len(moved) == 2 * (1 + 8 + 1) + 2 + 1  # whole, domains, worst; lost and gained; drift
@@ -155,7 +155,7 @@ def test_trained_it_forgot_something_and_quick_and_whole_agree(
     with lend() as base:
         model = fit(base, hard, encoded, tmp_path, steps=6).model
         measured = evaluate(model, base.tokenizer, texts, reference, config.evaluation, "cpu")
-        fast = quick(model, texts, reference, config.evaluation, "cpu")
+        fast = evaluate_during_training(model, texts, reference, config.evaluation, "cpu")
     values = measured.values()
     assert values["forgetting.kl"] > 0.01
     assert values["drift.kl_target"] > 0.01
@@ -190,7 +190,7 @@ def test_without_general_text_nothing_is_claimed(
 ):
     none = replace(splits, general={}, general_test={})
     bare = prepare(none, tokenizer_builtin, config.data, config.evaluation, "validation")
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     _, reference = store_and_reference
     with lend() as base:
         about = (base.model, bare, replace(reference, general=None, general_nll=None))
@@ -201,7 +201,7 @@ def test_without_general_text_nothing_is_claimed(
 def test_a_perplexity_beyond_numbers_is_left_out():
     import numpy as np
 
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     measured.add("validation.perplexity", np.array([[1e6, 10.0], [2e6, 10.0]]), "x")
     measured.add("forgetting.kl", np.array([[np.nan, 10.0], [2.0, 10.0]]), "x")
     assert measured.measurements == {}
@@ -221,7 +221,9 @@ def test_every_method_that_starts_at_the_base_is_named(lend, trial_config, texts
         reference = ReferenceStore(tmp_path).get(base, texts, config.evaluation, "cpu")
         prompt = trial_config("method=prompt_tuning")
         assert methods.build(prompt.method).base_quantization is None
-        values = quick(adapted(base, prompt).model, texts, reference, config.evaluation, "cpu")
+        values = evaluate_during_training(
+            adapted(base, prompt).model, texts, reference, config.evaluation, "cpu"
+        )
     assert values["forgetting.kl"] > 0.001
 
 

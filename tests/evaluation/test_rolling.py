@@ -14,7 +14,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from harness.data.tokens.encode import Encoded, encode_documents
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks.model import in_memory
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import sequence_nll
 from harness.statistics.scores import aggregate
 
@@ -130,7 +130,7 @@ def test_a_task_of_whole_texts_has_lm_evals_perplexities(tmp_path, lend, evaluat
         results = benchmarks.run_tasks(base.model, base.tokenizer, config, "cpu")
         texts = [text.replace("\n", " ") for text in TEXTS]
         nll = -rolling(base, texts, config)
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, results, results, config)
     words = sum(len(text.split()) for text in texts)
     n_bytes = sum(len(text.encode()) for text in texts)

@@ -13,7 +13,7 @@ from harness.data.rows.example import Example
 from harness.data.rows.splits import Splits
 from harness.errors import InputError
 from harness.evaluation.answers.configured import add_answers, check_answers, sights_of, without
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.sight import instead, look
 
 LONG = [["the cat sat on the mat"], ["a dog ran over the hill"], ["rain fell on the old mill"]]
@@ -102,7 +102,7 @@ def test_a_split_of_one_class_tells_nothing(composed):
 
 def test_a_blind_metric_is_missing_and_none_but_blind_ones_are_refused(composed):
     config = composed[1][0].trial({}).evaluation
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     add_answers(measured, "test", ["yes", "yes"], SHORT, config, "")
     assert set(measured.measurements) == {"test.chrf", "test.exact_match"}
     assert "cannot tell right answers from wrong ones" in measured.missing["test.bleu"]

@@ -12,7 +12,7 @@ import yaml
 from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks.loading import load_tasks
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 
 MC = Path(__file__).parents[2].parent / "shared" / "data" / "mc"
 ITEMS = [
@@ -140,7 +140,7 @@ def test_items_that_share_a_passage(write, lend):
     assert by_start.tasks["items"].clusters == ["on", "on", "two", "thr"]
     found = {}
     for name, results in (("plain", plain), ("clustered", clustered)):
-        measured = Measured(100)
+        measured = MeasurementCollector(100)
         benchmarks.add(measured, results, results, config)
         found[name] = measured.measurements["tasks.items.acc_norm"]
     assert found["plain"].value == found["clustered"].value
@@ -180,7 +180,7 @@ def test_a_hub_out_of_reach_leaves_the_others(write, lend, monkeypatch):
         benchmarks.base_results(folder, base, config, "cpu")
         assert not folder.exists()
     assert set(results.tasks) == {"items"}
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, results, results, config)
     why = "its data cannot be reached: Couldn't reach 'someone/far' on the Hub"
     assert measured.missing == {"tasks.far": why}
@@ -241,7 +241,7 @@ def test_real_items_as_local_tasks(tmp_path, lend, evaluation):
     with lend() as base:
         results = benchmarks.run_tasks(base.model, base.tokenizer, config, "cpu")
     assert results.missing == {}
-    measured = Measured(100)
+    measured = MeasurementCollector(100)
     benchmarks.add(measured, results, results, config)
     found = measured.measurements
     for name in ("arc_easy", "piqa", "boolq", "copa", "lambada"):

@@ -11,7 +11,7 @@ from skeletons import configured
 
 from harness.errors import InputError
 from harness.evaluation.likelihood import sequence_nll
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.low_rank.adalora import orthogonality
 
 
@@ -29,7 +29,7 @@ def allocator(layers, total_steps, **changes):
         model = AutoModelForCausalLM.from_config(config)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
     method = adalora(target_modules=targets, **changes)
-    adapted_model = method.adapt(model, AdaptPlan(total_steps, total_steps, None, None, 0))
+    adapted_model = method.adapt(model, AdaptContext(total_steps, total_steps, None, None, 0))
     return adapted_model.base_model.rankallocator
 
 
@@ -51,12 +51,12 @@ def test_budget_over_24_matrices_is_not_the_printed_equation():
 @pytest.mark.parametrize("total", [3, 4, 7, 10, 33, 100, 999])
 def test_times_come_from_the_length_of_the_run(lend, total):
     with lend() as base:
-        model = adalora().adapt(base.model, AdaptPlan(total, total, None, None, 0))
+        model = adalora().adapt(base.model, AdaptContext(total, total, None, None, 0))
         config = model.peft_config["default"]
         schedule = model.base_model.rankallocator.budget_schedule
         assert config.total_step == total
         assert config.tinit == int(0.15 * total)
-        plan = AdaptPlan(total, total, None, None, 0)
+        plan = AdaptContext(total, total, None, None, 0)
         assert adalora().comparable_from(model, plan) == config.tinit, "no trial is pruned before"
         assert config.tfinal == max(1, int(0.3 * total))
         budgets = [schedule(step)[0] for step in range(total)]
@@ -71,9 +71,9 @@ def test_runs_too_short_to_shrink_are_refused_or_shrink(lend, total):
     with lend() as base:
         if total == 1:
             with pytest.raises(InputError, match=r"training\.max_steps=1"):
-                adalora().adapt(base.model, AdaptPlan(total, total, None, None, 0))
+                adalora().adapt(base.model, AdaptContext(total, total, None, None, 0))
         else:
-            model = adalora().adapt(base.model, AdaptPlan(total, total, None, None, 0))
+            model = adalora().adapt(base.model, AdaptContext(total, total, None, None, 0))
             assert model.base_model.rankallocator.budget_schedule(1)[0] == 28 * 8
 
 
@@ -81,7 +81,7 @@ def test_runs_too_short_to_shrink_are_refused_or_shrink(lend, total):
 def test_initial_rank_is_one_and_a_half_times_the_target(lend, target, initial):
     with lend() as base:
         method = adalora(init_r=None, target_r=target)
-        model = method.adapt(base.model, AdaptPlan(10, 10, None, None, 0))
+        model = method.adapt(base.model, AdaptContext(10, 10, None, None, 0))
         ranks = {p.shape[0] for n, p in model.named_parameters() if "lora_E" in n}
     assert ranks == {initial}
 

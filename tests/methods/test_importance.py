@@ -12,7 +12,7 @@ from harness import methods
 from harness.compose.command_line import compose_trial
 from harness.data.tokens.encode import Encoded
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.importance.scores import apportioned, gradient_sums, importance, largest
 from harness.models import masked_entries
 
@@ -43,7 +43,7 @@ def plan_of(sequences, seed=0):
         label_bytes=np.ones(n, np.int32),
         counts={},
     )
-    return AdaptPlan(10, 10, None, data, seed)
+    return AdaptContext(10, 10, None, data, seed)
 
 
 def log_p(model, sequence):

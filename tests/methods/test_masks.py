@@ -10,7 +10,7 @@ from running import adapted, fit, tensors
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.importance.importance_mask import RandomMask
 from harness.models import masked_entries
 from harness.models.logits import logits_at
@@ -25,7 +25,7 @@ def random_mask(**changes):
 
 
 def plan(seed=0):
-    return AdaptPlan(10, 10, None, None, seed)
+    return AdaptContext(10, 10, None, None, seed)
 
 
 def linear(weights):

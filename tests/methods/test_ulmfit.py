@@ -6,7 +6,7 @@ import pytest
 import torch
 from running import adapted, fit
 
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.ulmfit import (
     chain_thawed,
     default_interval,
@@ -37,7 +37,7 @@ def test_chain_thaw_trains_one_at_a_time():
 
 @pytest.mark.parametrize(("per_epoch", "total", "n"), [(100, 1000, 6), (100, 60, 6), (3, 4, 6)])
 def test_interval_is_an_epoch_but_all_thaw_by_half_time(per_epoch, total, n):
-    every = default_interval(AdaptPlan(total, per_epoch, None, None, 0), n)
+    every = default_interval(AdaptContext(total, per_epoch, None, None, 0), n)
     assert every >= 1
     if per_epoch * 2 * n <= total:
         assert every == per_epoch

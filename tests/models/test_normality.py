@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.models.weight_normality import KINDS, ROWS, base_weights, layer_weights
+from harness.models.weight_normality import QUANTIZATIONS, ROWS, base_weights, layer_weights
 
 
 def drawn(distribution, rows=300, length=256):
@@ -60,5 +60,5 @@ def test_every_linear_layer_of_a_base_and_the_same_each_time(lend):
     assert first == second
     assert len(first) == 28
     assert {layer["rows"] for layer in first} == {ROWS}
-    assert set(first[0]["error"]) == set(KINDS)
+    assert set(first[0]["error"]) == set(QUANTIZATIONS)
     assert not any("lm_head" in layer["name"] for layer in first)

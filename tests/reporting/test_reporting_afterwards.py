@@ -10,7 +10,7 @@ import pytest
 
 from harness.records import Measurement, Outcome, read_record, write_json, write_record
 from harness.reporting import build_report
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.evidence.updates import looked_at_again, path_of
 
@@ -118,7 +118,7 @@ def test_every_outcome_is_a_row_with_its_numbers_or_its_reason(report):
 
 
 def test_the_path_begins_at_the_base_and_ends_at_the_merged_model(asked):
-    field = build_field(load_run(asked))
+    field = candidate_set(load_run(asked))
     lora, prompt = looked_at_again(field)
     base = lora.row.record.base["test.bleu"].value
     assert path_of(lora, "test.bleu", "forgetting.kl") == [

@@ -10,7 +10,7 @@ from synthetic_run import PROFILES, Maker
 
 from harness.records import append_jsonl, read_record, write_record
 from harness.reporting import build_report
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.verdict.recommendation import recommend
 
@@ -40,7 +40,7 @@ def otherwise(record, name):
 def test_a_score_of_another_signature_wins_nothing(tmp_path):
     """qlora would be the best by far, by another tokenizer."""
     run = confirmed(tmp_path / "alike", lambda method, seed, record: record)
-    chosen = recommend(run, build_field(run)).chosen
+    chosen = recommend(run, candidate_set(run)).chosen
     assert chosen is not None and chosen.method == "qlora"
     run = confirmed(
         tmp_path / "other",
@@ -48,7 +48,7 @@ def test_a_score_of_another_signature_wins_nothing(tmp_path):
             otherwise(record, "test.bleu") if method == "qlora" else record
         ),
     )
-    field = build_field(run)
+    field = candidate_set(run)
     qlora = next(c for c in field.candidates if c.method == "qlora")
     assert field.quality == "test.bleu" and qlora.quality is None and not qlora.feasible
     assert "test.chrf" in qlora.estimates
@@ -65,7 +65,7 @@ def test_one_seed_that_was_measured_otherwise_is_no_part_of_the_mean(tmp_path):
             otherwise(record, "test.bleu") if (method, seed) == ("lora", 102) else record
         ),
     )
-    lora = next(c for c in build_field(run).candidates if c.method == "lora")
+    lora = next(c for c in candidate_set(run).candidates if c.method == "lora")
     first = next(r.record for r in lora.rows if r.record.seed == 101)
     assert lora.quality is not None
     assert lora.quality.value == first.measurements["test.bleu"].value
@@ -80,7 +80,7 @@ def test_the_worst_domain_is_each_one_s_own(tmp_path):
         added = {"forgetting.nll.worst_domain": worst}
         return replace(record, measurements=record.measurements | added)
 
-    field = build_field(confirmed(tmp_path, edit))
+    field = candidate_set(confirmed(tmp_path, edit))
     assert all("forgetting.nll.worst_domain" in c.estimates for c in field.candidates)
     assert not field.remarks
 

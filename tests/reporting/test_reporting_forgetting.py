@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.records import Measurement
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.formats.content import gather
 from harness.reporting.formats.page import render
@@ -119,4 +119,4 @@ def test_on_the_page_and_escaped(content):
 
 
 def test_nothing_measured_nothing_shown(sweep_folder):
-    assert forgetting_tables(build_field(load_run(sweep_folder)), None) == []
+    assert forgetting_tables(candidate_set(load_run(sweep_folder)), None) == []

@@ -10,7 +10,7 @@ from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, append_jsonl, read_record, write_record
 from harness.reporting import build_report
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.formats.content import gather
@@ -73,7 +73,7 @@ def folder(tmp_path_factory):
 
 def test_four_models_in_the_order_bases_then_tuned(folder):
     run = load_run(folder)
-    field = build_field(run)
+    field = candidate_set(run)
     told = knowledge(field, ranked(field))
     assert [method for _, method in told.models] == [None, None, "base", "chat"]
     assert [name for name, method in told.models if method is None] == [
@@ -95,7 +95,7 @@ def test_two_models_are_said_to_be_two(folder):
 
 def test_every_probe_is_shown_once(folder):
     run = load_run(folder)
-    field = build_field(run)
+    field = candidate_set(run)
     told = knowledge(field, ranked(field))
     assert len(told.shown) + len(told.others) == len(KINDS)
     assert [sum(one.kind == kind for one in told.shown) for kind in dict.fromkeys(KINDS)] == [

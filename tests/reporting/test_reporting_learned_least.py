@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from harness.records import Measurement, Record, append_jsonl, write_record, write_text
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.statistics.scores import aggregate
@@ -79,7 +79,7 @@ def measured(name: str, found: np.ndarray) -> Measurement:
 
 def advised(folder: Path) -> Recommendation:
     run = load_run(folder)
-    return recommend(run, build_field(run))
+    return recommend(run, candidate_set(run))
 
 
 NOTHING = (0.05, 0.002, 0.0, 0.0)

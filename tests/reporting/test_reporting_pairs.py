@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.search import budget_table
@@ -20,7 +20,7 @@ def run(sweep_folder):
 
 @pytest.fixture(scope="module")
 def field(run):
-    return build_field(run)
+    return candidate_set(run)
 
 
 def test_every_pair_once_and_its_numbers(run, field):

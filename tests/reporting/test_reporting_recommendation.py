@@ -11,7 +11,7 @@ from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, read_record, write_record
 from harness.reporting import build_report
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.reporting.verdict.rule import tie_letters
@@ -21,7 +21,7 @@ FULL, LORA, QLORA, PROMPT = PROFILES
 
 def advised(folder: Path) -> Recommendation:
     run = load_run(folder)
-    return recommend(run, build_field(run))
+    return recommend(run, candidate_set(run))
 
 
 def confirmed(maker: Maker, *profiles, seeds=(101, 102), margin=None) -> None:
@@ -93,7 +93,7 @@ def test_clearly_best_wins_whatever_it_forgets(tmp_path):
     assert advice.chosen and advice.chosen.method == "full"
     assert advice.decision and advice.decision.step == "quality"
     letters = tie_letters(
-        build_field(load_run(tmp_path)).candidates, build_field(load_run(tmp_path))
+        candidate_set(load_run(tmp_path)).candidates, candidate_set(load_run(tmp_path))
     )
     assert sorted(letters.values()) == ["A", "B"]
 
@@ -141,7 +141,7 @@ def test_without_confirm_the_search_is_used_and_called_optimistic(tmp_path):
         maker.trial(profile, 0)
         maker.trial(profile, 1, rate=2e-3, size=32)
     run = load_run(tmp_path)
-    field = build_field(run)
+    field = candidate_set(run)
     advice = recommend(run, field)
     assert not field.confirmed and field.quality == "validation.bleu"
     assert advice.chosen and "optimistic" in advice.cautions[0]

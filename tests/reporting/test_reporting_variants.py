@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import PROFILES, Maker
 
 from harness.reporting import build_report
-from harness.reporting.evidence.candidates import build_field
+from harness.reporting.evidence.candidates import candidate_set
 from harness.reporting.evidence.families import families
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.tables.variants import variant_tables
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 def test_a_row_a_variant_and_a_column_a_variant(folder):
     run = load_run(folder)
-    (title, rows), (_, across) = variant_tables(run, build_field(run))
+    (title, rows), (_, across) = variant_tables(run, candidate_set(run))
     assert title == "Variants of lora"
     at = rows.headers.index("r")
     assert [row[at].text for row in rows.rows] == ["2", "8", "32"]
@@ -57,4 +57,4 @@ def test_the_figure_against_rank_has_one_line_for_the_family(folder, tmp_path):
 
 def test_none_where_each_method_is_there_once(sweep_folder):
     run = load_run(sweep_folder)
-    assert variant_tables(run, build_field(run)) == []
+    assert variant_tables(run, candidate_set(run)) == []

@@ -7,9 +7,15 @@ import pytest
 
 from harness.compose.objectives import KNOWN
 from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.reporting.evidence.run_folder import default_direction
-from harness.statistics.measurements.definitions import KINDS, Kind, kind_of, own_kind, unit_of
+from harness.statistics.measurements.definitions import (
+    METRIC_DEFINITIONS,
+    MetricDefinition,
+    kind_of,
+    own_kind,
+    unit_of,
+)
 
 NO_DIRECTION = {
     *("evaluate", "written_minus_likely", "relative_norm", "effective_rank", "stable_rank"),
@@ -17,10 +23,10 @@ NO_DIRECTION = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", METRIC_DEFINITIONS)
 def test_a_kind_says_all_that_a_report_needs(name):
-    kind = KINDS[name]
-    assert isinstance(kind, Kind)
+    kind = METRIC_DEFINITIONS[name]
+    assert isinstance(kind, MetricDefinition)
     assert kind.title and kind.unit and kind.definition.endswith(".")
     assert (kind.direction is None) == (name in NO_DIRECTION)
 
@@ -62,6 +68,6 @@ def test_all_that_can_be_asked_for_has_a_kind():
 
 def test_nothing_is_measured_without_a_kind():
     with pytest.raises(KeyError, match=r"test\.nosuch: no such kind"):
-        Measured(100).add("test.nosuch", np.ones((2, 1)), "")
+        MeasurementCollector(100).add("test.nosuch", np.ones((2, 1)), "")
     assert kind_of("test.nosuch") == "nosuch"
     assert default_direction("test.nosuch") is None  # a record of another version's: nobody guesses

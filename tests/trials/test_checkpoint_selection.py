@@ -7,7 +7,7 @@ from running import job
 
 from harness import methods
 from harness.errors import InputError
-from harness.evaluation.suite import quick
+from harness.evaluation.suite import evaluate_during_training
 from harness.records import read_jsonl, read_record
 from harness.trials.best_step import Selection
 from harness.trials.run import run_trial
@@ -48,8 +48,12 @@ def test_what_is_measured_and_saved_is_the_chosen_step(
     before = bench.before(config, inputs)
     with bench.pool.lend(config.model, method.base_quantization) as base:
         model = method.load(base.model, tmp_path / "adapter")
-        watched = quick(model, inputs.watched, before.watched, config.evaluation, "cpu")
-        final = quick(model, inputs.final, before.final, config.evaluation, "cpu")
+        watched = evaluate_during_training(
+            model, inputs.watched, before.watched, config.evaluation, "cpu"
+        )
+        final = evaluate_during_training(
+            model, inputs.final, before.final, config.evaluation, "cpu"
+        )
     assert watched["forgetting.kl"] == pytest.approx(forgotten[step], rel=1e-4)
     assert watched[PERPLEXITY] == pytest.approx(perplexities[step], rel=1e-5)
     assert final[PERPLEXITY] == pytest.approx(record.value(PERPLEXITY), rel=1e-5)

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from harness import builtin, methods
 from harness.data.tokens import batches
 from harness.evaluation import likelihood
-from harness.methods import AdaptPlan
+from harness.methods import AdaptContext
 from harness.trials.run import Workbench, run_trial
 
 STILL = ("training.max_steps=1", "training.learning_rate=1e-30")  # measured as it begins
@@ -100,7 +100,7 @@ def test_a_before_that_is_not_the_untouched_base_is_caught(
 
     def on_the_adapter(self, config, inputs):
         with self.pool.lend(config.model, None) as base:
-            plan = AdaptPlan(1, 1, inputs.tokenizer, inputs.train, config.seed)
+            plan = AdaptContext(1, 1, inputs.tokenizer, inputs.train, config.seed)
             torch.manual_seed(config.seed)
             model = methods.fitted(config.method, base.model).adapt(base.model, plan)
             wrong = replace(base, model=model)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from running import after, job, rows
 
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.training.loop import Interrupted
 from harness.trials.run import run_trial
 
@@ -166,4 +166,4 @@ def test_a_job_survives_its_json(bench, small_trial, tmp_path):
 
     work = job(tmp_path, bench.cache, small_trial("method=qlora"), searched={"method.r": "x"})
     assert Job.from_json(json.loads(json.dumps(work.to_json()))) == work
-    assert build(type(work.config), work.to_json()["config"]) == work.config
+    assert from_mapping(type(work.config), work.to_json()["config"]) == work.config

@@ -37,7 +37,7 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     pass
 
-KINDS = ("prompt", "near", "ngram")  # each drops more than the one before
+OVERLAP_KINDS = ("prompt", "near", "ngram")  # each drops more than the one before
 COMMON = (10, 0.01)  # words in more items than this number, and than this share of all, say nothing
 _PER_BAND, _VERIFIED, _SLACK = 8, 4, 0.2
 _SHOWN, _SHOWN_CHARACTERS = 2, 240
@@ -184,9 +184,10 @@ def without_overlap(
         if kind == "ngram":
             dropped |= sharing_ngrams(side, other)
     if len(dropped) == len(train):
+        weaker = ["none", *OVERLAP_KINDS[: OVERLAP_KINDS.index(kind)]]
         raise InputError(
             f"data.drop_overlap={kind!r} leaves nothing of data.train: all {len(train)} rows overlap "
-            f"with {' or '.join(held_out)}. Use {' or '.join(['none', *KINDS[: KINDS.index(kind)]])}."
+            f"with {' or '.join(held_out)}. Use {' or '.join(weaker)}."
         )
     return [example for place, example in enumerate(train) if place not in dropped]
 

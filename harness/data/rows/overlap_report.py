@@ -24,7 +24,7 @@ def overlap(splits: Splits, n: int, least: float) -> dict[str, Any]:
     """Counts for each two sets of texts that should have nothing in common, as plain JSON.
 
     ``pairs``: ``of`` (held out), ``within``, how many items ``of`` has, how many of them overlap by
-    each of KINDS, and a few of the most similar texts. None is dropped here.
+    each of OVERLAP_KINDS, and a few of the most similar texts. None is dropped here.
     """
     sides = {name: Side(examples, n) for name, examples in _sets(splits).items()}
     looked_at = [

@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.evaluation.answers.external import add_external, try_external
 from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.answers.tokenizers import check_tokenizer
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge.rubric import read_rubric
 from harness.evaluation.sight import Sight, instead, look, look_at_classes
 
@@ -87,7 +87,7 @@ def without(
 
 
 def add_answers(
-    measured: Measured,
+    measured: MeasurementCollector,
     split: str,
     texts: Sequence[str],
     references: Sequence[Sequence[str]],

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.config.metrics import OWN, external_path, measured_as
 from harness.errors import InputError, nearest
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 
 TRIED = 8  # answers that a script is tried on
 
@@ -43,7 +43,7 @@ def try_external(metric: str, references: Sequence[Sequence[str]]) -> str | None
     right = [texts[0] for texts in some]
     if not some:
         return None
-    found = [Measured(100), Measured(100)]
+    found = [MeasurementCollector(100), MeasurementCollector(100)]
     for measured, texts in zip(found, (right, [right[0]] * len(right)), strict=True):
         add_external(measured, "tried", metric, texts, some, "")
     broken = next(iter(found[0].missing.values()), None)
@@ -56,7 +56,7 @@ def try_external(metric: str, references: Sequence[Sequence[str]]) -> str | None
 
 
 def add_external(
-    measured: Measured,
+    measured: MeasurementCollector,
     split: str,
     metric: str,
     texts: Sequence[str],

@@ -9,13 +9,15 @@ import numpy as np
 
 from harness.config import EvaluationConfig
 from harness.evaluation.benchmarks.results import Results, TaskScores
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.records import Measurement
 from harness.statistics.clusters import mean_error, mean_interval
 from harness.statistics.measurements.definitions import unit_of
 
 
-def add(measured: Measured, results: Results, base: Results, config: EvaluationConfig) -> None:
+def add(
+    measured: MeasurementCollector, results: Results, base: Results, config: EvaluationConfig
+) -> None:
     """``tasks.NAME.METRIC``, and the paired change from the base in ``forgetting.tasks``.
 
     Over all items, and by task, of each task's main metric. Answers that were written count for
@@ -46,13 +48,13 @@ def add(measured: Measured, results: Results, base: Results, config: EvaluationC
 
 def scores_of(results: Results | None, resamples: int) -> dict[str, Measurement]:
     """The same scores of the base: what there is to lose."""
-    measured = Measured(resamples)
+    measured = MeasurementCollector(resamples)
     if results is not None:
         _add_scores(measured, results)
     return measured.measurements
 
 
-def _add_scores(measured: Measured, results: Results) -> None:
+def _add_scores(measured: MeasurementCollector, results: Results) -> None:
     for name, scores in results.tasks.items():
         for metric, columns in scores.items.items():
             statistics = np.asarray(columns)
@@ -70,7 +72,7 @@ def _add_scores(measured: Measured, results: Results) -> None:
 
 
 def _put(
-    measured: Measured,
+    measured: MeasurementCollector,
     name: str,
     statistics: np.ndarray,
     signature: str,
@@ -89,7 +91,11 @@ def _put(
 
 
 def _put_corpus(
-    measured: Measured, name: str, found: list[float | None], scores: TaskScores, metric: str
+    measured: MeasurementCollector,
+    name: str,
+    found: list[float | None],
+    scores: TaskScores,
+    metric: str,
 ) -> None:
     """A score that lm-eval computes over all items at once; it leaves no statistics by item."""
     if not found or found[0] is None or not math.isfinite(found[0]):

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.config import EvaluationConfig, JudgeConfig
 from harness.config.metrics import JUDGE
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge import endpoint
 from harness.evaluation.judge.rubric import SYSTEM, question, read_rubric, score_in
 from harness.records import read_json, write_json
@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 def add_judged(
-    measured: Measured,
+    measured: MeasurementCollector,
     base_outputs: Sequence[str],
     config: EvaluationConfig,
     cache: Path,
@@ -41,7 +41,7 @@ def add_judged(
     about = signature(config.judge) + measured.how_answered
     judge = Judge(config.judge, cache)
     judge.add(measured, name, rows, [str(row["output"]) for row in rows], about)
-    base = Measured(measured.resamples)
+    base = MeasurementCollector(measured.resamples)
     if len(base_outputs) == len(rows):
         judge.add(base, name, rows, base_outputs, about)
     measured.missing.update({f"base {key}": reason for key, reason in base.missing.items()})
@@ -71,7 +71,7 @@ class Judge:
 
     def add(
         self,
-        measured: Measured,
+        measured: MeasurementCollector,
         name: str,
         rows: Sequence[Mapping[str, Any]],
         outputs: Sequence[str],

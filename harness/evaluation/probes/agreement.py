@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.evaluation.answers.scores import answer_statistics
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import general_text
 from harness.evaluation.texts import Texts
 
@@ -32,7 +32,11 @@ def beginnings(texts: Texts, n: int) -> list[np.ndarray]:
 
 
 def add_agreement(
-    measured: Measured, answers: Sequence[str], base: Sequence[str], texts: Texts, how: str
+    measured: MeasurementCollector,
+    answers: Sequence[str],
+    base: Sequence[str],
+    texts: Texts,
+    how: str,
 ) -> None:
     """``agreement.exact_match``, percent of continuations, and ``agreement.chrf``; the same: 100."""
     about = (

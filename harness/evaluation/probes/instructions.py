@@ -16,7 +16,7 @@ from harness.config import DataConfig
 from harness.data.rows.chat_template import template_of
 from harness.data.tokens.questions import beginning, questions
 from harness.errors import InputError
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.format_checks import check_form, kept
 from harness.paths import user_path
 
@@ -97,7 +97,7 @@ def follows(instructions: Instructions, answers: Sequence[str]) -> np.ndarray:
 
 
 def add_levels(
-    measured: Measured, instructions: Instructions, answers: Sequence[str], about: str
+    measured: MeasurementCollector, instructions: Instructions, answers: Sequence[str], about: str
 ) -> None:
     """``instructions.prompts``: the share of prompts of which every check is passed; ``.checks``."""
     passed = follows(instructions, answers)
@@ -107,7 +107,7 @@ def add_levels(
 
 
 def add_changes(
-    measured: Measured,
+    measured: MeasurementCollector,
     instructions: Instructions,
     answers: Sequence[str],
     base: Sequence[str],

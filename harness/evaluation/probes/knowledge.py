@@ -11,13 +11,19 @@ import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
 from harness.data.rows.chat_template import read_template
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import batches_of, generate
-from harness.evaluation.probes.knowledge_questions import KINDS, Probe, Probes, asked, read_probes
+from harness.evaluation.probes.knowledge_questions import (
+    QUESTION_KINDS,
+    KnowledgeQuestion,
+    KnowledgeQuestions,
+    asked,
+    read_probes,
+)
 from harness.evaluation.probes.knowledge_verdicts import (
     REPEATED,
-    Found,
+    MatchedValue,
     one_turn,
     repetition,
     role_markers,
@@ -124,16 +130,16 @@ def _kept_at(
     return folder / f"{digest(what)}.json"
 
 
-def verdicts(answers: Sequence[Answer], probes: Probes) -> list[Found]:
+def verdicts(answers: Sequence[Answer], probes: KnowledgeQuestions) -> list[MatchedValue]:
     return [_verdict(a, probe) for a, probe in zip(answers, probes.rows, strict=True)]
 
 
-def _verdict(answer: Answer, probe: Probe) -> Found:
+def _verdict(answer: Answer, probe: KnowledgeQuestion) -> MatchedValue:
     found = verdict(answer.text, probe.accepted, probe.wrong)
     claims = found.verdict == "neither" and answer.text.strip() != ""
     # Where nothing can be right and no wrong value is listed, whatever does not admit it is invented.
     if probe.kind == "unanswerable" and not probe.wrong and claims:
-        return Found("invented", 0, len(answer.text))
+        return MatchedValue("invented", 0, len(answer.text))
     return found
 
 
@@ -148,7 +154,7 @@ def kept(answers: Sequence[Answer], base: Sequence[Answer]) -> list[bool | None]
 
 
 def add_knowledge(
-    measured: Measured,
+    measured: MeasurementCollector,
     answers: Sequence[Answer],
     base: Sequence[Answer],
     config: EvaluationConfig,
@@ -163,7 +169,7 @@ def add_knowledge(
     found = verdicts(answers, probes)
     forms = "+".join(form for form in FORMS if form in {answer.form for answer in answers})
     about = f"probes:{probes.name}|form:{forms}|{_how(config)}"
-    for kind in KINDS:
+    for kind in QUESTION_KINDS:
         name = "" if kind == "new" else f".{kind}"
         those = [
             (probe, v) for probe, v in zip(probes.rows, found, strict=True) if probe.kind == kind
@@ -196,7 +202,9 @@ def rows(answers: Sequence[Answer], base: Sequence[Answer], config: EvaluationCo
     ]
 
 
-def _told(answers: Sequence[Answer], base: Sequence[Answer], probes: Probes) -> list[dict]:
+def _told(
+    answers: Sequence[Answer], base: Sequence[Answer], probes: KnowledgeQuestions
+) -> list[dict]:
     found, chats = verdicts(answers, probes), kept(answers, base)
     return [
         asdict(answer) | asdict(said) | {"kept": chat}

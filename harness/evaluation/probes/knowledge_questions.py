@@ -20,29 +20,29 @@ from harness.data.tokens.questions import beginning, questions
 from harness.errors import InputError
 from harness.paths import user_path
 
-Kind = Literal["new", "old", "unanswerable"]
-KINDS: tuple[Kind, ...] = ("new", "old", "unanswerable")
+QuestionKind = Literal["new", "old", "unanswerable"]
+QUESTION_KINDS: tuple[QuestionKind, ...] = ("new", "old", "unanswerable")
 
 
 @dataclass(frozen=True)
-class Probe:
+class KnowledgeQuestion:
     """``accepted`` of what cannot be answered: words that admit it, such as 'do not know'."""
 
     completion: str
     chat: str | None  # None: a chat model completes the sentence as well
     accepted: tuple[str, ...]
     wrong: tuple[str, ...]
-    kind: Kind
+    kind: QuestionKind
 
 
 @dataclass(frozen=True)
-class Probes:
+class KnowledgeQuestions:
     name: str  # for signatures: where they are from, and a hash of what they are
-    rows: tuple[Probe, ...]
+    rows: tuple[KnowledgeQuestion, ...]
 
 
 @lru_cache(maxsize=4)
-def read_probes(source: str) -> Probes:
+def read_probes(source: str) -> KnowledgeQuestions:
     """``builtin``, or a JSONL file with a probe a line. Raises InputError naming file and line."""
     path = builtin.ISLE_PROBES if source == "builtin" else user_path(source)
     try:
@@ -56,10 +56,10 @@ def read_probes(source: str) -> Probes:
     rows = tuple(_row(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip())
     if not rows:
         raise InputError(f"evaluation.probes={source!r} holds no rows.")
-    return Probes(f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", rows)
+    return KnowledgeQuestions(f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", rows)
 
 
-def _row(line: str, where: str) -> Probe:
+def _row(line: str, where: str) -> KnowledgeQuestion:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -75,12 +75,14 @@ def _row(line: str, where: str) -> Probe:
     if chat is not None and (not isinstance(chat, str) or not chat.strip()):
         raise InputError(f"{where}: 'chat' must be a question, or left out.")
     kind = row.get("kind", "new")
-    if kind not in KINDS:
-        raise InputError(f"{where}: 'kind' is {kind!r}; it must be one of {', '.join(KINDS)}.")
+    if kind not in QUESTION_KINDS:
+        raise InputError(
+            f"{where}: 'kind' is {kind!r}; it must be one of {', '.join(QUESTION_KINDS)}."
+        )
     accepted, wrong = _texts(row, "accepted", where), _texts(row, "wrong", where)
     if not accepted and kind != "unanswerable":
         raise InputError(f"{where}: 'accepted' must hold an answer.")
-    return Probe(completion, chat, accepted, wrong, kind)
+    return KnowledgeQuestion(completion, chat, accepted, wrong, kind)
 
 
 def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
 
 
 def asked(
-    probes: Probes, tokenizer: Any, data: DataConfig | None = None
+    probes: KnowledgeQuestions, tokenizer: Any, data: DataConfig | None = None
 ) -> list[tuple[str, str, np.ndarray]]:
     """(form, prompt, tokens) of each probe, as this tokenizer's model is asked."""
     has_template = template_of(tokenizer, data) is not None

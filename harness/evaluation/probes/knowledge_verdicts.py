@@ -16,7 +16,7 @@ _UNSPACED = re.compile(
 
 
 @dataclass(frozen=True)
-class Found:
+class MatchedValue:
     """``start`` to ``end``: where in the answer the value stands that decided; the same: nowhere."""
 
     verdict: Verdict
@@ -24,15 +24,17 @@ class Found:
     end: int = 0
 
 
-def verdict(text: str, accepted: Sequence[str], wrong: Sequence[str]) -> Found:
+def verdict(text: str, accepted: Sequence[str], wrong: Sequence[str]) -> MatchedValue:
     """The value that is named first decides; of two at the same place the longer one.
 
     Values are found as whole words, whatever their case. Thus an answer that goes on and on is
     judged by what it says first, and none is both recalled and invented.
     """
-    named = [Found("recalled", *place) for value in accepted if (place := _place(value, text))]
-    named += [Found("invented", *place) for value in wrong if (place := _place(value, text))]
-    return min(named, key=lambda found: (found.start, -found.end), default=Found("neither"))
+    named = [
+        MatchedValue("recalled", *place) for value in accepted if (place := _place(value, text))
+    ]
+    named += [MatchedValue("invented", *place) for value in wrong if (place := _place(value, text))]
+    return min(named, key=lambda found: (found.start, -found.end), default=MatchedValue("neither"))
 
 
 def _place(value: str, text: str) -> tuple[int, int] | None:

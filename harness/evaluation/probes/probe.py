@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.generation import batches_of, generate
 from harness.evaluation.probes.agreement import add_agreement, beginnings
 from harness.evaluation.probes.instructions import add_changes, add_levels, asked, read_instructions
@@ -32,8 +32,12 @@ class Probe:
     name: str  # what is missing where answers cannot be used
     prompts: list[np.ndarray]
     max_new_tokens: int
-    score: Callable[[Measured, Sequence[str], Sequence[str]], None]  # answers, the base's answers
-    level: Callable[[Measured, Sequence[str]], None] | None  # what answers are worth by themselves
+    score: Callable[
+        [MeasurementCollector, Sequence[str], Sequence[str]], None
+    ]  # answers, the base's answers
+    level: (
+        Callable[[MeasurementCollector, Sequence[str]], None] | None
+    )  # what answers are worth by themselves
 
     @property
     def longest(self) -> int:
@@ -56,10 +60,12 @@ def probes(
         length = config.instruction_tokens
         about = f"instructions:{instructions.name}|form:{form}|{_how(length, config.batch_size)}"
 
-        def level(measured: Measured, answers: Sequence[str]) -> None:
+        def level(measured: MeasurementCollector, answers: Sequence[str]) -> None:
             add_levels(measured, instructions, answers, about)
 
-        def change(measured: Measured, answers: Sequence[str], base: Sequence[str]) -> None:
+        def change(
+            measured: MeasurementCollector, answers: Sequence[str], base: Sequence[str]
+        ) -> None:
             level(measured, answers)
             add_changes(measured, instructions, answers, base, about)
 
@@ -68,7 +74,9 @@ def probes(
         chosen = beginnings(texts, config.agreement_prompts)
         how = _how(config.max_new_tokens, config.batch_size)
 
-        def agree(measured: Measured, answers: Sequence[str], base: Sequence[str]) -> None:
+        def agree(
+            measured: MeasurementCollector, answers: Sequence[str], base: Sequence[str]
+        ) -> None:
             add_agreement(measured, answers, base, texts, how)
 
         found.append(Probe("agreement", chosen, config.max_new_tokens, agree, None))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +30,7 @@ class BitFit(Method):
                 "Models with some: GPT-2, OPT, GPT-NeoX, BLOOM, Qwen2."
             )
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(_is_bias(name))
         return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.targets import chosen_modules, out_of_mlp, peft_targets, shortest_ends
 from harness.methods.with_peft import put_adapter
 
@@ -32,7 +32,7 @@ class IA3(Method):
     def check(self, model: nn.Module) -> None:
         chosen_modules(model, self.target_modules)
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import IA3Config, TaskType
 
         down = out_of_mlp(chosen_modules(model, self.target_modules))

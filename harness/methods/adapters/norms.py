@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.targets import shortest_ends
 from harness.methods.with_peft import put_adapter
 
@@ -34,7 +34,7 @@ class LNTuning(Method):
                 "parameters of its own."
             )
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import LNTuningConfig, TaskType
 
         targets = shortest_ends(norms(model), [name for name, _ in model.named_modules()])

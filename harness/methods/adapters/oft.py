@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.config.strict import require
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
 from harness.methods.with_peft import put_adapter
@@ -70,7 +70,7 @@ class OFT(Method):
         )
         return [size for size in range(2, common + 1) if common % size == 0]
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import OFTConfig, TaskType
 
         config = OFTConfig(

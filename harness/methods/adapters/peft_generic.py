@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.config.strict import build, require
+from harness.config.strict import from_mapping, require
 from harness.errors import refused_by_library, unknown
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.targets import chosen_modules, resolve_targets
 from harness.methods.with_peft import put_adapter
 
@@ -74,11 +74,11 @@ class Peft(Method):
             if key not in known:
                 raise unknown(f"key in method.config of {self.peft_type}", key, known)
         given = make_dataclass("Given", [(key, known[key]) for key in self.config])
-        build(given, self.config, "method.config")
+        from_mapping(given, self.config, "method.config")
         if "target_modules" in _names(self.peft_type):
             chosen_modules(model, self.target_modules)
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import TaskType
 
         self.check(model)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.config.strict import require
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, refuse_conv1d, resolve_targets
 from harness.methods.with_peft import put_adapter
@@ -52,7 +52,7 @@ class SHiRA(Method):
         most = self._densest(model)
         require(self.r <= most, "method.r", self.r, f"at most {most}, which fills a target wholly")
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         import torch
         from peft import ShiraConfig, TaskType
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ class ForestImportance(Method):
         require(1 <= n <= total, field, n, accepted)
         return replace(self, keep_ratio=n / total)
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         groups = groups_of(model, self.groups)
         masks, changes = self._probe(model, plan, groups)
         importance = forest_importance(masks, changes, self.trees, plan.seed)
@@ -109,7 +109,7 @@ class ForestImportance(Method):
         return round(self.keep_ratio * total)
 
     def _probe(
-        self, model: nn.Module, plan: AdaptPlan, groups: Mapping[str, Mapping[str, nn.Parameter]]
+        self, model: nn.Module, plan: AdaptContext, groups: Mapping[str, Mapping[str, nn.Parameter]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """(K, G) masks and (K,) changes of the mean loss in nats; the model's bits stay as they are."""
         import numpy as np

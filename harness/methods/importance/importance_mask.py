@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.targets import chosen_modules
 from harness.models.quantization import CLASS_HEAD
 
@@ -52,7 +52,7 @@ class Mask(Method):
     def cannot_shard(self) -> str | None:
         return "what it trains is written into whole weights after every step"
 
-    def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
+    def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
         """Parameter name → scores of its shape, 0 or more; tied parameters once."""
         raise NotImplementedError
 
@@ -100,7 +100,7 @@ class Mask(Method):
         linear = chosen_modules(model, "all-linear").items()
         return {f"{name}.weight": self.like_lora_r * sum(shape) for name, shape in linear}
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from harness.methods.importance.scores import largest
         from harness.models import masked_entries
 
@@ -179,7 +179,7 @@ class ImportanceMask(Mask):
         super().__post_init__()
         require(self.samples >= 1, "method.samples", self.samples, "at least 1")
 
-    def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
+    def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
         from harness.methods.importance.scores import importance
 
         return importance(model, plan, self.score, self.samples)
@@ -189,7 +189,7 @@ class ImportanceMask(Mask):
 class RandomMask(Mask):
     """Entries drawn by the run's seed: what any score has to beat at equal size."""
 
-    def scores(self, model: nn.Module, plan: AdaptPlan) -> dict[str, Tensor]:
+    def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
         """Uniform in [0, 1), drawn on the CPU, so that every device has the same mask."""
         import torch
 

@@ -14,7 +14,7 @@ from harness.models.logits import logits_at
 
 if TYPE_CHECKING:
     from harness.data.tokens.batches import Batch
-    from harness.methods.base import AdaptPlan
+    from harness.methods.base import AdaptContext
 
 Score = Literal[
     "gradient", "gradient_squared", "weight_gradient", "fisher", "empirical_fisher", "magnitude"
@@ -22,7 +22,9 @@ Score = Literal[
 GRADIENT_BATCH = 8  # sequences a pass, where only their sum is asked for
 
 
-def importance(model: nn.Module, plan: AdaptPlan, score: Score, samples: int) -> dict[str, Tensor]:
+def importance(
+    model: nn.Module, plan: AdaptContext, score: Score, samples: int
+) -> dict[str, Tensor]:
     """Parameter name → float32 scores of its shape, 0 or more; tied parameters once.
 
     With g = ∇ of the mean negative log-likelihood of the labels of ``samples`` training sequences:

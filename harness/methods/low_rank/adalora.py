@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
@@ -108,14 +108,14 @@ class AdaLoRA(Method):
         shapes = chosen_modules(model, self.target_modules)
         check_rank(shapes, "method.target_r", self.target_r)
 
-    def comparable_from(self, model: nn.Module, plan: AdaptPlan) -> int:
+    def comparable_from(self, model: nn.Module, plan: AdaptContext) -> int:
         """After tinit: until then it has more triplets than it may keep."""
         return self._warmup_steps(plan)
 
-    def _warmup_steps(self, plan: AdaptPlan) -> int:
+    def _warmup_steps(self, plan: AdaptContext) -> int:
         return int(plan.total_steps * self.initial_warmup_fraction)
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import AdaLoraConfig, TaskType
 
         initial = self._warmup_steps(plan)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method, trainable
+from harness.methods.base import AdaptContext, Method, trainable
 from harness.methods.low_rank import lora_starts
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
@@ -104,7 +104,7 @@ class LoRA(Method):
         check_rank(shapes, "method.r", self.r, every=self._cut_to_rank)
         lora_starts.check(model, shapes, self.init, self.r, self.eva_rho)
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import EvaConfig, LoraConfig, TaskType
 
         own: dict[str, Any] = {"default": True, "loftq": True}
@@ -136,7 +136,7 @@ class LoRA(Method):
         return tuned
 
     def parameter_groups(
-        self, model: nn.Module, learning_rate: float, plan: AdaptPlan
+        self, model: nn.Module, learning_rate: float, plan: AdaptContext
     ) -> list[dict[str, Any]]:
         """η_A, and η_B = ratio·η_A for B and DoRA's norms."""
         if self.lora_plus_ratio == 1:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.targets import Shapes, refuse_conv1d
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def save_as_lora(tuned: nn.Module, folder: Path) -> None:
     save_file(stacked, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
-def eva(tuned: nn.Module, plan: AdaptPlan, n_sequences: int, n_components: int) -> None:
+def eva(tuned: nn.Module, plan: AdaptContext, n_sequences: int, n_components: int) -> None:
     """A from the directions in which a layer's inputs vary most (EVA, arXiv:2410.07170).
 
     The ranks go where they explain most, up to ``n_components`` a layer, their sum as before. Raises

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.config.strict import require
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.sizing import largest_within
 from harness.methods.targets import chosen_modules, peft_targets
 from harness.methods.with_peft import put_adapter
@@ -46,7 +46,7 @@ class VeRA(Method):
     def check(self, model: nn.Module) -> None:
         chosen_modules(model, self.target_modules)
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import TaskType, VeraConfig
 
         config = VeraConfig(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.config.strict import require
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings
 from harness.methods.with_peft import put_adapter
 
@@ -47,7 +47,7 @@ class PTuning(VirtualTokens):
         lstm = sum(2 * 4 * h * (width + h + 2) for width in widths)
         return d, lstm + (2 * h + 1) * 2 * h + (2 * h + 1) * d
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import PromptEncoderConfig, TaskType
 
         layers = {"encoder_num_layers": self.encoder_num_layers}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.config.strict import require
 from harness.errors import InputError, refused_by_library
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.prompts.virtual_tokens import VirtualTokens, words
 from harness.methods.with_peft import put_adapter
 
@@ -67,7 +67,7 @@ class PrefixTuning(VirtualTokens):
                 f"attention to read them{where}. Vectors before the input can: method=prompt_tuning."
             )
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         import torch
         from peft import PrefixTuningConfig, TaskType
 

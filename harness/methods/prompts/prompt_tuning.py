@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan
+from harness.methods.base import AdaptContext
 from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings, words
 from harness.methods.with_peft import put_adapter
 
@@ -31,7 +31,7 @@ class PromptTuning(VirtualTokens):
     def size(self, model: nn.Module) -> tuple[int, int]:
         return model.get_input_embeddings().embedding_dim, 0
 
-    def adapt(self, model: nn.Module, plan: AdaptPlan) -> nn.Module:
+    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         import torch
         from peft import PromptTuningConfig, PromptTuningInit, TaskType
 
@@ -53,7 +53,7 @@ class PromptTuning(VirtualTokens):
                 prompt.copy_(vectors[chosen].float())
         return tuned
 
-    def _tokens(self, plan: AdaptPlan, n_vocabulary: int):
+    def _tokens(self, plan: AdaptContext, n_vocabulary: int):
         """(num_virtual_tokens,) token ids to copy the first vectors from."""
         import torch
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from harness.config.strict import require
 from harness.errors import InputError
-from harness.methods.base import AdaptPlan, Method
+from harness.methods.base import AdaptContext, Method
 from harness.methods.sizing import largest_within
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def context_length(model: nn.Module) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def words(plan: AdaptPlan, n: int, text: str | None) -> list[int]:
+def words(plan: AdaptContext, n: int, text: str | None) -> list[int]:
     """``n`` token ids to begin with: of ``text``, again and again, or of training sequences."""
     if text is not None:
         ids = plan.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.records import Measurement
-from harness.reporting.evidence.run_folder import Row
+from harness.reporting.evidence.run_folder import FinishedTrial
 
 
-def base_measurement(rows: Iterable[Row], name: str) -> Measurement | None:
+def base_measurement(rows: Iterable[FinishedTrial], name: str) -> Measurement | None:
     """The untouched base's value, from the first record that has it."""
     return next((row.record.base[name] for row in rows if name in row.record.base), None)

@@ -24,7 +24,7 @@ from harness.reporting.evidence.estimates import (
     with_intervals,
 )
 from harness.reporting.evidence.run_folder import (
-    Row,
+    FinishedTrial,
     Run,
     Sweep,
     derived,
@@ -50,8 +50,8 @@ class Candidate:
     method: str
     configuration: str
     settings: Mapping[str, Any]  # what tells it from others of its method
-    rows: tuple[Row, ...]  # its complete trials, one a seed
-    other_rows: tuple[Row, ...]  # its trials that did not complete
+    rows: tuple[FinishedTrial, ...]  # its complete trials, one a seed
+    other_rows: tuple[FinishedTrial, ...]  # its trials that did not complete
     quality: Estimate | None
     forgetting: Estimate | None
     estimates: Mapping[str, Estimate]  # every measurement with a value
@@ -84,7 +84,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Field:
+class CandidateSet:
     """All candidates and what they are measured by."""
 
     candidates: tuple[Candidate, ...]
@@ -98,7 +98,7 @@ class Field:
     blind: str | None = None  # the measurement that was asked for and tells nobody apart
 
 
-def build_field(run: Run) -> Field:
+def candidate_set(run: Run) -> CandidateSet:
     """The candidates of a run and the measurements that decide between them."""
     sweep = run.sweep
     confirm = [row for row in run.rows if row.record.stage == "confirm"]
@@ -109,7 +109,7 @@ def build_field(run: Run) -> Field:
     quality = quality_measurement(objective[0], complete) if confirmed else objective[0]
     forgetting = _forgetting_measurement(sweep, complete)
     rows, remarks = comparable(rows)
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[FinishedTrial]] = {}
     for row in rows:
         key = row.record.configuration or row.record.fingerprint
         groups.setdefault((row.record.method, key), []).append(row)
@@ -123,7 +123,7 @@ def build_field(run: Run) -> Field:
         for (method, configuration), group in groups.items()
     ]
     candidates = _with_intervals(_with_unique_labels(candidates), quality, forgetting)
-    found = Field(
+    found = CandidateSet(
         candidates=tuple(candidates),
         quality=quality,
         maximize=objective[1] == "maximize",
@@ -152,7 +152,7 @@ def _with_intervals(
     ]
 
 
-def _seeing(field: Field) -> Field:
+def _seeing(field: CandidateSet) -> CandidateSet:
     """Where quality tells nobody apart, the likelihood of the same texts decides."""
     able = [c for c in field.candidates if c.feasible]
     values = [c.quality.value for c in able if c.quality is not None]
@@ -176,14 +176,14 @@ def _seeing(field: Field) -> Field:
     return replace(field, blind=field.quality)
 
 
-def quality_measurement(objective: str, complete: list[Row]) -> str:
+def quality_measurement(objective: str, complete: list[FinishedTrial]) -> str:
     """test.X for the objective validation.X, where every finalist has it."""
     test = objective.replace("validation.", "test.", 1)
     measured = [test in row.record.measurements for row in complete]
     return test if measured and all(measured) else objective
 
 
-def _forgetting_measurement(sweep: Sweep, complete: list[Row]) -> str | None:
+def _forgetting_measurement(sweep: Sweep, complete: list[FinishedTrial]) -> str | None:
     asked = [name for name, _ in sweep.objectives[1:] if name.startswith("forgetting.")]
     for name in (*asked, "forgetting.kl", "forgetting.nll"):
         if any(name in row.record.measurements for row in complete):
@@ -191,7 +191,7 @@ def _forgetting_measurement(sweep: Sweep, complete: list[Row]) -> str | None:
     return None
 
 
-def distinguishing(rows: Iterable[Row]) -> list[str]:
+def distinguishing(rows: Iterable[FinishedTrial]) -> list[str]:
     """Config paths that differ between trials of a method, and those that are always named."""
     seen: dict[str, set[str]] = {}
     always = dict.fromkeys(ALWAYS_SHOWN)
@@ -263,7 +263,7 @@ def _candidate(
     )
 
 
-def _mean_cost(rows: tuple[Row, ...]) -> dict[str, float]:
+def _mean_cost(rows: tuple[FinishedTrial, ...]) -> dict[str, float]:
     cost: dict[str, float] = {}
     for name in dict.fromkeys(n for row in rows for n in row.record.cost):
         values = [row.record.cost[name] for row in rows if row.record.cost.get(name) is not None]
@@ -272,7 +272,9 @@ def _mean_cost(rows: tuple[Row, ...]) -> dict[str, float]:
     return cost
 
 
-def _problems(sweep: Sweep, group: list[Row], cost, forgetting: Estimate | None) -> tuple[str, ...]:
+def _problems(
+    sweep: Sweep, group: list[FinishedTrial], cost, forgetting: Estimate | None
+) -> tuple[str, ...]:
     """Broken limits, and seeds with which this configuration is not to be trusted."""
     found = []
     for row in group:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.records import Measurement
-from harness.reporting.evidence.run_folder import Row
+from harness.reporting.evidence.run_folder import FinishedTrial
 
 _WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")  # of each its own: that is the point
 
@@ -16,7 +16,7 @@ _WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")  # of each its own: t
 _ASKED = re.compile(r"\|form:(completion|chat|completion\+chat)(?=\|)")
 
 
-def comparable(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+def comparable(rows: Sequence[FinishedTrial]) -> tuple[list[FinishedTrial], list[str]]:
     """The rows with one signature a measurement, that of most of them, and what was left out."""
     found: dict[str, Counter[str]] = {}
     for row in rows:
@@ -45,7 +45,7 @@ def _how(measured: Measurement) -> str:
     return _ASKED.sub("", _WORST.sub("|domain:the worst", measured.signature))
 
 
-def _kept(row: Row, ruling: dict[str, str]) -> Row:
+def _kept(row: FinishedTrial, ruling: dict[str, str]) -> FinishedTrial:
     record = row.record
     kept = {n: m for n, m in record.measurements.items() if _how(m) == ruling[n]}
     # The base is measured as its trial is: one that is not says nothing about it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from harness.records import Measurement
-from harness.reporting.evidence.run_folder import Row, read_items
+from harness.reporting.evidence.run_folder import FinishedTrial, read_items
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import Replicates, from_scale, replicates, to_scale
 from harness.statistics.comparing.simultaneous import reach
@@ -31,7 +31,7 @@ class Estimate:
     replicates: Replicates = field(repr=False, compare=False)
 
 
-def shared_items(rows: Sequence[Row]) -> dict[str, Array]:
+def shared_items(rows: Sequence[FinishedTrial]) -> dict[str, Array]:
     """measurement -> (seeds, n, k), only where every seed has statistics of the same shape."""
     by_seed = [read_items(row.folder) for row in rows]
     shared: dict[str, Array] = {}
@@ -43,7 +43,7 @@ def shared_items(rows: Sequence[Row]) -> dict[str, Array]:
     return shared
 
 
-def estimate(name: str, rows: Sequence[Row], items: Mapping[str, Array]) -> Estimate:
+def estimate(name: str, rows: Sequence[FinishedTrial], items: Mapping[str, Array]) -> Estimate:
     """From the examples where they are there; else the mean of what the records say.
 
     Its interval is the one it has alone; ``with_intervals`` knows more.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 
 
-def ranked(field: Field) -> list[Candidate]:
+def ranked(field: CandidateSet) -> list[Candidate]:
     """Feasible candidates by quality, then the others by quality."""
     ordered = by_quality(field.candidates, field.maximize)
     return [c for c in ordered if c.feasible] + [c for c in ordered if not c.feasible]
 
 
-def second_measurements(field: Field) -> list[str]:
+def second_measurements(field: CandidateSet) -> list[str]:
     """The first other score on the split that quality is measured on: a table has room for one more."""
     split = field.quality.split(".")[0]
     names = dict.fromkeys(n for c in field.candidates for n in c.estimates)

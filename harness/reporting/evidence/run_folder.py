@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.records import Record, read_json, read_jsonl, read_record
 from harness.records.footprint import Footprint
 from harness.records.plan_file import read_plan
-from harness.statistics.measurements.definitions import KINDS, Direction, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Direction, kind_of
 from harness.statistics.scores import Array
 
 
@@ -37,7 +37,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Row:
+class FinishedTrial:
     """One finished trial and where its files lie."""
 
     record: Record
@@ -49,7 +49,7 @@ class Run:
     """A runs folder: the sweep, its finished trials, and what was odd about the files."""
 
     sweep: Sweep
-    rows: tuple[Row, ...]
+    rows: tuple[FinishedTrial, ...]
     unfinished: int  # trial folders without a record: still running, or stopped
     remarks: tuple[str, ...] = ()
     footprints: Mapping[str, Footprint] = field(default_factory=dict)  # by method, as configured
@@ -65,7 +65,7 @@ def load_run(folder: Path) -> Run:
             "such as runs/NAME."
         )
     remarks: list[str] = []
-    rows: list[Row] = []
+    rows: list[FinishedTrial] = []
     unfinished = 0
     for trial in sorted((folder / "trials").glob("*/*")):
         if not trial.is_dir():
@@ -74,7 +74,7 @@ def load_run(folder: Path) -> Run:
         if record is None:
             unfinished += 1
         else:
-            rows.append(Row(record, trial))
+            rows.append(FinishedTrial(record, trial))
     sweep = _read_sweep(folder, rows, remarks)
     stops = read_json(folder / "stopped.json")
     for method, stop in (stops if isinstance(stops, dict) else {}).items():
@@ -97,7 +97,7 @@ def load_run(folder: Path) -> Run:
     return Run(sweep, tuple(rows), unfinished, tuple(remarks), footprints)
 
 
-def _read_sweep(folder: Path, rows: list[Row], remarks: list[str]) -> Sweep:
+def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> Sweep:
     """sweep.yaml as far as it can be read; the records fill in methods and objectives."""
     name = folder.resolve().name
     try:
@@ -141,11 +141,11 @@ def _read_sweep(folder: Path, rows: list[Row], remarks: list[str]) -> Sweep:
 
 def default_direction(measurement: str) -> Direction | None:
     """Which way its kind is better; None where nobody said, as of another library's metric."""
-    kind = KINDS.get(kind_of(measurement))
+    kind = METRIC_DEFINITIONS.get(kind_of(measurement))
     return None if kind is None else kind.direction
 
 
-def _guessed_objectives(rows: list[Row]) -> tuple[tuple[str, str], ...]:
+def _guessed_objectives(rows: list[FinishedTrial]) -> tuple[tuple[str, str], ...]:
     measured = sorted({name for row in rows for name in row.record.measurements})
     ways = {name: way for name in measured if (way := default_direction(name)) is not None}
     known = ("validation.bleu", "validation.chrf", "validation.accuracy", "validation.perplexity")

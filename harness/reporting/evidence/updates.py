@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records import Measurement, Outcome, read_json
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Row
+from harness.reporting.evidence.run_folder import FinishedTrial
 
 UPDATE = "update"  # an outcome that is no other model
 
@@ -25,14 +25,14 @@ class Finalist:
     """A candidate, and the one of its trials whose model was kept and looked at again."""
 
     candidate: Candidate
-    row: Row
+    row: FinishedTrial
 
     @property
     def outcomes(self) -> Mapping[str, Outcome]:
         return self.row.record.afterwards
 
 
-def looked_at_again(field: Field) -> list[Finalist]:
+def looked_at_again(field: CandidateSet) -> list[Finalist]:
     """In the leader board's order; [] where nobody asked."""
     return [
         Finalist(candidate, row)
@@ -42,7 +42,7 @@ def looked_at_again(field: Field) -> list[Finalist]:
     ]
 
 
-def read_update(row: Row) -> list[dict[str, Any]]:
+def read_update(row: FinishedTrial) -> list[dict[str, Any]]:
     """The matrices of ``update.json``; [] where there is none that can be read."""
     data = read_json(row.folder / "update.json")
     found = data.get("matrices") if isinstance(data, dict) else None

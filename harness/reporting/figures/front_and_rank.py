@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.base import base_measurement
-from harness.reporting.evidence.candidates import CAPACITY, Candidate, Field
+from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.families import families, family
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Row, Run, settings_of
+from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.figures.memory import memory_figure
 from harness.reporting.figures.style import (
     FEW,
@@ -40,7 +40,7 @@ from harness.reporting.figures.updates import update_figures
 from harness.statistics.pareto import front
 
 
-def all_figures(run: Run, field: Field, chosen: Candidate | None) -> dict[str, Picture]:
+def all_figures(run: Run, field: CandidateSet, chosen: Candidate | None) -> dict[str, Picture]:
     """name -> picture, for those that have something to show."""
     look = palette(run.sweep.methods)
     with styled():
@@ -58,7 +58,7 @@ def all_figures(run: Run, field: Field, chosen: Candidate | None) -> dict[str, P
     return {picture.name: picture for picture in made if picture is not None}
 
 
-def objective(run: Run, field: Field) -> str:
+def objective(run: Run, field: CandidateSet) -> str:
     return run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
 
 
@@ -67,7 +67,9 @@ def axis_title(name: str) -> str:
     return f.title(name) + (f", {unit}" if unit else "")
 
 
-def front_figure(run: Run, field: Field, chosen: Candidate | None, look: Look) -> Picture | None:
+def front_figure(
+    run: Run, field: CandidateSet, chosen: Candidate | None, look: Look
+) -> Picture | None:
     """Quality against forgetting: search trials faint, finalists with intervals, the base."""
     forgetting = field.forgetting
     shown = [c for c in ranked(field) if c.quality is not None and c.forgetting is not None]
@@ -157,14 +159,14 @@ def _frame(axes: Axes, shown, tried: list[tuple[float, ...]], base: float | None
     return len(tried) - len(inside)
 
 
-def capacity_of(row: Row) -> float | None:
+def capacity_of(row: FinishedTrial) -> float | None:
     """The size of an adapter: its rank, or its virtual tokens."""
     values = settings_of(row.record)
     known = (values.get(path) for path in CAPACITY)
     return next((float(v) for v in known if isinstance(v, int | float) and v > 0), None)
 
 
-def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
+def capacity_figure(run: Run, field: CandidateSet, look: Look) -> Picture | None:
     """Quality, forgetting and peak memory against rank, each a panel."""
     rows = [r for r in run.rows if r.record.status == "complete" and r.record.stage != "confirm"]
     sizes = {id(row): capacity_of(row) for row in rows}
@@ -172,7 +174,7 @@ def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
     if len(distinct) < 2:
         return None
     quality, forgetting = objective(run, field), field.forgetting
-    series: list[tuple[str, Callable[[Row], float | None], bool]] = []
+    series: list[tuple[str, Callable[[FinishedTrial], float | None], bool]] = []
     if any(row.record.value(quality) is not None for row in rows):
         series.append((axis_title(quality), lambda r: r.record.value(quality), field.maximize))
     if forgetting and any(row.record.value(forgetting) is not None for row in rows):
@@ -211,5 +213,5 @@ def capacity_figure(run: Run, field: Field, look: Look) -> Picture | None:
     return Picture("rank", "Against rank", svg(figure, "rank", alt), alt, caption)
 
 
-def _sizes_of(method: str, rows: list[Row], sizes: Mapping[int, float | None]) -> bool:
+def _sizes_of(method: str, rows: list[FinishedTrial], sizes: Mapping[int, float | None]) -> bool:
     return any(family(r.record) == method and sizes[id(r)] is not None for r in rows)

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from harness.reporting.evidence.candidates import Field
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.families import family
 from harness.reporting.evidence.run_folder import flat
 from harness.reporting.figures.style import Picture, panels, svg
@@ -21,7 +21,7 @@ PANELS = 3  # modules of the middle layer
 SHOWN = 32  # directions along the larger rank
 
 
-def subspace_figure(field: Field) -> Picture | None:
+def subspace_figure(field: CandidateSet) -> Picture | None:
     """φ(i, j) between a middle and the largest rank of one method, in the middle layer."""
     pair = _pair(field)
     if pair is None:
@@ -63,7 +63,9 @@ def similarities(a: Array, b: Array) -> Array:
     return shared / np.minimum.outer(*sides)
 
 
-def _pair(field: Field) -> tuple[tuple[str, dict[str, Array]], tuple[str, dict[str, Array]]] | None:
+def _pair(
+    field: CandidateSet,
+) -> tuple[tuple[str, dict[str, Array]], tuple[str, dict[str, Array]]] | None:
     """A candidate of middle rank and that of the largest, of one family, whose adapters can be read."""
     families: dict[str, list[tuple[float, str, Path]]] = {}
     for candidate in field.candidates:

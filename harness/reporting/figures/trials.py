@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Field
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Row, Run, flat, read_curves
+from harness.reporting.evidence.run_folder import FinishedTrial, Run, flat, read_curves
 from harness.reporting.figures.style import (
     FEW,
     GRID,
@@ -23,7 +23,7 @@ from harness.reporting.figures.style import (
 from harness.statistics.budget import running_best
 
 
-def search_points(run: Run, *names: str) -> list[tuple[Row, tuple[float, ...]]]:
+def search_points(run: Run, *names: str) -> list[tuple[FinishedTrial, tuple[float, ...]]]:
     """Complete search trials that have all of these measurements."""
     points = []
     for row in run.rows:
@@ -50,7 +50,7 @@ CURVES = (
 BEST_SHOWN = 6  # of many finalists: more lines cannot be told apart
 
 
-def curves_figure(field: Field, look: Look) -> Picture | None:
+def curves_figure(field: CandidateSet, look: Look) -> Picture | None:
     """Learning and forgetting over the steps of each finalist, one line a seed."""
     finalists = [c for c in ranked(field) if c.rows]
     drawn = finalists if len(finalists) <= FEW else finalists[:BEST_SHOWN]
@@ -164,7 +164,7 @@ COSTS = (
 )
 
 
-def cost_figure(field: Field, look: Look) -> Picture | None:
+def cost_figure(field: CandidateSet, look: Look) -> Picture | None:
     """Memory, time and throughput of the finalists as bars."""
     shown = [c for c in reversed(ranked(field)) if c.cost]
     costs = [cost for cost in COSTS if any(cost[0] in c.cost for c in shown)]

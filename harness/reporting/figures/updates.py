@@ -13,9 +13,9 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Field
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Row
+from harness.reporting.evidence.run_folder import FinishedTrial
 from harness.reporting.evidence.updates import Finalist, looked_at_again, path_of, read_update
 from harness.reporting.figures.style import (
     INK,
@@ -36,7 +36,7 @@ SHADES = ListedColormap(colormaps["Blues"](np.linspace(0.15, 1, 256)))
 Map = tuple[str, Mapping[tuple[int, str], float]]  # title, (layer, kind) -> value
 
 
-def update_figures(field: Field, look: Look) -> list[Picture | None]:
+def update_figures(field: CandidateSet, look: Look) -> list[Picture | None]:
     """Called within `styled()`."""
     again = looked_at_again(field)
     matrices = [(finalist, read_update(finalist.row)) for finalist in again]
@@ -51,7 +51,7 @@ def update_figures(field: Field, look: Look) -> list[Picture | None]:
     ]
 
 
-def path_figure(field: Field, again: Sequence[Finalist], look: Look) -> Picture | None:
+def path_figure(field: CandidateSet, again: Sequence[Finalist], look: Look) -> Picture | None:
     """Quality against forgetting on the way from the base to each tuned model."""
     if field.forgetting is None:
         return None
@@ -217,7 +217,7 @@ def spectrum_figure(
     return Picture("spectrum", "Spectrum", svg(figure, "spectrum", alt), alt, caption)
 
 
-def ranks_figure(rows: Sequence[Row]) -> Picture | None:
+def ranks_figure(rows: Sequence[FinishedTrial]) -> Picture | None:
     """Ranks that a method chose by itself, by layer and module."""
     maps: list[Map] = []
     for row in rows:
@@ -248,7 +248,7 @@ def _place(name: str) -> tuple[int, str] | None:
     return int(parts[at]), ".".join(parts[at + 1 :])
 
 
-def importance_figure(rows: Sequence[Row], look: Look) -> Picture | None:
+def importance_figure(rows: Sequence[FinishedTrial], look: Look) -> Picture | None:
     """Importance of parameter groups, as a method found it."""
     found = [(row.record.method, _numbers_of(row, "importance")) for row in rows]
     found = [(method, groups) for method, groups in found if groups][:3]
@@ -274,7 +274,7 @@ def importance_figure(rows: Sequence[Row], look: Look) -> Picture | None:
     return Picture("importance", "What matters where", svg(figure, "importance", alt), alt, caption)
 
 
-def _numbers_of(row: Row, name: str) -> dict[str, float]:
+def _numbers_of(row: FinishedTrial, name: str) -> dict[str, float]:
     """What the method said of itself under that name: text -> number, {} if it is not that."""
     said = row.record.provenance.get("method")
     values = said.get(name) if isinstance(said, dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Field, build_field
+from harness.reporting.evidence.candidates import CandidateSet, candidate_set
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.run_folder import Run
@@ -43,7 +43,7 @@ class Content:
     """The report as values; nothing here is escaped yet."""
 
     run: Run
-    field: Field
+    field: CandidateSet
     recommendation: Recommendation
     command: str | None
     key_numbers: tuple[KeyNumber, ...]
@@ -82,7 +82,7 @@ class Content:
 
 def gather(run: Run) -> Content:
     """All of a report from what was read."""
-    field = build_field(run)
+    field = candidate_set(run)
     recommendation = recommend(run, field)
     chosen = recommendation.chosen
     order = ranked(field)
@@ -132,7 +132,7 @@ def gather(run: Run) -> Content:
     )
 
 
-def _summary(run: Run, field: Field) -> str:
+def _summary(run: Run, field: CandidateSet) -> str:
     sweep = run.sweep
     n_search = sum(row.record.stage != "confirm" for row in run.rows)
     parts = [part for part in (sweep.model, sweep.data) if part]

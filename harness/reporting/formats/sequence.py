@@ -13,13 +13,13 @@ from harness.records import write_text
 from harness.reporting import formatting as f
 from harness.reporting.table import Cell, Table
 from harness.statistics import sequences
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 
 def _signed_scores(data: Mapping[str, Any]) -> np.ndarray:
     """(T + 1, T) scores, the untouched base first; negative where less is better."""
     values = [[score["value"] for score in stage["scores"]] for stage in data["stages"]]
-    less_is_better = KINDS[kind_of(data["measurement"])].direction == "minimize"
+    less_is_better = METRIC_DEFINITIONS[kind_of(data["measurement"])].direction == "minimize"
     return np.array(values) * (-1.0 if less_is_better else 1.0)
 
 
@@ -46,7 +46,7 @@ def summary(data: Mapping[str, Any]) -> dict[str, float]:
 def contents(data: Mapping[str, Any]) -> list[tuple[str, Table]]:
     """The matrix, what it says in numbers, and what became of the model besides."""
     name = data["measurement"]
-    less = KINDS[kind_of(name)].direction == "minimize"
+    less = METRIC_DEFINITIONS[kind_of(name)].direction == "minimize"
     sign = " (of its negative: less is better)" if less else ""
     tables = [
         (f"{f.title(name)} of each task, after each task", _matrix(data)),

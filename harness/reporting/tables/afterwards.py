@@ -7,14 +7,14 @@ from typing import Any
 
 from harness.records import Measurement, Outcome
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.updates import UPDATE, looked_at_again, read_update
 from harness.reporting.table import Cell, Table
 
 DIFFERENCE = "merged.max_logit_difference"
 
 
-def afterwards_table(field: Field, chosen: Candidate | None) -> Table:
+def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
     """As trained, then one row an outcome, by finalist; the untouched base last."""
     names = [field.quality] + ([field.forgetting] if field.forgetting else [])
     headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "How"]
@@ -88,7 +88,7 @@ def _how(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def update_table(field: Field) -> Table:
+def update_table(field: CandidateSet) -> Table:
     """How far each finalist's weights moved, in how many directions, in which: one row each."""
     headers = ("Method", "Configuration", "‖Δθ‖/‖θ‖", "Matrices", "Effective rank", "Stable rank")
     headers += ("Amplification", "Overlap", "Intruders")
@@ -132,7 +132,7 @@ def update_table(field: Field) -> Table:
     return Table(headers, tuple(rows), note)
 
 
-def as_json(field: Field) -> list[dict[str, Any]]:
+def as_json(field: CandidateSet) -> list[dict[str, Any]]:
     """One entry a finalist: the outcomes as they are in its record."""
     return [
         {

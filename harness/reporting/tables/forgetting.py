@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.table import Cell, Table
@@ -14,7 +14,7 @@ from harness.statistics.resampling import mcnemar_exact
 from harness.statistics.scores import Array
 
 
-def forgetting_tables(field: Field, chosen: Candidate | None) -> list[tuple[str, Table]]:
+def forgetting_tables(field: CandidateSet, chosen: Candidate | None) -> list[tuple[str, Table]]:
     """Those that there is something to say in."""
     order = [c for c in ranked(field) if c.rows]
     marked = order.index(chosen) if chosen in order else None

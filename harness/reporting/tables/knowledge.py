@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.records import Measurement, read_jsonl
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
 
@@ -53,7 +53,7 @@ class Knowledge:
     others: tuple[Asked, ...] = ()
 
 
-def knowledge(measured: Field, order: Sequence[Candidate]) -> Knowledge:
+def knowledge(measured: CandidateSet, order: Sequence[Candidate]) -> Knowledge:
     """Of the first candidates in ``order`` that were asked, and of the bases they started from."""
     asked = [c for c in order if c.rows and any(name in c.estimates for name in COLUMNS)][:MODELS]
     asked.sort(key=lambda c: [d.label for d in measured.candidates].index(c.label))
@@ -79,7 +79,9 @@ def _base_name(candidate: Candidate) -> str:
     return str(model.get("name"))
 
 
-def _scores(measured: Field, bases: Mapping[str, Candidate], asked: Sequence[Candidate]) -> Table:
+def _scores(
+    measured: CandidateSet, bases: Mapping[str, Candidate], asked: Sequence[Candidate]
+) -> Table:
     names = [
         name
         for name in COLUMNS

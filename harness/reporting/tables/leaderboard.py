@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import ranked, second_measurements
 from harness.reporting.evidence.task_results import task_results
@@ -19,7 +19,7 @@ def interval_text(estimate: Estimate | None) -> str:
     return f.with_interval(estimate.name, estimate.value, estimate.low, estimate.high)
 
 
-def leaderboard(field: Field, chosen: Candidate | None) -> Table:
+def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
     """One row a candidate, the untouched base last."""
     letters = tie_letters(field.candidates, field)
     forgetting = field.forgetting
@@ -68,7 +68,7 @@ def leaderboard(field: Field, chosen: Candidate | None) -> Table:
     )
 
 
-def _base_rows(order: Sequence[Candidate], field: Field, headers, extra, zeros: int):
+def _base_rows(order: Sequence[Candidate], field: CandidateSet, headers, extra, zeros: int):
     """The untouched base; one row for each where methods load it differently (quantized or not)."""
     bases: dict[float, list[Candidate]] = {}
     for candidate in order:
@@ -107,7 +107,7 @@ def tasks_text(candidate: Candidate) -> str:
     return text if result is None else f"{text}, {f.equals_p(result.p_value)}"
 
 
-def cost_table(field: Field, chosen: Candidate | None) -> Table:
+def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
     order = ranked(field)
     headers = ("Method", "Configuration", "Trainable", "of all", "Adapter file", "Peak memory")
     headers += ("Training", "Evaluation", "Overhead", "Train tokens/s", "Generated tokens/s")
@@ -144,7 +144,7 @@ def cost_table(field: Field, chosen: Candidate | None) -> Table:
     return Table(headers, tuple(rows), note, marked)
 
 
-def domain_table(field: Field, prefix: str, chosen: Candidate | None) -> Table:
+def domain_table(field: CandidateSet, prefix: str, chosen: Candidate | None) -> Table:
     """Forgetting by domain of the general text: one row a candidate, shaded by size."""
     order = [c for c in ranked(field) if c.rows]
     known = dict.fromkeys(n for c in order for n in c.estimates if n.startswith(f"{prefix}."))

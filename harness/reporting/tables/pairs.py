@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import estimate, shared_items, with_intervals
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Row, Run
+from harness.reporting.evidence.run_folder import FinishedTrial, Run
 from harness.reporting.table import Cell, Table
 from harness.reporting.verdict.rule import DRAWS, compare, contest
 from harness.reporting.verdict.wording import as_compared
@@ -23,7 +23,7 @@ MOST = 8  # finalists that are set against each other: 28 pairs
 LEAST = 3  # of two there is no order to speak of
 
 
-def pairs_table(run: Run, field: Field) -> Table:
+def pairs_table(run: Run, field: CandidateSet) -> Table:
     """A row a pair of finalists: difference in quality and forgetting, and how sure it is."""
     shown = [c for c in ranked(field) if c.quality is not None][:MOST]
     if len(shown) < 2:
@@ -64,7 +64,7 @@ def _forgetting(name: str, comparison) -> str:
     return f.with_interval(name, comparison.difference, comparison.low, comparison.high, sign=True)
 
 
-def stability_table(run: Run, field: Field) -> Table:
+def stability_table(run: Run, field: CandidateSet) -> Table:
     """Each finalist's score where it was chosen and where it was tested, and what that says."""
     objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
     found = []
@@ -93,7 +93,7 @@ def stability_table(run: Run, field: Field) -> Table:
     return Table(headers, tuple(rows), _said(order, found[order.chosen][0], field))
 
 
-def _stability(field: Field, found: Sequence[Candidate], before) -> RankStability:
+def _stability(field: CandidateSet, found: Sequence[Candidate], before) -> RankStability:
     sides = [before, [c.quality for c in found if c.quality is not None]]
     together = [Comparisons([one.replicates for one in side], field.maximize) for side in sides]
     redrawn = ()
@@ -104,7 +104,7 @@ def _stability(field: Field, found: Sequence[Candidate], before) -> RankStabilit
     return rank_stability(*values, field.maximize, *redrawn)
 
 
-def _searched(run: Run, candidate: Candidate, objective: str) -> Row | None:
+def _searched(run: Run, candidate: Candidate, objective: str) -> FinishedTrial | None:
     """The search trial that this finalist was chosen for."""
     for row in run.rows:
         record = row.record
@@ -118,7 +118,7 @@ def _ranks(values: Sequence[float], maximize: bool) -> list[int]:
     return [1 + sum(v > own if maximize else v < own for v in values) for own in values]
 
 
-def _said(order: RankStability, chosen: Candidate, field: Field) -> str:
+def _said(order: RankStability, chosen: Candidate, field: CandidateSet) -> str:
     text = f"Of {order.n} finalists, {chosen.label} was best on the validation split"
     text += f" and is number {order.test_rank} on the test split"
     if order.regret > 0:

@@ -8,21 +8,21 @@ from typing import Any
 
 from harness.records.disk_usage import gigabytes, size_of
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.run_folder import Run, flat
 from harness.reporting.verdict.rule import DRAWS
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 
-def definitions(field: Field) -> list[str]:
+def definitions(field: CandidateSet) -> list[str]:
     """One sentence for each kind of measurement in this report."""
     names = [n for c in field.candidates for n in c.estimates]
     kinds = dict.fromkeys(kind_of(name) for name in names)
-    known = [KINDS[kind].definition for kind in kinds if kind in KINDS]
+    known = [METRIC_DEFINITIONS[kind].definition for kind in kinds if kind in METRIC_DEFINITIONS]
     return [definition for definition in known if definition]
 
 
-def methodology(run: Run, field: Field) -> list[str]:
+def methodology(run: Run, field: CandidateSet) -> list[str]:
     """How numbers were made and how the choice was reached, in sentences."""
     seeds = run.sweep.confirm.get("seeds")
     stage = (
@@ -68,7 +68,7 @@ def _budget(search: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def signatures(field: Field) -> list[tuple[str, str, str]]:
+def signatures(field: CandidateSet) -> list[tuple[str, str, str]]:
     """(measurement, n, signature), one line for each distinct one."""
     found = {}
     for candidate in field.candidates:
@@ -78,7 +78,7 @@ def signatures(field: Field) -> list[tuple[str, str, str]]:
     return list(found)
 
 
-def facts(run: Run, field: Field) -> list[tuple[str, str]]:
+def facts(run: Run, field: CandidateSet) -> list[tuple[str, str]]:
     """Names and values of what the trials ran on; several values are all listed."""
     sweep = run.sweep
     lines = [("sweep", sweep.name), ("command", sweep.command), ("created", sweep.created)]

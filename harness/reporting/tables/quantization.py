@@ -8,15 +8,15 @@ from typing import Any
 
 from harness.records import read_json
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Field
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.run_folder import Run
 from harness.reporting.table import Cell, Table
 
-KINDS = ("nf4", "fp4", "int8")
+QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 
-def quantization_tables(run: Run, field: Field) -> list[tuple[str, Table]]:
+def quantization_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
     """Nothing where no method of the sweep had a quantized base."""
     tables = {
         "How the base was stored": _storage(field),
@@ -25,7 +25,7 @@ def quantization_tables(run: Run, field: Field) -> list[tuple[str, Table]]:
     return [(title, table) for title, table in tables.items() if table.rows]
 
 
-def _storage(field: Field) -> Table:
+def _storage(field: CandidateSet) -> Table:
     headers = ("Method", "Stored in", "Computes in", "Bits a parameter", "in linear layers")
     headers += ("Whole base",)
     rows: dict[str, tuple[Cell, ...]] = {}
@@ -79,7 +79,7 @@ def _weights(run: Run) -> Table:
     for layer in layers:
         kinds.setdefault(layer["name"].rpartition(".")[2], []).append(layer)
     headers = ("Layers", "Rows tested", "Not normal, at 5 %", "Skewness", "Excess kurtosis")
-    headers += tuple(f"Error of {kind}" for kind in KINDS)
+    headers += tuple(f"Error of {kind}" for kind in QUANTIZATIONS)
     rows = [_row(kind, of_kind) for kind, of_kind in kinds.items()]
     if len(rows) > 1:
         rows.append(_row("all", layers))
@@ -100,6 +100,6 @@ def _row(kind: str, layers: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:
     rejected = sum(layer["rows"] * layer["rejected"] for layer in layers) / n
     values = [str(n), f"{100 * rejected:.1f} %"]
     values += [f.number(mean("skewness"), 2), f.number(mean("excess_kurtosis"), 2)]
-    for name in KINDS:
+    for name in QUANTIZATIONS:
         values.append(f"{100 * statistics.fmean(layer['error'][name] for layer in layers):.2f} %")
     return (Cell(f"{kind}, {len(layers)}"), *(Cell(value, "number") for value in values))

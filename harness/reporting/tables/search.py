@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from harness.records import STATUSES, Record
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Field, distinguishing
+from harness.reporting.evidence.candidates import CandidateSet, distinguishing
 from harness.reporting.evidence.commands import command
-from harness.reporting.evidence.run_folder import Row, Run, settings_of
+from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.table import Cell, Table
 from harness.statistics.budget import expected_best
 from harness.statistics.pareto import hypervolume
@@ -99,7 +99,7 @@ def trial_seconds(record: Record) -> float | None:
     return sum(known) if known else None
 
 
-def search_table(run: Run, field: Field) -> Table:
+def search_table(run: Run, field: CandidateSet) -> Table:
     """Every search trial in the order it was proposed, by method."""
     objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
     names = [name for name, _ in run.sweep.objectives] or [objective]
@@ -147,7 +147,7 @@ def failures_table(run: Run) -> Table:
     return Table(headers, tuple(rows))
 
 
-def commands(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def commands(rows: Sequence[FinishedTrial]) -> list[tuple[str, str]]:
     """(which trial, its command) for every trial."""
     return [
         (

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 ARROWS = {"maximize": "\u00a0↑", "minimize": "\u00a0↓", None: ""}
 
 
-def split_scores(field: Field, chosen: Candidate | None) -> Table:
+def split_scores(field: CandidateSet, chosen: Candidate | None) -> Table:
     """One row a candidate, the base last; no rows where the leader board has room for all."""
     split = field.quality.split(".")[0]
     order = [candidate for candidate in ranked(field) if candidate.rows]
@@ -44,6 +44,6 @@ def split_scores(field: Field, chosen: Candidate | None) -> Table:
 
 
 def _title(name: str, split: str) -> str:
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     arrow = ARROWS[None if kind is None else kind.direction]
     return f.title(name).removeprefix(f"{split} ") + arrow

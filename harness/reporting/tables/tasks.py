@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.task_results import TaskResult, task_results
 from harness.reporting.table import Cell, Table
@@ -11,7 +11,7 @@ from harness.reporting.table import Cell, Table
 WHOLE = "forgetting.tasks"
 
 
-def tasks_table(field: Field) -> Table:
+def tasks_table(field: CandidateSet) -> Table:
     """Change on every task that was not trained for."""
     headers = ("Method", "Configuration", "Task", "Base, %", "Tuned, %", "Change, points", "SE")
     headers += ("Gains", "Losses", "Agreement, %", "Items", "McNemar p")
@@ -55,7 +55,7 @@ def _values(result: TaskResult | None, change: str, items: str) -> list[str]:
     ]
 
 
-def task_scores_table(field: Field) -> Table:
+def task_scores_table(field: CandidateSet) -> Table:
     """Every metric of every task, tuned and base: one row each."""
     headers = ("Method", "Configuration", "Task", "Metric", "Base", "Tuned", "Items")
     rows = []

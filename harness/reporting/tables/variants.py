@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.families import family
 from harness.reporting.evidence.ranking import second_measurements
 from harness.reporting.evidence.run_folder import Run, settings_of
@@ -16,7 +16,7 @@ from harness.reporting.tables.leaderboard import interval_text
 LEAST = 2  # variants that make a comparison
 
 
-def variant_tables(run: Run, field: Field) -> list[tuple[str, Table]]:
+def variant_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
     """One table a method of which the sweep has several variants, each tuned by itself."""
     labels: dict[str, dict[str, list[Candidate]]] = {}
     for candidate in field.candidates:
@@ -34,13 +34,13 @@ def variant_tables(run: Run, field: Field) -> list[tuple[str, Table]]:
     return found
 
 
-def _best(candidates: Sequence[Candidate], field: Field) -> Candidate:
+def _best(candidates: Sequence[Candidate], field: CandidateSet) -> Candidate:
     """The best finalist of a variant, by the quality that the leader board is ordered by."""
     sign = 1 if field.maximize else -1
     return max(candidates, key=lambda c: -math.inf if c.quality is None else sign * c.quality.value)
 
 
-def _by_variant(run: Run, field: Field, shown: Sequence[Candidate]) -> Table:
+def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Table:
     """A row a variant, as in LoRA's Table 18: what was pinned, then loss, scores and size."""
     varied = _varied(shown)
     extra = second_measurements(field)
@@ -72,7 +72,7 @@ def _by_variant(run: Run, field: Field, shown: Sequence[Candidate]) -> Table:
     return Table(tuple(headers), tuple(rows), note)
 
 
-def _across(field: Field, shown: Sequence[Candidate]) -> Table:
+def _across(field: CandidateSet, shown: Sequence[Candidate]) -> Table:
     """A column a variant, as in LoRA's Table 6; only where one setting tells them apart."""
     varied = _varied(shown)
     if len(varied) != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.overlap_counts import (
     MEANS,
     SERIOUS,
@@ -14,7 +14,7 @@ from harness.reporting.evidence.overlap_counts import (
     provenance_of_most,
 )
 from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.evidence.run_folder import Row, Run
+from harness.reporting.evidence.run_folder import FinishedTrial, Run
 from harness.reporting.verdict.rule import Decision
 from harness.statistics.measurements.definitions import kind_of
 
@@ -23,7 +23,7 @@ STEADY = (
 )
 
 
-def cautions(run: Run, field: Field, decision: Decision) -> list[str]:
+def cautions(run: Run, field: CandidateSet, decision: Decision) -> list[str]:
     """Sentences, the weightiest first; none is made up: each names what it rests on."""
     found = []
     if not field.confirmed:
@@ -58,7 +58,7 @@ def unfinished(run: Run) -> list[str]:
     return [f"{which} no record, being still at work or stopped, and are left out of this report."]
 
 
-def _how_sure(decision: Decision, field: Field) -> list[str]:
+def _how_sure(decision: Decision, field: CandidateSet) -> list[str]:
     """A choice that other seeds or items would not repeat, or that was not tested at all."""
     if decision.chosen is None:
         return []
@@ -99,7 +99,7 @@ def _left_out(chosen: Candidate) -> list[str]:
     ]
 
 
-def _validation_disagrees(run: Run, field: Field) -> list[str]:
+def _validation_disagrees(run: Run, field: CandidateSet) -> list[str]:
     """Whether validation would have put another finalist first than test does."""
     if not field.confirmed or not field.quality.startswith("test."):
         return []
@@ -135,7 +135,7 @@ def _validation_disagrees(run: Run, field: Field) -> list[str]:
     ]
 
 
-def _not_comparable(field: Field) -> list[str]:
+def _not_comparable(field: CandidateSet) -> list[str]:
     found = []
     for name in filter(None, (field.quality, field.forgetting)):
         signatures = {
@@ -157,7 +157,7 @@ def _not_comparable(field: Field) -> list[str]:
     return found
 
 
-def _lower_bounds(field: Field) -> list[str]:
+def _lower_bounds(field: CandidateSet) -> list[str]:
     """A KL of which only the most likely tokens and the rest together were kept of the base."""
     rows = [row for candidate in field.candidates for row in candidate.rows]
     found = {
@@ -173,7 +173,7 @@ def _lower_bounds(field: Field) -> list[str]:
     ]
 
 
-def _several_models(field: Field, rows: Sequence[Row]) -> list[str]:
+def _several_models(field: CandidateSet, rows: Sequence[FinishedTrial]) -> list[str]:
     """Variants that began from different models: what of theirs may be compared."""
     tokens: dict[str, int] = {}  # model → tokens of the training data, which is the same for all
     for row in rows:
@@ -216,7 +216,7 @@ def _untested_versions(run: Run) -> list[str]:
     ]
 
 
-def data_fingerprint(row: Row) -> object:
+def data_fingerprint(row: FinishedTrial) -> object:
     data = row.record.provenance.get("data")
     return data.get("fingerprint") if isinstance(data, dict) else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.reporting.evidence.candidates import Field
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.verdict.rule import Decision
 from harness.reporting.verdict.wording import in_quality
 from harness.statistics.comparing.power import Needed, minimal_detectable_difference, needed
@@ -15,7 +15,7 @@ def detectable_difference(decision: Decision) -> float | None:
     return None if error is None else minimal_detectable_difference(error.total)
 
 
-def power(decision: Decision, field: Field) -> list[str]:
+def power(decision: Decision, field: CandidateSet) -> list[str]:
     """What would be found, what makes it uncertain, and what it takes to tell the margin."""
     error, best = _error(decision), decision.best
     n = best.quality.n if best.quality is not None else None
@@ -42,7 +42,7 @@ def _bound(asked: Needed) -> str:
     return "test examples" if asked.binding == "items" else "seeds"
 
 
-def _advice(asked: Needed, n: int, best, decision: Decision, field: Field) -> str:
+def _advice(asked: Needed, n: int, best, decision: Decision, field: CandidateSet) -> str:
     seeds = len(best.rows)
     if asked.items == n and asked.seeds == seeds:
         return "A difference of the margin is within reach."

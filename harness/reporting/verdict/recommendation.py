@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.evidence.run_folder import Run
 from harness.reporting.verdict.cautions import cautions, unfinished
@@ -38,7 +38,7 @@ class Recommendation:
     detectable: float | None  # smallest true difference in quality found with 80 % power
 
 
-def recommend(run: Run, field: Field) -> Recommendation:
+def recommend(run: Run, field: CandidateSet) -> Recommendation:
     """Apply the rule to the candidates and say what it did."""
     decision = decide(field.candidates, field)
     if decision is None:
@@ -56,7 +56,7 @@ def recommend(run: Run, field: Field) -> Recommendation:
     )
 
 
-def _nothing(run: Run, field: Field) -> Recommendation:
+def _nothing(run: Run, field: CandidateSet) -> Recommendation:
     if not run.rows:
         why = "No trial has finished yet."
     elif not any(row.record.status == "complete" for row in run.rows):
@@ -85,7 +85,7 @@ def _nothing(run: Run, field: Field) -> Recommendation:
     )
 
 
-def _headline(decision: Decision, field: Field) -> str:
+def _headline(decision: Decision, field: CandidateSet) -> str:
     chosen = decision.chosen
     if chosen is None:
         if decision.step == "few":
@@ -123,7 +123,7 @@ def _examples(decision: Decision) -> str:
     return "1 test example" if n == 1 else f"{n} test examples"
 
 
-def _why_none(decision: Decision, field: Field) -> list[str]:
+def _why_none(decision: Decision, field: CandidateSet) -> list[str]:
     best = decision.best
     if decision.step == "few":
         return [
@@ -151,7 +151,7 @@ def _why_none(decision: Decision, field: Field) -> list[str]:
     ]
 
 
-def _reasons(decision: Decision, field: Field) -> list[str]:
+def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
     best, chosen = decision.best, decision.chosen
     assert chosen is not None
     stage = "finalists" if field.confirmed else "search trials"
@@ -196,7 +196,7 @@ def _reasons(decision: Decision, field: Field) -> list[str]:
     return reasons + power(decision, field)
 
 
-def _margin(decision: Decision, field: Field) -> str:
+def _margin(decision: Decision, field: CandidateSet) -> str:
     """What is shown to be within the margin, and where another margin would lead."""
     stated = (
         "as configured (confirm.margin)"
@@ -226,7 +226,7 @@ def _margin(decision: Decision, field: Field) -> str:
     return text
 
 
-def _forgetting_reasons(decision: Decision, field: Field) -> list[str]:
+def _forgetting_reasons(decision: Decision, field: CandidateSet) -> list[str]:
     chosen = decision.chosen
     assert chosen is not None
     if field.forgetting is None or chosen.forgetting is None:
@@ -252,7 +252,7 @@ def _forgetting_reasons(decision: Decision, field: Field) -> list[str]:
     ]
 
 
-def _runners_up(decision: Decision, field: Field) -> list[tuple[str, str]]:
+def _runners_up(decision: Decision, field: CandidateSet) -> list[tuple[str, str]]:
     lines = []
     for candidate in by_quality(field.candidates, field.maximize):
         if candidate is decision.chosen:
@@ -274,7 +274,7 @@ def _runners_up(decision: Decision, field: Field) -> list[tuple[str, str]]:
     return lines
 
 
-def _not_admitted(candidate: Candidate, decision: Decision, field: Field) -> str:
+def _not_admitted(candidate: Candidate, decision: Decision, field: CandidateSet) -> str:
     standing = decision.standing(candidate)
     if standing.better_than_base is False:
         return "not shown to be better than the untouched base"

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import by_quality
 from harness.statistics.comparing.comparisons import Comparisons, Difference
@@ -65,7 +65,7 @@ class Decision:
         return next(s for s in self.standings if s.candidate is candidate)
 
 
-def contest(candidates: Sequence[Candidate], field: Field) -> Comparisons:
+def contest(candidates: Sequence[Candidate], field: CandidateSet) -> Comparisons:
     """Candidates compared in quality."""
     found = [c.quality.replicates for c in candidates if c.quality is not None]
     assert len(found) == len(candidates)
@@ -84,7 +84,9 @@ def compare(
     return together.difference(places[id(a)], places[id(b)])
 
 
-def decide(candidates: Sequence[Candidate], field: Field, draws: int = DRAWS) -> Decision | None:
+def decide(
+    candidates: Sequence[Candidate], field: CandidateSet, draws: int = DRAWS
+) -> Decision | None:
     """Apply the rule; None if no candidate is feasible."""
     feasible = by_quality([c for c in candidates if c.feasible], field.maximize)
     return _Rule(feasible, field).decision(draws) if feasible else None
@@ -93,7 +95,7 @@ def decide(candidates: Sequence[Candidate], field: Field, draws: int = DRAWS) ->
 class _Rule:
     """The rule on feasible candidates, best quality first."""
 
-    def __init__(self, feasible: Sequence[Candidate], field: Field) -> None:
+    def __init__(self, feasible: Sequence[Candidate], field: CandidateSet) -> None:
         self.candidates, self.field = list(feasible), field
         self.contest = contest(feasible, field)
         self.margin = margin_of(field.quality, float(self.contest.means[0]), field.margin)
@@ -275,7 +277,7 @@ def spent(candidate: Candidate, name: str) -> float | None:
     return candidate.cost.get(name)
 
 
-def tie_letters(candidates: Sequence[Candidate], field: Field) -> dict[str, str]:
+def tie_letters(candidates: Sequence[Candidate], field: CandidateSet) -> dict[str, str]:
     """label -> letters: two share one where they are not shown to differ in quality; '' if untested."""
     feasible = by_quality([c for c in candidates if c.feasible], field.maximize)
     if not feasible:

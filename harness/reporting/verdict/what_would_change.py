@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.verdict.rule import Decision, decide, spent
 from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, numbers
 
 
-def would_change(decision: Decision, field: Field) -> list[str]:
+def would_change(decision: Decision, field: CandidateSet) -> list[str]:
     """The rule, run again on other conditions; only conditions that change the choice are named."""
     chosen, best = decision.chosen, decision.best
     lines = []
@@ -37,7 +37,7 @@ def would_change(decision: Decision, field: Field) -> list[str]:
     return lines or ["Nothing that was measured: no other condition tried here changes the choice."]
 
 
-def _tighter(decision: Decision, chosen: Candidate, field: Field) -> list[str]:
+def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list[str]:
     """What a limit just below the chosen one's forgetting, memory or time would lead to."""
     lines = []
     mark = chosen.forgetting
@@ -72,7 +72,7 @@ def _tighter(decision: Decision, chosen: Candidate, field: Field) -> list[str]:
     return lines
 
 
-def _chosen_of(candidates: Sequence[Candidate], field: Field) -> Candidate | None:
+def _chosen_of(candidates: Sequence[Candidate], field: CandidateSet) -> Candidate | None:
     decision = decide(candidates, field, draws=0)
     return None if decision is None else decision.chosen
 
@@ -81,5 +81,5 @@ def without_problems(candidate: Candidate) -> Candidate:
     return replace(candidate, problems=())
 
 
-def problems_of(field: Field, label: str) -> Sequence[str]:
+def problems_of(field: CandidateSet, label: str) -> Sequence[str]:
     return next(c.problems for c in field.candidates if c.label == label)

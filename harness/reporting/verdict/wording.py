@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.verdict.rule import Standing
 from harness.statistics.comparing.comparisons import Difference
@@ -19,7 +19,7 @@ COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 }
 
 
-def difference(found: Difference, field: Field, reverse: bool = False) -> str:
+def difference(found: Difference, field: CandidateSet, reverse: bool = False) -> str:
     """'difference −2.1 [−5.0, 0.8], p = 0.31 among all pairs: not told apart'."""
     gap, low, high = found.difference, found.low, found.high
     if reverse:
@@ -33,7 +33,7 @@ def difference(found: Difference, field: Field, reverse: bool = False) -> str:
     return f"{text}, {f.equals_p(found.p_family)} among all pairs: {verdict}"
 
 
-def shortfall(standing: Standing, field: Field) -> str:
+def shortfall(standing: Standing, field: CandidateSet) -> str:
     """'at most 0.7 worse than the best', with 95 % confidence for all candidates at once."""
     if not math.isfinite(standing.shortfall):
         return "how far it may lie below the best is not known"
@@ -42,7 +42,7 @@ def shortfall(standing: Standing, field: Field) -> str:
     return f"at most {_bare(field, standing.shortfall)} worse than the best"
 
 
-def in_quality(field: Field, value: float) -> str:
+def in_quality(field: CandidateSet, value: float) -> str:
     """'1.0 test BLEU'; of a perplexity '0.020 nats/token', as its differences are."""
     if is_logarithmic(field.quality):
         return _bare(field, value)
@@ -54,7 +54,7 @@ def as_compared(name: str) -> str:
     return f"{name.split('.')[0]}.nll" if is_logarithmic(name) else name
 
 
-def _bare(field: Field, value: float) -> str:
+def _bare(field: CandidateSet, value: float) -> str:
     """With its unit, where the title does not say it all."""
     name = as_compared(field.quality)
     return f"{f.score(name, value)} {f.unit(name)}".strip()

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.compose.method_plan import MethodPlan
 from harness.config.search_space import Choice, Dimension, value_at
-from harness.config.strict import build
+from harness.config.strict import from_mapping
 from harness.errors import InputError
 from harness.records import read_json, write_json
 from harness.records.footprint import Footprint
@@ -73,7 +73,7 @@ def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, Needs]:
     needs = {}
     for plan in plans:
         try:
-            needs[plan.method] = build(Needs, found.get(plan.method, asdict(UNKNOWN)))
+            needs[plan.method] = from_mapping(Needs, found.get(plan.method, asdict(UNKNOWN)))
         except InputError:  # written by another version: a trial finds out for itself
             needs[plan.method] = UNKNOWN
     return needs

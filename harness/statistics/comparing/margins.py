@@ -1,17 +1,18 @@
-"""Margins: how much worse is as good, and whether a score says anything at all.
+"""Margins: how much worse still counts as equally good, and whether a score carries information.
 
-A failed test is no equality (Altman & Bland 1995). To call a candidate as good as the best takes a
-margin that was stated beforehand, and a bound that excludes more (non-inferiority; Wellek 2010, ch.
-2). The defaults, in ``KINDS``, are what readers of the field do not care about: below 1 BLEU or 1
-chrF point people rarely agree on the better system (Kocmi et al. 2024, arXiv:2401.06760); 1
-percentage point of accuracy; 2 % of a perplexity, which is 0.02 nats a token.
+A test that finds no difference does not show equality (Altman & Bland 1995). Calling a candidate as
+good as the best takes a margin stated beforehand and a confidence bound that excludes a larger
+difference (non-inferiority; Wellek 2010, ch. 2). The default margins in ``METRIC_DEFINITIONS`` are
+differences that practitioners ignore. Below 1 BLEU or 1 chrF point people rarely agree on the better
+system (Kocmi et al. 2024, arXiv:2401.06760). The others are 1 percentage point of accuracy and 2 % of
+a perplexity, which is 0.02 nats per token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 SHARE = 0.02  # of the value, where the kind has no margin of its own
 FEWEST_ITEMS = 10  # below it, neither a jackknife nor a reader can tell anything
@@ -22,7 +23,7 @@ def margin_of(name: str, best: float, asked: float | None = None) -> float:
     """As asked for, else by the kind; ``best`` is the best one's value. Of a perplexity of its log."""
     if asked is not None:
         return asked
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     return SHARE * abs(best) if kind is None or kind.margin is None else kind.margin
 
 
@@ -33,7 +34,7 @@ def alike(name: str, least: float) -> float:
 
 def is_blind(name: str, values: Sequence[float]) -> bool:
     """Whether the ``values`` of all candidates and the base are constant, or all near 0."""
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     floor = kind.blind_below if kind is not None else None
     if floor is not None and max(values) < floor:
         return True

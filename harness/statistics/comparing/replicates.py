@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.statistics.comparing.influence import influences
-from harness.statistics.measurements.definitions import KINDS, kind_of
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 from harness.statistics.scores import Array, aggregate
 
 
@@ -74,7 +74,7 @@ def replicates(
 
 def is_logarithmic(name: str) -> bool:
     """Whether differences of this measurement are those of its logarithm: nats a token."""
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     return kind is not None and kind.logarithmic
 
 

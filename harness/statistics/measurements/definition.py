@@ -13,7 +13,7 @@ Direction = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class MetricDefinition:
     """All that is known of a kind of measurement. By default the mean of one column over examples."""
 
     title: str  # as a reader names it: 'BLEU'

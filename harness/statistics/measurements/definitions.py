@@ -1,23 +1,23 @@
-"""What kinds of measurement there are: formula, columns, unit, direction and words of each.
+"""Definitions of every kind of measurement: formula, columns, unit, direction and wording.
 
-A new metric is one entry of ``KINDS``: record, objectives and report read everything from there.
+A new metric is one entry of ``METRIC_DEFINITIONS``, which the record, objectives and report read.
 """
 
 from __future__ import annotations
 
 from harness.statistics.measurements import formulas
-from harness.statistics.measurements.definition import Direction, Kind
-from harness.statistics.measurements.of_answers import ANSWER_KINDS
-from harness.statistics.measurements.of_finalists import FINALIST_KINDS
-from harness.statistics.measurements.of_updates import UPDATE_KINDS
+from harness.statistics.measurements.definition import Direction, MetricDefinition
+from harness.statistics.measurements.of_answers import ANSWER_METRICS
+from harness.statistics.measurements.of_finalists import FINALIST_METRICS
+from harness.statistics.measurements.of_updates import UPDATE_METRICS
 
-__all__ = ["KINDS", "Direction", "Kind", "kind_of", "own_kind", "unit_of"]
+__all__ = ["METRIC_DEFINITIONS", "Direction", "MetricDefinition", "kind_of", "own_kind", "unit_of"]
 
-KINDS: dict[str, Kind] = {
-    **ANSWER_KINDS,
-    **FINALIST_KINDS,
-    **UPDATE_KINDS,
-    "perplexity": Kind(
+METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
+    **ANSWER_METRICS,
+    **FINALIST_METRICS,
+    **UPDATE_METRICS,
+    "perplexity": MetricDefinition(
         title="perplexity",
         unit="per token",
         direction="minimize",
@@ -28,7 +28,7 @@ KINDS: dict[str, Kind] = {
         margin=0.02,
         logarithmic=True,
     ),
-    "bits_per_byte": Kind(
+    "bits_per_byte": MetricDefinition(
         title="bits per byte",
         unit="bits/byte",
         direction="minimize",
@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
         "the tokenizer plays no part.",
         margin=0.01,
     ),
-    "kl": Kind(
+    "kl": MetricDefinition(
         title="KL",
         unit="nats/token",
         direction="minimize",
@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
         "top k and tail it is a lower bound: of the base's distribution only these were kept.",
         margin=0.01,
     ),
-    "nll": Kind(
+    "nll": MetricDefinition(
         title="NLL rise",
         unit="nats/token",
         direction="minimize",
@@ -63,7 +63,7 @@ KINDS: dict[str, Kind] = {
         "text that was not trained on.",
         margin=0.01,
     ),
-    "nll_lost": Kind(
+    "nll_lost": MetricDefinition(
         title="NLL lost",
         unit="nats/token",
         direction="minimize",
@@ -74,7 +74,7 @@ KINDS: dict[str, Kind] = {
         definition="NLL lost: the rise over the documents that became harder, over all tokens. Lost "
         "minus gained is the NLL rise; noise alone puts both above 0.",
     ),
-    "nll_gained": Kind(
+    "nll_gained": MetricDefinition(
         title="NLL gained",
         unit="nats/token",
         direction="maximize",
@@ -84,14 +84,14 @@ KINDS: dict[str, Kind] = {
         shown_unit="nats/token",
         definition="NLL gained: the fall over the documents that became easier, over all tokens.",
     ),
-    "accuracy": Kind(
+    "accuracy": MetricDefinition(
         title="accuracy",
         unit="share of texts",
         direction="maximize",
         definition="Accuracy: the share of texts whose class is the one that was said most likely.",
         margin=0.01,
     ),
-    "macro_f1": Kind(
+    "macro_f1": MetricDefinition(
         title="macro F1",
         unit="mean F1 of the classes",
         direction="maximize",
@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
         definition="Macro F1: the mean over classes of 2·both / (said + true), every class alike.",
         margin=0.01,
     ),
-    "loss": Kind(
+    "loss": MetricDefinition(
         title="loss",
         unit="nats/text",
         direction="minimize",
@@ -135,11 +135,13 @@ def kind_of(name: str) -> str:
     return ALIASES.get(kind, kind)
 
 
-def own_kind(name: str) -> Kind:
+def own_kind(name: str) -> MetricDefinition:
     """All that is known of a measurement that this version makes. Raises KeyError for another."""
-    kind = KINDS.get(kind_of(name))
+    kind = METRIC_DEFINITIONS.get(kind_of(name))
     if kind is None:
-        raise KeyError(f"{name}: no such kind of measurement; it is to have an entry in KINDS")
+        raise KeyError(
+            f"{name}: no such kind of measurement; it is to have an entry in METRIC_DEFINITIONS"
+        )
     return kind
 
 

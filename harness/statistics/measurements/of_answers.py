@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.statistics.measurements import formulas
-from harness.statistics.measurements.definition import Kind
+from harness.statistics.measurements.definition import MetricDefinition
 
-ANSWER_KINDS: dict[str, Kind] = {
-    "bleu": Kind(
+ANSWER_METRICS: dict[str, MetricDefinition] = {
+    "bleu": MetricDefinition(
         title="BLEU",
         unit="BLEU points",
         direction="maximize",
@@ -18,7 +18,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=5.0,
     ),
-    "chrf": Kind(
+    "chrf": MetricDefinition(
         title="chrF",
         unit="chrF points",
         direction="maximize",
@@ -30,7 +30,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=10.0,
     ),
-    "chrf++": Kind(
+    "chrf++": MetricDefinition(
         title="chrF++",
         unit="chrF points",
         direction="maximize",
@@ -42,7 +42,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=10.0,
     ),
-    "ter": Kind(
+    "ter": MetricDefinition(
         title="TER",
         unit="TER, percent",
         direction="minimize",
@@ -54,7 +54,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         "the better, and it may exceed 100 (sacrebleu).",
         margin=1.0,
     ),
-    "exact_match": Kind(
+    "exact_match": MetricDefinition(
         title="exact match, %",
         unit="percent of answers",
         direction="maximize",
@@ -65,7 +65,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=1.0,
     ),
-    "token_f1": Kind(
+    "token_f1": MetricDefinition(
         title="token F1",
         unit="percent",
         direction="maximize",
@@ -76,7 +76,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=5.0,
     ),
-    "rouge1": Kind(
+    "rouge1": MetricDefinition(
         title="ROUGE-1",
         unit="ROUGE points",
         direction="maximize",
@@ -86,7 +86,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=5.0,
     ),
-    "rouge2": Kind(
+    "rouge2": MetricDefinition(
         title="ROUGE-2",
         unit="ROUGE points",
         direction="maximize",
@@ -96,7 +96,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=2.0,
     ),
-    "rougeL": Kind(
+    "rougeL": MetricDefinition(
         title="ROUGE-L",
         unit="ROUGE points",
         direction="maximize",
@@ -107,7 +107,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         margin=1.0,
         blind_below=5.0,
     ),
-    "unfinished": Kind(
+    "unfinished": MetricDefinition(
         title="unfinished answers, %",
         unit="percent of answers",
         direction="minimize",
@@ -116,7 +116,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         definition="Unfinished answers: percent of answers that were cut at evaluation.max_new_tokens "
         "before the model had ended them.",
     ),
-    "judge": Kind(
+    "judge": MetricDefinition(
         title="judge",
         unit="points of the rubric",
         direction="maximize",
@@ -126,7 +126,7 @@ ANSWER_KINDS: dict[str, Kind] = {
         "its taste, not a fact.",
         margin=0.1,
     ),
-    "evaluate": Kind(
+    "evaluate": MetricDefinition(
         title="evaluate",
         unit="as its metric says",
         direction=None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.statistics.measurements import formulas
-from harness.statistics.measurements.definition import Kind
+from harness.statistics.measurements.definition import MetricDefinition
 
-FINALIST_KINDS: dict[str, Kind] = {
-    "instructions": Kind(
+FINALIST_METRICS: dict[str, MetricDefinition] = {
+    "instructions": MetricDefinition(
         title="instructions",
         unit="change of share followed",
         direction="maximize",
@@ -19,7 +19,7 @@ FINALIST_KINDS: dict[str, Kind] = {
         "paired by prompt, in percentage points. A program decides: a prompt counts where all that it "
         "asks of the form of the answer is kept, or (checks) each such demand by itself.",
     ),
-    "prompts": Kind(
+    "prompts": MetricDefinition(
         title="prompts followed",
         unit="share of prompts",
         direction="maximize",
@@ -27,7 +27,7 @@ FINALIST_KINDS: dict[str, Kind] = {
         counted=False,
         definition="Prompts followed: the share of instructions of which every check is passed.",
     ),
-    "checks": Kind(
+    "checks": MetricDefinition(
         title="checks passed",
         unit="share of checks",
         direction="maximize",
@@ -35,7 +35,7 @@ FINALIST_KINDS: dict[str, Kind] = {
         counted=False,
         definition="Checks passed: the share of all checks of the instructions, each check alike.",
     ),
-    "tasks": Kind(
+    "tasks": MetricDefinition(
         title="tasks",
         unit="accuracy change",
         direction="maximize",
@@ -46,27 +46,27 @@ FINALIST_KINDS: dict[str, Kind] = {
         definition="Change of accuracy against the untouched base on tasks that were not trained "
         "for, paired by item, in percentage points; p by the exact McNemar test.",
     ),
-    "task": Kind(
+    "task": MetricDefinition(
         title="score of a task",
         unit="mean over items",
         direction="maximize",
         definition="Score of a task: what lm-eval's metric of that name gives, on the task's own "
         "scale.",
     ),
-    "task_error": Kind(
+    "task_error": MetricDefinition(
         title="error of a task",
         unit="mean over items",
         direction="minimize",
         definition="Error of a task: what lm-eval's metric of that name gives, the lower the better.",
     ),
-    "written_minus_likely": Kind(
+    "written_minus_likely": MetricDefinition(
         title="written minus likely",
         unit="share of items",
         direction=None,
         definition="Written minus likely: accuracy by the letter that the model writes, minus accuracy "
         "by the likeliest choice, paired by item.",
     ),
-    "task_perplexity": Kind(
+    "task_perplexity": MetricDefinition(
         title="perplexity of a task",
         unit="per item, word or byte",
         direction="minimize",
@@ -76,28 +76,28 @@ FINALIST_KINDS: dict[str, Kind] = {
         definition="Perplexity of a task: by item (perplexity), word or byte, as lm-eval's metric "
         "says.",
     ),
-    "recalled": Kind(
+    "recalled": MetricDefinition(
         title="facts recalled",
         unit="share of probes",
         direction="maximize",
         definition="Facts recalled: the share of probes whose answer names an accepted value before "
         "any other of its kind.",
     ),
-    "invented": Kind(
+    "invented": MetricDefinition(
         title="facts invented",
         unit="share of probes",
         direction="minimize",
         definition="Facts invented: the share of probes whose answer names a wrong value first; of "
         "probes that have no answer, any value.",
     ),
-    "repetition": Kind(
+    "repetition": MetricDefinition(
         title="repetition",
         unit="share of 4-grams",
         direction="minimize",
         definition="Repetition: the mean over answers of the share of 4-grams of tokens that the same "
         "answer has had before (seq-rep-4, arXiv:1908.04319).",
     ),
-    "chat_kept": Kind(
+    "chat_kept": MetricDefinition(
         title="chat kept",
         unit="share of answers",
         direction="maximize",

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from harness.statistics.measurements.definition import Kind
+from harness.statistics.measurements.definition import MetricDefinition
 
-UPDATE_KINDS: dict[str, Kind] = {
-    "relative_norm": Kind(
+UPDATE_METRICS: dict[str, MetricDefinition] = {
+    "relative_norm": MetricDefinition(
         title="relative norm of the update",
         unit="share",
         direction=None,
         definition="Relative norm of the update: ‖θ₁ − θ₀‖ / ‖θ₀‖ over all parameters.",
     ),
-    "effective_rank": Kind(
+    "effective_rank": MetricDefinition(
         title="effective rank",
         unit="directions",
         direction=None,
         definition="Effective rank: exp of the entropy of the normalized singular values of ΔW; the "
         "median over changed matrices.",
     ),
-    "stable_rank": Kind(
+    "stable_rank": MetricDefinition(
         title="stable rank",
         unit="directions",
         direction=None,
         definition="Stable rank: squared Frobenius norm over squared largest singular value of ΔW; the "
         "median over changed matrices.",
     ),
-    "amplification": Kind(
+    "amplification": MetricDefinition(
         title="amplification",
         unit="ratio",
         direction=None,
         definition="Amplification: ‖ΔW‖ / ‖UᵀWV‖ in Frobenius norms, U and V the directions of ΔW "
         "(arXiv:2106.09685, §7.3); the median over changed matrices.",
     ),
-    "overlap": Kind(
+    "overlap": MetricDefinition(
         title="overlap",
         unit="share",
         direction=None,
         definition="Overlap: φ of the top right singular vectors of ΔW and of W, 0 to 1 "
         "(arXiv:2106.09685, Eq. 4); the median over changed matrices.",
     ),
-    "intruders": Kind(
+    "intruders": MetricDefinition(
         title="intruder dimensions",
         unit="directions",
         direction=None,
         definition="Intruder dimensions: how many of the top left singular vectors of the tuned "
         "weights are like none of the base's (arXiv:2410.21228), over all changed matrices.",
     ),
-    "max_logit_difference": Kind(
+    "max_logit_difference": MetricDefinition(
         title="largest logit difference",
         unit="logits",
         direction="minimize",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.evaluation import benchmarks
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.records import Record, write_record
 from harness.records.provenance import environment
 from harness.training.loop import Progress
@@ -90,7 +90,9 @@ def _sizes(model: Any, saved: Saved | None) -> dict[str, float]:
     return total | final_sizes(model, trained)
 
 
-def _record(job: Job, inputs: Inputs, before: Before, measured: Measured, device: str) -> Record:
+def _record(
+    job: Job, inputs: Inputs, before: Before, measured: MeasurementCollector, device: str
+) -> Record:
     splits = inputs.splits
     data = {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts}
     about_training = ("training", "retention")  # nobody here knows how it was trained

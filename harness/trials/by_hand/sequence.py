@@ -13,10 +13,10 @@ from harness import methods
 from harness.config import ModelConfig, TrialConfig
 from harness.errors import InputError, unknown
 from harness.evaluation import benchmarks
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.texts import Texts, prepare
-from harness.statistics.measurements.definitions import KINDS
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS
 from harness.trials.workbench import Workbench, quantization_of
 
 
@@ -48,7 +48,7 @@ def measured_by(configs: Sequence[TrialConfig], measure: str | None) -> str:
     known = [*(configs[0].evaluation.metrics if answered else []), *likelihoods]
     if measure is None:
         return f"test.{known[0]}"
-    if measure not in known or KINDS[measure].direction is None:
+    if measure not in known or METRIC_DEFINITIONS[measure].direction is None:
         raise unknown("measure that all tasks of the sequence have", measure, known)
     return f"test.{measure}"
 
@@ -86,7 +86,7 @@ def score_stage(
                 )
             scores.append(found.measurements[measurement].to_json())
         if origin is not None:
-            moved = Measured(evaluation.bootstrap_resamples)
+            moved = MeasurementCollector(evaluation.bootstrap_resamples)
             about = (base.model, texts[0], origin, evaluation, bench.device)
             forgetting(moved, "forgetting", *about)
             general = {name: m.to_json() for name, m in moved.measurements.items()}
