@@ -93,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
             configuration=configuration,
             overrides=(*named, *own, f"seed={config.seed}", f"stage={config.stage}"),
             searched={},
-            decides=False,
+            asks_pruner=False,
             keep_adapter=True,
         )
         launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")

@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before anything ran
         return STOPPED
     except Exception as error:
-        from harness.records.disk_full import told
+        from harness.records.disk_full import disk_full_message
 
-        said = told(error)
+        said = disk_full_message(error)
         if said is None:
             raise
         print(said, file=sys.stderr)

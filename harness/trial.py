@@ -45,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before anything ran
         return 130
     except Exception as error:
-        from harness.records.disk_full import told
+        from harness.records.disk_full import disk_full_message
 
-        said = told(error)
+        said = disk_full_message(error)
         if said is None:
             raise
         print(said, file=sys.stderr)
@@ -113,7 +113,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
             configuration=configuration,
             overrides=(*plan.overrides, f"seed={config.seed}", f"stage={config.stage}"),
             searched={},
-            decides=False,
+            asks_pruner=False,
             keep_adapter=True,
         )
         launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")

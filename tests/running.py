@@ -135,7 +135,7 @@ def job(folder: Path, cache: Path, config: TrialConfig, **changes: Any) -> Job:
         configuration="c" * 12,
         overrides=(),
         searched={},
-        decides=False,
+        asks_pruner=False,
         keep_adapter=False,
     )
     return replace(whole, **changes)

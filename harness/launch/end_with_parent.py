@@ -9,7 +9,7 @@ import time
 ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
 
 
-def end_with(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
+def exit_with_parent(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
     """From now on: end this process ``seconds`` after ``parent``, whatever it is doing then."""
     threading.Thread(target=_watch, args=[parent, seconds], daemon=True).start()
 

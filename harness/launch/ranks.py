@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
-from harness.launch.end_with_parent import end_with
+from harness.launch.end_with_parent import exit_with_parent
 from harness.launch.launcher import NO_ROOM, TEAM_BROKEN
 from harness.launch.libraries import import_libraries
 from harness.records import read_json
@@ -38,7 +38,7 @@ WHY_SECONDS = 2.0  # for who broke the team to be gone, and its exit code to be 
 PATIENCE = timedelta(days=30)
 
 
-class Others:
+class FollowerProcesses:
     """All ranks but the first, started: their imports go on while this process begins its own."""
 
     def __init__(self, size: int, device: str, cache: str, threads: int, sharding: str) -> None:
@@ -152,12 +152,12 @@ def main() -> int:
     arguments = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one says when all stop
-    end_with(arguments.leader, 0.0)
+    exit_with_parent(arguments.leader, 0.0)
     import_libraries(arguments.threads)
     from torch.distributed import TCPStore
 
     from harness.errors import is_out_of_memory
-    from harness.training.distributed.team import Team, TeamBroken, Together
+    from harness.training.distributed.team import SynchronizedExit, Team, TeamBroken
     from harness.trials.follower import follow
     from harness.trials.job import Job
     from harness.trials.workbench import Workbench
@@ -176,7 +176,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             sys.stderr.flush()
             os._exit(code_of(error))  # the others may wait for this one within a collective
-        except (Together, InputError):
+        except (SynchronizedExit, InputError):
             pass  # the first one knows
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

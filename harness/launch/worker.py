@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from harness.errors import DiskFull, InputError
-from harness.launch.end_with_parent import end_with
+from harness.launch.end_with_parent import exit_with_parent
 from harness.launch.launcher import DISK_FULL, ERROR
 from harness.launch.libraries import import_libraries
 from harness.records import Record, heartbeat, read_json, write_json, write_record, write_text
@@ -88,7 +88,7 @@ class Worker:
         job = Job.from_json(spec)
 
         def decide(step: int, values: dict[str, float]) -> bool:
-            if not job.decides:
+            if not job.asks_pruner:
                 return True
             until = time.monotonic() + DECISION_SECONDS
             while time.monotonic() < until and not self.stopping():
@@ -148,13 +148,15 @@ def main() -> int:
     log = Scrubbed(sys.stderr)
     faulthandler.register(signal.SIGUSR1, sys.stderr)  # sent by the launcher to one that hangs
     sys.stdout = sys.stderr = cast(TextIO, log)  # one file, which is kept
-    end_with(arguments.driver)
+    exit_with_parent(arguments.driver)
     others = None
     if arguments.devices_per_trial > 1:
-        from harness.launch.ranks import Others
+        from harness.launch.ranks import FollowerProcesses
 
         about = (arguments.device, arguments.cache, arguments.threads, arguments.sharding)
-        others = Others(arguments.devices_per_trial, *about)  # before torch sees any device
+        others = FollowerProcesses(
+            arguments.devices_per_trial, *about
+        )  # before torch sees any device
     import_libraries(arguments.threads)
     from harness.training.distributed.team import TeamBroken
     from harness.training.loop import Interrupted

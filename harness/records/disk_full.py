@@ -86,7 +86,7 @@ def stopped(folder: Path) -> str:
     return said or message(folder)
 
 
-def told(error: BaseException) -> str | None:
+def disk_full_message(error: BaseException) -> str | None:
     """What an entry says of ``error`` and nothing more; None where it is of another kind."""
     if not is_disk_full(error):
         return None

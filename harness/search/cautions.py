@@ -9,7 +9,7 @@ from harness import methods
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.data.rows.splits import Splits
-from harness.search.planning.needs import Needs
+from harness.search.planning.needs import MethodMemory
 
 # Of ``Splits.counts``: what it ends in, and what it means.
 _COUNTED = {
@@ -19,7 +19,10 @@ _COUNTED = {
 
 
 def cautions(
-    sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits, needs: Mapping[str, Needs]
+    sweep: SweepConfig,
+    plans: Sequence[MethodPlan],
+    splits: Splits,
+    needs: Mapping[str, MethodMemory],
 ) -> list[str]:
     """One line each."""
     return [*_of_data(splits), *_of_sizes(sweep, plans, splits), *_of_methods(sweep, plans, needs)]
@@ -59,7 +62,7 @@ def _of_sizes(sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits) -
 
 
 def _of_methods(
-    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, Needs]
+    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, MethodMemory]
 ) -> Iterator[str]:
     for plan in plans:
         config = plan.trial({})

@@ -36,7 +36,7 @@ from harness.search.optuna_studies.storage import open_storage
 from harness.search.optuna_studies.study import MethodStudy
 from harness.search.optuna_studies.warm_start import Rows, as_trials, earlier_rows
 from harness.search.planning.ask_worker import check_configs
-from harness.search.planning.needs import UNKNOWN, Needs
+from harness.search.planning.needs import UNKNOWN, MethodMemory
 from harness.search.pruning.running_curves import Curve, Curves
 from harness.search.sweep_folder import SweepFolder, confirm_seed
 from harness.trials.job import Job
@@ -77,11 +77,11 @@ class Driver:
         self._launcher, self._watcher = launcher, watcher
         self._models, self._data = content
         self._running: dict[Path, Curve] = {}
-        self._needs: dict[str, Needs] = {}
+        self._needs: dict[str, MethodMemory] = {}
         self._left_out: list[tuple[Job, Record]] = []  # ended without having begun
         self._curves = Curves(sweep, folder, watcher.moved)
 
-    def run(self, needs: Mapping[str, Needs] | None = None) -> list[Record]:
+    def run(self, needs: Mapping[str, MethodMemory] | None = None) -> list[Record]:
         """All records of the sweep. Raises InputError for what only a trial could tell.
 
         ``needs``: what does not fit into memory, by method; it is not begun.
@@ -211,7 +211,7 @@ class Driver:
             configuration=configuration,
             overrides=tuple(overrides),
             searched={key: str(dimension) for key, dimension in plan.space.items()},
-            decides=stage == "search" and self._sweep.search.pruner != "none",
+            asks_pruner=stage == "search" and self._sweep.search.pruner != "none",
             keep_adapter=stage == "confirm" and first_seed,
         )
 

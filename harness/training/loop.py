@@ -20,8 +20,8 @@ from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion, mean_nll
-from harness.training.distributed.sharding import Whole, hold
-from harness.training.distributed.team import ALONE, OutOfMemory, Say, Team, Together
+from harness.training.distributed.sharding import UnshardedModel, wrap_for_training
+from harness.training.distributed.team import ALONE, OutOfMemory, RankSignal, SynchronizedExit, Team
 from harness.training.optimizers import build_optimizer
 from harness.training.parameters import with_own_rates
 from harness.training.resume import (
@@ -42,7 +42,7 @@ CHECKPOINT_SECONDS = 60.0  # between checkpoints, where the configuration names 
 __all__ = ["Diverged", "Hooks", "Interrupted", "OutOfMemory", "Progress", "train"]
 
 
-class Diverged(Together):
+class Diverged(SynchronizedExit):
     """The loss is no finite number any more."""
 
     def __init__(self, step: int, what: str) -> None:
@@ -50,7 +50,7 @@ class Diverged(Together):
         self.step = step
 
 
-class Interrupted(Together):
+class Interrupted(SynchronizedExit):
     """The process was asked to stop; a checkpoint has been written."""
 
 
@@ -93,7 +93,7 @@ def train(
     device = str(accelerator.device)
     if config.updates == "fp32":
         rest_in_float32(model)
-    whole, held = model, hold(model, team, device)
+    whole, held = model, wrap_for_training(model, team, device)
     model = held.model
     groups = method.parameter_groups(model, config.learning_rate, plan)
     groups = with_own_rates(groups, config.learning_rate_of, model)
@@ -127,7 +127,7 @@ def train(
         checkpoints.save(captured(*state, method, model, progress, device))
 
     while progress.step < plan.total_steps:
-        if team.agree(Say.STOP if hooks.stopping() else Say.GO) is Say.STOP:
+        if team.agree(RankSignal.STOP if hooks.stopping() else RankSignal.GO) is RankSignal.STOP:
             save()
             raise Interrupted(f"stopped after step {progress.step}")
         began = time.perf_counter()
@@ -161,15 +161,16 @@ def train(
         at_evaluation = progress.step % eval_every == 0 and progress.step < plan.total_steps
         if at_evaluation:
             with held.whole():
-                say = Say.GO if hooks.on_evaluation(progress.step) else Say.PRUNE
-            progress.pruned = team.agree(say) is Say.PRUNE
+                signal = RankSignal.GO if hooks.on_evaluation(progress.step) else RankSignal.PRUNE
+            progress.pruned = team.agree(signal) is RankSignal.PRUNE
             model.train()
             if progress.pruned:
                 break
         every = config.checkpoint_every
         due = at_evaluation and time.monotonic() - last_saved > CHECKPOINT_SECONDS
         if not every and at_evaluation:
-            due = team.agree(Say.SAVE if due and team.leads else Say.GO) is Say.SAVE
+            signal = RankSignal.SAVE if due and team.leads else RankSignal.GO
+            due = team.agree(signal) is RankSignal.SAVE
         if progress.step < plan.total_steps and (progress.step % every == 0 if every else due):
             save()
             last_saved = time.monotonic()
@@ -183,7 +184,7 @@ def train(
 
 
 def _accumulate(
-    held: Whole,
+    held: UnshardedModel,
     method: Method,
     criterion: Criterion,
     augmentation: Augmentation,
@@ -202,7 +203,7 @@ def _accumulate(
     device, team = str(accelerator.device), held.team
     before = random_state(device)
     while True:
-        say, losses, n_tokens = Say.GO, {}, 0
+        signal, losses, n_tokens = RankSignal.GO, {}, 0
         try:
             about = (held, method, criterion, augmentation, step)
             with computing(held.model):
@@ -214,8 +215,8 @@ def _accumulate(
         except (RuntimeError, MemoryError) as error:
             if team.shards or not is_out_of_memory(error):
                 raise  # sharded: the others wait within this pass, and cannot begin it anew
-            say = Say.SMALLER
-        if team.agree(say) is not Say.SMALLER:
+            signal = RankSignal.SMALLER
+        if team.agree(signal) is not RankSignal.SMALLER:
             *summed, tokens = team.sums([*losses.values(), n_tokens])
             return dict(zip(losses, summed, strict=True)), int(tokens)
         held.model.zero_grad(set_to_none=True)
@@ -231,7 +232,7 @@ def _accumulate(
 
 
 def _gradients(
-    held: Whole,
+    held: UnshardedModel,
     method: Method,
     criterion: Criterion,
     augmentation: Augmentation,

@@ -18,7 +18,7 @@ from harness.models.load import Base
 from harness.models.precision import put
 from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
-from harness.training.distributed.team import Say, Team
+from harness.training.distributed.team import RankSignal, Team
 from harness.training.loop import Hooks, train
 from harness.training.parameters import freeze
 from harness.trials.artifacts import EventLog
@@ -105,7 +105,7 @@ def train_first_stage(
     how = [asdict(stage.method), asdict(stage.training), config.seed, plan.device.split(":")[0]]
     path = cache / f"{digest([base.fingerprint, *text, *how], 16)}.safetensors"
     before = _restored(path, base.model) if team.leads else None
-    if team.agree(Say.GO if before is None else Say.KNOWN) is Say.KNOWN:
+    if team.agree(RankSignal.GO if before is None else RankSignal.KNOWN) is RankSignal.KNOWN:
         before = before or _restored(path, base.model)
         assert before is not None, path
         return before

@@ -13,9 +13,9 @@ from harness.trials.artifacts import EventLog
 from harness.trials.cost import Clock
 from harness.trials.job import Job
 from harness.trials.tuning import Control, Tuning
-from harness.trials.workbench import Before, Workbench, quantization_of
+from harness.trials.workbench import BaseResults, Workbench, quantization_of
 
-UNUSED = cast(Before, None)  # nothing is evaluated here
+UNUSED = cast(BaseResults, None)  # nothing is evaluated here
 
 
 class _NoLog(EventLog):
@@ -43,7 +43,7 @@ class _Following(Tuning):
 def follow(job: Job, bench: Workbench) -> None:
     """Take part in ``job`` until its training is over, in whichever way. Writes nothing.
 
-    Raises Together where the first device is stopped or ends it, and whatever broke here.
+    Raises SynchronizedExit where the first device is stopped or ends it, and whatever broke here.
     """
     config = job.config
     job = replace(

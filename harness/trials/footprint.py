@@ -43,13 +43,13 @@ from harness.trials.cost import Clock
 from harness.trials.job import Job
 from harness.trials.run import device_name
 from harness.trials.tuning import Control, Tuning
-from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
+from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
 FORMAT = 3  # raise it when something else is measured
 COUNTED = 2  # steps: one makes the optimizer's state, one finds it there
 TIMED = 2  # more
 NEW_TOKENS = 8  # of answers, to see how fast they come
-NOTHING = cast(Before, None)  # nothing is evaluated here
+NOTHING = cast(BaseResults, None)  # nothing is evaluated here
 GO_ON = Control(lambda step, values: True, lambda: False)
 NO_LIMITS = LimitsConfig(None, None, None, None)
 

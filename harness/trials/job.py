@@ -12,6 +12,8 @@ from harness.config.strict import from_mapping
 from harness.records import Record
 from harness.trials import ownership
 
+ASKS_PRUNER = "decides"  # the key of ``asks_pruner`` in spec.json
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,14 +30,17 @@ class Job:
     configuration: str
     overrides: tuple[str, ...]
     searched: Mapping[str, str]  # key → range, for the record
-    decides: bool  # whether the driver answers each evaluation with go on or stop
+    asks_pruner: bool  # wait after each evaluation for the driver's answer: continue or stop
     keep_adapter: bool
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        data[ASKS_PRUNER] = data.pop("asks_pruner")
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Job:
+        data = {**data, "asks_pruner": data[ASKS_PRUNER]}
         values = {field.name: data[field.name] for field in fields(cls)}
         values["config"] = from_mapping(TrialConfig, data["config"])
         values["limits"] = from_mapping(LimitsConfig, data["limits"])

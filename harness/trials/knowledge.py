@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
+class BaseProbeAnswers:
     """The base's answers, and what they are worth."""
 
     answers: list[knowledge.Answer]
@@ -27,7 +27,7 @@ class Told:
     missing: str | None = None  # why there are none
 
 
-def ask_base(job: Job, bench: Workbench) -> Told | None:
+def ask_base(job: Job, bench: Workbench) -> BaseProbeAnswers | None:
     """Of finalists and trials by hand, where ``evaluation.probes`` is set; answers are kept.
 
     Raises InputError for probes that cannot be read.
@@ -43,17 +43,17 @@ def ask_base(job: Job, bench: Workbench) -> Told | None:
             with bench.pool.lend(config, own) as base:
                 answers = knowledge.base_answers(folder, base, evaluation, bench.device, data)
         except NotTheModels as error:
-            return Told([], {}, f"of the untouched base {error}")
+            return BaseProbeAnswers([], {}, f"of the untouched base {error}")
     measured = MeasurementCollector(evaluation.bootstrap_resamples)
     knowledge.add_knowledge(measured, answers, answers, evaluation)
-    return Told(answers, measured.measurements)
+    return BaseProbeAnswers(answers, measured.measurements)
 
 
 def ask_tuned(
     job: Job,
     model: nn.Module,
     tokenizer: Any,
-    told: Told,
+    told: BaseProbeAnswers,
     measured: MeasurementCollector,
     device: str,
 ) -> None:

@@ -29,10 +29,10 @@ from harness.training.memory import first_line
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
-from harness.trials.knowledge import Told, ask_base, ask_tuned
+from harness.trials.knowledge import BaseProbeAnswers, ask_base, ask_tuned
 from harness.trials.lengths import check_lengths
 from harness.trials.tuning import Control, Tuning
-from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
+from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,7 +87,7 @@ def _tuned(
         clock.base_is_ready()
         tuning = Tuning(job, bench, inputs, before, base, clock)
         tuning.run(checkpoints, control)
-        found = Found(MeasurementCollector(config.evaluation.bootstrap_resamples))
+        found = TunedResults(MeasurementCollector(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
             try:
                 found = _found(tuning, quantized, told)
@@ -102,7 +102,7 @@ def _tuned(
 
 
 @dataclass
-class Found:
+class TunedResults:
     """What a tuned model was seen to be; empty of one that was not trained to the end."""
 
     measured: MeasurementCollector
@@ -113,7 +113,9 @@ class Found:
     kept: afterwards.Trained | None = None
 
 
-def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Found:
+def _found(
+    tuning: Tuning, quantized: Reference | None, told: BaseProbeAnswers | None
+) -> TunedResults:
     """Measure the tuned model, and save it where it is to be kept."""
     job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
     selected = tuning.select()
@@ -125,7 +127,7 @@ def _found(tuning: Tuning, quantized: Reference | None, told: Told | None) -> Fo
     if selected is None or selected["step"] == tuning.progress.step:
         tuning.log.evaluation(tuning.progress.step, measured.values())
     tuning.size |= final_sizes(model, tuning.trained)
-    found = Found(measured, selected, method.describe(model))
+    found = TunedResults(measured, selected, method.describe(model))
     if job.keep_adapter:
         job.check_own()
         about = (method, model, inputs.tokenizer, inputs.splits.labels, job.config.data)
@@ -142,7 +144,7 @@ def measure(
     job: Job,
     model: nn.Module,
     inputs: Inputs,
-    before: Before,
+    before: BaseResults,
     quantized: Reference | None,
     device: str,
 ) -> MeasurementCollector:
@@ -168,7 +170,7 @@ def measure(
     return measured
 
 
-def _record(tuning: Tuning, found: Found, told: Told | None) -> Record:
+def _record(tuning: Tuning, found: TunedResults, told: BaseProbeAnswers | None) -> Record:
     job, config, measured = tuning.job, tuning.job.config, found.measured
     base = tuning.before.measurements(config.evaluation) | measured.base
     cost = tuning.clock.cost(tuning.progress, measured.generation_tokens_per_second)
@@ -183,7 +185,7 @@ def _record(tuning: Tuning, found: Found, told: Told | None) -> Record:
     )
 
 
-def _provenance(tuning: Tuning, found: Found) -> dict[str, Any]:
+def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
     job, inputs, progress = tuning.job, tuning.inputs, tuning.progress
     config, splits = job.config, inputs.splits
     tokens = inputs.train.counts | tuning.criterion.cut(progress.step)

@@ -30,7 +30,7 @@ from harness.trials.best_step import Selection
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.lengths import length_cautions
-from harness.trials.workbench import Before, Inputs, Workbench
+from harness.trials.workbench import BaseResults, Inputs, Workbench
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,7 +49,13 @@ class Tuning:
     """Made, then run once; ``status`` says how it ended, ``model`` is what it left."""
 
     def __init__(
-        self, job: Job, bench: Workbench, inputs: Inputs, before: Before, base: Base, clock: Clock
+        self,
+        job: Job,
+        bench: Workbench,
+        inputs: Inputs,
+        before: BaseResults,
+        base: Base,
+        clock: Clock,
     ):
         config = job.config
         self.job, self.bench, self.inputs, self.before = job, bench, inputs, before

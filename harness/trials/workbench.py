@@ -47,7 +47,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Before:
+class BaseResults:
     """The untouched base on the same texts and tasks."""
 
     watched: Reference
@@ -121,7 +121,7 @@ class Workbench:
             replay=replay,
         )
 
-    def before(self, config: TrialConfig, inputs: Inputs) -> Before:
+    def before(self, config: TrialConfig, inputs: Inputs) -> BaseResults:
         """The base as the user has it, at ``model.quantization``; measured now if nobody has yet.
 
         QLoRA is measured against the same base as LoRA, so that what quantization costs is a part of
@@ -139,7 +139,7 @@ class Workbench:
             for text, end in zip(texts, ends, strict=True)
         )
         if watched is not None and final is not None and not with_tasks and not asked:
-            return Before(watched, final, None)
+            return BaseResults(watched, final, None)
         with self.pool.lend(config.model, own) as base:
             get = self.references.get
             watched, final = (
@@ -163,7 +163,7 @@ class Workbench:
                 answered.append((probe, said))
                 if probe.level is not None:
                     probe.level(levels, said)
-        return Before(watched, final, tasks, tuple(answered), levels.measurements, unasked)
+        return BaseResults(watched, final, tasks, tuple(answered), levels.measurements, unasked)
 
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None

@@ -25,7 +25,7 @@ from sweeping import FakeLauncher, drive
 from harness.errors import DiskFull, InputError
 from harness.launch.worker import Worker
 from harness.records import read_jsonl, read_record, write_json, write_text
-from harness.records.disk_full import STOPPED, is_disk_full, require_room, told
+from harness.records.disk_full import STOPPED, disk_full_message, is_disk_full, require_room
 from harness.training.checkpoint import Checkpoint, CheckpointFolder
 from harness.trials.run import Workbench, run_trial
 
@@ -178,7 +178,7 @@ def test_a_disk_that_becomes_read_only(disk, capsys):
 
     with pytest.raises(Exception) as caught:
         drive(FakeLauncher(fault=fault), *ARGUMENTS, runs)
-    said = told(caught.value)
+    said = disk_full_message(caught.value)
     assert said is not None and said.startswith(f"Read-only: {disk.path}"), said
     assert "go on with the same command" in said
     with pytest.raises(InputError, match="cannot be written: Read-only file system"):

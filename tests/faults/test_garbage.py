@@ -90,7 +90,7 @@ def worker(tmp_path, pool):
 def test_a_decision_that_is_none_does_not_stop_a_trial(worker, trial_config, tmp_path, capsys):
     config = trial_config("method=lora", "training.max_steps=4", "training.eval_every=1")
     folder = tmp_path / "trial"
-    work = job(folder, tmp_path / "cache", config, decides=True, **identified(config))
+    work = job(folder, tmp_path / "cache", config, asks_pruner=True, **identified(config))
     write_json(folder / "spec.json", work.to_json())
     for step, content in enumerate(("[1]", "{}", '{"go": true}'), start=1):
         (folder / f"decision-{step}.json").write_text(content)

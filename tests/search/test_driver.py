@@ -63,7 +63,7 @@ def test_equal_budgets_and_search_before_confirm(undisturbed):
         )
         assert {job.configuration for job in mine[5:]} == {best.configuration}
         assert [job.keep_adapter for job in mine] == [False] * 5 + [True, False]
-        assert not any(job.decides for job in mine)
+        assert not any(job.asks_pruner for job in mine)
     assert len(records) == len({job.fingerprint for job in jobs}) == 14
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from sweeping import composed
 
 from harness.records.footprint import Footprint
-from harness.search.planning.needs import Measured, Needs
+from harness.search.planning.needs import MeasuredConfig, MethodMemory
 from harness.search.planning.show import expected_cost, memory_table
 
 SWEEP = ("name=s", "search.trials=10", "confirm.finalists=2", "confirm.seeds=3", "tracking=none")
@@ -21,7 +21,10 @@ def told(*arguments, workers=1, **changes):
     """By their first words: trials are 16 of each of two methods, 32 minutes."""
     sweep, plans = composed(*SWEEP, "method=lora,full", *arguments)
     footprints = {"lora": ONE, "full": Footprint(**(vars(ONE) | changes))}
-    needs = {name: Needs([Measured({}, found, None)], {}, []) for name, found in footprints.items()}
+    needs = {
+        name: MethodMemory([MeasuredConfig({}, found, None)], {}, [])
+        for name, found in footprints.items()
+    }
     lines = expected_cost(sweep, list(plans.values()), needs, workers)
     return {line.split()[0]: line for line in lines}
 
@@ -48,15 +51,15 @@ def test_what_nobody_says_is_not_told(word):
 
 def test_a_method_that_is_left_out_costs_nothing():
     sweep, plans = composed(*SWEEP, "method=lora,full")
-    left_out = Needs([Measured({}, ONE, "too large")], {}, [], "too large")
-    needs = {"lora": Needs([Measured({}, ONE, None)], {}, []), "full": left_out}
+    left_out = MethodMemory([MeasuredConfig({}, ONE, "too large")], {}, [], "too large")
+    needs = {"lora": MethodMemory([MeasuredConfig({}, ONE, None)], {}, []), "full": left_out}
     (line, *_) = expected_cost(sweep, list(plans.values()), needs, 1)
     assert "0.27 device-hours" in line, "16 minutes"
 
 
 def test_where_nothing_was_measured_nothing_is_told():
     sweep, plans = composed(*SWEEP, "method=lora,full")
-    nothing = dict.fromkeys(("lora", "full"), Needs([], {}, []))
+    nothing = dict.fromkeys(("lora", "full"), MethodMemory([], {}, []))
     assert expected_cost(sweep, list(plans.values()), nothing, 1) == []
 
 
@@ -64,7 +67,7 @@ def test_a_terminal_of_80_columns_shows_methods_and_their_values_whole():
     _, plans = composed(*SWEEP, "method=lora,full", "method.r=choice(8,128)")
     found = {"lora": [{"method.r": 8}, {"method.r": 128}], "full": [{}]}
     measured = [
-        (plans[name], [Measured(values, ONE, None) for values in each])
+        (plans[name], [MeasuredConfig(values, ONE, None) for values in each])
         for name, each in found.items()
     ]
     console = Console(width=80, file=io.StringIO())

@@ -11,7 +11,7 @@ import pytest
 
 from harness.records import read_jsonl
 from harness.search.pruning.asha import RungTable, by_epsilon_net
-from harness.search.pruning.pareto_fronts import Levels
+from harness.search.pruning.pareto_fronts import ParetoFronts
 
 BOTH = {"validation.bleu": "maximize", "forgetting.kl": "minimize"}
 
@@ -170,7 +170,7 @@ def test_fronts_as_sorted_anew(kind, m):
     rng = np.random.default_rng(m)
     for _ in range(3):
         points = rows(rng, 40, m, kind)
-        levels = Levels(m)
+        levels = ParetoFronts(m)
         for n, point in enumerate(points, 1):
             place = levels.add(point)
             sorted_anew = fronts(points[:n])

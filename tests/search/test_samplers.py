@@ -63,7 +63,7 @@ def advance(study, plan, sweep, n):
         job = Job(
             folder="", cache="", method="lora", config=config, limits=sweep.limits,
             trial=proposal.number, attempt=1, fingerprint=str(proposal), configuration="",
-            overrides=(), searched={}, decides=False, keep_adapter=False,
+            overrides=(), searched={}, asks_pruner=False, keep_adapter=False,
         )  # fmt: skip
         records.append(record_of(job))
         study.tell(proposal.number, records[-1])

@@ -57,7 +57,7 @@ def record_for(setting, proposal, **changes):
         configuration=configuration,
         overrides=(),
         searched={},
-        decides=False,
+        asks_pruner=False,
         keep_adapter=False,
     )
     return record_of(job, **changes)

@@ -129,7 +129,7 @@ def test_nobody_is_asked_before_the_method_lets_its_curve_be_compared(bench, sma
     asked = []
     config = small_trial("method=adalora", "method.initial_warmup_fraction=0.5", *STEPS)
     run_trial(
-        job(tmp_path, bench.cache, config, decides=True),
+        job(tmp_path, bench.cache, config, asks_pruner=True),
         bench,
         lambda step, values: bool(asked.append(step)),  # stops at once
     )
@@ -147,7 +147,7 @@ def test_pruned_at_the_second_evaluation(bench, small_trial, tmp_path):
         return step < 4
 
     config = small_trial("method=lora", *STEPS)
-    record = run_trial(job(tmp_path, bench.cache, config, decides=True), bench, decide)
+    record = run_trial(job(tmp_path, bench.cache, config, asks_pruner=True), bench, decide)
     assert record.status == "pruned"
     assert record.reason == "stopped at step 4 of 8"
     assert [step for step, _ in asked] == [2, 4]

@@ -121,11 +121,11 @@ def held_bytes(model, optimizer):
 
 def test_each_process_holds_half(run, pair, small_trial, tmp_path, cache, monkeypatch):
     """Measured at the end of a step's optimizer, when gradients are still there."""
-    build, hold = loop.build_optimizer, loop.hold
+    build, wrap_for_training = loop.build_optimizer, loop.wrap_for_training
     held = []
 
     def watched(model, team, device):
-        held.append((model, hold(model, team, device), team))
+        held.append((model, wrap_for_training(model, team, device), team))
         return held[-1][1]
 
     def building(*about):
@@ -140,7 +140,7 @@ def test_each_process_holds_half(run, pair, small_trial, tmp_path, cache, monkey
         optimizer.register_step_post_hook(measure)
         return optimizer, warnings
 
-    monkeypatch.setattr(loop, "hold", watched)
+    monkeypatch.setattr(loop, "wrap_for_training", watched)
     monkeypatch.setattr(loop, "build_optimizer", building)
     config = small_trial("method=full", "training.max_steps=2", "training.eval_every=9")
     for shards in (False, True):

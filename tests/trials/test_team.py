@@ -14,7 +14,14 @@ from teaming import assert_alike, rows, weights
 
 from harness.data.tokens.batches import collate, count_labels
 from harness.training import loop
-from harness.training.distributed.team import ALONE, Left, OutOfMemory, Say, Team, TeamBroken
+from harness.training.distributed.team import (
+    ALONE,
+    LeaderExit,
+    OutOfMemory,
+    RankSignal,
+    Team,
+    TeamBroken,
+)
 from harness.training.loop import Interrupted
 from harness.trials.follower import follow
 from harness.trials.run import run_trial
@@ -63,7 +70,7 @@ def followed(run, *jobs):
 
     def second(team):
         for own in jobs:
-            with suppress(Interrupted, Left):
+            with suppress(Interrupted, LeaderExit):
                 follow(own, run.bench(team))
 
     return second
@@ -161,4 +168,4 @@ def test_shares_of_a_step_are_all_of_it():
     lengths = np.array([5, 9, 2, 7, 7])
     shares = [Team(rank, 3).share([4, 0, 1, 3, 2], lengths) for rank in range(3)]
     assert shares == [[1, 0], [3, 2], [4]]
-    assert ALONE.agree(Say.PRUNE) is Say.PRUNE and ALONE.sums([1.5]) == [1.5]
+    assert ALONE.agree(RankSignal.PRUNE) is RankSignal.PRUNE and ALONE.sums([1.5]) == [1.5]

@@ -18,7 +18,7 @@ from harness.config import SweepConfig
 from harness.config.search_space import Choice, Dimension, Interval, Space, points, value_at
 from harness.errors import InputError
 from harness.records.footprint import Footprint
-from harness.search.planning.needs import UNKNOWN, Measured, Needs, Values, remaining
+from harness.search.planning.needs import UNKNOWN, MeasuredConfig, MethodMemory, Values, remaining
 
 HALVINGS = 5  # of an interval without steps, to find where it ends to fit
 # In a key's last word: nothing of it changes a tensor's size.
@@ -31,7 +31,7 @@ def find_needs(
     sweep: SweepConfig,
     sharing: int,
     measure: Callable[[Sequence[tuple[MethodPlan, Values]]], list[Footprint] | None],
-) -> dict[str, Needs]:
+) -> dict[str, MethodMemory]:
     """Of every method. ``sharing``: how many workers are on one device.
 
     ``measure`` answers for all that it is given, or None where it did not come through them.
@@ -56,7 +56,7 @@ class _Fitting:
     def __init__(self, plan: MethodPlan, sweep: SweepConfig, sharing: int, measure: Any) -> None:
         self.plan = plan
         self._sweep, self._sharing, self._measure = sweep, sharing, measure
-        self._measured: dict[str, Measured] = {}
+        self._measured: dict[str, MeasuredConfig] = {}
         self._space = {key: d for key, d in plan.space.items() if has_size(key)}
         configured = asdict(plan.trial({}))
         self._configured = {key: value_at(configured, key) for key in self._space}
@@ -72,13 +72,13 @@ class _Fitting:
         return found + [values for values in self._largest if values not in found]
 
     def take(self, values: Values, found: Footprint) -> None:
-        self._measured[repr(values)] = Measured(values, found, self._too_large(found))
+        self._measured[repr(values)] = MeasuredConfig(values, found, self._too_large(found))
 
-    def needs(self) -> Needs:
+    def needs(self) -> MethodMemory:
         """Raises InputError as ``find_needs`` does."""
         self._look(self._configured)
         if all([self._fits(values) for values in self._largest]):
-            return Needs(list(self._measured.values()), {}, [])
+            return MethodMemory(list(self._measured.values()), {}, [])
         smallest = self._configured | _at(self._space, 0)
         for key, values in _kinds(self._space).items():
             ways = [self._look(smallest | {key: value}) for value in values]
@@ -87,14 +87,14 @@ class _Fitting:
         if not self._fits(smallest):
             why = self._look(smallest).too_large
             left_out = [f"{self.plan.method}: {why}, with all that is searched at its smallest"]
-            return Needs(list(self._measured.values()), {}, left_out, why)
+            return MethodMemory(list(self._measured.values()), {}, left_out, why)
         kept, left_out = {}, []
         for key, dimension in self._space.items():
             kept[key] = self._kept(key, dimension, smallest)
             if kept[key] != list(dimension.ends()):
                 left = remaining(dimension, kept[key])
                 left_out.append(f"{self.plan.method}: of {key}={dimension} only {left} fits")
-        needs = Needs(list(self._measured.values()), kept, left_out)
+        needs = MethodMemory(list(self._measured.values()), kept, left_out)
         for named in self._sweep.search.configs:
             if not needs.fits(self.plan, named):
                 left_out.append(f"{self.plan.method}: {dict(named)} of search.configs")
@@ -103,7 +103,7 @@ class _Fitting:
     def _fits(self, values: Values) -> bool:
         return self._look(values).too_large is None
 
-    def _look(self, values: Values) -> Measured:
+    def _look(self, values: Values) -> MeasuredConfig:
         if repr(values) not in self._measured:
             found = self._measure([(self.plan, values)])
             assert found is not None

@@ -19,7 +19,7 @@ Values = Mapping[str, Any]  # of what is searched; the rest is as configured
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredConfig:
     """One configuration of a method."""
 
     values: Values  # of all that is searched and has a size
@@ -28,10 +28,10 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Needs:
+class MethodMemory:
     """One method's; empty where nothing was measured."""
 
-    measured: list[Measured]  # the first as configured
+    measured: list[MeasuredConfig]  # the first as configured
     kept: Mapping[str, list[Any]]  # searched key → the values, or both ends, that are left of it
     left_out: list[str]  # in words
     none_fits: str | None = None  # why the whole method is left out
@@ -59,21 +59,21 @@ class Needs:
         return None
 
 
-UNKNOWN = Needs([], {}, [])
+UNKNOWN = MethodMemory([], {}, [])
 
 
-def write_needs(folder: Path, needs: Mapping[str, Needs]) -> None:
+def write_needs(folder: Path, needs: Mapping[str, MethodMemory]) -> None:
     write_json(folder / FILE, {method: asdict(each) for method, each in needs.items()})
 
 
-def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, Needs]:
+def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, MethodMemory]:
     """What an earlier driver found; of a method without, nothing is known."""
     found = read_json(folder / FILE)
     found = found if isinstance(found, dict) else {}
     needs = {}
     for plan in plans:
         try:
-            needs[plan.method] = from_mapping(Needs, found.get(plan.method, asdict(UNKNOWN)))
+            needs[plan.method] = from_mapping(MethodMemory, found.get(plan.method, asdict(UNKNOWN)))
         except InputError:  # written by another version: a trial finds out for itself
             needs[plan.method] = UNKNOWN
     return needs

@@ -18,7 +18,7 @@ from harness.records.footprint import Footprint
 from harness.search.budget import WORDS, search_budget
 from harness.search.cautions import cautions
 from harness.search.planning.ask_worker import WorkersDied, ask
-from harness.search.planning.needs import Measured, Needs, Values
+from harness.search.planning.needs import MeasuredConfig, MethodMemory, Values
 from harness.search.sweep_folder import SweepFolder
 from harness.search.terminal import Terminal
 from harness.statistics.comparing.power import minimal_detectable_difference
@@ -60,7 +60,7 @@ def show_plan(
     plans: Sequence[MethodPlan],
     splits: Splits,
     counts: Mapping[str, Any],
-    needs: Mapping[str, Needs],
+    needs: Mapping[str, MethodMemory],
     workers: int,
     terminal: Terminal,
 ) -> None:
@@ -105,7 +105,7 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
     return table
 
 
-def memory_table(measured: Sequence[tuple[MethodPlan, list[Measured]]]) -> Table:
+def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) -> Table:
     """Return what a step of each method holds, in MB, and how long it takes."""
     first = next(each[0].footprint for _, each in measured if each)
     table = Table(
@@ -143,7 +143,7 @@ def memory_table(measured: Sequence[tuple[MethodPlan, list[Measured]]]) -> Table
 
 
 def expected_cost(
-    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, Needs], workers: int
+    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, MethodMemory], workers: int
 ) -> list[str]:
     """Time, device-hours, energy and price of the whole, from each method as configured."""
     seconds = training = joules = 0.0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.config.metrics import OF_CLASSES
 from harness.records import append_jsonl, read_jsonl
-from harness.search.pruning.pareto_fronts import Levels, crowding
+from harness.search.pruning.pareto_fronts import ParetoFronts, crowding
 
 WATCHED = tuple(f"validation.{kind}" for kind in ("perplexity", *OF_CLASSES))
 
@@ -31,7 +31,7 @@ def watched(name: str, way: str) -> tuple[str, str]:
 
 @dataclass
 class _Rung:
-    levels: Levels
+    levels: ParetoFronts
     seen: dict[str, tuple[list[float], bool]] = field(default_factory=dict)  # trial → losses, go
 
 
@@ -94,13 +94,13 @@ class RungTable:
         rung = self._rungs.get(name)
         if rung is None or trial in rung.seen:
             others = {} if rung is None else {k: v for k, v in rung.seen.items() if k != trial}
-            rung = self._rungs[name] = _Rung(Levels(len(self._objectives)), others)
+            rung = self._rungs[name] = _Rung(ParetoFronts(len(self._objectives)), others)
             for kept, _ in others.values():
                 rung.levels.add(kept)
         rung.seen[trial] = losses, go
         return rung, rung.levels.add(losses)
 
-    def _decide(self, levels: Levels, place: int, losses: list[float]) -> bool:
+    def _decide(self, levels: ParetoFronts, place: int, losses: list[float]) -> bool:
         if len(levels) < self._factor:
             return True
         free = max(1, len(levels) // self._factor) - levels.before(place)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Levels:
+class ParetoFronts:
     """Fronts of points to minimize, the non-dominated first, kept as points come.
 
     Each new point goes to the first front that holds nobody who dominates it; whom it dominates
@@ -93,7 +93,7 @@ def dominated_by(others: NDArray[np.float64], point: NDArray[np.float64]) -> NDA
 
 def fronts(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[list[int]]:
     """Indices of (n, m) points by front, the non-dominated first (Deb et al. 2002, §III.A)."""
-    levels = Levels(len(directions))
+    levels = ParetoFronts(len(directions))
     signs = [1.0 if way == "minimize" else -1.0 for way in directions]
     for point in points:
         levels.add([sign * value for sign, value in zip(signs, point, strict=True)])

@@ -51,7 +51,7 @@ class Curves:
         if not rows:
             return  # what a lost attempt wrote was taken back
         self._moved(curve.job, rows[-1])
-        if curve.job.decides:
+        if curve.job.asks_pruner:
             self._answer(curve, rows)
 
     def _answer(self, curve: Curve, rows: list[dict[str, Any]]) -> None:

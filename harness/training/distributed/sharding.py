@@ -25,7 +25,7 @@ from harness.data.tokens.batches import micro_batches
 from harness.errors import is_out_of_memory
 from harness.models.precision import computes_in
 from harness.models.quantization import CLASS_HEAD
-from harness.training.distributed.team import NoRoom, Team, TeamBroken, Together
+from harness.training.distributed.team import NoRoom, SynchronizedExit, Team, TeamBroken
 from harness.training.memory import first_line
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def hold(model: nn.Module, team: Team, device: str) -> Whole:
+def wrap_for_training(model: nn.Module, team: Team, device: str) -> UnshardedModel:
     """The model as it is trained. Of ranks that chose different things to train none goes on."""
     team.agree()  # that all came as far as this
     team.make_equal(model)
-    return Sharded(model, team, device) if team.shards else Whole(model, team)
+    return Sharded(model, team, device) if team.shards else UnshardedModel(model, team)
 
 
-class Whole:
+class UnshardedModel:
     """Every rank holds all of it; gradients are summed after the last backward pass of a step."""
 
     def __init__(self, model: nn.Module, team: Team) -> None:
@@ -93,7 +93,7 @@ class Passes:
     n_real: int  # those after it weigh nothing: other ranks have more, and none passes alone
 
 
-class Sharded(Whole):
+class Sharded(UnshardedModel):
     """Every rank holds a part of each tensor: dim 0 in as many pieces as there are ranks."""
 
     def __init__(self, model: nn.Module, team: Team, device: str) -> None:
@@ -112,7 +112,7 @@ class Sharded(Whole):
         """
         try:
             yield
-        except Together:
+        except SynchronizedExit:
             raise
         except Exception as error:
             if is_out_of_memory(error):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Say(IntEnum):
+class RankSignal(IntEnum):
     """What a rank has to say where all meet; the greatest counts for all."""
 
     GO = 0
@@ -45,19 +45,19 @@ class Say(IntEnum):
     FAILED = 8  # another rank broke
 
 
-class Together(Exception):
+class SynchronizedExit(Exception):
     """Raised by all ranks at the same point: nobody is left to be told."""
 
 
-class OutOfMemory(Together):
+class OutOfMemory(SynchronizedExit):
     """One example at a time does not fit either, or what is not made of examples."""
 
 
-class Left(Together):
+class LeaderExit(SynchronizedExit):
     """Rank 0 ended the trial."""
 
 
-class TeamBroken(Together):
+class TeamBroken(SynchronizedExit):
     """A rank broke or died: this process cannot go on with the others."""
 
 
@@ -84,32 +84,38 @@ class Team:
         self.hand_over(folder)
         try:
             yield
-        except Together:
+        except SynchronizedExit:
             raise
         except BaseException as error:
             memory = isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error)
-            self._meet(Say.LEFT if self.leads else Say.NO_MEMORY if memory else Say.FAILED)
+            self._meet(
+                RankSignal.LEFT
+                if self.leads
+                else RankSignal.NO_MEMORY
+                if memory
+                else RankSignal.FAILED
+            )
             raise
 
-    def agree(self, say: Say = Say.GO) -> Say:
-        """What counts for all ranks. Raises Left, OutOfMemory or TeamBroken where one is gone."""
+    def agree(self, say: RankSignal = RankSignal.GO) -> RankSignal:
+        """What counts for all ranks. Raises LeaderExit, OutOfMemory or TeamBroken where one is gone."""
         said = self._meet(say)
-        if said is Say.LEFT:
-            raise Left
-        if said is Say.NO_MEMORY:
+        if said is RankSignal.LEFT:
+            raise LeaderExit
+        if said is RankSignal.NO_MEMORY:
             raise OutOfMemory("out of memory on another device of the trial")
-        if said is Say.FAILED:
+        if said is RankSignal.FAILED:
             raise TeamBroken("another process of the trial failed")
         return said
 
-    def _meet(self, say: Say) -> Say:
+    def _meet(self, say: RankSignal) -> RankSignal:
         if self.size == 1:
             return say
         import torch
 
         found = torch.tensor(int(say))
         self._reduce([found], "MAX")
-        return Say(int(found))
+        return RankSignal(int(found))
 
     def share(self, indices: Sequence[int], lengths: np.ndarray) -> list[int]:
         """This rank's part of a step's sequences: every ``size``-th, the longest first."""
@@ -144,7 +150,7 @@ class Team:
     def make_equal(self, model: nn.Module) -> None:
         """What is trained, and buffers (masks), as rank 0 has them: hardware may round a choice
 
-        that a method makes by gradients in another way. Raises Together where shapes differ.
+        that a method makes by gradients in another way. Raises SynchronizedExit where shapes differ.
         """
         if self.size == 1:
             return
@@ -157,7 +163,7 @@ class Team:
         both = torch.tensor([number, -number])
         self._reduce([both], "MAX")
         if both.tolist() != [number, -number]:
-            raise Together("the devices of the trial chose different parameters to train")
+            raise SynchronizedExit("the devices of the trial chose different parameters to train")
         with torch.no_grad():
             for _, tensor in named:
                 plain = tensor.detach().contiguous()

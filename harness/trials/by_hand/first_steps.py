@@ -13,9 +13,11 @@ from harness.training.loop import Interrupted
 from harness.trials.cost import Clock
 from harness.trials.job import Job
 from harness.trials.tuning import Control, Tuning
-from harness.trials.workbench import Before, Workbench, quantization_of
+from harness.trials.workbench import BaseResults, Workbench, quantization_of
 
-UNUSED = cast(Before, None)  # nothing is evaluated, and the base on its texts is asked for no more
+UNUSED = cast(
+    BaseResults, None
+)  # nothing is evaluated, and the base on its texts is asked for no more
 
 
 class _WithoutEvaluations(Tuning):
@@ -42,7 +44,7 @@ def first_steps(config: TrialConfig, steps: int, folder: Path, device: str) -> l
         configuration="",
         overrides=(),
         searched={},
-        decides=False,
+        asks_pruner=False,
         keep_adapter=False,
     )
     bench = Workbench(device, Path(job.cache))

@@ -16,7 +16,7 @@ from harness.trials.cost import Clock, final_sizes, sizes
 from harness.trials.job import Job
 from harness.trials.knowledge import ask_base, ask_tuned
 from harness.trials.run import device_name, measure
-from harness.trials.workbench import Before, Inputs, Workbench, quantization_of
+from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     return Scored(record, doubts)
 
 
-def _before(job: Job, bench: Workbench, inputs: Inputs) -> Before:
+def _before(job: Job, bench: Workbench, inputs: Inputs) -> BaseResults:
     """As of a trial; tasks on whichever split, because who names them here wants them."""
     before = bench.before(job.config, inputs)
     evaluation = job.config.evaluation
@@ -91,7 +91,7 @@ def _sizes(model: Any, saved: Saved | None) -> dict[str, float]:
 
 
 def _record(
-    job: Job, inputs: Inputs, before: Before, measured: MeasurementCollector, device: str
+    job: Job, inputs: Inputs, before: BaseResults, measured: MeasurementCollector, device: str
 ) -> Record:
     splits = inputs.splits
     data = {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts}
