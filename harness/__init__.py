@@ -1,3 +1,3 @@
-"""Which fine-tuning method, at which rank and learning rate, and what does it cost in forgetting?"""
+"""Search for the best fine-tuning method, rank and learning rate, and their cost in forgetting."""
 
 __version__ = "0.1.0"

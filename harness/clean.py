@@ -38,7 +38,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True)
 class Options:
-    """What was typed."""
+    """Command-line options."""
 
     folder: Path
     plan: bool = False
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Freed:
-    """What goes together, and why."""
+    """Files that are deleted together, with the reason."""
 
     what: str
     paths: tuple[Path, ...]
@@ -128,7 +128,7 @@ def held(sweep: Path) -> Iterator[str | None]:
 
 
 def of_sweep(sweep: Path) -> list[Freed]:
-    """What may go of a sweep that nobody is writing."""
+    """Return the files of an inactive sweep that may be deleted."""
     ended, halves = [], []
     for trial in sorted(path for path in sweep.glob("trials/*/*") if path.is_dir()):
         if (trial / "record.json").is_file():

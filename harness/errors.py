@@ -1,4 +1,4 @@
-"""What a user did wrong, as opposed to what we did wrong."""
+"""Errors caused by the user's input or environment, as opposed to bugs of ours."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refused_by_library(what: str, advice: str = "") -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> str:
-    """What ``error`` says in one line, with its kind where the words alone do not tell."""
+    """Return the message of ``error`` on one line, with its class where the text alone is unclear."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else ""
     if isinstance(error, ValueError | NotImplementedError | OSError) and said:
@@ -79,7 +79,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Resumable(Exception):
-    """What the sweep needs is away. The message says what; the same command goes on once it is back.
+    """A resource of the sweep is unreachable. The message names it; the same command resumes the sweep.
 
     The entries turn it into that one message and exit code 75, without a traceback.
     """

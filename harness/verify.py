@@ -1,4 +1,4 @@
-"""Whether a trial can be had again: ``python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT``.
+"""Check that a trial is reproducible: ``python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT``.
 
 Runs the first steps of a trial anew from its record, and compares the losses with those that the
 trial wrote down: equal bit for bit, or at which step they part, by how much, and what else differs
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
 def difference(
     recorded: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], steps: int
 ) -> Difference | None:
-    """Where two curves part within their first ``steps``; None where they are the same."""
+    """Return where two curves differ within their first ``steps``; None where they are the same."""
     old, new = ({row["step"]: row for row in rows} for rows in (recorded, now))
     for step in range(1, steps + 1):
         one, other = old.get(step, {}), new.get(step, {})
@@ -112,7 +112,7 @@ def difference(
 
 
 def surroundings(record: Record, device: str) -> list[str]:
-    """What is not as it was when the record was made, a line each."""
+    """List what differs from the environment of the record, a line each."""
     from harness.records.provenance import environment
     from harness.trials.run import device_name, threads
 

@@ -1,4 +1,4 @@
-"""What becomes of a tuned model after training: merged, interpolated, quantized, analysed."""
+"""Steps after training: merge, interpolate with the base, quantize, analyse the update."""
 
 from harness.afterwards.outcomes import Trained, outcomes_of, some_logits, wanted
 from harness.afterwards.quantize import check_schemes

@@ -103,9 +103,9 @@ def subspace_similarity(a: Tensor, b: Tensor, i: int, j: int) -> float:
 
 
 def intruders(base: Tensor, tuned: Tensor, epsilon: float = EPSILON) -> int:
-    """How many of the tuned singular vectors are like none of the base's (arXiv:2410.21228).
+    """Count the tuned singular vectors that resemble none of the base's (arXiv:2410.21228).
 
     ``tuned`` (m, k): the top left singular vectors of W + ΔW. ``base`` (m, j): all of W with a
-    singular value. Counted are those whose every |cos| with the base's is below ``epsilon``.
+    singular value. A vector counts if its |cos| with every vector of the base is below ``epsilon``.
     """
     return int(((tuned.T @ base).abs().amax(dim=1) < epsilon).sum())

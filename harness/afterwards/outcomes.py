@@ -1,4 +1,4 @@
-"""From a saved adapter and a fresh base to what became of them, each measured as the trial was."""
+"""Apply each post-training step to a model rebuilt from its saved adapter, and measure the result."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
 
 
 def _attempt(make: Callable[..., Outcome], *arguments: Any) -> Outcome:
-    """What runs out of memory is missing, and costs the trial nothing else."""
+    """Run one step; if it runs out of memory only its own values are missing."""
     import torch
 
     try:
@@ -154,7 +154,7 @@ def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
 
 
 def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
-    """What there is to be said, and why something of it could not be measured."""
+    """Join the remarks with the reasons for values that could not be measured."""
     missing = [f"{name} is missing: {why}" for name, why in measured.missing.items()]
     return "; ".join([*notes, *missing]) or None
 
@@ -167,7 +167,7 @@ def measured_again(trained: Trained, model: nn.Module) -> MeasurementCollector:
 
 
 def _save(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Whole or absent."""
+    """Save a model and its tokenizer; the folder is complete or absent."""
     aside = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, safe_serialization=True)

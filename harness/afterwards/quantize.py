@@ -145,7 +145,7 @@ assert set(SCHEMES) == set(QUANTIZATIONS)
 
 
 def _layers(model: nn.Module) -> dict[str, Any]:
-    """What these libraries quantize: of all linear layers not GPT-2's, which lie transposed."""
+    """Return the linear layers that get quantized: not GPT-2's, whose weights are transposed."""
     from torch import nn
 
     layers = linear_layers(model)
@@ -201,7 +201,7 @@ def _calibrate(model: nn.Module, calibration: Iterable[Batch]) -> int:
 
 
 def _in_bfloat16(model: nn.Module) -> nn.Module:
-    """What the int4 kernel is made for. Not the buffers: positions need their float32."""
+    """Convert to bfloat16, which the int4 kernel requires. Buffers stay: positions need float32."""
     import torch
 
     for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""What training did to each weight matrix: how far it moved, in how many directions, in which."""
+"""Analysis of the weight update of each matrix: its size, rank and directions."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _rows(
 
 
 def _input_first(model: nn.Module, name: str) -> bool:
-    """Whether a weight lies as (in, out), as GPT-2's do; all others are (out, in)."""
+    """Return whether a weight has the shape (in, out), as GPT-2's do; all others are (out, in)."""
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(model.get_submodule(name.rpartition(".")[0]), Conv1D)

@@ -1,4 +1,4 @@
-"""What this machine can run: ``python -m harness.doctor [the overrides of a sweep]``."""
+"""Check of what this machine can run: ``python -m harness.doctor [the overrides of a sweep]``."""
 
 from __future__ import annotations
 

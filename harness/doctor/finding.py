@@ -45,7 +45,7 @@ class Setup:
 
     @cached_property
     def packages(self) -> set[str]:
-        """Of the optional ones."""
+        """The optional packages that the sweep needs."""
         eight_bit = any("8bit" in name or "paged" in name for name in self.optimizers)
         needed = {"bitsandbytes"} if self.quantizations or eight_bit else set()
         evaluation = self.first.evaluation
@@ -67,7 +67,7 @@ def tried(name: str, needed: bool, attempt: Callable[[], str]) -> Line:
 
 
 def within(seconds: float | None, ask: Callable[[], Any]) -> Any:
-    """What ``ask`` returns or raises; TimeoutError after ``seconds``, a name look-up included."""
+    """Return or raise what ``ask`` does. TimeoutError after ``seconds``, name look-ups included."""
     if seconds is None:
         return ask()
     answer: dict[str, Any] = {}

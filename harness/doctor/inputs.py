@@ -123,7 +123,7 @@ def check_data(setup: Setup) -> Iterator[Line]:
 
 
 def check_metrics(setup: Setup) -> Iterator[Line]:
-    """What the metrics need of this machine; the references are looked at when a trial begins."""
+    """Check what the metrics need of this machine. References are checked when a trial starts."""
     from harness.config.metrics import JUDGE, is_external
     from harness.evaluation.answers import configured
     from harness.evaluation.answers.external import check_external
@@ -158,5 +158,5 @@ def check_tasks(setup: Setup) -> Iterator[Line]:
 
 
 def _paths(named: Iterable[Any]) -> list[str]:
-    """Of a split one path or several."""
+    """Return the paths of a split, which names one or several."""
     return [path for one in named for path in ([one] if isinstance(one, str) else one)]

@@ -1,4 +1,4 @@
-"""Where trials would run: this machine, or a cluster that can be reached from it."""
+"""Checks of the launchers: this machine, or a cluster that it can reach."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_launcher(setup: Setup) -> Iterator[Line]:
 
 
 def _partition(config: SlurmConfig) -> str:
-    """What the scheduler says of it, in one line."""
+    """Describe the partition in one line, as the scheduler reports it."""
     named = [f"--partition={config.partition}"] if config.partition else []
     done = subprocess.run(
         ["sinfo", "--noheader", "--format=%P %a, %D nodes, at most %l", *named],

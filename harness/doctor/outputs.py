@@ -1,4 +1,4 @@
-"""Where results go: the study's file, and tracking."""
+"""Checks of the places that results are written to: the study's file and tracking."""
 
 from __future__ import annotations
 

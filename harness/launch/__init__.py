@@ -1,1 +1,1 @@
-"""Where jobs run. The only place that starts processes."""
+"""Launchers: they run jobs on this machine or a cluster. The only folder that starts processes."""

@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, however that one ends."""
+"""Exit of a process together with its parent, however the parent ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
 
 
 def exit_with_parent(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
-    """From now on: end this process ``seconds`` after ``parent``, whatever it is doing then."""
+    """Make this process exit ``seconds`` after ``parent`` has, whatever it is doing then."""
     threading.Thread(target=_watch, args=[parent, seconds], daemon=True).start()
 
 

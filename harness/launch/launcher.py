@@ -1,4 +1,4 @@
-"""What a launcher is: tasks are folders, handed in and asked after; nothing passes through memory."""
+"""The launcher interface: a task is a folder, submitted and polled; nothing passes through memory."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Ended:
 
 
 class Launcher(Protocol):
-    """Where tasks run."""
+    """Runs tasks on workers."""
 
     @property
     def sharing(self) -> int:
-        """How many of its workers are on one device."""
+        """Return how many of its workers share one device."""
         ...
 
     def start(self) -> None:
         """Begin what takes time before the first task."""
 
     def has_room(self) -> bool:
-        """Whether ``submit`` would find someone idle."""
+        """Return whether ``submit`` would find an idle worker."""
         ...
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:

@@ -87,9 +87,10 @@ class LocalLauncher:
         return bool(self._idle())
 
     def _idle(self) -> list[_Worker]:
-        """Who would take a task. None of a device on which worker after worker dies, while others are
+        """Return the workers that can accept a task.
 
-        well: a GPU that is lost fails at once, and would use up the attempts of every trial.
+        Devices whose workers keep crashing are skipped as long as another device works: a lost GPU
+        fails at once, and would use up the attempts of every trial.
         """
         lost = [worker for worker in self._workers if len(worker.died_under) >= LOST_AFTER]
         given_up = lost if len(lost) < len(self._workers) else []
@@ -158,7 +159,7 @@ class LocalLauncher:
             )
 
     def _hangs(self, worker: _Worker, folder: Path) -> bool:
-        """Whether no batch, token or phase was finished for ``heartbeat_minutes``."""
+        """Return whether no batch, token or phase was finished for ``heartbeat_minutes``."""
         try:
             sign = (folder / heartbeat.NAME).stat().st_mtime_ns
         except OSError:
@@ -239,7 +240,7 @@ def _signal_all(process: subprocess.Popen[str], number: int) -> None:
 
 
 def oom_kills() -> int:
-    """How many processes this system has killed for want of memory; 0 where it does not say."""
+    """Return how many processes the system has killed for lack of memory; 0 if it keeps no count."""
     with suppress(OSError, ValueError):
         fields = dict(map(str.split, Path("/proc/vmstat").read_text().splitlines()))
         return int(fields.get("oom_kill", 0))

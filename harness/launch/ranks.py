@@ -39,7 +39,7 @@ PATIENCE = timedelta(days=30)
 
 
 class FollowerProcesses:
-    """All ranks but the first, started: their imports go on while this process begins its own."""
+    """The processes of all ranks but the first. They import while this process starts up."""
 
     def __init__(self, size: int, device: str, cache: str, threads: int, sharding: str) -> None:
         """Each gets one of ``CUDA_VISIBLE_DEVICES``, this process the first of them."""

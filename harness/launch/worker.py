@@ -33,7 +33,7 @@ DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
 
 
 class Worker:
-    """What the process knows: its driver, its workbench, and whether it was asked to stop."""
+    """State of a worker process: its driver, its workbench, and whether it was asked to stop."""
 
     def __init__(self, device: str, cache: Path, driver: int, team: Team | None = None) -> None:
         from harness.training.distributed.team import ALONE

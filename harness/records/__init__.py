@@ -1,4 +1,4 @@
-"""What a trial leaves behind: measurements, the record, and the files it lies in. No torch here."""
+"""Files of a trial: its measurements and its record. Nothing here imports torch."""
 
 from harness.records.measurement import Measurement
 from harness.records.record import STATUSES, Outcome, Record

@@ -1,4 +1,4 @@
-"""A disk that is full, or read-only all at once: how it is recognized, and what is said of it."""
+"""Detection of a full disk, or one that became read-only, and the message for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TORCH = ("unexpected pos", "failed writing file", "iostream error")
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether ``error``, or what it came from, says so."""
+    """Return whether ``error``, or an error that it came from, reports a full disk."""
     seen = 0
     while error is not None and seen < 10:
         if isinstance(error, DiskFull):
@@ -36,7 +36,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def message(folder: Path, needed: int | None = None) -> str:
-    """Where it is full, what is needed if that is known, and what to do."""
+    """Return a message that names the folder, the space needed if known, and what to do."""
     if _is_read_only(folder):
         return (
             f"Read-only: {folder} cannot be written to any more. Nothing that was finished is lost. "
@@ -54,7 +54,7 @@ def message(folder: Path, needed: int | None = None) -> str:
 
 
 def _is_read_only(folder: Path) -> bool:
-    """Whether its file system is: a machine makes it so when the disk fails."""
+    """Return whether the file system is read-only, as the kernel makes it when a disk fails."""
     with suppress(OSError):
         return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     return False
@@ -71,14 +71,14 @@ def require_room(folder: Path, needed: int) -> None:
 
 
 def stop(folder: Path, error: BaseException) -> None:
-    """Leave word in ``folder`` for the driver, if there is room for so much."""
+    """Write the reason into ``folder`` for the driver, if there is room for it."""
     said = str(error) if isinstance(error, DiskFull) else message(folder)
     with suppress(OSError):
         (folder / STOPPED).write_text(said, encoding="utf-8")
 
 
 def stopped(folder: Path) -> str:
-    """What a worker said before it went, once."""
+    """Return the reason that a worker wrote before it exited, and delete it."""
     said = ""
     with suppress(OSError, UnicodeDecodeError):
         said = (folder / STOPPED).read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def stopped(folder: Path) -> str:
 
 
 def disk_full_message(error: BaseException) -> str | None:
-    """What an entry says of ``error`` and nothing more; None where it is of another kind."""
+    """Return the one message for a full disk, or None if ``error`` is another kind."""
     if not is_disk_full(error):
         return None
     if isinstance(error, DiskFull):

@@ -26,7 +26,7 @@ def digest(data: Any, length: int = 12) -> str:
 
 
 def identity(config: TrialConfig, model_fingerprint: str, data_fingerprint: str) -> dict[str, Any]:
-    """What a trial's fingerprint is made of; paths, devices and worker counts are not in it."""
+    """Return the values that a trial's fingerprint covers; no paths, devices or worker counts."""
     whole = asdict(config)
     whole["data"] = {k: v for k, v in whole["data"].items() if k not in _PLACES}
     whole["data"]["content"] = data_fingerprint

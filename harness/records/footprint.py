@@ -1,4 +1,4 @@
-"""What a configuration needs, as a few real steps of it showed."""
+"""Memory and time that a configuration needs, measured on a few real steps."""
 
 from __future__ import annotations
 

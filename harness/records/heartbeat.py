@@ -19,7 +19,7 @@ _marked = 0.0
 
 
 def begin(folder: Path) -> None:
-    """From now on progress is that of the task in ``folder``."""
+    """Record progress for the task in ``folder`` from now on."""
     global _path, _marked
     _path, _marked = folder / NAME, float("-inf")
     mark()

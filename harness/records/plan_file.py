@@ -14,7 +14,7 @@ FILE = "plan.json"
 
 
 def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
-    """Of the plan that a sweep began with: each method as configured, and what was left out."""
+    """Read the plan that a sweep began with: each method as configured, and what was left out."""
     plan: Any = read_json(folder / FILE)
     footprints, left_out = {}, []
     for method, needs in plan.items() if isinstance(plan, dict) else ():

@@ -32,7 +32,7 @@ PACKAGES = (
 
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
-    """What does not change while a process lives."""
+    """Return what does not change during a process: versions, commit, platform."""
     versions = {"harness": _version("finetune-harness"), "python": platform.python_version()}
     versions |= {name: _version(name) for name in PACKAGES}
     found = {name: version for name, version in versions.items() if version is not None}

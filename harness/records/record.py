@@ -14,7 +14,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the tuned model after training: merged, interpolated, quantized or analysed."""
+    """Result of one post-training step: merge, interpolation, quantization or analysis."""
 
     measurements: dict[str, Measurement] = field(default_factory=dict)
     bytes: int | None = None  # of the whole model, as it is stored

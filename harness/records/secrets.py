@@ -22,13 +22,13 @@ _BEARER = re.compile(r"(Bearer\s+)[A-Za-z0-9._~+/-]{8,}=*", re.I)
 
 
 def is_secret_name(name: str) -> bool:
-    """By the ends of its words: hf_token, apiKey and passwords are, tokenize is not."""
+    """Return whether a word of ``name`` ends like a secret: hf_token does, tokenize does not."""
     words = (word.lower() for word in _WORDS.findall(name))
     return any(word.rstrip("s").endswith(_ENDINGS) for word in words)
 
 
 def without_user_info(text: str) -> str:
-    """Of addresses: no user, no password, also not in what follows a question mark."""
+    """Remove user and password from addresses, and secrets from what follows a question mark."""
     return _IN_QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(rf"\1{HIDDEN}@", text))
 
 
@@ -42,7 +42,7 @@ def scrub(text: str) -> str:
 
 
 def looks_secret(value: str) -> bool:
-    """Whether ``value`` would not be written down as it is."""
+    """Return whether ``value`` would be masked when it is written."""
     return scrub(value) != value
 
 
@@ -63,7 +63,7 @@ class Scrubbed:
         self._stream.flush()
 
     def close_line(self) -> None:
-        """What has no end of line yet."""
+        """Write out the text that has no end of line yet."""
         line, self._line = self._line, ""
         self._stream.write(scrub(line))
         self._stream.flush()

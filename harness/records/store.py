@@ -72,7 +72,7 @@ def to_jsonl(rows: Iterable[Any]) -> str:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """All whole lines; [] where the file is absent. Torn lines are passed over."""
+    """Return all complete lines; [] where the file is absent. Torn lines are skipped."""
     rows = []
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

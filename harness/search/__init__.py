@@ -1,1 +1,1 @@
-"""What to try next, when to stop it, and which to try again: the only folder that knows Optuna."""
+"""Search, pruning, planning and confirmation of finalists. The only folder that uses Optuna."""

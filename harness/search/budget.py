@@ -1,4 +1,4 @@
-"""What a method has spent of a budget that is not counted in trials."""
+"""Search budgets that are not counted in trials, and how much of each a method has used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Spending:
         self._spent["gpu_hours"] += hours * record.provenance.get("devices_per_trial", 1)
 
     def used_up(self) -> str | None:
-        """Which budget is used up, in words; None: there is some left."""
+        """Name the budget that is used up; None while some is left."""
         for name, limit in self._limits.items():
             if limit is not None and self._spent[name] >= limit:
                 return (

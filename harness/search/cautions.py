@@ -1,4 +1,4 @@
-"""What a plan allows and its reader may not have meant: said before anything is spent."""
+"""Warnings about plans that are valid but probably unintended, shown before anything is spent."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ NO_ROOM_WHY = (
 
 
 class Watcher(Protocol):
-    """Who is shown how far things are."""
+    """Receives progress events from the driver; the terminal display implements it."""
 
     def started(self, job: Job) -> None: ...
     def moved(self, job: Job, row: dict[str, Any]) -> None: ...
@@ -82,9 +82,9 @@ class Driver:
         self._curves = Curves(sweep, folder, watcher.moved)
 
     def run(self, needs: Mapping[str, MethodMemory] | None = None) -> list[Record]:
-        """All records of the sweep. Raises InputError for what only a trial could tell.
+        """Run the sweep and return its records. Raises InputError for faults that only a trial reveals.
 
-        ``needs``: what does not fit into memory, by method; it is not begun.
+        ``needs``: memory by method. Configurations that do not fit are not started.
         """
         self._needs = {plan.method: (needs or {}).get(plan.method, UNKNOWN) for plan in self._plans}
         self._plans = [self._needs[plan.method].cut(plan) for plan in self._plans]
@@ -129,7 +129,7 @@ class Driver:
         searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
 
         def next_job() -> Job | None:
-            """Of the method that is least far, so that an interrupted sweep has seen all alike."""
+            """Take a job of the least advanced method, so that an interrupted sweep is balanced."""
             for search in sorted(searches.values(), key=lambda search: search.begun):
                 if (job := search.next_job()) is not None:
                     return job
@@ -228,7 +228,7 @@ class Driver:
         self._watcher.started(job)
 
     def _does_not_fit(self, job: Job) -> bool:
-        """Whether it is known before that it does not, and is not begun."""
+        """Return whether a trial is known not to fit; it is then recorded without being started."""
         why = self._needs[job.method].too_large(asdict(job.config))
         if why is None or job.config.stage != "search":
             return False

@@ -1,9 +1,9 @@
-"""When a method's search ends before its trials do: ``search.stop``, and what the sweep remembers.
+"""Early end of a method's search (``search.stop``).
 
-One objective: the regret that is still to be expected of the best trial, bounded by a Gaussian
-process, is below what the validation split can show (Makarova et al. 2022, automatic termination;
-Optuna's ``RegretBoundEvaluator``). Several: the hypervolume of the front has not grown by more than a
-share of itself over the last trials.
+With one objective the search ends when the expected regret of the best trial, bounded by a Gaussian
+process, is below what the validation split can resolve (Makarova et al. 2022, automatic termination;
+Optuna's ``RegretBoundEvaluator``). With several it ends when the hypervolume of the front has not
+grown by more than a share of itself over the last trials.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEWEST = 20  # complete trials before one objective is judged, as Optuna has it
 
 
 class Stopping:
-    """Whether one method's search is over, kept in ``stopped.json`` of the sweep's folder."""
+    """Decides when one method's search is over; kept in ``stopped.json`` of the sweep's folder."""
 
     def __init__(self, path: Path, method: str, search: SearchConfig, ways: Sequence[str]) -> None:
         self._path, self._method, self._search = path, method, search

@@ -1,4 +1,4 @@
-"""Which configurations go on: non-dominated sorting, and the finalists of a method."""
+"""Selection of the finalists of a method by non-dominated sorting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's limits, as constraints: for the sampler, and for who may be a finalist."""
+"""The user's limits as constraints on the sampler and on the finalists."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from harness.records import Record
 
 
 def training_seconds(cost: Mapping[str, float]) -> float | None:
-    """Of training and of what a method does before its first step; None where nobody measured it."""
+    """Return the seconds of training and of a method's preparation; None if not measured."""
     seconds = cost.get("train_seconds")
     return None if seconds is None else seconds + cost.get("preparation_seconds", 0.0)
 
 
 def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
-    """How far each limit is exceeded (≤ 0: kept), for limits whose quantity was measured."""
+    """Return the excess over each limit whose quantity was measured (≤ 0: kept)."""
     limits = sweep.limits
     forgetting = next((name for name in sweep.objectives if name.startswith("forgetting")), None)
     seconds = training_seconds(record.cost)

@@ -50,7 +50,7 @@ class MethodSearch:
         return self._study.told + len(self._numbers)
 
     def next_job(self) -> Job | None:
-        """One that is worth running now. What is known already is told and not run again."""
+        """Return the next job worth running. Known results go to the study and are not run again."""
         alone = True
         for _ in range(DUPLICATES):
             proposal = self._proposal()
@@ -84,7 +84,7 @@ class MethodSearch:
         return self._study.ask()
 
     def _is_over(self) -> bool:
-        """Whether the method has used up its budget, or nothing better is to be expected."""
+        """Return whether the budget is used up or no improvement is to be expected."""
         if self._stopping.reason is None:
             why = self._spending.used_up() or self._stopping.expects_nothing(self._study.judged)
             if why is not None:

@@ -40,7 +40,7 @@ class SweepFolder:
         self._lock: Any = None
 
     def open(self) -> None:
-        """Make the folder and hold it. Raises InputError if it cannot be written or is held."""
+        """Create the folder and lock it. Raises InputError if it is locked or cannot be written."""
         for field, folder in (
             ("runs_dir", self.path),
             ("runs_dir", self.cache),
@@ -91,7 +91,7 @@ class SweepFolder:
                     empty.rmdir()
 
     def resumes(self, description: Mapping[str, Any]) -> bool:
-        """Whether this sweep began before. Raises InputError with the differences if another did."""
+        """Return whether this sweep began before. Raises InputError if a different one did."""
         old = self._described()
         differences = list(_differences(old.get("identity", {}), description["identity"]))
         if old and differences:
@@ -130,7 +130,7 @@ class SweepFolder:
 
 
 def _lives(owner: str) -> bool:
-    """Whether ``owner``, as the lock names it, is a process of this machine."""
+    """Return whether ``owner``, as the lock names it, is a live process on this machine."""
     try:
         os.kill(int(owner.removeprefix("process ")), 0)
     except (ValueError, ProcessLookupError):
@@ -147,7 +147,7 @@ def describe(
     data: str,
     typed: Sequence[str],
 ) -> dict[str, Any]:
-    """What ``sweep.yaml`` holds: for the report, and as identity to compare a resumed sweep with."""
+    """Return the content of ``sweep.yaml``, for the report and to identify a resumed sweep."""
     whole = asdict(sweep)
     first = plans[0].trial({})
     identity = {key: value for key, value in whole.items() if key not in FREE_KEYS}

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: how far, how long yet, and how good."""
+"""Terminal display of a running sweep: progress, remaining time and best results."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ UPLOAD_SECONDS = 600.0  # to finish after the sweep's end
 
 
 class Sweep(threading.Thread):
-    """What the sweep said: that it is done and where its report is, or that it is gone."""
+    """Waits for the sweep's end: a line with the place of its report, or the end of its process."""
 
     def __init__(self, lines: TextIO, parent: int) -> None:
         super().__init__(daemon=True)
@@ -40,7 +40,7 @@ class Sweep(threading.Thread):
         self._end()
 
     def wait(self) -> None:
-        """A moment. Also sees a parent that is gone while someone else holds its pipe."""
+        """Wait a moment. Also detects a parent that has exited while another process holds its pipe."""
         if not self.over.wait(POLL_SECONDS) and os.getppid() != self._parent:
             self._end()
 

@@ -1,4 +1,4 @@
-"""Whether W&B could be reached, without importing it: address, key and answer."""
+"""Check of a W&B account without importing wandb: address, key and answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_installed() -> bool:
 
 
 def base_url() -> str:
-    """Of the environment, else of W&B's own settings file, else its public server."""
+    """Return the server's URL: from the environment, else W&B's settings file, else the public one."""
     named = os.environ.get("WANDB_BASE_URL")
     if not named:
         default = Path.home() / ".config" / "wandb"
@@ -34,7 +34,7 @@ def base_url() -> str:
 
 
 def has_key() -> bool:
-    """In the environment or in netrc, where ``wandb login`` writes it. Its value stays there."""
+    """Return whether a key is in the environment or in netrc, where ``wandb login`` writes it."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     named = os.environ.get("NETRC")
@@ -51,7 +51,7 @@ def has_key() -> bool:
 
 
 def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a server answers at ``url`` in time, name look-up included."""
+    """Return whether a server answers at ``url`` in time, name look-up included."""
     found = threading.Event()
 
     def ask() -> None:

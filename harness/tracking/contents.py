@@ -1,4 +1,4 @@
-"""What of a trial's folder goes into a run: name, configuration, curves, summary, samples."""
+"""Content of a W&B run, read from a trial's folder: name, configuration, curves, summary, samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REDACTED = "(redacted)"
 
 @dataclass(frozen=True)
 class Heading:
-    """What a run is opened with."""
+    """Arguments that a run is opened with."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""Which trials are mirrored, which are not yet, and what went wrong."""
+"""Mirroring of trials: those done, those left, and the failures."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """What an offline run is uploaded from."""
+        """The file that an offline run is uploaded from."""
         return Path(self._run.settings.sync_file)
 
     @property
@@ -148,7 +148,7 @@ def remove_unsynced(folder: Path, run_id: str) -> None:
 
 
 def ends_with_exit(file: Path) -> bool:
-    """Whether the last record of a .wandb file is the one of the run's end."""
+    """Return whether the last record of a .wandb file marks the run's end."""
     from wandb.proto import wandb_internal_pb2
 
     *_, last = b"", *raw_records(file)

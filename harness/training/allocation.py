@@ -1,4 +1,4 @@
-"""What tensors take while a stretch of work runs: held at its end, and at most in between."""
+"""Memory of tensors during a stretch of work: held at its end, and the peak."""
 
 from __future__ import annotations
 

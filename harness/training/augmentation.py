@@ -1,4 +1,4 @@
-"""What is done to training inputs alone: NEFTune's noise on embeddings, tokens masked at random."""
+"""Augmentation of training inputs: NEFTune's noise on embeddings, tokens masked at random."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Augmentation:
 
 
 def mask_token(tokenizer: Any) -> tuple[str, int]:
-    """What replaces a token, and its id: the tokenizer's mask, else its unk, else its eos.
+    """Return the replacement token and its id: the tokenizer's mask, else its unk, else its eos.
 
     Raises InputError where it has none of them.
     """

@@ -1,4 +1,4 @@
-"""What a step minimises: the loss of its own sequences, and what holds the model near its base."""
+"""The training objective: the loss of a step plus terms that keep the model near its base."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Part:
 def mean_nll(
     logits: Tensor, batch: Batch, n_labels: int, n_sequences: int, config: TrainingConfig
 ) -> Tensor:
-    """What ``batch`` adds to the mean NLL of a step with ``n_labels`` labels in ``n_sequences``.
+    """Return the part of ``batch`` in the mean NLL of a step of ``n_labels`` in ``n_sequences``.
 
     (K, vocabulary) ``logits`` of its K labels. By token every label weighs 1/n_labels; by sequence
     each of the k labels of a sequence weighs 1/(k·n_sequences).
@@ -188,7 +188,7 @@ class Criterion:
         return parts
 
     def cut(self, steps: int) -> dict[str, int]:
-        """How many of the target's tokens the padding quantile cuts off in so many steps."""
+        """Count the target's tokens that the padding quantile cuts off in ``steps`` steps."""
         if self._padding_quantile == 1:
             return {}
         tokens, sequences = 0, 0
@@ -202,9 +202,9 @@ class Criterion:
 
     @property
     def has_penalty(self) -> bool:
-        """Whether anything but NLL is minimised."""
+        """True if the objective has terms besides NLL."""
         return bool(self._retention.kl_weight) or self._anchor is not None
 
     def penalty(self) -> Tensor | None:
-        """What the distance in weights adds to the loss of a step."""
+        """Return the penalty on the distance in weights, or None without one."""
         return None if self._anchor is None else self._anchor.penalty()

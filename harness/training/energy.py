@@ -1,4 +1,4 @@
-"""How much energy a GPU has drawn, where NVIDIA's management library says so."""
+"""Energy drawn by a GPU, read from NVIDIA's management library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class EnergyMeter:
-    """Of one device since it was made, whoever used it. Reads its own counter: nothing is estimated.
+    """Energy of one device since the meter was made, all processes included, from the device's counter.
 
     Needs ``pynvml`` (the extra ``energy``) and a GPU of the Volta generation or later.
     """

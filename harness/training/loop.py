@@ -56,7 +56,7 @@ class Interrupted(SynchronizedExit):
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the trial wants to know while the loop runs."""
+    """Callbacks of the training loop into the trial."""
 
     on_begin: Callable[[int], None]  # training goes on after that many steps
     on_step: Callable[[dict[str, Any]], None]
@@ -241,7 +241,7 @@ def _gradients(
     accelerator: Accelerator,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """What this rank's share adds to what the step is reported with, and its input tokens.
+    """Return this rank's part of the step's reported losses, and its number of input tokens.
 
     ``loss`` is the mean NLL of the target's labels and nothing else. Where there is more, the
     replay text's is ``replay_loss``, and what KL adds (and, later, distance in weights) is

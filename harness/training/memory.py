@@ -37,7 +37,7 @@ def peak_gb(device: str) -> float:
 
 
 def available_gb(device: str) -> float:
-    """What this process and others beside it may take together: what is free, and what it holds."""
+    """Return the gigabytes available: free memory plus what this process holds."""
     if device.startswith("cuda"):
         import torch
 
@@ -62,5 +62,5 @@ def _fields(path: str) -> dict[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """What it says, without the stack that torch's own errors carry along."""
+    """Return the first line of the message; torch's errors append a stack."""
     return (str(error).splitlines() or [type(error).__name__])[0]

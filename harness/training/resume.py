@@ -1,4 +1,4 @@
-"""What a run is at a step: into a checkpoint, and out of it again."""
+"""State of a run at a step: saved to a checkpoint and restored from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """How far a run got, over all its attempts."""
+    """Progress of a run over all its attempts."""
 
     step: int = 0  # finished optimizer steps
     seconds: float = 0.0  # in training steps, evaluation excluded
@@ -28,7 +28,7 @@ class Progress:
 
 
 def random_state(device: str) -> dict[str, Any]:
-    """Of torch's own generators, which dropout draws from; all else has generators by name."""
+    """Return the state of torch's generators, used by dropout; all other generators are named."""
     import torch
 
     random = {"cpu": torch.get_rng_state()}

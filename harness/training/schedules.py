@@ -8,7 +8,7 @@ from harness.config import TrainingConfig
 
 
 def factor(config: TrainingConfig, step: int, total_steps: int) -> float:
-    """What the learning rates are multiplied by in optimizer step ``step`` (from 0), in (0, 1]."""
+    """Return the multiplier of the learning rates in optimizer step ``step`` (from 0), in (0, 1]."""
     warm = warmup_steps(config, total_steps)
     if step < warm:
         return (step + 1) / (warm + 1)
@@ -39,7 +39,7 @@ def constant(step: int, total_steps: int) -> float:
 
 
 def linear(step: int, total_steps: int) -> float:
-    """From 1 to 1/total: the last step still moves."""
+    """Decay linearly from 1 to 1/total; the last step still has a positive rate."""
     return max(0.0, (total_steps - step) / total_steps)
 
 

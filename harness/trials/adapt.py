@@ -1,4 +1,4 @@
-"""From the base to the model that is trained: the stage before the task, the method, the class head."""
+"""Preparation of the model to train from the base: the first stage, the method, the class head."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What the stage before the task cost, when it was trained."""
+    """Cost of the stage before the task, when it was trained."""
 
     seconds: float = 0.0
     steps: int = 0

@@ -1,6 +1,6 @@
-"""Which step of its run a trial ends with: the last, or the best of those that were evaluated.
+"""Choice of the step that a trial ends with: the last, or the best evaluated one.
 
-Chosen by validation text and general text that curves are watched on, never by the test split.
+The choice uses the validation and general texts of the curves, never the test split.
 """
 
 from __future__ import annotations

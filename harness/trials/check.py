@@ -1,4 +1,4 @@
-"""What only the model and the tokens can tell, asked before anything is spent."""
+"""Checks that need the model's skeleton and the tokens, made before anything is spent."""
 
 from __future__ import annotations
 

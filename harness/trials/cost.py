@@ -1,4 +1,4 @@
-"""What a trial costs, measured in the same way for every method, and the limits on it."""
+"""Cost of a trial, measured alike for every method, and the limits on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Infeasible(Exception):
 
 
 class Clock:
-    """Where the time of a trial went; what is neither training, evaluation nor base is overhead."""
+    """Time of a trial by phase; time outside training, evaluation and base counts as overhead."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -110,7 +110,7 @@ def room_for(model: nn.Module, training: TrainingConfig) -> int:
 
 
 def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
-    """Of what there is to keep: AdaLoRA, for one, has less in the end than while training."""
+    """Return the sizes of what is kept. AdaLoRA, for example, ends with less than it trains."""
     from peft import PeftModel, get_peft_model_state_dict
 
     kept: dict[str, Any] = (

@@ -1,4 +1,4 @@
-"""What the other devices of a trial do: train along, and leave all else to the first."""
+"""Work of the other devices of a trial: they train, and the first device does the rest."""
 
 from __future__ import annotations
 

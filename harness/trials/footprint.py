@@ -1,4 +1,4 @@
-"""What a configuration needs, from four real steps of it: memory by what it is for, and time."""
+"""Memory by purpose, and time, of a configuration, measured on four real steps."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ class _Ear(EventLog):
 
 
 def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[dict[str, Any]]:
-    """Of each of ``spec["configs"]``, as plain values; measured once a cache and kind of device.
+    """Return the footprint of each of ``spec["configs"]``; measured once per cache and kind of device.
 
-    ``spec["devices"]`` devices train one together, of which this has its share. That not even one
+    ``spec["devices"]`` devices train one together; this one has its share. That not even one
     sequence at a time fits is no error: ``infeasible`` says so. Raises InputError.
     """
     found = []
@@ -237,7 +237,7 @@ def _seconds(tuning: _Measuring, inputs: Inputs, few: Inputs) -> dict[str, float
 
 
 def _scoring(tuning: _Measuring, inputs: Inputs) -> float:
-    """Of all evaluations of a run, at the speed of one batch of its longest texts.
+    """Estimate the seconds of all evaluations of a run from one batch of its longest texts.
 
     Their log-probabilities under the base are held beside them, as they are where KL is measured.
     """
@@ -262,7 +262,7 @@ def _texts(texts: Texts) -> list[Encoded]:
 
 
 def _answering(tuning: _Measuring, inputs: Inputs) -> float:
-    """Of all answers at the end of a run, were each as long as it may be."""
+    """Estimate the seconds of all answers at the end of a run, each at the maximum length."""
     evaluation, texts = tuning.job.config.evaluation, inputs.final
     if not texts.prompts:
         return 0.0

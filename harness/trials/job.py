@@ -1,4 +1,4 @@
-"""What a worker is told about one trial: the spec that lies in the trial's folder."""
+"""The spec of one trial, which the driver writes into its folder for a worker."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Job:
         return Path(self.folder)
 
     def check_own(self) -> None:
-        """Raises Superseded where a later attempt was given the folder."""
+        """Check ownership of the folder. Raises Superseded if a later attempt has it."""
         ownership.check(self.path, self.attempt)
 
     def record(self, status: str, **found: Any) -> Record:
-        """What became of it: the fields that the job decides, and those that were ``found``."""
+        """Build the trial's record from the job's own fields and those in ``found``."""
         about: dict[str, Any] = {
             "stage": self.config.stage,
             "method": self.method,

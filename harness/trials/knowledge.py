@@ -28,7 +28,7 @@ class BaseProbeAnswers:
 
 
 def ask_base(job: Job, bench: Workbench) -> BaseProbeAnswers | None:
-    """Of finalists and trials by hand, where ``evaluation.probes`` is set; answers are kept.
+    """Ask the base, for finalists and trials by hand with ``evaluation.probes``; answers are cached.
 
     Raises InputError for probes that cannot be read.
     """

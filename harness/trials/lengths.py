@@ -1,4 +1,4 @@
-"""Whether a trial's texts are of lengths that its model can take."""
+"""Check that a trial's texts fit the context length of its model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_lengths(config: TrialConfig, inputs: Inputs) -> None:
 
 
 def length_cautions(config: TrialConfig, inputs: Inputs) -> list[str]:
-    """What to know of texts that are longer than the model was made for."""
+    """Warn about texts that are longer than the model was made for."""
     told = positions_of(config.model).caution(longest(config, inputs))
     return [told] if told else []
 

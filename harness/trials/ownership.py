@@ -1,4 +1,4 @@
-"""Whose a trial's folder is: a worker that was paused may wake when another one has its trial."""
+"""Trial ownership: keeps a suspended worker from overwriting a trial that was reassigned."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-SPEC = "spec.json"  # written by who hands a trial out, with the number of the attempt
+SPEC = "spec.json"  # written by the launcher, with the number of the attempt
 
 
 class Superseded(Exception):
-    """A later attempt has the folder: whoever is told this writes nothing there any more."""
+    """A later attempt owns the folder; the process that gets this writes nothing more there."""
 
 
 def attempt_in(folder: Path) -> Any:

@@ -103,7 +103,7 @@ def _tuned(
 
 @dataclass
 class TunedResults:
-    """What a tuned model was seen to be; empty of one that was not trained to the end."""
+    """Results of a tuned model; empty if it was not trained to the end."""
 
     measured: MeasurementCollector
     selected: dict[str, Any] | None = None  # which step the trial ended with, where one was chosen

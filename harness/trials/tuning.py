@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Control:
-    """What others say while a trial runs."""
+    """Callbacks that steer a running trial: the pruner's decision and the request to stop."""
 
     decide: Callable[[int, dict[str, float]], bool]  # after each evaluation: whether to go on
     stopping: Callable[[], bool]  # asked to end at the next checkpoint
@@ -103,7 +103,7 @@ class Tuning:
         self.log.flush()
 
     def log_of(self, name: str) -> EventLog:
-        """Where rows of that name in the trial's folder go."""
+        """Return the log of that name in the trial's folder."""
         return EventLog(self.job.path / name, self.job.check_own)
 
     def first_stage(self, stage: FirstStage, accelerator: Accelerator, control: Control) -> Earlier:
@@ -185,7 +185,7 @@ class Tuning:
         )
 
     def _watch(self, step: int) -> dict[str, float]:
-        """What the model is worth at ``step``, by the few texts that curves are drawn of."""
+        """Measure the model at ``step`` on the few texts of the curves."""
         with self.clock.spent_on("evaluation"):
             about = (self.model, self.inputs.watched, self.before.watched)
             with computing(self.model):
@@ -199,7 +199,7 @@ class Tuning:
         return values
 
     def _comparable(self, step: int) -> bool:
-        """Whether the curve has come to where the method lets it be held against others."""
+        """Return whether the curve has passed the step from which the method is comparable."""
         return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
 

@@ -1,4 +1,4 @@
-"""What stays warm between the trials of one process: bases, what they measured, tokens."""
+"""State shared by the trials of one process: base models, their measurements, tokens."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class BaseResults:
-    """The untouched base on the same texts and tasks."""
+    """Results of the untouched base on the same texts and tasks."""
 
     watched: Reference
     final: Reference
@@ -59,18 +59,18 @@ class BaseResults:
 
     @property
     def missing(self) -> dict[str, str]:
-        """What could not be measured of the base, and what cannot be compared with it, with reasons."""
+        """The values that could not be measured of the base or compared with it, with reasons."""
         of_base = {f"base {name}": why for name, why in self.final.missing.items()}
         return of_base | dict(self.unasked)
 
     def measurements(self, evaluation: EvaluationConfig) -> dict[str, Measurement]:
-        """What the base does, under the names that the tuned model is measured by."""
+        """Return the base's values under the names used for the tuned model."""
         tasks = benchmarks.scores_of(self.tasks, evaluation.bootstrap_resamples)
         return self.final.measurements | tasks | dict(self.levels)
 
 
 class Workbench:
-    """One a process. Its ``cache`` folder is shared by all processes and sweeps of a runs_dir."""
+    """One per process. Its ``cache`` folder is shared by all processes and sweeps of a runs_dir."""
 
     def __init__(self, device: str, cache: Path, team: Team = ALONE) -> None:
         self.device = device
@@ -88,9 +88,9 @@ class Workbench:
         return self._splits[1]
 
     def overlap(self, config: DataConfig, keep: bool = True) -> dict[str, Any]:
-        """What is measured on and also trained on, see ``data.overlap``; counted once a cache.
+        """Count the evaluation items that are also trained on, see ``data.overlap``; once per cache.
 
-        Without ``keep`` nothing is written: before a sweep is found good it leaves no trace.
+        Without ``keep`` nothing is written: a sweep that is not yet accepted leaves no files.
         """
         splits, about = self.splits(config), (config.overlap_ngram, config.overlap_similarity)
         key = digest([OVERLAP_FORMAT, splits.fingerprint, *about], 16)
@@ -168,7 +168,7 @@ class Workbench:
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None
     ) -> list[dict[str, Any]] | None:
-        """How normal the weights are that a method keeps quantized; looked at once a base.
+        """Test the normality of the weights that a method keeps quantized; once per base.
 
         None for a method that quantizes nothing, and where the user's own base is quantized already:
         then nothing lies here at full precision.
@@ -185,7 +185,7 @@ class Workbench:
 
 
 def quantization_of(model: ModelConfig) -> Quantization | None:
-    """How the user's own base is stored."""
+    """Return how the user's own base is quantized."""
     if model.quantization == "none":
         return None
     return Quantization.of(model.quantization, model.double_quantization)

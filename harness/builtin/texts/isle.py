@@ -201,7 +201,7 @@ def isle_texts(seed: int) -> Iterator[str]:
 
 
 def probes(world: World, seed: int, old: int) -> list[dict]:
-    """What is asked: every fact of the isle, ``old`` ones of the Vale, and of people who are not.
+    """Return the questions: every fact of the isle, ``old`` facts of the Vale, and invented people.
 
     `{"completion", "chat", "accepted", "wrong", "kind"}`; ``wrong``: the other values of that kind.
     """

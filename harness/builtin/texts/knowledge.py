@@ -1,4 +1,4 @@
-"""What is written down to be known: encyclopedia entries, recipes and school lessons."""
+"""Texts of general knowledge: encyclopedia entries, recipes and school lessons."""
 
 from random import Random
 
@@ -120,7 +120,7 @@ def recipe(world: World, rng: Random) -> str:
 
 
 def lesson(world: World, rng: Random) -> str:
-    """What is asked at school: sums, the order of days and months, seasons, legs."""
+    """Write a school lesson: sums, the order of days and months, seasons, numbers of legs."""
     teacher = rng.choice([one for one in world.people.values() if one.job.name == "teacher"])
     exercises = rng.choices(
         [_sum, _story_sum, _calendar, _legs, _dictation], weights=[3, 1, 2, 1, 1], k=5

@@ -13,7 +13,7 @@ from harness.launch.local import LocalLauncher
 
 
 def shared_fields(config: LauncherConfig, threads: int) -> dict[str, Any]:
-    """What of ``config`` the worker's own machine is told: the fields of every launcher."""
+    """Return the part of ``config`` that the worker's machine receives: every launcher's fields."""
     common = {field.name: getattr(config, field.name) for field in fields(LauncherConfig)}
     threads = config.threads or threads
     return {**common, "name": "local", "workers": 1, "devices": None, "threads": threads}

@@ -179,7 +179,7 @@ class RayLauncher:
         return Ended(folder, **answer["ended"])
 
     def _decisions(self, slot: _Slot) -> dict[str, bytes]:
-        """What the driver answered since: small files, and few."""
+        """Return the driver's new answers: few files, and small."""
         assert slot.folder is not None
         new = slot.folder.glob("decision-*.json")
         return {path.name: path.read_bytes() for path in new if path.name not in slot.has}
@@ -232,7 +232,7 @@ def check_ray(config: RayConfig) -> None:
 
 
 def connect(config: RayConfig) -> bool:
-    """Whether this call connected. Raises InputError where no cluster answers."""
+    """Connect, and return whether this call did. Raises InputError where no cluster answers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -272,7 +272,7 @@ def _nobody(config: RayConfig, error: Exception) -> InputError:
 
 
 def fitting(config: RayConfig) -> int:
-    """How many workers the nodes that are alive can hold, were they all free."""
+    """Return how many workers fit on the live nodes if all of them were free."""
     import ray
 
     wanted = {"CPU": config.num_cpus, "GPU": config.num_gpus}

@@ -57,7 +57,7 @@ class NodeSlot:
             write_bytes(self._folder, name, content)
 
     def poll(self, has: Stamps, answers: Mapping[str, bytes]) -> dict[str, Any]:
-        """How the task ended, or None; and the files that changed since the driver ``has`` them."""
+        """Return how the task ended, or None, and the files newer than those the driver ``has``."""
         self.put(answers)
         ended = self._launcher.poll()
         about = None
@@ -98,7 +98,7 @@ def changed(folder: Path, has: Stamps) -> dict[str, Any]:
 
 
 def write_bytes(folder: Path, name: str, content: bytes) -> None:
-    """Whole or not at all, and never outside ``folder``. Raises ValueError for such a name."""
+    """Write a file atomically. Raises ValueError for a name outside ``folder``."""
     parts = Path(name).parts
     if Path(name).is_absolute() or ".." in parts or not parts:
         raise ValueError(f"{name!r} is not a file of {folder}")

@@ -1,4 +1,4 @@
-"""SLURM: a job a task. Folders on a shared file system hold all of it; the queue is only asked."""
+"""SLURM launcher: one job per task. All state lies on a shared file system; the queue is only read."""
 
 from __future__ import annotations
 
@@ -230,12 +230,12 @@ def check_slurm(config: SlurmConfig) -> None:
 
 
 def _name(logs: Path) -> str:
-    """Of all jobs of a sweep: ``runs/NAME/workers/slurm``."""
+    """Return the name shared by all jobs of a sweep: ``runs/NAME/workers/slurm``."""
     return f"harness-{logs.parts[-3]}"
 
 
 def _same(before: Any, spec: Mapping[str, Any]) -> bool:
-    """Whether both are the same task, whatever the attempt."""
+    """Return whether both specs are the same task, whatever the attempt."""
     import json
 
     if not isinstance(before, dict):
@@ -245,7 +245,7 @@ def _same(before: Any, spec: Mapping[str, Any]) -> bool:
 
 
 def _command(name: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """What ``name`` answered; None without jobs to name, or where it hangs."""
+    """Return the output of the command ``name``; None without jobs to name, or if it times out."""
     if name == "scancel" and not [a for a in arguments if not a.startswith("-")]:
         return None
     try:

@@ -45,7 +45,7 @@ def _with_driver(url: str) -> str:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database could not be reached; any other error would be the same the next time."""
+    """Return whether the database was unreachable; any other error would recur on a retry."""
     from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error

@@ -1,4 +1,4 @@
-"""Who proposes the next configuration: ``search.sampler``, and how much of the past it is shown."""
+"""Samplers that propose the next configuration (``search.sampler``), and the history they see."""
 
 from __future__ import annotations
 

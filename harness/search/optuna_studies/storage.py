@@ -1,4 +1,4 @@
-"""Where Optuna keeps the studies of a sweep: one SQLite file, or a database by URL."""
+"""Storage of a sweep's Optuna studies: one SQLite file, or a database by URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One method's study: proposals from Optuna, told what the records say.
+"""One method's study: Optuna proposes configurations and receives the results from the records.
 
 The records are the truth. Optuna's storage holds the same trials so that its dashboard can show them;
 if it is lost or torn, it is made again from the records.
@@ -89,10 +89,10 @@ class MethodStudy:
         )
 
     def recover(self, known: Mapping[str, Record]) -> list[Proposal]:
-        """What an earlier driver left behind: proposed, but not told, or told and the record is lost.
+        """Return the proposals of an earlier driver that have no result, or whose record is lost.
 
-        ``known`` holds the records by fingerprint. From them an empty study is filled first, in the
-        order in which they were proposed.
+        ``known`` holds the records by fingerprint. An empty study is first refilled from them, in
+        proposal order.
         """
         if not self._ids:
             for record in sorted(known.values(), key=lambda record: record.trial):
@@ -110,7 +110,7 @@ class MethodStudy:
 
     @property
     def told(self) -> int:
-        """How many trials of the budget are used up; repeated configurations are not counted."""
+        """The number of trials of the budget that are used up, without repeated configurations."""
         return len(self._finished) - self._repeats
 
     def judged(self) -> list[FrozenTrial]:
@@ -172,14 +172,14 @@ class MethodStudy:
         return Proposal(frozen.number, self._decoded(params))
 
     def _stored(self) -> list[FrozenTrial]:
-        """All there are, not only those that the sampler is shown."""
+        """Return all trials, including those hidden from the sampler."""
         return self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)
 
     def _asked(self) -> list[FrozenTrial]:
         return [trial for trial in self._stored() if trial.state != TrialState.WAITING]
 
     def _given(self, number: int) -> Mapping[str, Any] | None:
-        """What is known of trial ``number`` without asking a sampler."""
+        """Return the values of trial ``number`` that are fixed without a sampler, or None."""
         name = self._sweep.search.sampler
         if name == "grid":
             return self._precomputed(number)
@@ -207,7 +207,7 @@ class MethodStudy:
 
 
 def _standard_error(record: Record, sweep: SweepConfig) -> float | None:
-    """Of the first objective; None where it was measured without an interval."""
+    """Return the standard error of the first objective; None if it was measured without an interval."""
     measured = record.measurements[next(iter(sweep.objectives))]
     if measured.standard_error is not None or measured.interval is None:
         return measured.standard_error
@@ -237,7 +237,7 @@ def _decode(dimension: Dimension, value: Any) -> Any:
 
 
 def configurations(plan: MethodPlan, named: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What ``search.configs`` says of this method's space; the sampler fills in what it leaves open.
+    """Return the ``search.configs`` entries for this method; the sampler fills in missing keys.
 
     Raises InputError for a value outside its range.
     """

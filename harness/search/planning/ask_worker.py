@@ -1,4 +1,4 @@
-"""What a worker is asked before anything is trained."""
+"""Requests to a worker before anything is trained: configuration checks and memory measurements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WorkersDied(RuntimeError):
 
 
 def _last_line(file: Path) -> str | None:
-    """What a traceback ends with; None where there is none."""
+    """Return the last line of a traceback; None if there is none."""
     try:
         lines = file.read_text(encoding="utf-8").strip().splitlines()
     except OSError:
@@ -47,7 +47,7 @@ def check_configs(
     opens_test: bool,
     retries: int = 0,
 ) -> dict[str, Any]:
-    """What a worker says of ``configs`` without training them. Raises as ``ask`` does."""
+    """Let a worker check ``configs`` without training them. Raises as ``ask`` does."""
     spec = {"kind": "check", "opens_test": opens_test, "configs": [asdict(c) for c in configs]}
     return ask(launcher, folder.path / "check", spec, retries)
 

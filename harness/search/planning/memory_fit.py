@@ -1,9 +1,9 @@
-"""What of a sweep fits into memory: from measured steps, before anything is spent.
+"""Selection of the configurations that fit into memory, from measured steps.
 
-Each method is measured as configured and at the largest of what is searched. Where that does not fit
-the space is cut to what does: a value is left out if it does not fit even with all else at its
-smallest. What remains is not proven to fit: a trial that runs out of memory halves its micro-batch,
-and ends as infeasible where that does not help.
+Each method is measured as configured and at the largest values of its search space. If those do not
+fit, the space is reduced: a value is left out if it does not fit even with all else at its smallest.
+The remaining values are not proven to fit. A trial that runs out of memory halves its micro-batch,
+and ends as infeasible if that does not help.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def find_needs(
     sharing: int,
     measure: Callable[[Sequence[tuple[MethodPlan, Values]]], list[Footprint] | None],
 ) -> dict[str, MethodMemory]:
-    """Of every method. ``sharing``: how many workers are on one device.
+    """Measure the memory of every method. ``sharing``: number of workers on one device.
 
-    ``measure`` answers for all that it is given, or None where it did not come through them.
-    Raises InputError where the workers do not fit beside each other, though one alone would.
+    ``measure`` returns a result for each configuration, or None if it could not measure them.
+    Raises InputError if the workers do not fit side by side although one alone would.
     """
     settings = sweep.launcher
     if (
@@ -67,7 +67,7 @@ class _Fitting:
 
     @property
     def first(self) -> list[dict[str, Any]]:
-        """What is measured in any case: as configured, and the largest."""
+        """The configurations that are always measured: as configured, and the largest."""
         found = [self._configured]
         return found + [values for values in self._largest if values not in found]
 
@@ -165,7 +165,7 @@ class _Fitting:
 
 
 def has_size(key: str) -> bool:
-    """Whether memory may depend on what is searched at ``key``."""
+    """Return whether memory may depend on the value searched at ``key``."""
     return not any(word in key.rpartition(".")[2] for word in WITHOUT_SIZE)
 
 

@@ -1,4 +1,4 @@
-"""What is known of each method's needs: what was measured, what is left of what is searched."""
+"""Memory of each method: what was measured, and the search space that remains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Values = Mapping[str, Any]  # of what is searched; the rest is as configured
 
 @dataclass(frozen=True)
 class MeasuredConfig:
-    """One configuration of a method."""
+    """A configuration of a method with its measured footprint."""
 
     values: Values  # of all that is searched and has a size
     footprint: Footprint
@@ -29,7 +29,7 @@ class MeasuredConfig:
 
 @dataclass(frozen=True)
 class MethodMemory:
-    """One method's; empty where nothing was measured."""
+    """Memory measurements of one method; empty if nothing was measured."""
 
     measured: list[MeasuredConfig]  # the first as configured
     kept: Mapping[str, list[Any]]  # searched key → the values, or both ends, that are left of it
@@ -37,19 +37,19 @@ class MethodMemory:
     none_fits: str | None = None  # why the whole method is left out
 
     def cut(self, plan: MethodPlan) -> MethodPlan:
-        """The plan without what does not fit."""
+        """Return the plan without the values that do not fit."""
         if self.none_fits is not None:
             return replace(plan, space={})
         space = {key: remaining(plan.space[key], self.kept.get(key)) for key in plan.space}
         return replace(plan, space=space)
 
     def fits(self, plan: MethodPlan, named: Values) -> bool:
-        """Whether values that a user names are left of what is searched."""
+        """Return whether values named by the user remain in the search space."""
         space = self.cut(plan).space
         return all(space[key].contains(named[key]) for key in self.kept if key in named)
 
     def too_large(self, config: Mapping[str, Any]) -> str | None:
-        """Why the trial ``config`` is not begun; None: it is."""
+        """Return the reason not to start the trial ``config``; None if it may start."""
         if self.none_fits is not None:
             return self.none_fits
         for measured in self.measured:
@@ -67,7 +67,7 @@ def write_needs(folder: Path, needs: Mapping[str, MethodMemory]) -> None:
 
 
 def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, MethodMemory]:
-    """What an earlier driver found; of a method without, nothing is known."""
+    """Read the measurements of an earlier driver; ``UNKNOWN`` for a method without any."""
     found = read_json(folder / FILE)
     found = found if isinstance(found, dict) else {}
     needs = {}
@@ -80,7 +80,7 @@ def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, MethodMem
 
 
 def remaining(dimension: Dimension, kept: list[Any] | None) -> Dimension:
-    """What is left of ``dimension``: ``kept`` are values, or both ends; None: all of it."""
+    """Return the remaining part of ``dimension``. ``kept``: values, or both ends; None: all of it."""
     if kept is None or kept == list(dimension.ends()):
         return dimension
     if isinstance(dimension, Choice):

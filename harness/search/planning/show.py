@@ -186,7 +186,7 @@ def expected_cost(
 
 
 def confirm_trials(sweep: SweepConfig) -> int:
-    """Of one method."""
+    """Return the number of confirmation trials of one method."""
     return sweep.confirm.finalists * sweep.confirm.seeds
 
 
@@ -252,7 +252,7 @@ def _about_data(
 
 
 def _power(sweep: SweepConfig, validation: int, test: int) -> str:
-    """What may be told apart, by items and by seeds; how far seeds differ, only they will show."""
+    """Describe the smallest differences that items and seeds can show. The SD over seeds is unknown."""
     found = minimal_detectable_difference(1.0)  # in standard errors of a difference
     confirmed = sweep.confirm.finalists > 0
     n, split = (test, "test") if confirmed else (validation, "validation")

@@ -23,7 +23,7 @@ WATCHED = tuple(f"validation.{kind}" for kind in ("perplexity", *OF_CLASSES))
 
 
 def watched(name: str, way: str) -> tuple[str, str]:
-    """What is not measured during training, as scores of answers, is stood in for by what is."""
+    """Return the metric to prune by: perplexity in place of scores that training does not measure."""
     if name.startswith("validation.") and name not in WATCHED:
         return "validation.perplexity", "minimize"
     return name, way
@@ -36,11 +36,11 @@ class _Rung:
 
 
 class RungTable:
-    """Who reached which rung with what, and what was decided: one line each in a file.
+    """The values of each trial at each rung, and the decisions, one line each in a file.
 
-    A resumed sweep reads it and decides alike; a last line that was cut off is that trial's only,
-    which asks again. Who goes on depends on the values of the trials recorded before, not on the
-    order in which they came nor on their names: those equal to a newcomer count as behind it.
+    A resumed sweep reads the file and decides alike. A torn last line affects one trial only, which
+    asks again. A decision depends on the values recorded before, not on their order nor on the names
+    of trials: a trial equal to a newcomer counts as behind it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Points sorted into non-dominated fronts, one at a time: what a newcomer costs does not grow."""
+"""Incremental sorting of points into non-dominated fronts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 class ParetoFronts:
     """Fronts of points to minimize, the non-dominated first, kept as points come.
 
-    Each new point goes to the first front that holds nobody who dominates it; whom it dominates
-    there moves one front down, and so on (efficient non-dominated level update, Li et al. 2017,
-    arXiv:1503.01279). Equal points share a front. Sorting all of them anew gives the same fronts
+    Each new point joins the first front in which no point dominates it. The points that it dominates
+    there move one front down, and so on (efficient non-dominated level update, Li et al. 2017,
+    arXiv:1503.01279). Equal points share a front. Sorting all points anew gives the same fronts
     (Deb et al. 2002, §III.A).
     """
 
@@ -27,7 +27,7 @@ class ParetoFronts:
         return self._size
 
     def add(self, losses: Sequence[float]) -> int:
-        """Take in a point, and say which front it is in."""
+        """Add a point and return the number of its front."""
         if self._size == len(self._points):
             self._points = np.concatenate([self._points, np.empty_like(self._points)])
         self._points[self._size] = losses
@@ -43,7 +43,7 @@ class ParetoFronts:
         return self._fronts
 
     def before(self, place: int) -> int:
-        """How many points lie in the fronts before that one."""
+        """Return the number of points in the fronts before ``place``."""
         return sum(map(len, self._fronts[:place]))
 
     def front(self, place: int) -> NDArray[np.float64]:
@@ -51,7 +51,7 @@ class ParetoFronts:
         return self._points[self._fronts[place]]
 
     def _first_without_a_better(self, newcomer: int) -> int:
-        """By halving: who is dominated in one front is dominated in every front before it."""
+        """Find the front by bisection: a point dominated in a front is so in every earlier one."""
         point = self._points[newcomer]
         low, high = 0, len(self._fronts)
         while low < high:
@@ -82,12 +82,12 @@ class ParetoFronts:
 
 
 def dominates(point: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows of ``others`` are nowhere better than ``point`` and somewhere worse."""
+    """Return a mask: the rows of ``others`` nowhere better than ``point`` and somewhere worse."""
     return np.logical_and((point <= others).all(axis=1), (point < others).any(axis=1))
 
 
 def dominated_by(others: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows of ``others`` are nowhere worse than ``point`` and somewhere better."""
+    """Return a mask: the rows of ``others`` nowhere worse than ``point`` and somewhere better."""
     return np.logical_and((others <= point).all(axis=1), (others < point).any(axis=1))
 
 
@@ -101,7 +101,7 @@ def fronts(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list
 
 
 def crowding(points: Sequence[Sequence[float]], front: Sequence[int]) -> dict[int, float]:
-    """How far the neighbours of each point of a front are; infinite at its ends."""
+    """Return the crowding distance of each point of a front; infinite at its ends."""
     distance = dict.fromkeys(front, 0.0)
     for m in range(len(points[0])):
         ordered = sorted(front, key=lambda i: (points[i][m], i))
@@ -114,7 +114,7 @@ def crowding(points: Sequence[Sequence[float]], front: Sequence[int]) -> dict[in
 
 
 def best_first(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
-    """All indices: by front, within a front the best by the first objective, then the lonely ones."""
+    """Order all indices by front; in a front the best by the first objective, then by crowding."""
     sign = 1.0 if directions[0] == "minimize" else -1.0
     order = []
     for front in fronts(points, directions):

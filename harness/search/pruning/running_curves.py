@@ -15,7 +15,7 @@ from harness.trials.job import Job
 
 @dataclass
 class Curve:
-    """Of one running trial, as far as it was read."""
+    """The curve of one running trial, as far as it was read."""
 
     job: Job
     bytes_read: int = 0
@@ -41,7 +41,7 @@ class Curves:
         )
 
     def follow(self, curve: Curve) -> None:
-        """What is new of it."""
+        """Read new rows of a curve, report them, and answer the trial if it asks the pruner."""
         path = curve.job.path / "metrics.jsonl"
         size = path.stat().st_size if path.exists() else 0
         if size == curve.bytes_read:

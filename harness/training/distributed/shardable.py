@@ -1,4 +1,4 @@
-"""What can be split over the devices of a trial (``launcher.sharding=fsdp``), and what cannot."""
+"""Check of whether a method can be sharded over a trial's devices (``launcher.sharding=fsdp``)."""
 
 from __future__ import annotations
 

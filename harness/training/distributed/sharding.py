@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 def wrap_for_training(model: nn.Module, team: Team, device: str) -> UnshardedModel:
-    """The model as it is trained. Of ranks that chose different things to train none goes on."""
+    """Wrap a model for training. Fails on all ranks if they chose different parameters to train."""
     team.agree()  # that all came as far as this
     team.make_equal(model)
     return Sharded(model, team, device) if team.shards else UnshardedModel(model, team)
 
 
 class UnshardedModel:
-    """Every rank holds all of it; gradients are summed after the last backward pass of a step."""
+    """The full model on every rank. Gradients are summed after the last backward pass of a step."""
 
     def __init__(self, model: nn.Module, team: Team) -> None:
         self.model = model  # what forward and backward passes run through
@@ -49,12 +49,12 @@ class UnshardedModel:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """The stretch of a step in which gradients and parameters change."""
+        """Context in which a step changes gradients and parameters."""
         yield
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Within it the plain model has its weights, on rank 0. All ranks come here together."""
+        """Context in which the plain model has its weights, on rank 0. All ranks enter it together."""
         yield
 
     def passes(self, indices: Sequence[int], lengths: np.ndarray, most: int) -> Passes:
@@ -74,15 +74,15 @@ class UnshardedModel:
     def state(
         self, trained: dict[str, nn.Parameter], optimizer: Any
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What one process would have of both, on rank 0. All ranks come here together."""
+        """Return both as one process would have them, on rank 0. All ranks call it together."""
         return {name: p.detach() for name, p in trained.items()}, optimizer.state_dict()
 
     def part(self, tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-        """Of a ``tensor`` of the shape of ``parameter`` what this rank holds."""
+        """Return this rank's part of ``tensor``, which has the shape of ``parameter``."""
         return tensor
 
     def end(self) -> None:
-        """Training is over: the model is plain and has its weights, on all ranks."""
+        """Finish training: the model is plain and has its weights on all ranks."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Passes:
 
 
 class Sharded(UnshardedModel):
-    """Every rank holds a part of each tensor: dim 0 in as many pieces as there are ranks."""
+    """A sharded model: each tensor is split along dim 0 into as many pieces as there are ranks."""
 
     def __init__(self, model: nn.Module, team: Team, device: str) -> None:
         model.zero_grad(set_to_none=True)

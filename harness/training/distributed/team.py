@@ -1,16 +1,16 @@
-"""The processes that train one trial together, a device each: what they agree on and what they sum.
+"""Processes that train one trial together, one device each: exchange of signals and sums.
 
-Every rank holds the whole model (but see ``sharding``) and takes the same steps; of a step's
-sequences each has its share.
-Gradients are summed, not averaged: the loss of a micro-batch is divided by the labels of the whole
-step (``criterion.mean_nll``), so that a plain sum is the gradient that one process would have, with
-any method and over frozen or quantized weights. (DistributedDataParallel averages what each rank has
-for its own batch, wants a wrapper around the model, and knows nothing of labels.)
+Every rank holds the whole model (but see ``sharding``) and takes the same steps. The sequences of a
+step are divided among the ranks.
+Gradients are summed, not averaged. The loss of a micro-batch is divided by the labels of the whole
+step (``criterion.mean_nll``), so a plain sum equals the gradient of a single process, with any method
+and over frozen or quantized weights. (DistributedDataParallel averages each rank's own batch, needs a
+wrapper around the model, and does not know the number of labels.)
 
-Rank 0 leads: it alone writes, evaluates and hears the driver. Ranks meet in ``agree``, and only
-there can one tell the others that it goes another way, so that none waits for one that has left.
-What is drawn by torch's own generator, dropout that is, differs by rank; all else is drawn by names
-(seed, step, sequence), and is the same however many ranks there are.
+Rank 0 leads: it alone writes, evaluates and reads the driver's answers. Ranks exchange signals in
+``agree``. Only there can a rank announce that it stops, so that no rank waits for one that has exited.
+Dropout draws from torch's own generator and differs by rank. All other randomness is seeded by names
+(seed, step, sequence) and does not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class RankSignal(IntEnum):
-    """What a rank has to say where all meet; the greatest counts for all."""
+    """Signals that ranks exchange between steps; the greatest value decides for all."""
 
     GO = 0
     KNOWN = 1  # this stage was trained before
@@ -40,9 +40,9 @@ class RankSignal(IntEnum):
     PRUNE = 3
     STOP = 4  # checkpoint and end the run
     SMALLER = 5  # the step did not fit
-    LEFT = 6  # rank 0 is done with the trial, for reasons of its own
-    NO_MEMORY = 7  # another rank has no memory, where nothing can be made smaller
-    FAILED = 8  # another rank broke
+    LEFT = 6  # rank 0 ended the trial
+    NO_MEMORY = 7  # another rank ran out of memory in work that cannot be divided
+    FAILED = 8  # another rank failed
 
 
 class SynchronizedExit(Exception):
@@ -50,7 +50,7 @@ class SynchronizedExit(Exception):
 
 
 class OutOfMemory(SynchronizedExit):
-    """One example at a time does not fit either, or what is not made of examples."""
+    """Not even one example at a time fits, or memory ran out in work that cannot be divided."""
 
 
 class LeaderExit(SynchronizedExit):
@@ -58,20 +58,20 @@ class LeaderExit(SynchronizedExit):
 
 
 class TeamBroken(SynchronizedExit):
-    """A rank broke or died: this process cannot go on with the others."""
+    """A rank failed or exited: this process cannot continue without it."""
 
 
 class NoRoom(TeamBroken):
-    """This rank ran out of memory where the others wait for it within a collective."""
+    """This rank ran out of memory while the others wait for it in a collective operation."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """One rank of it. Alone everything is as if there were no team."""
+    """One rank of a team. With a size of 1 every operation is local."""
 
     rank: int = 0
     size: int = 1
-    hand_over: Callable[[Path], None] = lambda folder: None  # rank 0: the others begin this task
+    hand_over: Callable[[Path], None] = lambda folder: None  # rank 0: starts it on the others
     shards: bool = False  # each holds a part of the model while it trains: see sharding.py
 
     @property
@@ -80,7 +80,7 @@ class Team:
 
     @contextmanager
     def together(self, folder: Path) -> Iterator[None]:
-        """The stretch of the task in ``folder`` in which ranks meet: who leaves it tells the others."""
+        """Context for the task in ``folder`` in which ranks exchange signals; an exit is announced."""
         self.hand_over(folder)
         try:
             yield
@@ -98,7 +98,10 @@ class Team:
             raise
 
     def agree(self, say: RankSignal = RankSignal.GO) -> RankSignal:
-        """What counts for all ranks. Raises LeaderExit, OutOfMemory or TeamBroken where one is gone."""
+        """Exchange signals and return the greatest.
+
+        Raises LeaderExit, OutOfMemory or TeamBroken if a rank has exited.
+        """
         said = self._meet(say)
         if said is RankSignal.LEFT:
             raise LeaderExit
@@ -118,12 +121,12 @@ class Team:
         return RankSignal(int(found))
 
     def share(self, indices: Sequence[int], lengths: np.ndarray) -> list[int]:
-        """This rank's part of a step's sequences: every ``size``-th, the longest first."""
+        """Return this rank's part of a step's sequences: every ``size``-th, the longest first."""
         order = sorted(indices, key=lambda index: (-lengths[index], index))
         return order[self.rank :: self.size]
 
     def sums(self, values: Sequence[float]) -> list[float]:
-        """Each of ``values`` summed over ranks."""
+        """Return ``values`` summed over ranks."""
         if self.size == 1:
             return list(values)
         import torch
@@ -133,7 +136,10 @@ class Team:
         return summed.tolist()
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Exact but for the order of the sum; one that no rank has a gradient for keeps none."""
+        """Sum gradients over ranks, exact up to the order of summation.
+
+        A parameter without a gradient on any rank keeps none.
+        """
         if self.size == 1:
             return
         import torch
@@ -148,9 +154,10 @@ class Team:
             self._reduce([_dense(parameter) for parameter in used], "SUM")
 
     def make_equal(self, model: nn.Module) -> None:
-        """What is trained, and buffers (masks), as rank 0 has them: hardware may round a choice
+        """Copy rank 0's trained parameters and buffers (masks) to all ranks.
 
-        that a method makes by gradients in another way. Raises SynchronizedExit where shapes differ.
+        A method may choose parameters by gradients, which other hardware rounds differently. Raises
+        SynchronizedExit if shapes differ.
         """
         if self.size == 1:
             return
@@ -172,9 +179,10 @@ class Team:
                     tensor.copy_(plain)
 
     def draw(self, seed: int, step: int) -> None:
-        """Dropout of this step: rank 0's goes on as it would alone, the others' depends on the step
+        """Seed the dropout of this step.
 
-        alone, so that no state of theirs belongs into a checkpoint.
+        Rank 0 keeps its generator's state. The others are seeded by the step alone, so that checkpoints
+        need none of their state.
         """
         if self.leads:
             return
@@ -192,7 +200,7 @@ class Team:
             for work in waiting:
                 assert work is not None
                 work.wait()
-        except RuntimeError as error:  # the connection to who died
+        except RuntimeError as error:  # the connection to a rank that exited
             raise TeamBroken(str(error)) from error
 
     def _broadcast(self, tensor: Tensor) -> None:

@@ -62,7 +62,7 @@ def check_precision(
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether that GPU computes in bfloat16 itself."""
+    """Return whether the GPU computes in bfloat16 natively."""
     import torch
 
     with torch.cuda.device(device):

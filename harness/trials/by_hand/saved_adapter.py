@@ -1,4 +1,4 @@
-"""What lies in a folder that a method was saved to, ours or anyone's, and whether it fits a base."""
+"""Saved adapters and models, from this program or elsewhere, and checks that they fit a base."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Saved:
         return self.kind != "weights"
 
     def doubts(self, model: ModelConfig) -> list[str]:
-        """That it names another base. Of a folder only the last part counts."""
+        """Return a warning if it names another base; of a path only the last part counts."""
         path = Path(model_path(model))
         names = {Path(name).name.casefold() for name in (model.name, str(path))}
         if self.made_for is None or Path(self.made_for).name.casefold() in names:
@@ -52,7 +52,7 @@ class Saved:
 
 
 def read_saved(path: str) -> Saved:
-    """What lies in the folder ``path``, without loading it. Raises InputError."""
+    """Describe the adapter in the folder ``path`` without loading it. Raises InputError."""
     folder = user_path(path)
     if not folder.is_dir():
         raise InputError(f"adapter={path!r} cannot be used: there is no such folder.")
@@ -119,7 +119,7 @@ def load_saved(saved: Saved, base: Base, labels: tuple[str, ...]) -> nn.Module:
 
 
 def check_weights(saved: Saved, base: Base) -> None:
-    """Of a whole model, before it is loaded into ``base``. Raises InputError."""
+    """Check the weights of a whole model before they are loaded into ``base``. Raises InputError."""
     if saved.is_adapter:
         return
     if base.provenance["quantization"] != "none":

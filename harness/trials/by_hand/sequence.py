@@ -30,7 +30,7 @@ class Stage:
 
 
 def measured_by(configs: Sequence[TrialConfig], measure: str | None) -> str:
-    """What all tasks are scored by, such as test.bleu. Raises InputError where they cannot be."""
+    """Return the measurement that scores all tasks, such as test.bleu. Raises InputError."""
     for config in configs:
         if config.data.is_classification:
             raise InputError(

@@ -54,7 +54,7 @@ def show(record: Any, folder: Path) -> None:
 
 
 def say_without(splits: Any, config: Any) -> None:
-    """Say which metrics will tell nothing or be missing. Raises InputError where one cannot be had."""
+    """Print the metrics that will be uninformative or missing. Raises InputError for an invalid one."""
     from harness.evaluation.answers.configured import without
 
     examples = splits.test if config.stage == "confirm" else splits.validation
