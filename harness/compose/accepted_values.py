@@ -1,4 +1,4 @@
-"""Which kinds of value a key of the configuration takes, read off the dataclasses that it becomes."""
+"""Types of value that a configuration key accepts, read from its dataclasses."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Accepted:
 
     @property
     def is_text_alone(self) -> bool:
-        """Whatever is typed can only be meant as text (or as null)."""
+        """True if any input can only be meant as text (or as null)."""
         return self.text and not (self.list or self.mapping or self.other)
 
 
 @cache
 def accepted(key: str) -> Accepted:
-    """What the dotted ``key`` takes."""
+    """Return the types of value that the dotted ``key`` accepts."""
     kinds = set()
     for hint in _hints(key):
         for option in _members(hint):

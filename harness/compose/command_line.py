@@ -34,7 +34,7 @@ FREE_KEYS = ("name", "plan", "launcher", "tracking", "runs_dir", "reports_dir")
 
 
 def hydra_asked(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks for something of Hydra's own: help, the config, completion."""
+    """Return True if the command line uses a Hydra flag: help, the config, completion."""
     own = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
     own |= {"--shell-completion", "-sc", "--version"}
     return any(argument.split("=")[0] in own for argument in arguments)

@@ -37,7 +37,7 @@ def siblings(key: str, keys: set[str]) -> set[str]:
 
 
 def of_trial(override: str) -> bool:
-    """Whether a typed override belongs to a trial, not to the sweep around it."""
+    """Return True if a typed override belongs to a trial, not to the sweep around it."""
     name = re.split(r"[.=]", override.lstrip("+~"))[0]
     return name not in (*SWEEP_KEYS, "stage", "methods", "per_method", "variants")
 

@@ -84,14 +84,14 @@ class MethodPlan:
 
     @property
     def n_configurations(self) -> int | None:
-        """How many there are to try; None where the space is continuous."""
+        """Return the number of configurations; None if the space is continuous."""
         values = [points(dimension) for dimension in self.space.values()]
         finite = [len(each) for each in values if each is not None]
         return math.prod(finite) if len(finite) == len(values) else None
 
 
 def _is_open(values: Mapping[str, Any]) -> bool:
-    """Whether an interpolation or a missing value is somewhere in it."""
+    """Return True if any value is an interpolation or missing."""
     text = repr(values)
     return "${" in text or "???" in text
 

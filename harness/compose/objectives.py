@@ -1,4 +1,4 @@
-"""What a sweep searches by: measurements and their directions, quality first."""
+"""Objectives of a sweep: measurements and their directions, quality first."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _said(text: str) -> str:
 
 
 def _typed(head: str, value: Any) -> str:
-    """What to type in a shell for ``value``."""
+    """Return ``value`` as it is typed in a shell."""
     return shlex.quote(f"{head}={value if isinstance(value, str) else shown(value)}")
 
 
@@ -147,7 +147,7 @@ def _as_meant(value: str) -> str:
 
 
 def _literal(key: str, head: str, value: str, error: Exception) -> Any:
-    """What was meant by a ``value`` that Hydra refuses. Raises InputError if that is unclear."""
+    """Interpret a ``value`` that Hydra refuses. Raises InputError if it is ambiguous."""
     kinds, given = accepted(key), value.strip()
     ranged = _RANGE.search(given)
     if ranged and ranged.start() == 0 and (key.startswith(SEARCHABLE) or not kinds.text):
@@ -222,7 +222,7 @@ def for_hydra(override: Override) -> str:
 
 
 def is_group(override: Override) -> bool:
-    """Whether it chooses a building block rather than a value."""
+    """Return True if the override chooses a building block rather than a value."""
     return override.key_or_group in (*GROUPS, "tuned")
 
 

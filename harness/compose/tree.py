@@ -95,7 +95,7 @@ class MethodTrees:
         self._class_of: dict[str, str] = {}
 
     def methods(self) -> list[str]:
-        """Those named by ``method=`` on the command line, else those of the named sweep."""
+        """Return the methods of ``method=`` on the command line, else those of the named sweep."""
         named = self._first.methods or list(self._variants) or self._first.method.name
         names = [named] if isinstance(named, str) else list(named)
         for override in self.typed:
@@ -110,7 +110,7 @@ class MethodTrees:
         return names
 
     def label(self, names: Sequence[str]) -> str:
-        """What a sweep without a name= is called: the named sweep it is, or its methods."""
+        """Return the default name of a sweep: the named sweep's name, or its methods."""
         for override in self.typed:
             if override.key_or_group == "sweep" and override.value() is not None:
                 return str(override.value())
@@ -168,7 +168,10 @@ class MethodTrees:
     def _leave_to_match(
         self, method: Any, space: dict[str, Dimension], here: Sequence[Override]
     ) -> None:
-        """What ``method.match`` decides is not searched. Raises InputError where it is typed too."""
+        """Remove from the search the keys that ``method.match`` sets.
+
+        Raises InputError if one is also typed.
+        """
         decided = methods.matched_key(method)
         for override in here:
             if decided is not None and override.key_or_group == decided:
@@ -182,7 +185,7 @@ class MethodTrees:
         return override.is_add() or self._has(override.key_or_group, keys, names, "key")
 
     def _has(self, key: str, keys: set[str], names: Sequence[str], what: str) -> bool:
-        """Whether the key exists for this method. Raises InputError if it exists for none."""
+        """Return True if the key exists for this method. Raises InputError if it exists for none."""
         if key in keys or free_parent(key) in keys:
             return True
         of_any = {
@@ -209,16 +212,16 @@ class MethodTrees:
         return option
 
     def _class(self, name: str) -> str:
-        """What ``method.name`` is there: several files may configure one class."""
+        """Return the value of ``method.name`` in that file: several files may configure one class."""
         option = self._option(name)
         if option not in self._class_of:
             self._class_of[option] = str(self._compose([f"method={option}"]).method.name)
         return self._class_of[option]
 
     def _tuned(self, option: str, model: str) -> list[str]:
-        """What the class of a method of ours needs on this model, where the method has no file itself.
+        """Return the overrides that a built-in method needs on this model, if it has no file for it.
 
-        A user's own method is left as it stands in its file.
+        A user's own method is used as its file defines it.
         """
         if not (conf_dir() / "method" / f"{option}.yaml").is_file():
             return []

@@ -1,8 +1,8 @@
-"""What can be configured, as frozen dataclasses: Hydra's composed tree becomes them once, strictly.
+"""Configuration as frozen dataclasses, built and checked once from Hydra's composed tree.
 
-Defaults live in ``conf/`` alone, so every field here is required. Below this package nothing knows
-Hydra: code takes these objects, or plain arguments. A method's own fields belong to its class
-(``harness/methods``); ``TrialConfig.method`` is the plain mapping that class is built from.
+Defaults live only in ``conf/``, so every field here is required. No code below this package knows
+Hydra: it takes these objects or plain arguments. A method's own fields belong to its class
+(``harness/methods``), which is built from the plain mapping ``TrialConfig.method``.
 """
 
 from harness.config.data import DataConfig

@@ -1,4 +1,4 @@
-"""Where examples come from, and how a row becomes prompt and answers."""
+"""Data settings: the source of examples, and the conversion of rows to prompts and answers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def _is_plain(value: object) -> bool:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where examples come from and how a row becomes prompt and answers.
+    """Source of examples, and the conversion of a row to prompt and answers.
 
-    ``train`` and its siblings are a file, a list of files, or for ``hub`` a split name.
-    ``general`` maps a domain's name to text that is not trained on: forgetting is measured there.
-    ``replay`` is other text of its kind, which RetentionConfig's switches look back at.
+    ``train`` and its siblings are a file, a list of files, or a split name for ``hub``. ``general``
+    maps a domain's name to text that is not trained on: forgetting is measured there. ``replay`` is
+    other text of the same kind, used by the options of RetentionConfig.
     """
 
     source: Literal["builtin", "jsonl", "json", "csv", "parquet", "text", "pages", "hub"]
@@ -178,7 +178,7 @@ class DataConfig:
         return self.chat or self.messages_column is not None
 
     def of_texts(self) -> DataConfig:
-        """How plain text beside this data is read and tokenized: one sequence a document."""
+        """Return the settings for reading plain text beside this data: one sequence per document."""
         return replace(
             self,
             **dict.fromkeys(("label_column", "messages_column", "system_column", "chat_template")),

@@ -1,4 +1,4 @@
-"""What is measured, and how."""
+"""Evaluation settings: measurements and their parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUANTIZATIONS = ("int8", "int4", "w8a8", "smoothquant", "awq", "nf4")  # after t
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured and how. ``tasks`` and ``task_folder`` are for finalists."""
+    """Measurements and their parameters. ``tasks`` and ``task_folder`` apply to finalists."""
 
     metrics: list[str]  # of generated answers; perplexity is always measured
     tokenize: str  # sacrebleu's tokenizer for BLEU

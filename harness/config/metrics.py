@@ -1,4 +1,4 @@
-"""Which scores of generated answers can be asked for by name."""
+"""Names of the available scores for generated answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TOKENIZERS = (
 
 
 def is_external(metric: str) -> bool:
-    """Whether it is a metric of Hugging Face's evaluate: its script is Python code that is run."""
+    """Return True for a metric of Hugging Face's evaluate, whose script is Python code that is run."""
     return metric.startswith((FROM_EVALUATE, "./", "../", "/"))
 
 
 def external_path(metric: str) -> str:
-    """What evaluate loads: 'rouge' of 'evaluate:rouge', './mine' of './mine'."""
+    """Return the argument of evaluate.load: 'rouge' for 'evaluate:rouge', './mine' for './mine'."""
     return metric.removeprefix(FROM_EVALUATE)
 
 

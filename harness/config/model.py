@@ -1,4 +1,4 @@
-"""Which base, at which precision."""
+"""Base model settings: name, revision and precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which base, at which precision. ``name``: 'builtin', a hub name or a local directory."""
+    """Base model and its precision. ``name`` is 'builtin', a hub name or a local directory."""
 
     name: str
     revision: str | None

@@ -1,4 +1,4 @@
-"""What holds a run near its base: replay, distance in distribution, distance in weights."""
+"""Options that keep a model near its base: replay, distance in distribution, distance in weights."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class RetentionConfig:
         return f"retention.ewc_weight={self.ewc_weight:g}" if self.ewc_weight else None
 
     def n_replay(self, batch: int) -> int:
-        """How many of a step's ``batch`` sequences are replay text.
+        """Return the number of replay sequences in a step's ``batch``.
 
-        ``replay_share · batch`` to the nearest whole one, a half upwards; where the share is not 0,
-        at least one is, and at least one is not.
+        This is ``replay_share · batch`` rounded to the nearest integer, halves up. If the share is
+        not 0, at least one sequence is replay and at least one is not.
         """
         if not self.replay_share:
             return 0

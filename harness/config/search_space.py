@@ -1,4 +1,4 @@
-"""What is searched: the dimensions that stand beside a method, or on the command line."""
+"""Search space: the dimensions given beside a method or on the command line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def at_share(dimension: Dimension, share: float) -> Any:
 
 
 def value_at(tree: Mapping[str, Any], key: str) -> Any:
-    """What lies at a dotted key of a nested mapping."""
+    """Return the value at a dotted key of a nested mapping."""
     node: Any = tree
     for part in key.split("."):
         node = node[part]

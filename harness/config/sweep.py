@@ -64,7 +64,7 @@ class ConfirmConfig:
 
 @dataclass(frozen=True)
 class LimitsConfig:
-    """What a configuration may cost at most; null: no limit."""
+    """Upper limits on the cost of a configuration; null for no limit."""
 
     peak_memory_gb: float | None
     forgetting: float | None  # of the objective that names forgetting, in its unit
@@ -79,7 +79,7 @@ class LimitsConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where records are mirrored to."""
+    """Tracking service that records are mirrored to."""
 
     name: Literal["none", "wandb"]
     mode: Literal["offline", "online"]
@@ -98,7 +98,7 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class LauncherConfig:
-    """Where jobs run; nothing here changes a result."""
+    """Placement of jobs. Nothing here changes a result."""
 
     BY_NAME: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
 

@@ -1,4 +1,4 @@
-"""What can be asked of the tasks that a model was not trained for, and what cannot."""
+"""Valid settings for benchmark tasks that a model was not trained for."""
 
 from __future__ import annotations
 

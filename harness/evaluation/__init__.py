@@ -1,1 +1,1 @@
-"""What was won and what was lost: likelihood, generated answers, forgetting, benchmarks."""
+"""Evaluation of quality and forgetting: likelihood, generated answers, general text, benchmarks."""

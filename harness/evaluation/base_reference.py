@@ -1,7 +1,7 @@
-"""What the untouched base does on the same texts: measured once, kept by fingerprint.
+"""Results of the untouched base on the same texts, measured once and cached by fingerprint.
 
-Forgetting is a distance from these. They are never taken with an adapter switched off: some methods
-change the base's weights, and virtual tokens do not go away.
+Forgetting is a distance from these results. They are never measured by switching an adapter off,
+because some methods change the base's weights and virtual tokens stay in place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well texts are told apart: accuracy, macro-averaged F1 and cross-entropy of a classifier."""
+"""Classification scores: accuracy, macro-averaged F1 and cross-entropy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation gives: measurements, and the per-example statistics they are made of."""
+"""Measurements of an evaluation, with the per-example statistics they are computed from."""
 
 from __future__ import annotations
 

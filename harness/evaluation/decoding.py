@@ -1,4 +1,4 @@
-"""How the next token of an answer is chosen from what a model says, and where an answer ends."""
+"""Decoding settings: how the next token is chosen, and where an answer ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a model moved from its base on text that it was not trained for."""
+"""Distance of a model from its base on text that it was not trained on."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def drift(
 
 
 def general_text(texts: Texts) -> str:
-    """Which half of the general text: one is searched on, the other opened for finalists."""
+    """Return the name of the half of the general text in use: one for the search, one for finalists."""
     return "general-search" if texts.split == "validation" else "general-test"
 
 

@@ -191,7 +191,10 @@ def _drawing(ids: torch.Tensor, device: str) -> Iterator[None]:
 def _batches(
     prompts: Sequence[np.ndarray], batch_size: int, one_length: bool
 ) -> Iterator[list[int]]:
-    """Which prompts are answered together, the longest first; ``one_length``: without padding."""
+    """Yield batches of prompt indices, the longest first.
+
+    ``one_length`` groups equal lengths, so nothing is padded.
+    """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     runs = groupby(order, key=lambda i: len(prompts[i]) if one_length else 0)
     for _, run in runs:

@@ -34,11 +34,11 @@ COMPUTED_AS_STORED = {"Tensor", "Parameter", "Params4bit"}  # or unpacked to flo
 
 
 class NotTheModels(RuntimeError):
-    """What was generated is not what the model says."""
+    """Raised when generated text differs from the text that the model itself predicts."""
 
 
 def chosen_prompts(prompts: Sequence[np.ndarray]) -> list[int]:
-    """Which answers are looked at: at most ``PROMPTS``, of prompts of all lengths."""
+    """Return the indices of the answers to check: at most ``PROMPTS``, spread over all prompt lengths."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     places = np.linspace(0, len(order) - 1, min(PROMPTS, len(order)))
     return [order[round(place)] for place in places]

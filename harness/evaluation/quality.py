@@ -1,4 +1,4 @@
-"""How well a model does what it is tuned for: likelihood of the answers, and answers of its own."""
+"""Quality on the tuned task: likelihood of the references, and scores of generated answers."""
 
 from __future__ import annotations
 

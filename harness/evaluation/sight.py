@@ -1,8 +1,9 @@
-"""Whether a metric can tell right answers from wrong ones on these data: asked before it decides.
+"""Check, before a metric decides anything, that it separates right answers from wrong ones.
 
-The references are scored against themselves, against no answer at all and against the answers of other
-examples. BLEU of answers under four words is 0 for the right ones too; of "?" SQuAD's normalization
-leaves nothing, so that saying nothing is right. By such a number nothing can be chosen.
+The references are scored against themselves, against empty answers and against the answers of other
+examples. BLEU of answers under four words is 0 even for the right ones. SQuAD's normalization
+removes all of "?", so that an empty answer counts as right. Such a metric cannot select a
+configuration.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LACK = {
 
 @dataclass(frozen=True)
 class Sight:
-    """What a metric can tell of ``n`` answers."""
+    """Result of checking a metric's ability to discriminate on ``n`` answers."""
 
     n: int
     unseen: int  # answers of which the right one is not scored as right, or a wrong one is as well
@@ -47,10 +48,10 @@ class Sight:
 
 
 def look(metric: str, references: Sequence[Sequence[str]], tokenize: str) -> Sight:
-    """What one of ``harness.config.metrics.OWN`` can tell on these references.
+    """Check one of ``harness.config.metrics.OWN`` on these references.
 
-    It is blind where right answers as a whole do not come within half of the scale of what is
-    perfect, or where most of them score as no answer does, or another example's.
+    The metric is blind if the right answers together score less than half of the way to a perfect
+    score, or if most of them score the same as an empty answer or as another example's.
     """
     chosen = range(0, len(references), -(-len(references) // MOST) or 1)
     return _look(metric, tuple(tuple(references[i]) for i in chosen), tokenize)
@@ -62,7 +63,7 @@ def instead(references: Sequence[Sequence[str]], tokenize: str) -> str:
 
 
 def look_at_classes(names: Sequence[str]) -> Sight:
-    """What accuracy and macro F1 can tell on texts of these true classes."""
+    """Check accuracy and macro F1 on texts of these true classes."""
     one = len(set(names)) == 1
     why = f"all {len(names)} texts are of one class, so that always saying it is right"
     return Sight(len(names), len(names) if one else 0, why if one else None)
@@ -99,7 +100,7 @@ def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -
 
 
 def _others(right: Sequence[str], references: Sequence[Sequence[str]]) -> list[str]:
-    """Of each example the next one's answer that is none of its own; '' where all say the same."""
+    """Return for each example the next example's answer that differs from its own; '' if all are alike."""
     different = list(dict.fromkeys(right))
     place = {text: index for index, text in enumerate(different)}
     found = []

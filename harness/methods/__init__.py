@@ -69,7 +69,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Match:
-    """What the methods of a sweep are made equal in."""
+    """Quantity in which the methods of a sweep are made equal."""
 
     trainable_parameters: int | None
 
@@ -100,7 +100,7 @@ def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
 
 
 def derived(config: Mapping[str, Any], method: Method) -> dict[str, Any]:
-    """Where ``method`` is ``fitted``: its fields that are not as ``config`` says."""
+    """For a ``fitted`` method, return the fields that differ from ``config``."""
     written = build(config)
     both = {f.name: (getattr(method, f.name), getattr(written, f.name)) for f in fields(written)}
     return {name: value for name, (value, before) in both.items() if value != before}
@@ -136,5 +136,5 @@ def free_fields() -> tuple[str, ...]:
 
 
 def field_names(name: str) -> list[str]:
-    """What can be set as ``method.<field>`` for that method; [] for an unknown one."""
+    """Return the names that can be set as ``method.<field>``; [] for an unknown method."""
     return [field.name for field in fields(METHODS[name])] if name in METHODS else []

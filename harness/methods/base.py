@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdaptContext:
-    """What a method may derive its own numbers from, so that nothing is typed twice."""
+    """Values from which a method may derive its own numbers, so that nothing is typed twice."""
 
     total_steps: int  # optimizer steps of the run
     steps_per_epoch: int
@@ -55,46 +55,46 @@ class Method:
 
     @property
     def base_quantization(self) -> Quantization | None:
-        """How the base must be loaded; None: as the model's own configuration says."""
+        """Required storage of the base; None to follow the model's own configuration."""
         return None
 
     @property
     def trains_base_weights(self) -> bool:
-        """Whether the base's own weights change, which quantized ones cannot."""
+        """True if the base's own weights change, which quantized weights cannot."""
         return False
 
     @property
     def trains_in_base_dtype(self) -> bool:
-        """Whether gradients of what it trains come in the dtype of the base's weights."""
+        """True if gradients of the trained parameters have the dtype of the base's weights."""
         return self.trains_base_weights
 
     @property
     def allows_gradient_checkpointing(self) -> bool:
-        """Whether activations can be recomputed in the backward pass."""
+        """True if activations can be recomputed in the backward pass."""
         return True
 
     @property
     def allows_freezing(self) -> bool:
-        """Whether any part of what it trains can be left as it is (``training.freeze_layers``)."""
+        """True if any part of the trained parameters can be frozen (``training.freeze_layers``)."""
         return True
 
     @property
     def starts_at_base(self) -> bool:
-        """Whether the adapted model answers exactly as the base does before the first step."""
+        """True if the adapted model answers exactly like the base before the first step."""
         return True
 
     @property
     def cannot_shard(self) -> str | None:
-        """Why devices cannot hold a part each of what it trains (``launcher.sharding``); None: they
+        """Reason why the trained parameters cannot be sharded (``launcher.sharding``), or None.
 
-        can. So it is where a trained parameter is used only by the module that holds it or the model
-        as a whole, and is touched by nothing but a forward pass, a backward pass and the optimizer.
+        Sharding requires that a trained parameter is used only by the module that holds it or by
+        the model as a whole. Only forward passes, backward passes and the optimizer may touch it.
         """
         return None
 
     @property
     def cannot_merge(self) -> str | None:
-        """Why the tuned model cannot become one of the base's own form; None: it can."""
+        """Reason why the tuned model cannot be merged into the base's own form; None if it can."""
         return None
 
     def merged(self, model: nn.Module) -> nn.Module:
@@ -107,7 +107,7 @@ class Method:
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """What was trained, as safetensors: an adapter, or the whole model; see ``save_whole``."""
+        """Save the trained weights as safetensors: an adapter, or the whole model (see ``save_whole``)."""
         from harness.models.precision import save_whole
 
         if hasattr(model, "peft_config"):
@@ -116,10 +116,10 @@ class Method:
             save_whole(model, model.state_dict(), folder)
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        """What ``save`` left in ``folder``, on an untouched base ``model``: to use, not to train on.
+        """Load the result of ``save`` from ``folder`` onto an untouched base ``model``, for inference.
 
-        Changes ``model``. An adapter is put around it, at whatever precision it has; of a model that
-        was trained as a whole it takes the weights.
+        Changes ``model``. An adapter is wrapped around it, whatever its precision. If the whole
+        model was trained, its weights are replaced.
         """
         if (folder / "adapter_config.json").exists():
             from harness.methods.with_peft import load_adapter
@@ -157,7 +157,7 @@ class Method:
         """
 
     def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
-        """What the base learns of the task's own texts before the task; None: there is no such stage.
+        """Return the stage in which the base learns the task's own texts before the task, or None.
 
         ``total_steps`` are those of the task itself.
         """
@@ -198,14 +198,14 @@ class Method:
         """After ``optimizer.step()`` of step ``step`` (from 0), gradients still there."""
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        """What a checkpoint must hold besides trained parameters: tensors, numbers and lists."""
+        """Return the state a checkpoint needs besides trained parameters: tensors, numbers and lists."""
         return {}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
         """Put back what ``state`` gave; trained parameters are back already."""
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """What there is to see in the tuned ``model`` for the record: plain numbers by name."""
+        """Return facts about the tuned ``model`` for the record, as plain numbers by name."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""How much of a base's weights a method reaches: which layers it adapts, and what it leaves out."""
+"""Share of the base's weights that a method reaches, with the layers it adapts and leaves out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def stacked_share(model: nn.Module) -> float:
 
 
 def coverage(tuned: nn.Module, weights: int, stacked: float) -> Coverage:
-    """Of a ``tuned`` model; its base has so many ``weights``, and that share of them ``stacked``."""
+    """Measure a ``tuned`` model.
+
+    ``stacked`` is the share of its base's ``weights`` in stacked matrices.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers: Counter[str] = Counter()
@@ -58,7 +61,7 @@ def coverage(tuned: nn.Module, weights: int, stacked: float) -> Coverage:
 
 
 def caution(method: Method, stacked: float) -> str | None:
-    """What to know where ``method`` is for layers, and that share of the weights lies in none."""
+    """Return a caution for a ``method`` that adapts layers, where weights lie in stacked matrices."""
     if not stacked or not hasattr(method, "target_modules"):
         return None
     return (

@@ -1,4 +1,4 @@
-"""Which of a model's linear layers a method adapts: presets and names, for any architecture."""
+"""Linear layers that a method adapts: presets and names, for any architecture."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tupl
 
 
 def is_conv1d(model: nn.Module, name: str) -> bool:
-    """Whether that layer is GPT-2's Conv1D, whose weight is (in, out): peft's ``fan_in_fan_out``."""
+    """Return True for GPT-2's Conv1D, whose weight is (in, out): peft's ``fan_in_fan_out``."""
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(model.get_submodule(name), Conv1D)
@@ -97,7 +97,7 @@ def refuse_conv1d(model: nn.Module, shapes: Shapes, method: str) -> None:
 
 
 def out_of_mlp(shapes: Shapes) -> list[str]:
-    """Those that lead out of an MLP: narrower behind than before."""
+    """Return the layers that lead out of an MLP: their output is narrower than their input."""
     return [
         name for name, (d_in, d_out) in shapes.items() if _group(name) == "mlp" and d_in > d_out
     ]

@@ -179,7 +179,7 @@ def default_interval(plan: AdaptContext, n_groups: int) -> int:
 
 
 def gradually(phase: int, n_groups: int) -> range:
-    """Which groups are trained in phase 0, 1, ...: one more each time, 0 being the top one (§3.3)."""
+    """Return the groups trained in phase 0, 1, ...: one more in each, 0 being the top one (§3.3)."""
     return range(min(n_groups, 1 + phase))
 
 

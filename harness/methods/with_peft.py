@@ -63,7 +63,7 @@ def layer_names_as_they_are() -> Iterator[None]:
 
 
 def _is_for_layers_of(model: nn.Module, folder: Path) -> bool:
-    """Whether every tensor of the adapter is beside a module that ``model`` has by that name."""
+    """Return True if every tensor of the adapter belongs to a module name of ``model``."""
     from safetensors import safe_open
 
     modules = {name for name, _ in model.named_modules()}

@@ -40,11 +40,10 @@ def n_virtual_tokens(model: nn.Module) -> int:
 
 
 def counts_padding(model: nn.Module, longest: int) -> bool:
-    """Whether padding changes what ``model`` says to prompts of up to ``longest`` tokens, answers
-    included.
+    """Return True if padding changes the answers of ``model`` to prompts of up to ``longest`` tokens.
 
-    Keys and values that are learned stand before the padding, further from the text in a window of
-    attention than without it.
+    The length includes the answer. Learned keys and values stand before the padding. In an
+    attention window they are then further from the text than without padding.
     """
     n = n_virtual_tokens(model)
     if not n or not _are_keys_and_values(model):
@@ -55,7 +54,7 @@ def counts_padding(model: nn.Module, longest: int) -> bool:
 
 
 def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) -> dict[str, Any]:
-    """What ``generate`` is given beside ``ids``."""
+    """Return the arguments of ``generate`` besides ``ids``."""
     import torch
 
     n = n_virtual_tokens(model)
@@ -93,7 +92,7 @@ def _cache_argument(base: Any) -> str:
 
 @contextmanager
 def _blank_generation_config(base: Any) -> Iterator[None]:
-    """What a call leaves out is otherwise filled in from there."""
+    """Clear the generation config, which would otherwise fill in omitted arguments."""
     from transformers import GenerationConfig
 
     kept, base.generation_config = base.generation_config, GenerationConfig()

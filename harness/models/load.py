@@ -39,7 +39,9 @@ class Base:
 
 
 def model_path(config: ModelConfig) -> str:
-    """What ``from_pretrained`` takes: a built-in model's folder, a local one, or a hub name."""
+    """Return the argument of ``from_pretrained``: a built-in model's folder, a local one, or a hub
+    name.
+    """
     if config.name in ("builtin", "builtin_chat"):
         from harness import builtin
 
@@ -49,7 +51,7 @@ def model_path(config: ModelConfig) -> str:
 
 
 def check_model(config: ModelConfig) -> None:
-    """What can be said without loading. Raises InputError."""
+    """Check the settings without loading the model. Raises InputError."""
     if not config.name:
         raise InputError("model.name is not set: give a hub name or a local directory.")
     path = Path(model_path(config))
@@ -138,7 +140,7 @@ def stored_fingerprint(config: ModelConfig) -> str:
 
 
 def base_fingerprint(config: ModelConfig, quantization: Quantization | None) -> str:
-    """Of the stored weights and tokenizer, and of how they are loaded."""
+    """Hash the stored weights and tokenizer, and the settings they are loaded with."""
     how = [
         config.dtype,
         config.attention,
@@ -149,7 +151,7 @@ def base_fingerprint(config: ModelConfig, quantization: Quantization | None) -> 
 
 
 def compute_dtype(config: ModelConfig, quantization: Quantization | None) -> str | None:
-    """What 4-bit weights are multiplied in; None for others, which have no choice of it."""
+    """Return the dtype in which 4-bit weights are multiplied; None for other storage."""
     if quantization is None or quantization.kind == "int8":
         return None
     if config.compute_dtype != "auto":
@@ -186,7 +188,7 @@ def load_skeleton(config: ModelConfig) -> nn.Module:
 
 
 def weights_dtype(config: ModelConfig, skeleton: nn.Module) -> torch.dtype | None:
-    """What the weights will be in; None where only they can tell."""
+    """Return the dtype the weights will have; None if only the weights themselves can tell."""
     import torch
 
     if config.dtype != "auto":

@@ -28,11 +28,11 @@ class LogProbs:
 
     @property
     def is_cut(self) -> bool:
-        """Whether only the top k are here."""
+        """True if only the top k log-probabilities are stored."""
         return self.ids is not None
 
     def rows(self, index: Tensor) -> LogProbs:
-        """Those at some of the label tokens, in the order of ``index``."""
+        """Return the log-probabilities at some label tokens, in the order of ``index``."""
         return LogProbs(self.values[index], None if self.ids is None else self.ids[index])
 
     def divergence(self, logits: Tensor, start: int) -> Tensor:

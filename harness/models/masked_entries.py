@@ -103,7 +103,7 @@ def take_off(model: nn.Module) -> None:
 
 
 def base_name(name: str) -> str:
-    """What a parameter or buffer of a masked model is called in the base."""
+    """Return the base's name for a parameter or buffer of a masked model."""
     return name.replace(".parametrizations.", ".").removesuffix(".original")
 
 

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 def attention_arguments(attention_mask: Tensor) -> dict[str, Any]:
-    """What tells a model which tokens may see which; a mask of 0 and 1 as it stands.
+    """Return the arguments that tell a model which tokens attend to which.
 
-    Of (B, T) numbers of texts, 0 at padding: (B, T) positions within each text, and no mask.
+    A mask of 0 and 1 is passed on. From (B, T) numbers of texts, 0 at padding, it returns (B, T)
+    positions within each text, and no mask.
     """
     if not bool((attention_mask > 1).any()):
         return {"attention_mask": attention_mask}

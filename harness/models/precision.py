@@ -1,15 +1,17 @@
-"""What is trained rests in float32, and is rounded to the dtype of the base for every pass.
+"""Master weights in float32 for trained parameters, rounded to the base's dtype in every pass.
 
-Most checkpoints are stored in 16 bits, where a step of fine-tuning is smaller than the distance from a
-weight to the next number: rounded at every step, hardly any would move. So the trained parameters are
-held in float32, and so are their gradients and what the optimizer keeps (Micikevicius et al. 2018,
-arXiv:1710.03740 §3.1). Forward and backward passes see them rounded to what the base is stored in, so
-that all methods compute alike, and a model that is not trained yet is the base to the last bit.
+Most checkpoints are stored in 16 bits, where a fine-tuning step is smaller than the distance from a
+weight to the next number. If weights were rounded at every step, hardly any would move. Trained
+parameters are therefore held in float32, as are their gradients and the optimizer's state
+(Micikevicius et al. 2018, arXiv:1710.03740 §3.1). Forward and backward passes see them rounded to
+the base's dtype. All methods then compute alike, and an untrained model equals the base to the last
+bit.
 
-Weights begin at numbers that 16 bits can hold. Rounded to the nearest, none would show that it moved
-before it is halfway to the next; so each entry of a tensor is rounded up from a threshold of its own,
-by its place: of entries that went a tenth of the way, a tenth are seen a whole step further, and the
-model sees what was learned. The same weights are always rounded alike. What is saved is at rest.
+Weights begin at numbers that 16 bits can hold. Rounded to the nearest, a weight would show no
+movement before it is halfway to the next number. Each entry of a tensor is therefore rounded up
+from its own threshold, which depends on its place. Of entries that moved a tenth of the way, a
+tenth appear a whole step further, so the model sees the learned change. The rounding is
+deterministic. The float32 values are saved.
 """
 
 from __future__ import annotations

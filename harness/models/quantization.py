@@ -1,4 +1,4 @@
-"""How a base's weights are stored while a method trains beside them."""
+"""Storage of the base's weights while a method trains beside them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLASS_HEAD = "class_head"  # the submodule that a classification task puts on an
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the base's weights are stored while a method trains beside them."""
+    """Storage format of the base's weights while a method trains beside them."""
 
     kind: str  # nf4, fp4 or int8
     double: bool  # the constants of 4-bit blocks are quantized too

@@ -1,4 +1,4 @@
-"""Which linear layers of a model text runs through: tried, not looked up."""
+"""Find by a forward pass the linear layers that text runs through."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def read_by_others(model: nn.Module) -> list[str]:
 
 
 def read_by_kernels(model: nn.Module, name: str) -> bool:
-    """Whether fused kernels take that layer's weight instead of calling it: Mamba's ``out_proj``.
+    """Return True if fused kernels read that layer's weight directly: Mamba's ``out_proj``.
 
-    What is put beside the layer would then be without effect; peft refuses it in some of these models.
-    A state-space mixer is known by its parameters A and D.
+    An adapter beside such a layer would have no effect, and peft refuses it in some of these
+    models. A state-space mixer is recognised by its parameters A and D.
     """
     owner, _, leaf = name.rpartition(".")
     mixer = model.get_submodule(owner)

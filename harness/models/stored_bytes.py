@@ -1,4 +1,4 @@
-"""What weights take where they lie: every stored tensor, the constants of quantization included."""
+"""Storage size of weights: every stored tensor, including quantization constants."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _weights(layer: Any) -> int:
 
 
 def _bytes(tensor: Tensor | None) -> int:
-    """Of ``tensor`` with the scales of its blocks."""
+    """Return the bytes of ``tensor``, including the scales of its blocks."""
     if tensor is None:
         return 0
     state: Any = getattr(tensor, "quant_state", None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell, and how it is meant."""
+    """Text of a table cell, and its emphasis."""
 
     text: str
     role: str = ""  # '', 'number', 'number strong', 'method', 'quiet'

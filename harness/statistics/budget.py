@@ -1,4 +1,4 @@
-"""How good the best of n trials is: methods are compared at the same number of trials."""
+"""Expected best of n trials, for comparing methods at equal numbers of trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which points no other point beats in every objective, and how much they cover."""
+"""Pareto front: points that no other point beats in every objective, and the volume they cover."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hypervolume(points: ArrayLike, directions: Sequence[str], reference: Sequenc
 
 
 def _volume(losses: Array, corner: Array) -> float:
-    """Of what is dominated by ``losses``, all of them below ``corner``."""
+    """Return the volume dominated by ``losses``, all of them below ``corner``."""
     if len(losses) == 0:
         return 0.0
     if len(corner) == 1:

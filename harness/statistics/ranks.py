@@ -14,7 +14,7 @@ from harness.statistics.scores import Array
 
 @dataclass(frozen=True)
 class RankStability:
-    """How (m,) validation and test scores of the same m configurations agree."""
+    """Agreement of (m,) validation and test scores of the same m configurations."""
 
     n: int  # configurations
     kendall: float | None  # tau-b, ties counted; None where one side does not vary

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def can_aggregate(name: str, statistics: Array) -> bool:
-    """Whether (..., n, k) statistics of this measurement can be scored: known kind, right k."""
+    """Return True if (..., n, k) statistics can be scored: a known kind with the right k."""
     if statistics.ndim < 2 or statistics.shape[-2] == 0:
         return False
     kind, columns = kind_of(name), statistics.shape[-1]

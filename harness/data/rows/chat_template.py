@@ -103,10 +103,11 @@ class Template:
         return more | {"role": turn.role if known else "system", "content": turn.content}
 
     def around(self, turns: Sequence[Turn]) -> tuple[str, str]:
-        """What is written before and behind the words of any answer to ``turns``.
+        """Return the text that the template writes before and after any answer to ``turns``.
 
-        Before: between the prompt and the words, such as Qwen3's ``<think>\\n\\n</think>\\n\\n`` or
-        ``<|channel|>final<|message|>``. Both '' where that cannot be told.
+        The first is the text between prompt and answer, such as Qwen3's
+        ``<think>\\n\\n</think>\\n\\n`` or ``<|channel|>final<|message|>``. Both are '' if they
+        cannot be determined.
         """
         prompt = self.render(turns, ask=True)
         text = self.render([*turns, Turn("assistant", _STAND_IN)])
@@ -144,7 +145,7 @@ class Template:
                 self.unwritten[key] += 1
 
     def _same(self, turns: Sequence[Turn], others: Sequence[Turn]) -> bool:
-        """Whether two conversations are one text; False where one of them cannot be written."""
+        """Return True if two conversations render to the same text; False if one cannot be rendered."""
         try:
             return self.render(turns) == self.render(others)
         except InputError:
@@ -156,6 +157,6 @@ def _roles(turns: Sequence[Turn]) -> str:
 
 
 def common(a: str, b: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Return the length of the common prefix of two texts, in characters."""
     pairs = enumerate(zip(a, b, strict=False))
     return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))

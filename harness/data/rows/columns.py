@@ -1,4 +1,4 @@
-"""Which columns a row must have, what they may hold, and how a row becomes a prompt."""
+"""Columns of a row: required names, accepted values, and the conversion to a prompt."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def as_text(value: Any, where: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    """How a message calls a value: by its kind, with what it holds."""
+    """Describe a value for a message: its type and its contents."""
     if value is None or isinstance(value, Repeated):
         return "null" if value is None else repr(value)
     kinds = {bool: "a truth value", list: "a list", dict: "an object", str: "text"}

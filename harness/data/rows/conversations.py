@@ -19,7 +19,7 @@ class Turn(NamedTuple):
 
     @property
     def more(self) -> dict[str, Any]:
-        """What ``fields`` holds."""
+        """Return the extra values that ``fields`` holds."""
         return json.loads(self.fields) if self.fields else {}
 
 
@@ -128,9 +128,9 @@ def _joined(content: Any) -> Any:
 
 
 def up_to_the_answer(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], Turn] | None:
-    """What was said before the last assistant turn that is to be learned, and that turn.
+    """Return the turns before the last assistant turn to be learned, and that turn.
 
-    None where the assistant never speaks, says nothing at last, or speaks before any user.
+    None if the assistant never speaks, ends with an empty message, or speaks before any user.
     """
     spoken = (at for at, turn in enumerate(turns) if turn.role == "assistant" and turn.learned)
     last = max(spoken, default=None)
@@ -141,7 +141,7 @@ def up_to_the_answer(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], Turn] | N
 
 
 def shown(turns: Sequence[Turn]) -> str:
-    """What was said as a person reads it: a single user turn as it stands, others with the role."""
+    """Format turns for a reader: a single user turn as it is, several with their roles."""
     if len(turns) == 1 and not turns[0].fields:
         return turns[0].content
     return "\n".join(

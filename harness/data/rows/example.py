@@ -32,12 +32,12 @@ class Example:
 
     @property
     def key(self) -> str:
-        """What two examples of one input share."""
+        """Return the value that two examples with the same input share."""
         return self.prompt or self.references[0]
 
     @property
     def group(self) -> str:
-        """What no two splits that are drawn share: the input; of conversations how they begin."""
+        """Return the value that drawn splits must not share: the input, or how a conversation begins."""
         return opening(self.turns) if self.turns else self.key
 
 

@@ -55,8 +55,10 @@ def _answers(value: object) -> tuple[str, ...]:
 def _conversations(
     rows: Sequence[Row], config: DataConfig, column: str
 ) -> list[tuple[tuple[Turn, ...], tuple[str, ...], str]]:
-    """What was said before the last answer, that answer in all its forms (() where it is empty), and
-    what else it holds."""
+    """Return for each row the turns before the last answer, all its forms and the extra values.
+
+    The forms are () where the answer is empty.
+    """
     if config.messages_column is not None:
         found = [up_to_the_answer(row[column]) for row in rows]  # pyright: ignore[reportArgumentType]
         return [

@@ -1,14 +1,14 @@
-"""What is measured on and also trained on: same prompts, near-duplicates, shared n-grams of words.
+"""Overlap of held-out data with train: equal prompts, near-duplicates and shared word n-grams.
 
-Three looks at a held-out item (an example, or a document), each at the words alone, in lower case:
+A held-out item (an example or a document) is compared in three ways, by its words in lower case.
 
-- *prompt*: train has the same prompt; of plain text, the same document.
-- *near*: train has a text (prompt and one of its answers) whose set of 5-character runs is similar,
-  Jaccard |A ∩ B| / |A ∪ B| of at least ``least``. Found by MinHash (see shingles) and then
-  computed: what is counted is so similar; at 0.8 about one in 300 is missed, of equal texts none.
-- *ngram*: it shares at least one run of ``n`` words with train, the check of GPT-3 (arXiv:2005.14165,
-  appendix C, n = 13). Left out are those with half as many words that are in more than 10 items
-  and in 1 % of all: a template, or a phrase. Texts of fewer words have none.
+- *prompt*: train has the same prompt; for plain text, the same document.
+- *near*: train has a text (prompt and one of its answers) whose set of 5-character runs has a Jaccard
+  similarity |A ∩ B| / |A ∪ B| of at least ``least``. Candidates are found by MinHash (see shingles),
+  then their similarity is computed. At 0.8 about one pair in 300 is missed; no equal text is.
+- *ngram*: the item shares a run of ``n`` words with train, the check of GPT-3 (arXiv:2005.14165,
+  appendix C, n = 13). A run is ignored if half as many of its words, in sequence, occur in more than
+  10 items and in 1 % of all: those are a template or a set phrase. Texts of fewer words have no runs.
 """
 
 from __future__ import annotations

@@ -85,6 +85,6 @@ def documents(paragraphs: Sequence[str]) -> list[str]:
 
 
 def _is_heading(paragraph: str) -> bool:
-    """Whether it is one short line that ends no sentence."""
+    """Return True for a single short line that does not end a sentence."""
     line = paragraph.strip()
     return "\n" not in line and len(line) <= _HEADING and line[-1:] not in (*".!?。！？:;\"'”’)…",)

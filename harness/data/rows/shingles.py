@@ -51,7 +51,7 @@ class Words:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Words:
-        """Of ``normalized`` texts."""
+        """Build from ``normalized`` texts."""
         split = [text.split() for text in texts]
         lengths = np.array([len(words) for words in split], np.int64)
         numbers = {word: _number_of(word) for word in set().union(*split)}

@@ -1,4 +1,4 @@
-"""Which rows a split has: repeated ones left out, splits drawn from train, a share of it kept."""
+"""Rows of each split: removes duplicates, draws splits from train, and keeps a share of it."""
 
 from __future__ import annotations
 

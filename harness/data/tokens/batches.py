@@ -70,7 +70,7 @@ def micro_batches(
 
 
 class BatchPlan:
-    """Which sequences each step sees: a function of the step, so a resumed run replays nothing."""
+    """Sequences of each step as a function of the step, so a resumed run repeats no data."""
 
     def __init__(self, n_sequences: int, batch_size: int, seed: int) -> None:
         self._n, self._batch_size, self._seed = n_sequences, batch_size, seed
@@ -142,7 +142,7 @@ def _shortened(encoded: Encoded, longest: int) -> Encoded:
 
 
 def count_labels(encoded: Encoded, indices: Sequence[int], longest: int | None = None) -> int:
-    """What there is to predict in the sequences of ``indices`` as ``collate`` cuts them."""
+    """Count the label tokens in the sequences of ``indices`` after ``collate`` truncates them."""
     if encoded.classes is not None:
         return len(indices)
     some = encoded.take(indices)

@@ -76,7 +76,7 @@ class ChatFormat:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What is to be said of the conversations that were written."""
+        """Return the counts to report about the rendered conversations."""
         unwritten = {f"turn_fields_left_out.{k}": n for k, n in self.template.unwritten.items()}
         return {
             "prompts_tokenized_apart": self.n_tokenized_apart,
@@ -315,14 +315,14 @@ class ChatFormat:
         return ids, begins, ends
 
     def _end_mark(self) -> str:
-        """What the template writes behind the words of an assistant's turn."""
+        """Return the text that the template writes after an assistant's message."""
         turns = [Turn("user", "a"), Turn("assistant", "b")]
         text = self.template.render(turns)
         answer = self._answer(turns, 1, text)
         return "" if answer is None else text[answer.said_until : answer.end].strip()
 
     def end(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """What ends an assistant's turn beside the end of a text: tokens, or text where it is none."""
+        """Return the tokens that end an assistant's turn besides the end of text, or else the texts."""
         mark = self._end_mark()
         ids = self._tokens(mark, [])[0] if mark else []
         known = [token for token in ids if token in self._special]

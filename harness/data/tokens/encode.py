@@ -112,7 +112,7 @@ def encode_for_language_modelling(
 
 
 def _lengths(config: DataConfig, n: int, n_too_long: int, longest: int) -> dict[str, int | str]:
-    """What is said of lengths. Raises InputError where the user wants none cut or dropped."""
+    """Return the length counts to report. Raises InputError for data.too_long=error."""
     if n_too_long and config.too_long == "error":
         raise InputError(
             f"{n_too_long} of {n} sequences are longer than data.max_length={config.max_length} "

@@ -65,7 +65,7 @@ class Encoded:
         return np.arange(self.lengths[index]) >= self.first_label[index]
 
     def of_tokens(self, array: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """What ``array``, (N_total,), holds of the tokens of some sequences, end to end."""
+        """Return the entries of ``array``, (N_total,), for the tokens of some sequences, end to end."""
         begins, ends = self.offsets[indices], self.offsets[indices + 1]
         return np.concatenate([array[a:b] for a, b in zip(begins, ends, strict=True)])
 
@@ -102,7 +102,7 @@ class OneSequence:
 
     @property
     def mask(self) -> list[bool]:
-        """Of each token, whether it is predicted."""
+        """Return for each token whether it is a label."""
         if self.labels is not None:
             return self.labels
         return [place >= self.first_label for place in range(len(self.ids))]

@@ -1,4 +1,4 @@
-"""What a model is asked beside its data: questions in its chat template, beginnings of plain text."""
+"""Prompts for probes: questions in the chat template, and beginnings of plain text."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _MARKED = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + _MARKS - 1)}]")
 
 
 class SpecialTokens:
-    """Those of one tokenizer; counts the values in which it found any."""
+    """The special tokens of one tokenizer. Counts the values that contain any."""
 
     def __init__(self, tokenizer: Any) -> None:
         added = getattr(tokenizer, "added_tokens_decoder", {})
@@ -49,7 +49,7 @@ class SpecialTokens:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What is to be said of the values that went through; nothing where there is nothing."""
+        """Return the counts to report about the values processed; empty if there are none."""
         found = {
             "values_with_special_tokens_as_text": self.n_as_text,
             "values_with_own_begin_or_end": self.n_own,
@@ -68,9 +68,9 @@ class SpecialTokens:
         return self.value(self.without_end(text))
 
     def without_end(self, text: str) -> str:
-        """Where the last thing in ``text`` is a token that ends texts or turns: without it.
+        """Remove a token that ends texts or turns from the end of ``text``.
 
-        HTML's ``<s>struck</s>`` is no end: the mark closes what the same text opens.
+        HTML's ``<s>struck</s>`` is kept: its mark closes what the same text opens.
         """
         if not any(end in text for end in self._ends):
             return text
@@ -86,7 +86,7 @@ class SpecialTokens:
         return text
 
     def prompt(self, text: str, own: Sequence[tuple[int, int]]) -> str:
-        """What comes before an answer; ``own``: the characters of it that the template writes."""
+        """Process the text before an answer. ``own`` marks the characters that the template writes."""
         if not any(special in text for special in self._texts):
             return text
         if any(self._any.search(text[start:stop]) for start, stop in own):
@@ -112,7 +112,7 @@ class SpecialTokens:
         return kept
 
     def has_marks(self, text: str) -> bool:
-        """Whether something in ``text`` was marked."""
+        """Return True if anything in ``text`` was marked."""
         return not text.isascii() and _MARKED.search(text) is not None
 
     def restored(self, text: str) -> str:
@@ -183,7 +183,7 @@ class SpecialTokens:
         return text
 
     def _made_for_tokenizer(self, text: str) -> bool:
-        """Whether a text begins with a special token, and uses none of its kind as HTML would."""
+        """Return True if a text begins with a special token and uses none of its kind as HTML would."""
         first = self._any.match(text)
         if first is None:
             return False

@@ -11,7 +11,7 @@ from harness.data.tokens.special_tokens import SpecialTokens
 
 @dataclass(frozen=True)
 class _Places:
-    """Where tokens stand in a text; stands in for an encoding of the tokenizers library."""
+    """Token offsets in a text, in place of an encoding of the tokenizers library."""
 
     offsets: list[tuple[int, int]]
 

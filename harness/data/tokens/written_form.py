@@ -1,4 +1,4 @@
-"""How prompts and answers are written, for the record, the plan and whoever uses the model."""
+"""The written form of prompts and answers, for the record, the plan and users of the model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from harness.data.tokens.special_tokens import SpecialTokens
 
 
 def how_written(tokenizer: Any, data: DataConfig) -> dict[str, Any]:
-    """What stands around texts and prompts, as JSON; ``hint``: what to consider, where there is that.
+    """Return the text around prompts and answers, as JSON, with a ``hint`` where caution is needed.
 
-    A model that was tuned here is asked as it was tuned: prompts that are written otherwise, a bos
-    too many among them, cost quality.
+    A tuned model must be prompted as it was trained. Other forms, such as one with a second bos
+    token, cost quality.
     """
     specials = SpecialTokens(tokenizer)
     found: dict[str, Any] = {

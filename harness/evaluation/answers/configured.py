@@ -47,7 +47,7 @@ def check_answers(references: Sequence[Sequence[str]], config: EvaluationConfig)
 def sights_of(
     examples: Sequence[Example], data: DataConfig, config: EvaluationConfig
 ) -> dict[str, Sight]:
-    """What each measurement that judges what a model says can tell on these examples."""
+    """Check, for each measurement that scores answers, whether these examples let it discriminate."""
     if data.is_plain_text or not examples:
         return {}
     if data.is_classification:
@@ -57,7 +57,7 @@ def sights_of(
 
 
 def sights(references: Sequence[Sequence[str]], config: EvaluationConfig) -> dict[str, Sight]:
-    """What each configured metric of ours can tell on these references."""
+    """Check, for each configured built-in metric, whether these references let it discriminate."""
     own = [metric for metric in config.metrics if metric in OWN]
     return {metric: look(metric, references, config.tokenize) for metric in own}
 

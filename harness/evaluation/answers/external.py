@@ -108,7 +108,7 @@ def _numbers(value: Any, n: int) -> np.ndarray | None:
 
 
 def _takes_several(module: Any) -> bool:
-    """Whether a list of references is what this metric wants for each answer."""
+    """Return True if the metric expects a list of references for each answer."""
     from datasets.features import Value
 
     features = module.features if isinstance(module.features, list) else [module.features]

@@ -1,4 +1,4 @@
-"""Which characters are words by themselves: scripts that are written without spaces."""
+"""Scripts that are written without spaces, where single characters count as words."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LONE = re.compile(f"([{SPACELESS}{HANGUL}])")
 
 
 def writes_without_spaces(references: Sequence[Sequence[str]]) -> bool:
-    """Whether most letters of the references are of such a script; the answers play no part."""
+    """Return True if most letters of the references belong to such a script. Answers are ignored."""
     text = "".join(text for texts in references for text in texts)
     return 2 * len(_SPACELESS.findall(text)) > len(_LETTER.findall(text))
 
 
 def mostly_ascii(references: Sequence[Sequence[str]]) -> bool:
-    """Whether most letters of the references are a to z."""
+    """Return True if most letters of the references are a to z."""
     letters = _LETTER.findall("".join(text for texts in references for text in texts))
     return 2 * sum(letter.isascii() for letter in letters) >= len(letters)
 

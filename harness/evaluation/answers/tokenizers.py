@@ -1,4 +1,4 @@
-"""Whether BLEU's tokenizer runs here: asked before anything is spent."""
+"""Check that BLEU's tokenizer runs on this machine, before any compute is spent."""
 
 from __future__ import annotations
 

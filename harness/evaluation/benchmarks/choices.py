@@ -67,7 +67,7 @@ def generated_twin(task: Any) -> Any:
 
 
 def read_choice(answer: str, choices: list[str]) -> int | None:
-    """Which choice the first line of ``answer`` names: by its own words, else by its letter."""
+    """Return the choice that the first line of ``answer`` names, by its text or else by its letter."""
     line = next((line.strip() for line in answer.splitlines() if line.strip()), "")
     words = [" ".join(choice.casefold().split()).rstrip(".") for choice in choices]
     said = " ".join(line.casefold().split()).rstrip(".")

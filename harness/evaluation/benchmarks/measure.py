@@ -1,4 +1,4 @@
-"""What tasks say about a model, as measurements: its scores, and how far they moved from the base's."""
+"""Benchmark results as measurements: a model's scores and their change from the base's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lm-eval says about each item, as statistics whose sums give the score."""
+"""lm-eval's results for each item, as statistics whose sums give the score."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scores(
     cluster: str | None,
     generated_from: str | None,
 ) -> TaskScores:
-    """Of one task, from lm-eval's samples: one row an item and filter.
+    """Return the scores of one task, read from lm-eval's samples: one row for each item and filter.
 
     A task that reads its answers in several ways (``filter``) has metrics ``exact_match`` for the
     first and ``exact_match,NAME`` for the others. The main metric is ``acc`` where there is one, else
@@ -77,7 +77,7 @@ def scores(
 
 
 def shared(cluster: str, item: dict[str, Any]) -> str:
-    """What ``item`` shares with others: one of its fields, or a Jinja template of them."""
+    """Return the value by which ``item`` is clustered: one of its fields, or a Jinja template of them."""
     from lm_eval.utils import apply_template
 
     return apply_template(cluster, item) if "{{" in cluster else str(item[cluster])

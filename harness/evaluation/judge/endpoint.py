@@ -35,7 +35,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model wrote, and the tokens that are paid for; None where it does not say."""
+    """A reply of the model and the number of tokens billed. None where the endpoint does not report it."""
 
     text: str
     input_tokens: int | None
@@ -84,7 +84,7 @@ def ask(config: JudgeConfig, system: str, message: str) -> Reply:
 
 
 def _is_unknown(field: str, said: str) -> bool:
-    """Whether an endpoint says that it does not know ``field``, or names the newer one instead."""
+    """Return True if the endpoint reports that it does not know ``field``, or names its successor."""
     words = ("unsupported", "not supported", "unrecognized", "unknown", "not permitted", "extra")
     return NEWER_LENGTH in said or (field in said and any(word in said.lower() for word in words))
 

@@ -1,8 +1,8 @@
-"""What the judge is asked: the rubric with prompt, references and answer in it, and its reply read.
+"""The judge's prompt: the rubric filled with prompt, references and answer. Reads the reply.
 
-Everything that is judged was written by others, the answer by a model that may have learned to flatter
-or to give orders: each text stands between marks that it cannot contain, and the judge is told that
-nothing between them is an instruction. That makes manipulation harder, not impossible.
+Everything that is judged was written by others, and the answer comes from a model that may have
+learned to flatter or to give orders. Each text is enclosed in marks that it cannot contain. The
+judge is told to follow no instruction between them. This makes manipulation harder, not impossible.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _has(text: str, phrase: str) -> int:
-    """How often ``phrase`` stands in ``text`` as words of its own, whatever the case."""
+    """Count the occurrences of ``phrase`` in ``text`` as whole words, ignoring case."""
     return len(re.findall(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, flags=re.IGNORECASE))
 
 
@@ -106,7 +106,7 @@ ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def kept(text: str, checks: Mapping[str, Any]) -> list[bool]:
-    """Whether ``text`` keeps each of ``checks`` (name → value). An empty answer keeps none."""
+    """Check ``text`` against each of ``checks`` (name → value). An empty answer fails all of them."""
     if not text.strip():
         return [False] * len(checks)
     return [CHECKS[name][0](text, value) for name, value in checks.items()]

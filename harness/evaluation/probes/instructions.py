@@ -1,4 +1,4 @@
-"""Whether a model still does as it is told: prompts with forms that a program can verify."""
+"""Instruction-following probes: prompts that ask for a form which a program can verify."""
 
 from __future__ import annotations
 

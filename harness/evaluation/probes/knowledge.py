@@ -1,4 +1,4 @@
-"""What a model knows: facts that were put into it, old ones, and where there is nothing to know."""
+"""Knowledge probes: newly trained facts, old facts, and questions that have no answer."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def ask(
     device: str,
     data: DataConfig | None = None,
 ) -> list[Answer]:
-    """What ``model`` says to each probe; ``data``: how conversations are written.
+    """Return the answers of ``model`` to the knowledge questions.
 
-    Raises NotTheModels.
+    ``data`` defines how conversations are written. Raises NotTheModels.
     """
     assert config.probes is not None
     prompts = asked(read_probes(config.probes), tokenizer, data)
@@ -116,7 +116,7 @@ def base_answers(
 def kept_answers(
     folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None = None
 ) -> list[Answer] | None:
-    """Those of the base with that fingerprint, where they were generated before."""
+    """Return the cached answers of the base with that fingerprint, or None if there are none."""
     known = read_json(_kept_at(folder, fingerprint, config, data))
     return None if known is None else [Answer(**answer) for answer in known["answers"]]
 
@@ -144,10 +144,11 @@ def _verdict(answer: Answer, probe: KnowledgeQuestion) -> MatchedValue:
 
 
 def kept(answers: Sequence[Answer], base: Sequence[Answer]) -> list[bool | None]:
-    """Whether each answer is still one that a chat model gives; None for a completion.
+    """Return for each answer whether it still has the form of a chat model's; None for a completion.
 
-    One turn, ended by itself, and at most ``LONGER`` times as long as the longest of the base's: a
-    model that was tuned on documents ends those as well, after it has told a whole one.
+    Such an answer is one turn, ended by the model itself, and at most ``LONGER`` times as long as
+    the longest of the base's. A model tuned on documents also ends its answers, but only after a
+    whole document.
     """
     most = LONGER * max(answer.tokens for answer in base)
     return [None if a.whole is None else a.whole and a.tokens <= most for a in answers]
@@ -191,7 +192,7 @@ def add_knowledge(
 
 
 def rows(answers: Sequence[Answer], base: Sequence[Answer], config: EvaluationConfig) -> list[dict]:
-    """What ``probes.jsonl`` keeps: each probe, and of both models what they said and what it was."""
+    """Return the rows of ``probes.jsonl``: each question, and both models' answers with their verdicts."""
     assert config.probes is not None
     probes = read_probes(config.probes)
     of_tuned = _told(answers, base, probes)

@@ -1,4 +1,4 @@
-"""What an answer to a probe is: a fact recalled, one invented, or neither; and how it is written."""
+"""Classify an answer to a knowledge question as recalled, invented or neither, and check its form."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def repetition(tokens: Sequence[int], n: int = REPEATED) -> float:
 
 
 def role_markers(tokenizer: Any) -> tuple[str, ...]:
-    """What the chat template writes around what is said, such as '<|user|>' or 'ASSISTANT:'.
+    """Return the chat template's text around a message, such as '<|user|>' or 'ASSISTANT:'.
 
-    Two turns of either role are written and what they say taken out. Empty without a template.
+    Two turns of each role are rendered and the messages removed. Empty without a template.
     """
     if not getattr(tokenizer, "chat_template", None):
         return ()
@@ -69,7 +69,7 @@ def role_markers(tokenizer: Any) -> tuple[str, ...]:
 
 
 def one_turn(raw: str, ended: bool, markers: Sequence[str], end: str | None) -> bool:
-    """Whether an answer says something, ends its turn by itself, and begins no other turn.
+    """Return True if an answer is not empty, ends its turn by itself and begins no other turn.
 
     ``raw`` is the answer with its special tokens, without the one that ended it.
     """

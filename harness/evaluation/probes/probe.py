@@ -1,4 +1,4 @@
-"""What finalists are asked beyond their task; every question is put to the untouched base too."""
+"""Probes that finalists answer beyond their task. The untouched base answers the same questions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def wanted(config: EvaluationConfig) -> bool:
 def probes(
     texts: Texts, tokenizer: Any, config: EvaluationConfig, data: DataConfig | None = None
 ) -> list[Probe]:
-    """Those that ``config`` asks for. Raises InputError for instructions that cannot be used."""
+    """Return the probes that ``config`` selects. Raises InputError for unusable instructions."""
     found = []
     if config.instructions is not None:
         instructions = read_instructions(config.instructions)
@@ -90,9 +90,9 @@ def _how(max_new_tokens: int, batch_size: int) -> str:
 def answers(
     probe: Probe, model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str
 ) -> list[str]:
-    """What ``model`` says to each prompt: always greedy, whatever the task is answered with.
+    """Return the answers of ``model`` to each prompt.
 
-    Raises NotTheModels.
+    Decoding is always greedy, whatever the task itself uses. Raises NotTheModels.
     """
     made = generate(
         model,

@@ -39,7 +39,7 @@ STARTS_ELSEWHERE = ("C3A", "FOURIERFT", "UNILORA")
 
 @dataclass(frozen=True)
 class Peft(Method):
-    """What ``peft_type`` names (peft's PeftType), with the fields of its configuration as ``config``.
+    """Any peft method, selected by ``peft_type`` (peft's PeftType) and configured by ``config``.
 
     Numbers, switches and choices can be set, nothing that names code, files or other models.
     """

@@ -1,4 +1,4 @@
-"""Which parts of a model to train, asked of a random forest: importance of layers and modules."""
+"""Parts of a model to train, selected by a random forest's importance of layers and modules."""
 
 from __future__ import annotations
 

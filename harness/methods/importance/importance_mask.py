@@ -82,13 +82,13 @@ class Mask(Method):
         return replace(self, keep_ratio=trainable_parameters / total)
 
     def n_entries(self, model: nn.Module) -> int:
-        """How many entries of ``model`` are trained."""
+        """Return the number of trained entries of ``model``."""
         if self.keep_ratio is None:
             return sum(self._like_lora(model).values())
         return round(self.keep_ratio * sum(_sizes(model).values()))
 
     def n_by_tensor(self, model: nn.Module) -> dict[str, int]:
-        """How many of each tensor, where they are ranked tensor by tensor."""
+        """Return the number of entries for each tensor, if they are ranked tensor by tensor."""
         from harness.methods.importance.scores import apportioned
 
         if self.keep_ratio is None:
@@ -147,7 +147,7 @@ class Mask(Method):
         masked_entries.save(model, folder)
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """Which share of the entries of each kind of tensor was chosen."""
+        """Return the share of chosen entries for each kind of tensor."""
         from harness.models import masked_entries
 
         chosen, places = {}, masked_entries.places(model)

@@ -1,4 +1,4 @@
-"""How much single entries of a model matter to its loss, and which matter most. Imports torch."""
+"""Importance of single entries of a model to its loss, and selection by it. Imports torch."""
 
 from __future__ import annotations
 

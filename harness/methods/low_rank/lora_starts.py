@@ -1,4 +1,4 @@
-"""How LoRA's factors begin: PiSSA, OLoRA, EVA, LoftQ, and what each asks of the base."""
+"""Initial values of LoRA's factors: PiSSA, OLoRA, EVA and LoftQ, with their requirements on the base."""
 
 from __future__ import annotations
 

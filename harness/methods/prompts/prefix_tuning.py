@@ -116,7 +116,7 @@ def _begin_at(encoder: Any, prefix: Tensor) -> None:
 
 
 def _widths(model: nn.Module) -> tuple[int, int]:
-    """Of one layer's keys (heads that share them counted once), and of all keys and values."""
+    """Return the width of one layer's keys (shared heads counted once), and of all keys and values."""
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     head = getattr(config, "head_dim", None) or config.hidden_size // heads

@@ -1,4 +1,4 @@
-"""What methods share that learn vectors before the text and leave every weight as it is."""
+"""Shared base of methods that learn vectors before the text and leave every weight unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model is causal, no token's logits depending on later tokens: tried, not looked up."""
+"""Test by forward passes that a model is causal: no token's logits depend on later tokens."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _gradient_share(model: nn.Module) -> float:
 
 @torch.no_grad()
 def _moved_share(model: nn.Module) -> float:
-    """How far earlier logits move with later tokens, over how far later ones do, beyond rounding."""
+    """Return how far earlier logits move with later tokens, relative to later logits, beyond rounding."""
     ids = _text(model)
     other = ids.clone()
     other[:, SEEN:] = other[:, SEEN:].flip(1)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fills the model that it is loaded into: what is missing would be random."""
+"""Check that a checkpoint fills the whole model; missing weights would be random."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _some(keys: list[str]) -> str:
 
 
 def _belongs(model: nn.Module, key: str) -> bool:
-    """Whether ``key`` names a parameter of a layer that ``model`` has, and that has others."""
+    """Return True if ``key`` names a parameter of a layer of ``model`` that has other parameters."""
     owner, _, leaf = key.rpartition(".")
     try:
         module = model.get_submodule(owner)

@@ -1,4 +1,4 @@
-"""How long a text a model can take at all, and how long a one it was made for."""
+"""Text lengths: the longest that a model accepts, and the longest that it was made for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Positions:
             )
 
     def caution(self, longest: int) -> str | None:
-        """What to know of a text that is longer than the model was made for, but that it can take."""
+        """Return a caution for texts that the model accepts but that are longer than it was made for."""
         if self.made_for is None or longest <= self.made_for:
             return None
         return (
@@ -57,7 +57,7 @@ def positions_of(config: ModelConfig) -> Positions:
 
 
 def positions(model: nn.Module) -> Positions:
-    """Of ``model``, of which a skeleton will do."""
+    """Return the positions of ``model``, which may be a skeleton."""
     config = getattr(model, "config", None)
     text: Any = None if config is None else config.get_text_config()
     made_for = getattr(text, "max_position_embeddings", None)

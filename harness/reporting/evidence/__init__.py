@@ -1,1 +1,1 @@
-"""What the records of a sweep hold: candidates, estimates, tasks, updates. No judgement yet."""
+"""Evidence from a sweep's records: candidates, estimates, tasks, updates. Makes no judgement."""

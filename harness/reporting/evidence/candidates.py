@@ -66,7 +66,7 @@ class Candidate:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether any of its trials ran without a device: memory is then that of a whole process."""
+        """True if any of its trials ran on CPU: memory is then that of the whole process."""
         return any(
             str(row.record.provenance.get("device", "")).startswith("cpu") for row in self.rows
         )
@@ -153,7 +153,7 @@ def _with_intervals(
 
 
 def _seeing(field: CandidateSet) -> CandidateSet:
-    """Where quality tells nobody apart, the likelihood of the same texts decides."""
+    """Replace a quality that separates no candidates by the likelihood of the same texts."""
     able = [c for c in field.candidates if c.feasible]
     values = [c.quality.value for c in able if c.quality is not None]
     values += [c.base[field.quality].value for c in able if field.quality in c.base]

@@ -37,7 +37,7 @@ def comparable(rows: Sequence[FinishedTrial]) -> tuple[list[FinishedTrial], list
 
 
 def same_way(one: Measurement, other: Measurement) -> bool:
-    """Whether two values may be compared."""
+    """Return True if two values may be compared."""
     return _how(one) == _how(other)
 
 

@@ -68,7 +68,7 @@ def estimate(name: str, rows: Sequence[FinishedTrial], items: Mapping[str, Array
 
 
 def with_intervals(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """Of one measurement: how seeds spread is learned from all candidates together."""
+    """Add intervals to estimates of one measurement. Seed spread is pooled over all candidates."""
     together = Comparisons([one.replicates for one in estimates], True)
     return [_with(one, together.interval(i)) for i, one in enumerate(estimates)]
 

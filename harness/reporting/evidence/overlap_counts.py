@@ -44,7 +44,7 @@ def provenance_of_most(run: Run) -> Mapping[str, Any]:
 
 
 def overlap_pairs(run: Run) -> list[Mapping[str, Any]]:
-    """What is known of two sets; of replay text only where some trial looked back at it."""
+    """Return the overlap counts of pairs of sets. Includes replay text only if a trial used it."""
     found = provenance_of_most(run).get("overlap")
     pairs = found.get("pairs") if isinstance(found, Mapping) else None
     if not isinstance(pairs, list):

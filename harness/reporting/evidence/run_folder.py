@@ -21,7 +21,7 @@ from harness.statistics.scores import Array
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was asked for. Missing entries of sweep.yaml are None or empty."""
+    """Settings of a sweep. Entries missing from sweep.yaml are None or empty."""
 
     name: str
     command: str | None = None
@@ -140,7 +140,7 @@ def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> 
 
 
 def default_direction(measurement: str) -> Direction | None:
-    """Which way its kind is better; None where nobody said, as of another library's metric."""
+    """Return the better direction of its kind; None if unknown, as for another library's metric."""
     kind = METRIC_DEFINITIONS.get(kind_of(measurement))
     return None if kind is None else kind.direction
 

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes inline SVG that is the same on every run."""
+"""Common style of all figures, and their conversion to reproducible inline SVG."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def log_axis(axis, base: float, values: Sequence[float]) -> None:
 
 
 def whisker_lengths(value: float, low: float | None, high: float | None) -> list[list[float]]:
-    """What matplotlib calls xerr: [[down], [up]]; zero where there is no interval."""
+    """Return matplotlib's xerr, [[down], [up]]; zero if there is no interval."""
     down = 0.0 if low is None else max(0.0, value - low)
     up = 0.0 if high is None else max(0.0, high - value)
     return [[down], [up]]

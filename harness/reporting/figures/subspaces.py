@@ -101,6 +101,6 @@ def _layer(name: str) -> int | None:
 
 
 def _ticks(n: int) -> tuple[list[float], list[str]]:
-    """Of about five of the numbers 1 to n, in the middle of their cells."""
+    """Return ticks for about five of the numbers 1 to n, in the middle of their cells."""
     shown = sorted({1, *range(max(1, n // 4), n + 1, max(1, n // 4))})
     return [i - 0.5 for i in shown], [str(i) for i in shown]

@@ -275,7 +275,7 @@ def importance_figure(rows: Sequence[FinishedTrial], look: Look) -> Picture | No
 
 
 def _numbers_of(row: FinishedTrial, name: str) -> dict[str, float]:
-    """What the method said of itself under that name: text -> number, {} if it is not that."""
+    """Return the numbers that a method recorded under ``name``; {} if they are not numbers."""
     said = row.record.provenance.get("method")
     values = said.get(name) if isinstance(said, dict) else None
     if not isinstance(values, dict):

@@ -26,7 +26,7 @@ def render(content: Content) -> str:
 
 
 def environment() -> Environment:
-    """Where templates are found, and how: every value is escaped, and none may be missing."""
+    """Return the template environment: every value is escaped, and a missing one is an error."""
     made = Environment(
         loader=PackageLoader("harness.reporting.formats", "."),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""What a sequence of tasks kept, lost and passed on: its matrix in tables, and on a page."""
+"""Report of a sequence of tasks: retained, lost and transferred scores in tables and on a page."""
 
 from __future__ import annotations
 

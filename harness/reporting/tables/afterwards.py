@@ -1,4 +1,4 @@
-"""What became of the finalists after training: merged, interpolated, quantized and analysed models."""
+"""Finalists after training: merged, interpolated, quantized and analysed models."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _how(outcome: Outcome) -> str:
 
 
 def update_table(field: CandidateSet) -> Table:
-    """How far each finalist's weights moved, in how many directions, in which: one row each."""
+    """Build the table of weight updates: size, number of directions, and which, per finalist."""
     headers = ("Method", "Configuration", "‖Δθ‖/‖θ‖", "Matrices", "Effective rank", "Stable rank")
     headers += ("Amplification", "Overlap", "Intruders")
     rows = []

@@ -1,4 +1,4 @@
-"""What was trained and measured on: how many texts, what is odd about them, where splits overlap."""
+"""Data tables: number of texts, irregularities in them, and overlap between splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was lost and what was won besides the task, each with its sign: text, instructions, answers."""
+"""Losses and gains besides the task, each with its sign: text, instructions, answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.statistics.scores import Array
 
 
 def forgetting_tables(field: CandidateSet, chosen: Candidate | None) -> list[tuple[str, Table]]:
-    """Those that there is something to say in."""
+    """Return the forgetting tables that have content."""
     order = [c for c in ranked(field) if c.rows]
     marked = order.index(chosen) if chosen in order else None
     made: dict[str, Callable[[list[Candidate], int | None], Table]] = {

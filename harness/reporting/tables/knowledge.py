@@ -1,4 +1,4 @@
-"""What the models know: scores of bases and tuned models, and their answers side by side."""
+"""Knowledge of the models: scores of bases and tuned models, and their answers side by side."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Knowledge:
 
 
 def knowledge(measured: CandidateSet, order: Sequence[Candidate]) -> Knowledge:
-    """Of the first candidates in ``order`` that were asked, and of the bases they started from."""
+    """Collect the answers of the first candidates in ``order`` that were asked, and of their bases."""
     asked = [c for c in order if c.rows and any(name in c.estimates for name in COLUMNS)][:MODELS]
     asked.sort(key=lambda c: [d.label for d in measured.candidates].index(c.label))
     if not asked:
@@ -143,6 +143,6 @@ def _said(answer: Mapping[str, Any]) -> Said:
 
 
 def _spread(every: Sequence[Asked], kind: str, n: int) -> list[int]:
-    """Where up to ``n`` of a kind stand, evenly spaced."""
+    """Return up to ``n`` positions of a kind, evenly spaced."""
     own = [place for place, one in enumerate(every) if one.kind == kind]
     return own[:: max(1, len(own) // n)][:n]

@@ -1,4 +1,4 @@
-"""Where memory goes: what a measured step of each method held, by what it was for."""
+"""Memory of a measured step of each method, by purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the base and the finalists answer, side by side, for a few examples nobody picked."""
+"""Answers of the base and the finalists side by side, for a few examples that nobody selected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How it was measured: definitions, signatures, sample sizes, versions and warnings."""
+"""Provenance of the numbers: definitions, signatures, sample sizes, versions and warnings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def definitions(field: CandidateSet) -> list[str]:
 
 
 def methodology(run: Run, field: CandidateSet) -> list[str]:
-    """How numbers were made and how the choice was reached, in sentences."""
+    """Describe in sentences how the numbers were computed and how the choice was made."""
     seeds = run.sweep.confirm.get("seeds")
     stage = (
         "Hyper-parameters were chosen within each method on the validation split; the test split "
@@ -102,7 +102,7 @@ def facts(run: Run, field: CandidateSet) -> list[tuple[str, str]]:
 
 
 def warnings(run: Run) -> list[str]:
-    """What trials warned of, with how many did."""
+    """Return the warnings of trials, with the number of trials that raised each."""
     counts = Counter(
         str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
     )
@@ -110,7 +110,7 @@ def warnings(run: Run) -> list[str]:
 
 
 def missing(run: Run) -> list[str]:
-    """What was asked for and could not be measured, with the reason and how many trials say so."""
+    """Return requested measurements that failed, with the reason and the number of trials."""
     counts = Counter(
         (name, reason) for row in run.rows for name, reason in row.record.missing.items()
     )

@@ -1,4 +1,4 @@
-"""How the base was stored beside each method, and whether its weights are what NF4 is made for."""
+"""Storage of the base beside each method, and a check that its weights suit NF4."""
 
 from __future__ import annotations
 

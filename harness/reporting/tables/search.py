@@ -52,10 +52,11 @@ def budget_table(run: Run, objective: str, maximize: bool) -> Table:
 
 
 def _hypervolumes(run: Run, search: Sequence[Record]) -> tuple[dict[str, str], str]:
-    """What each method's trials cover of the plane of two objectives, and how that is counted.
+    """Return the hypervolume that each method's trials cover in two objectives, and its definition.
 
-    The reference point is the worst that any trial reached in each, so an extreme trial of one method
-    adds to what the others cover; shares are of what all methods cover together.
+    The reference point is the worst value that any trial reached in each objective, so an extreme
+    trial of one method enlarges the volume of the others. Shares are relative to the volume that
+    all methods cover together.
     """
     objectives = run.sweep.objectives[:2]
     names, ways = [name for name, _ in objectives], [way for _, way in objectives]

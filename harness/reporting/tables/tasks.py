@@ -86,7 +86,7 @@ def _who(candidate: Candidate) -> tuple[Cell, Cell]:
 
 
 def _clusters(candidate: Candidate, name: str) -> str | None:
-    """How many clusters the items lie in, as the signature says."""
+    """Return the number of clusters of the items, from the signature."""
     for row in candidate.rows:
         measured = row.record.measurements.get(name)
         for part in () if measured is None else measured.signature.split("|"):

@@ -104,7 +104,10 @@ def _varied(shown: Sequence[Candidate]) -> list[str]:
 
 
 def _validation_loss(run: Run, candidate: Candidate) -> str:
-    """Of the trial that made this configuration a finalist; ln of a language model's perplexity."""
+    """Return the validation loss of the trial that made this configuration a finalist.
+
+    For a language model it is the ln of the perplexity.
+    """
     for row in run.rows:
         record = row.record
         same = record.configuration == candidate.configuration and record.stage != "confirm"

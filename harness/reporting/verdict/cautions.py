@@ -1,4 +1,4 @@
-"""What a careful reader should know before acting on the recommendation."""
+"""Cautions that a reader should know before acting on the recommendation."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _left_out(chosen: Candidate) -> list[str]:
 
 
 def _validation_disagrees(run: Run, field: CandidateSet) -> list[str]:
-    """Whether validation would have put another finalist first than test does."""
+    """Return a caution if validation ranks another finalist first than test does."""
     if not field.confirmed or not field.quality.startswith("test."):
         return []
     name = field.quality.replace("test.", "validation.", 1)
@@ -222,7 +222,7 @@ def data_fingerprint(row: FinishedTrial) -> object:
 
 
 def overlap_cautions(run: Run) -> list[str]:
-    """Where a number says less than it seems to: more than 1 % of what it is of was trained on."""
+    """Return a caution for each number with more than 1 % of its items in the training data."""
     cautions = []
     for pair in overlap_pairs(run):
         number, how = how_many(pair)
@@ -236,7 +236,7 @@ def overlap_cautions(run: Run) -> list[str]:
 
 
 def written_cautions(run: Run) -> list[str]:
-    """What in the data, or in how prompts are written, is not what it may seem to be."""
+    """Return cautions about unexpected content of the data or form of the prompts."""
     provenance = provenance_of_most(run)
     tokens = (provenance.get("data") or {}).get("tokens") or {}
     hint = (provenance.get("written") or {}).get("hint")

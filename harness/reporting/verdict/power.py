@@ -1,4 +1,4 @@
-"""What the data could tell, and what more of it would: items or seeds, whichever binds."""
+"""Differences that the data can detect, and the gain from more items or more seeds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from harness.statistics.comparing.standard_errors import Error
 
 
 def detectable_difference(decision: Decision) -> float | None:
-    """Of the best and its nearest rival: the true difference that is found four times out of five."""
+    """Return the true difference between the best and its nearest rival found in 4 of 5 sweeps."""
     error = _error(decision)
     return None if error is None else minimal_detectable_difference(error.total)
 
 
 def power(decision: Decision, field: CandidateSet) -> list[str]:
-    """What would be found, what makes it uncertain, and what it takes to tell the margin."""
+    """Describe the detectable difference, its sources of error and the data needed for the margin."""
     error, best = _error(decision), decision.best
     n = best.quality.n if best.quality is not None else None
     if error is None or error.total == 0:
@@ -61,7 +61,7 @@ def _advice(asked: Needed, n: int, best, decision: Decision, field: CandidateSet
 
 
 def _error(decision: Decision) -> Error | None:
-    """Of the comparison that matters most: the nearest rival of the best."""
+    """Return the error of the most important comparison: the best against its nearest rival."""
     if len(decision.standings) < 2:
         return None
     return decision.standings[1].difference.error

@@ -26,7 +26,7 @@ from harness.statistics.comparing.margins import FEWEST_ITEMS
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to use and why; chosen is None where nothing can be recommended."""
+    """Recommended configuration with reasons; chosen is None if none can be recommended."""
 
     chosen: Candidate | None
     headline: str
@@ -197,7 +197,7 @@ def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
 
 
 def _margin(decision: Decision, field: CandidateSet) -> str:
-    """What is shown to be within the margin, and where another margin would lead."""
+    """Describe the result within the margin, and the choices that other margins lead to."""
     stated = (
         "as configured (confirm.margin)"
         if field.margin is not None

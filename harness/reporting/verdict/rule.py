@@ -41,7 +41,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rule did, step by step."""
+    """Record of the rule's decision, step by step."""
 
     margin: float  # in the unit of quality
     best: Candidate  # in quality, as measured
@@ -58,7 +58,7 @@ class Decision:
 
     @property
     def firm(self) -> bool:
-        """Whether the choice is shown to be within the margin of the best."""
+        """True if the choice is shown to be within the margin of the best."""
         return bool(self.admissible)
 
     def standing(self, candidate: Candidate) -> Standing:
@@ -226,7 +226,7 @@ class _Rule:
         return max(left, key=lambda i: means[i] if self.field.maximize else -means[i]), decided
 
     def _choices(self, draws: int) -> tuple[tuple[str, float], ...]:
-        """What the rule chooses where items and seeds are drawn anew."""
+        """Return the rule's choices when items and seeds are redrawn, with their shares."""
         if not draws or not self.contest.tested or len(self.candidates) == 1:
             return ()
         rng = np.random.default_rng([self.field.seed, len(self.candidates)])

@@ -1,4 +1,4 @@
-"""What would change the recommendation: the rule, run again on other conditions."""
+"""Conditions that would change the recommendation: the rule run again under other conditions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def would_change(decision: Decision, field: CandidateSet) -> list[str]:
 
 
 def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list[str]:
-    """What a limit just below the chosen one's forgetting, memory or time would lead to."""
+    """Describe the choice under a limit just below the chosen one's forgetting, memory or time."""
     lines = []
     mark = chosen.forgetting
     if mark is not None:

@@ -1,4 +1,4 @@
-"""How much each item moves a score: the jackknife, for any score that is a function of sums."""
+"""Influence of each item on a score: the jackknife, for any score that is a function of sums."""
 
 from __future__ import annotations
 

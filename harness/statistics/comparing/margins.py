@@ -33,7 +33,7 @@ def alike(name: str, least: float) -> float:
 
 
 def is_blind(name: str, values: Sequence[float]) -> bool:
-    """Whether the ``values`` of all candidates and the base are constant, or all near 0."""
+    """Return True if the ``values`` of all candidates and the base are constant, or all near 0."""
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     floor = kind.blind_below if kind is not None else None
     if floor is not None and max(values) < floor:

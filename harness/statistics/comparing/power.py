@@ -1,4 +1,4 @@
-"""What more items or more seeds would tell, from the two parts of a difference's error."""
+"""Gain from more items or more seeds, from the two parts of a difference's error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def minimal_detectable_difference(standard_error: float) -> float:
 
 @dataclass(frozen=True)
 class Needed:
-    """What a difference takes to be found, one of the two changed and the other as it is."""
+    """Items or seeds needed to detect a difference, changing one and keeping the other."""
 
     binding: str  # 'items' or 'seeds': the larger part of the error
     items: int | None  # with the seeds as they are; None: no number of items would do

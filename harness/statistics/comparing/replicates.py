@@ -46,10 +46,10 @@ class Replicates:
 
     @cached_property
     def interaction(self) -> float | None:
-        """What ``spread`` would be if a seed changed each item's result on its own; None: not known.
+        """Return the ``spread`` expected if a seed changed each item's result independently, or None.
 
-        MS(items × seeds)/n of the two-way layout, with (S − 1)(n − 1) degrees of freedom, so it is
-        known far better than ``spread``, which has S − 1.
+        This is MS(items × seeds)/n of the two-way layout, with (S − 1)(n − 1) degrees of freedom.
+        It is therefore known far better than ``spread``, which has S − 1.
         """
         if self.influences is None or len(self.values) < 2:
             return None
@@ -73,7 +73,7 @@ def replicates(
 
 
 def is_logarithmic(name: str) -> bool:
-    """Whether differences of this measurement are those of its logarithm: nats a token."""
+    """Return True if differences of this measurement are those of its logarithm: nats per token."""
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     return kind is not None and kind.logarithmic
 

@@ -62,11 +62,11 @@ class Errors:
         self._items = _item_covariances(found)  # (k, k) of the means over seeds
 
     def of(self, i: int) -> Error:
-        """Of candidate i's mean score."""
+        """Return the error of candidate i's mean score."""
         return self._error(float(self._items[i, i]), (i,), self._alone)
 
     def between(self, i: int, j: int) -> Error:
-        """Of the difference of candidates i and j on the same items."""
+        """Return the error of the difference between candidates i and j on the same items."""
         a = self._items
         seeds = self._paired if self._shared(i, j) else self._alone
         return self._error(float(a[i, i] + a[j, j] - 2 * a[i, j]), (i, j), seeds)
@@ -79,7 +79,7 @@ class Errors:
         return covariance
 
     def seed_variance(self, i: int) -> float:
-        """Of candidate i's mean, as far as it tells it from the others; 0 where it is not known."""
+        """Return the seed variance of candidate i's mean that sets it apart from others; 0 if unknown."""
         return self._paired.of_mean(i) if self.seeds_known else 0.0
 
     def _shared(self, i: int, j: int) -> bool:

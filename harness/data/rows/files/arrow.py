@@ -46,7 +46,7 @@ def _rows(where: str, batches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _is_short(kind: Any) -> bool:
-    """Whether numbers of less than double precision are in it."""
+    """Return True if the type holds numbers of less than double precision."""
     import pyarrow.types as types
 
     inner = (kind.field(place).type for place in range(kind.num_fields))

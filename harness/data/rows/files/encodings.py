@@ -53,7 +53,7 @@ ENCODINGS = ("cp1252", "cp932", "gb18030", "cp949", "cp1251", "big5", "cp1250", 
 
 
 def named(path: Path, head: bytes) -> str | None:
-    """What the first bytes say that a file is, and what to do with it; None where it may be text."""
+    """Identify a file that is not text by its first bytes, with advice. None if it may be text."""
     for mark, what in _OTHERS.items():
         if head.startswith(mark):
             return what
@@ -161,7 +161,7 @@ def decoded(path: Path, raw: bytes, line: int, before: int) -> str:
 
 
 def advice(raw: bytes, at: int) -> str:
-    """How to convert, with what the place would say in the encodings that can read it."""
+    """Explain how to convert the file, with the text at ``at`` in each encoding that can read it."""
     begin, end = raw.rfind(b"\n", 0, at) + 1, raw.find(b"\n", at)
     begin, end = max(begin, at - 2000), min(len(raw) if end < 0 else end, at + 2000)
     row, found = raw[begin:end], []

@@ -30,7 +30,7 @@ class Garbled:
             self._first = self._first or f"{where}: {found!r}"
 
     def check(self, rows: int) -> int:
-        """How many there were. Raises InputError where most of ``rows`` are such."""
+        """Count the garbled values. Raises InputError if most of ``rows`` are garbled."""
         if self.n > MOST * rows:
             raise InputError(
                 f"{self.n} of {rows} rows hold what a conversion from the wrong encoding leaves, the "
