@@ -50,7 +50,7 @@ class HydraCache:
         return tree
 
     def _is_value(self, override: Override) -> bool:
-        """Return True if the override only sets a value: it selects no block and is no Hydra setting."""
+        """Return True if the override only sets a value, and is no block or Hydra setting."""
         key = override.key_or_group
         if override.package is not None or "/" in key or key.split(".")[0] == "hydra":
             return False

@@ -38,7 +38,7 @@ class NotTheModels(RuntimeError):
 
 
 def chosen_prompts(prompts: Sequence[np.ndarray]) -> list[int]:
-    """Return the indices of the answers to check: at most ``PROMPTS``, spread over all prompt lengths."""
+    """Return the indices of the answers to check: at most ``PROMPTS``, of prompts of all lengths."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     places = np.linspace(0, len(order) - 1, min(PROMPTS, len(order)))
     return [order[round(place)] for place in places]

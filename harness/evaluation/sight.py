@@ -100,7 +100,7 @@ def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -
 
 
 def _others(right: Sequence[str], references: Sequence[Sequence[str]]) -> list[str]:
-    """Return for each example the next example's answer that differs from its own; '' if all are alike."""
+    """Return for each example the next answer that differs from its own; '' if all are alike."""
     different = list(dict.fromkeys(right))
     place = {text: index for index, text in enumerate(different)}
     found = []

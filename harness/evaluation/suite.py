@@ -43,7 +43,7 @@ def evaluate_during_training(
     config: EvaluationConfig,
     device: str,
 ) -> dict[str, float]:
-    """Return the measurements that are cheap enough for every evaluation: no generation, no intervals."""
+    """Return the measurements cheap enough for every evaluation: no generation, no intervals."""
     columns: dict[str, np.ndarray] = {}
     if texts.sequences.classes is not None:
         logprobs = class_logprobs(model, texts.sequences, config.batch_size, device)

@@ -107,7 +107,7 @@ class Method:
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Save the trained weights as safetensors: an adapter, or the whole model (see ``save_whole``)."""
+        """Save the trained weights as safetensors: an adapter, or the whole model, see ``save_whole``."""
         from harness.models.precision import save_whole
 
         if hasattr(model, "peft_config"):
@@ -198,7 +198,7 @@ class Method:
         """After ``optimizer.step()`` of step ``step`` (from 0), gradients still there."""
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        """Return the state a checkpoint needs besides trained parameters: tensors, numbers and lists."""
+        """Return the state a checkpoint needs besides trained parameters: tensors, numbers, lists."""
         return {}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:

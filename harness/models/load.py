@@ -39,9 +39,7 @@ class Base:
 
 
 def model_path(config: ModelConfig) -> str:
-    """Return the argument of ``from_pretrained``: a built-in model's folder, a local one, or a hub
-    name.
-    """
+    """Return the argument of ``from_pretrained``: a built-in or local folder, or a hub name."""
     if config.name in ("builtin", "builtin_chat"):
         from harness import builtin
 

@@ -37,7 +37,7 @@ class Example:
 
     @property
     def group(self) -> str:
-        """Return the value that drawn splits must not share: the input, or how a conversation begins."""
+        """Return the value that drawn splits must not share: the input, or a chat's beginning."""
         return opening(self.turns) if self.turns else self.key
 
 

@@ -77,7 +77,7 @@ def scores(
 
 
 def shared(cluster: str, item: dict[str, Any]) -> str:
-    """Return the value by which ``item`` is clustered: one of its fields, or a Jinja template of them."""
+    """Return the value by which ``item`` is clustered: one of its fields, or a Jinja template."""
     from lm_eval.utils import apply_template
 
     return apply_template(cluster, item) if "{{" in cluster else str(item[cluster])

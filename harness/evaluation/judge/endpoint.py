@@ -35,7 +35,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply of the model and the number of tokens billed. None where the endpoint does not report it."""
+    """A reply of the model and the tokens billed for it. None if the endpoint does not report them."""
 
     text: str
     input_tokens: int | None

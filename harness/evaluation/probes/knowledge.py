@@ -192,7 +192,7 @@ def add_knowledge(
 
 
 def rows(answers: Sequence[Answer], base: Sequence[Answer], config: EvaluationConfig) -> list[dict]:
-    """Return the rows of ``probes.jsonl``: each question, and both models' answers with their verdicts."""
+    """Return the rows of ``probes.jsonl``: each question with both models' answers and verdicts."""
     assert config.probes is not None
     probes = read_probes(config.probes)
     of_tuned = _told(answers, base, probes)

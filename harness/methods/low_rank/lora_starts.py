@@ -1,4 +1,4 @@
-"""Initial values of LoRA's factors: PiSSA, OLoRA, EVA and LoftQ, with their requirements on the base."""
+"""Initial values of LoRA's factors (PiSSA, OLoRA, EVA, LoftQ), and their demands on the base."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _gradient_share(model: nn.Module) -> float:
 
 @torch.no_grad()
 def _moved_share(model: nn.Module) -> float:
-    """Return how far earlier logits move with later tokens, relative to later logits, beyond rounding."""
+    """Return how far earlier logits move with later tokens, relative to later ones, beyond rounding."""
     ids = _text(model)
     other = ids.clone()
     other[:, SEEN:] = other[:, SEEN:].flip(1)

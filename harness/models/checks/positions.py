@@ -40,7 +40,7 @@ class Positions:
             )
 
     def caution(self, longest: int) -> str | None:
-        """Return a caution for texts that the model accepts but that are longer than it was made for."""
+        """Return a caution for texts that are accepted but longer than the model was made for."""
         if self.made_for is None or longest <= self.made_for:
             return None
         return (

@@ -79,7 +79,7 @@ class Errors:
         return covariance
 
     def seed_variance(self, i: int) -> float:
-        """Return the seed variance of candidate i's mean that sets it apart from others; 0 if unknown."""
+        """Return the seed variance of candidate i's mean that is not shared; 0 if unknown."""
         return self._paired.of_mean(i) if self.seeds_known else 0.0
 
     def _shared(self, i: int, j: int) -> bool:
