@@ -107,7 +107,7 @@ class Method:
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Save the trained weights as safetensors: an adapter, or the whole model, see ``save_whole``."""
+        """Save the trained weights as safetensors: an adapter or the whole model (``save_whole``)."""
         from harness.models.precision import save_whole
 
         if hasattr(model, "peft_config"):
