@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import Record, read_jsonl
+from harness.records.curves import on_the_same_texts
 from harness.records.fingerprint import digest
 from harness.records.secrets import is_secret_name, scrub
 
@@ -81,7 +82,7 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float
     A dot in the name of a measurement becomes a slash, by which W&B groups its charts.
     """
     by_step: dict[int, dict[str, float]] = {}
-    for row in rows:
+    for row in on_the_same_texts(rows):
         step = row.get("step") if isinstance(row, Mapping) else None
         if not isinstance(step, int):
             continue

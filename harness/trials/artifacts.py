@@ -42,10 +42,14 @@ class EventLog:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
-    def evaluation(self, step: int, values: dict[str, float], comparable: bool = True) -> None:
-        """``comparable``: whether a driver may judge the trial by it."""
-        row = {"kind": "evaluation", "step": step, "measurements": values}
-        self._waiting.append(row if comparable else {**row, "comparable": False})
+    def evaluation(
+        self, step: int, values: dict[str, float], comparable: bool = True, final: bool = False
+    ) -> None:
+        """``comparable``: whether a driver may judge the trial by it. ``final``: measured on all
+        texts of the stage, and not on the few that are watched during training."""
+        row: dict[str, Any] = {"kind": "evaluation", "step": step, "measurements": values}
+        marks = ({} if comparable else {"comparable": False}) | ({"final": True} if final else {})
+        self._waiting.append(row | marks)
         self.flush()
 
     def flush(self) -> None:

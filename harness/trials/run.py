@@ -125,7 +125,7 @@ def _found(
         if told is not None:
             ask_tuned(job, model, inputs.tokenizer, told, measured, device)
     if selected is None or selected["step"] == tuning.progress.step:
-        tuning.log.evaluation(tuning.progress.step, measured.values())
+        tuning.log.evaluation(tuning.progress.step, measured.values(), final=True)
     tuning.size |= final_sizes(model, tuning.trained)
     found = TunedResults(measured, selected, method.describe(model))
     if job.keep_adapter:

@@ -123,6 +123,7 @@ def test_confirm_opens_the_test_split_and_the_tasks(bench, small_trial, tmp_path
     curve = of_kind(tmp_path, "evaluation")[0]["measurements"]
     assert "validation.perplexity" in curve
     assert not [name for name in curve if name.startswith("test.")]
+    assert [row.get("final") for row in of_kind(tmp_path, "evaluation")] == [*4 * [None], True]
 
 
 def test_nobody_is_asked_before_the_method_lets_its_curve_be_compared(bench, small_trial, tmp_path):

@@ -13,6 +13,7 @@ import yaml
 
 from harness.errors import InputError
 from harness.records import Record, read_json, read_jsonl, read_record
+from harness.records.curves import on_the_same_texts
 from harness.records.footprint import Footprint
 from harness.records.plan_file import read_plan
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Direction, kind_of
@@ -202,7 +203,7 @@ def _read_items(path: Path) -> dict[str, Array]:
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """series -> [(step, value)]; 'loss' from training rows, measurements from evaluations."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    for row in read_jsonl(folder / "metrics.jsonl"):
+    for row in on_the_same_texts(read_jsonl(folder / "metrics.jsonl")):
         if not isinstance(row, dict) or not _is_number(row.get("step")):
             continue
         values = row.get("measurements") if row.get("kind") == "evaluation" else None

@@ -84,7 +84,12 @@ def curves_figure(field: CandidateSet, look: Look) -> Picture | None:
         axes.set_title(words)
     figure.legend(loc="outside lower center", ncols=2)
     alt = f"{', '.join(words for _, words in known)} over training steps for each finalist."
-    caption = "One line a seed. The training loss is a mean over a few steps."
+    caption = (
+        "One line a seed. The training loss is a mean over a few steps. What is measured during "
+    )
+    caption += (
+        "training is measured on a few texts (evaluation.watched_examples); the tables are of all."
+    )
     if len(drawn) < len(finalists):
         caption += f" The best {len(drawn)} of {len(finalists)} finalists."
     return Picture("curves", "Learning and forgetting", svg(figure, "curves", alt), alt, caption)
