@@ -19,6 +19,8 @@ CONFIGURATION = ROOT / "docs" / "configuration.md"
 FOLDERS = {
     "conf": "building blocks, one Hydra group a folder",
     "sweeps": "named sweeps: each says its question, its command and its cost",
+    "docs": "a page for each task",
+    "examples": "whole runs, each with its data, its command and what came out",
     "bench": "measurements beside what a user would do without us",
     "reports": "where reports go; one generated example is committed",
     "tests": "mirrors harness/",

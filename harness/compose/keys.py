@@ -12,7 +12,7 @@ from harness.errors import InputError
 
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
 # Beside those of methods: mappings whose keys are the user's.
-FREE = ("evaluation.per_task", "search.space", "variants", "per_method")
+FREE = ("evaluation.per_task", "launcher.options", "search.space", "variants", "per_method")
 
 
 def free_parent(key: str) -> str | None:
@@ -23,8 +23,8 @@ def free_parent(key: str) -> str | None:
 
 def opened(override: str) -> str:
     """A key below such a mapping need not exist yet: Hydra wants that said."""
-    known = override.split("=")[0] not in FREE and free_parent(override) is None
-    return override if known else f"++{override}"
+    free = override.split("=")[0] in (*methods.free_fields(), *FREE)
+    return f"++{override}" if free or free_parent(override) is not None else override
 
 
 def siblings(key: str, keys: set[str]) -> set[str]:

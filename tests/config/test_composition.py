@@ -400,3 +400,20 @@ def test_what_a_trial_prints_composes_to_it_again(tmp_path):
     again, _ = compose_trial([*typed, "seed=4", "stage=confirm"])
     assert again.trial({}) == plans[0].trial(values, seed=4, stage="confirm")
     assert again.trial({}).training.weight_decay == 0.25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["launcher=slurm", "launcher.options={constraint: a100}"], {"constraint": "a100"}),
+        (["launcher=slurm", "launcher.options.qos=long"], {"qos": "long"}),
+    ],
+)
+def test_options_of_sbatch_need_no_plus_sign(arguments, found):
+    sweep, _ = composed("method=lora", *arguments)
+    assert sweep.launcher.options == found
+
+
+def test_a_whole_mapping_of_a_methods_own_keys_needs_no_plus_sign():
+    _, plans = composed("method=peft", "method.peft_type=LOKR", "method.config={r: 4}")
+    assert plans["peft"].trial({}).method["config"]["r"] == 4
