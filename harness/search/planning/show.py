@@ -231,6 +231,8 @@ def _about_data(
     terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
     documents = sum(map(len, splits.general.values()))
     terminal.say(f"general      {documents:,} documents in {len(splits.general)} domains")
+    for about in counts.get("answers", []):
+        terminal.say(f"answers      {about}")
     for measured, reason in counts.get("without", {}).items():
         terminal.say(f"metric       {measured} {reason}")
     for words in counts.get("cautions", ()):
