@@ -22,7 +22,7 @@ class EvaluationConfig:
     metrics: list[str]  # of generated answers; perplexity is always measured
     tokenize: str  # sacrebleu's tokenizer for BLEU
     judge: JudgeConfig  # for the metric 'judge'
-    max_new_tokens: int
+    max_new_tokens: int | None  # of an answer; null: a quarter more than references have
     min_new_tokens: int
     num_beams: int
     do_sample: bool  # false: the most likely token, or beam search
@@ -73,7 +73,6 @@ class EvaluationConfig:
             )
         self._check_generation()
         for name in (
-            "max_new_tokens",
             "num_beams",
             "batch_size",
             "watched_examples",
@@ -103,8 +102,11 @@ class EvaluationConfig:
     def _check_generation(self) -> None:
         at = "evaluation."
         least = self.min_new_tokens
+        most = self.max_new_tokens
+        wanted = "at least 1, or null (as long as references are)"
+        require(most is None or most >= 1, at + "max_new_tokens", most, wanted)
         accepted = "at least 0 and at most evaluation.max_new_tokens"
-        require(0 <= least <= self.max_new_tokens, at + "min_new_tokens", least, accepted)
+        require(0 <= least <= (most or least), at + "min_new_tokens", least, accepted)
         require(self.temperature > 0, at + "temperature", self.temperature, "above 0")
         require(0 < self.top_p <= 1, at + "top_p", self.top_p, "a share in (0, 1]")
         require(self.top_k >= 0, at + "top_k", self.top_k, "0 (all tokens) or more")

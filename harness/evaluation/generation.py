@@ -18,6 +18,7 @@ from harness.config import EvaluationConfig
 from harness.data.tokens.batches import left_padded
 from harness.data.tokens.encode import pad_id
 from harness.data.tokens.special_tokens import ends_of
+from harness.evaluation.answers.length import AnswerLength
 from harness.evaluation.decoding import GREEDY, Decoding, RepetitionPenalty
 from harness.evaluation.own_words import check_own_words, chosen_prompts
 from harness.models.continuing import continued, counts_padding
@@ -38,13 +39,13 @@ class Generated:
     unfinished: list[bool] = field(default_factory=list)  # cut where no more tokens were allowed
 
 
-def how_generated(split: str, max_new_tokens: int, config: EvaluationConfig) -> str:
+def how_generated(split: str, length: AnswerLength, config: EvaluationConfig) -> str:
     """The part of a signature that says where answers come from; defaults go without saying.
 
     What is answered together belongs to it: drawn tokens depend on it, and at fewer bits than fp32
     which of two tokens is the likelier.
     """
-    about = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{max_new_tokens}"
+    about = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{length}"
     decoding = Decoding.of(config)
     for one in fields(decoding):
         value = getattr(decoding, one.name)

@@ -54,7 +54,7 @@ def quality(
             model,
             tokenizer,
             texts.prompts,
-            max_new_tokens=config.max_new_tokens,
+            max_new_tokens=texts.answers.tokens,
             num_beams=config.num_beams,
             batch_size=config.batch_size,
             device=device,
@@ -66,7 +66,7 @@ def quality(
             measured.miss(f"{texts.split}.{measured_as(metric)}", str(error))
         return
     measured.generation_tokens_per_second = generated.tokens_per_second
-    measured.how_answered = how_generated(texts.split, config.max_new_tokens, config)
+    measured.how_answered = how_generated(texts.split, texts.answers, config)
     references = [example.references for example in texts.examples]
     how = measured.how_answered
     add_answers(measured, texts.split, generated.texts, references, config, how)

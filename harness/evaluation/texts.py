@@ -17,6 +17,7 @@ from harness.data.tokens.encode import Encoded, encode, encode_documents, encode
 from harness.data.tokens.encode_chats import as_scored
 from harness.errors import InputError
 from harness.evaluation.answers.configured import check_answers
+from harness.evaluation.answers.length import NONE, AnswerLength, answer_length, n_cut
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Texts:
     labels: tuple[str, ...] = ()  # classification: the names of the classes
     ends: tuple[int, ...] = ()  # tokens that end an answer,
     stops: tuple[str, ...] = ()  # conversations: or the text that does
+    answers: AnswerLength = NONE  # to each prompt
 
-    def longest(self, max_new_tokens: int) -> int:
+    @property
+    def longest(self) -> int:
         """Tokens of the longest text, one that is generated included."""
         encoded = [part for part in (self.sequences, self.drift, self.general) if part is not None]
         lengths = [int(part.lengths.max()) for part in encoded]
-        return max(lengths + [len(prompt) + max_new_tokens for prompt in self.prompts])
+        return max(lengths + [len(prompt) + self.answers.tokens for prompt in self.prompts])
 
     @property
     def fingerprint(self) -> str:
@@ -53,6 +56,7 @@ class Texts:
             digest.update("\0".join(example.references).encode())
         for prompt in self.prompts:  # none where nothing is generated: then there are no answers
             digest.update(np.ascontiguousarray(prompt).tobytes())
+        digest.update(str(self.answers).encode())
         return digest.hexdigest()[:16]
 
 
@@ -74,11 +78,13 @@ def prepare(
     examples: tuple[Example, ...] = getattr(splits, split)
     if not examples:
         raise InputError(f"data.{split} has no examples: finalists are measured on it.")
-    asked = []
+    asked, length = [], answer_length(splits, tokenizer, data, evaluation)
     if evaluation.metrics and not data.is_plain_text and not data.is_classification:
         check_answers([example.references for example in examples], evaluation)
-        asked = prompts(examples, tokenizer, data, reserve=evaluation.max_new_tokens)
-    return _encode(splits, tokenizer, data, split, asked, data.general_limit)
+        asked = prompts(examples, tokenizer, data, reserve=length.tokens)
+        length = replace(length, prompts_cut=n_cut(asked, examples, tokenizer, data))
+    encoded = _encode(splits, tokenizer, data, split, asked, data.general_limit)
+    return replace(encoded, answers=length)
 
 
 def _encode(

@@ -64,8 +64,10 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             lengths = [train.longest_text]
             for split in ("validation", "test") if spec["opens_test"] else ("validation",):
                 texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
-                lengths.append(texts.longest(config.evaluation.max_new_tokens))
+                lengths.append(texts.longest)
                 without |= configured.without(texts.examples, config.data, config.evaluation)
+                if split == "validation":
+                    counts[config.model]["answers"] = texts.answers.said()
                 if split == "test":
                     asked = probes(texts, tokenizer, config.evaluation, config.data)
                     lengths += [probe.longest for probe in asked]

@@ -266,7 +266,7 @@ def _answering(tuning: _Measuring, inputs: Inputs) -> float:
     evaluation, texts = tuning.job.config.evaluation, inputs.final
     if not texts.prompts:
         return 0.0
-    n = min(NEW_TOKENS, evaluation.max_new_tokens)
+    n = min(NEW_TOKENS, texts.answers.tokens)
     prompts = sorted(texts.prompts, key=len, reverse=True)[: evaluation.batch_size]
     began = time.perf_counter()
     generate(
@@ -280,4 +280,4 @@ def _answering(tuning: _Measuring, inputs: Inputs) -> float:
     )
     a_token = (time.perf_counter() - began) / n  # of every answer of a batch
     batches = -(-len(texts.prompts) // evaluation.batch_size)
-    return a_token * batches * evaluation.max_new_tokens
+    return a_token * batches * texts.answers.tokens

@@ -13,22 +13,17 @@ if TYPE_CHECKING:
 
 def check_lengths(config: TrialConfig, inputs: Inputs) -> None:
     """Raises InputError where a text has more tokens than the model has positions."""
-    positions_of(config.model).check(longest(config, inputs))
+    positions_of(config.model).check(longest(inputs))
 
 
 def length_cautions(config: TrialConfig, inputs: Inputs) -> list[str]:
     """Warn about texts that are longer than the model was made for."""
-    told = positions_of(config.model).caution(longest(config, inputs))
+    told = positions_of(config.model).caution(longest(inputs))
     return [told] if told else []
 
 
-def longest(config: TrialConfig, inputs: Inputs) -> int:
+def longest(inputs: Inputs) -> int:
     """Tokens of the longest text that the model sees in a trial, one that is generated included."""
-    n_new = config.evaluation.max_new_tokens
-    lengths = [
-        inputs.train.longest_text,
-        inputs.final.longest(n_new),
-        inputs.watched.longest(n_new),
-    ]
+    lengths = [inputs.train.longest_text, inputs.final.longest, inputs.watched.longest]
     lengths += [] if inputs.replay is None else [inputs.replay.longest_text]
     return max(lengths)

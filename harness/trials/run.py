@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +196,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
         "model": tuning.base.provenance,
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "written": how_written(inputs.tokenizer, config.data),
+        "answers": asdict(inputs.final.answers),
         "overlap": tuning.bench.overlap(config.data),
         "precision": _precision(tuning),
         "steps": progress.step,

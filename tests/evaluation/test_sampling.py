@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.evaluation.answers.length import AnswerLength
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate, how_generated
 
@@ -99,10 +100,10 @@ def test_an_answer_ends_before_a_stop_text(base, prompts):
 
 def test_what_is_not_a_default_is_in_the_signature(trial_config):
     config = trial_config("method=lora").evaluation
-    plain = how_generated("test", 6, config)
+    plain = how_generated("test", AnswerLength(6), config)
     assert plain == "|split:test|beams:1|max_new_tokens:6|batches:16 by length"
     drawn = replace(config, do_sample=True, temperature=0.01, top_p=0.9, stop=["\n"])
-    about = how_generated("test", 6, drawn)
+    about = how_generated("test", AnswerLength(6), drawn)
     assert about.endswith(
         '|do_sample:True|temperature:0.01|top_p:0.9|stop:["\\n"]|batches:16 by length'
     )

@@ -65,7 +65,7 @@ def test_counts_and_the_table(reported):
         ),
         ("test", "train", (50, 2, 0, 0), "At least 2 of the 50 test examples are in the training"),
         ("validation", "train", (10, 0, 1, 0), "the search favours what remembers them"),
-        ("general", "train", (10, 5, 1, 0), "1 of the 10 general documents are in the training"),
+        ("general", "train", (10, 5, 1, 0), "1 of the 10 general documents is in the training"),
         ("general", "train", (10, 5, 0, 9), None),
         ("test", "train", (200, 0, 0, 200), None),  # a phrase is no copy
         ("test", "validation", (10, 9, 9, 9), None),  # in the table alone

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
+from harness.evaluation.answers.length import WITHOUT_REFERENCES
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.generation import batches_of, generate
 from harness.evaluation.probes.agreement import add_agreement, beginnings
@@ -72,14 +73,15 @@ def probes(
         found.append(Probe("instructions", prompts, length, change, level))
     if config.agreement_prompts and texts.general is not None:
         chosen = beginnings(texts, config.agreement_prompts)
-        how = _how(config.max_new_tokens, config.batch_size)
+        length = config.max_new_tokens or WITHOUT_REFERENCES
+        how = _how(length, config.batch_size)
 
         def agree(
             measured: MeasurementCollector, answers: Sequence[str], base: Sequence[str]
         ) -> None:
             add_agreement(measured, answers, base, texts, how)
 
-        found.append(Probe("agreement", chosen, config.max_new_tokens, agree, None))
+        found.append(Probe("agreement", chosen, length, agree, None))
     return found
 
 

@@ -15,13 +15,13 @@ NAMES = {"prompt": "same prompt", "near": "near-duplicate"}
 
 
 MEANS = {
-    ("test", "train"): "are in the training data, or nearly so: what is remembered counts there as "
+    ("test", "train"): "in the training data, or nearly so: what is remembered counts there as "
     "learned. data.drop_overlap=near leaves them out of train.",
-    ("validation", "train"): "are in the training data, or nearly so: the search favours what "
+    ("validation", "train"): "in the training data, or nearly so: the search favours what "
     "remembers them. data.drop_overlap=near leaves them out of train.",
-    ("general", "train"): "are in the training data, or nearly so: forgetting is understated. "
+    ("general", "train"): "in the training data, or nearly so: forgetting is understated. "
     "data.drop_overlap=near leaves them out of train.",
-    ("general", "replay"): "are in data.replay, or nearly so: forgetting is understated.",
+    ("general", "replay"): "in data.replay, or nearly so: forgetting is understated.",
 }
 
 

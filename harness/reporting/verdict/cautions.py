@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.comparable import how_measured
 from harness.reporting.evidence.overlap_counts import (
     MEANS,
     SERIOUS,
@@ -15,6 +16,7 @@ from harness.reporting.evidence.overlap_counts import (
 )
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.evidence.run_folder import FinishedTrial, Run
+from harness.reporting.verdict.cut_answers import answer_cautions
 from harness.reporting.verdict.rule import Decision
 from harness.statistics.measurements.definitions import kind_of
 
@@ -34,6 +36,7 @@ def cautions(run: Run, field: CandidateSet, decision: Decision) -> list[str]:
     found += _how_sure(decision, field)
     found += overlap_cautions(run)
     found += written_cautions(run)
+    found += answer_cautions(field)
     found += _validation_disagrees(run, field)
     for candidate in field.candidates:
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]
@@ -139,7 +142,7 @@ def _not_comparable(field: CandidateSet) -> list[str]:
     found = []
     for name in filter(None, (field.quality, field.forgetting)):
         signatures = {
-            row.record.measurements[name].signature
+            how_measured(row.record.measurements[name])
             for candidate in field.candidates
             for row in candidate.rows
             if name in row.record.measurements
@@ -229,9 +232,8 @@ def overlap_cautions(run: Run) -> list[str]:
         if number <= SERIOUS * pair["items"] or (pair["of"], pair["within"]) not in MEANS:
             continue
         what = "documents" if pair["of"] == "general" else "examples"
-        cautions.append(
-            f"{how} of the {pair['items']} {pair['of']} {what} {MEANS[pair['of'], pair['within']]}"
-        )
+        means = f"{'is' if number == 1 else 'are'} {MEANS[pair['of'], pair['within']]}"
+        cautions.append(f"{how} of the {pair['items']} {pair['of']} {what} {means}")
     return cautions
 
 

@@ -233,6 +233,8 @@ def _about_data(
     domains = len(splits.general)
     in_domains = f"{domains} domain{'s' if domains != 1 else ''}"
     terminal.say(f"general      {documents:,} documents in {in_domains}")
+    for about in counts.get("answers", []):
+        terminal.say(f"answers      {about}")
     for measured, reason in counts.get("without", {}).items():
         terminal.say(f"metric       {measured} {reason}")
     for words in counts.get("cautions", ()):

@@ -103,5 +103,10 @@ def _record(
         measurements=measured.measurements,
         base=before.measurements(job.config.evaluation) | measured.base,
         missing=before.missing | measured.missing,
-        provenance={**environment(), "device": device_name(device), "data": data},
+        provenance={
+            **environment(),
+            "device": device_name(device),
+            "data": data,
+            "answers": asdict(inputs.final.answers),
+        },
     )
