@@ -8,8 +8,8 @@ import gc
 def import_libraries(threads: int) -> None:
     """Import torch and transformers, and give torch its ``threads``.
 
-    Thousands of modules are made of objects that stay. Looking through them for garbage again and
-    again is a sixth of a start's CPU time, so nothing is collected until all are there.
+    Garbage collection is off meanwhile. The objects of thousands of modules stay, and scanning them
+    repeatedly takes a sixth of the CPU time of a start.
     """
     gc.disable()
     import torch
