@@ -141,11 +141,10 @@ class SlurmLauncher:
     def _end_of(self, folder: Path, states: Mapping[str, str] | None) -> Ended | None:
         """Return how the task ended, or None.
 
-        ``states`` is None between polls of the scheduler, or if it does not answer."""
+        ``states`` is None between polls of the scheduler, or if it does not answer.
+        """
         if any((folder / name).exists() for name in ANSWERS):
-            rejected = read_json(
-                folder / "rejected.json"
-            )  # the file stays: its job looks for it too
+            rejected = read_json(folder / "rejected.json")  # it stays: its job looks for it too
             return Ended(folder, rejected=None if rejected is None else rejected["message"])
         task, slot = self._tasks[folder], read_json(folder / SLOT)
         if slot is not None and not slot["stopped"]:  # its worker crashed in the job
@@ -162,9 +161,7 @@ class SlurmLauncher:
             if time.monotonic() - task.gone < GONE_SECONDS:
                 return None
         if slot is not None and state != "CANCELLED" and task.continued < CONTINUED:
-            (folder / SLOT).unlink(
-                missing_ok=True
-            )  # stopped, but not by the user: submit another job
+            (folder / SLOT).unlink(missing_ok=True)  # stopped, not by the user: another job
             task.continued, task.gone = task.continued + 1, None
             _command("scancel", task.job)  # in case it returns: never two jobs in one folder
             task.job = self._submit(folder)
@@ -172,7 +169,7 @@ class SlurmLauncher:
         return Ended(folder, lost=STOPPED if slot is not None else -9)
 
     def close(self) -> None:
-        """Cancel waiting jobs. Running ones write a checkpoint, and are cancelled after a grace period."""
+        """Cancel waiting jobs. Running ones write a checkpoint and are cancelled after a grace time."""
         if not self._tasks:
             return
         states = self._states(patience=5.0) or {}
