@@ -130,6 +130,9 @@ def _named(arguments: Sequence[str]) -> list[str]:
 
 
 def _score(job: Any, saved: Any, device: str, threads: int | None) -> Any:
+    from harness.launch.libraries import quiet_libraries
+
+    quiet_libraries()
     import torch
 
     from harness.trials.by_hand.score_adapter import run_score

@@ -117,6 +117,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
             keep_adapter=True,
         )
         launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")
+        print(f"{folder}: {plan.method} on {config.model.name}, seed {config.seed}", flush=True)
         record = _run(job, "cuda:0" if visible_devices() else "cpu", launcher.threads)
     else:
         print(f"{folder}: this trial is done already; its record is shown.")
@@ -125,6 +126,9 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
 
 def _run(job: Any, device: str, threads: int | None) -> Any:
     """The record, or the exit code of a run that was asked to stop."""
+    from harness.launch.libraries import quiet_libraries
+
+    quiet_libraries()
     import torch
 
     from harness.training.loop import Interrupted

@@ -1,4 +1,4 @@
-"""Every key that docs/coming_from.md sends a reader to exists, and so does every choice of a group."""
+"""Every key that README, docs and examples name exists, and so does every choice of a group."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import pytest
 from harness import methods
 from harness.compose import override_grammar
 from harness.compose.command_line import compose_trial
+from harness.compose.key_comments import key_comments
 
-PAGE = Path(__file__).parents[1] / "docs" / "coming_from.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "coming_from.md"
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
 GROUPS = ("data", "model", "method", "training", "evaluation", "tracking", "launcher")
 WHOLE = ("name", "seed", "search", "confirm", "objectives", "limits")
 
@@ -42,8 +45,20 @@ def test_every_key_of_ours_exists(known):
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_key_that_a_page_names_exists(page, known):
+    """Keys in code, whole or followed by a value; names of files and of Python are none."""
+    text = page.read_text(encoding="utf-8")
+    groups = "|".join((*GROUPS, "retention", "search", "confirm", "limits"))
+    named = re.findall(rf"(?<![\w./])((?:{groups})\.[a-z_0-9.]*[a-z_0-9])(?![\w(/*…])", text)
+    known = known | {entry.key for entry in key_comments(ROOT / "conf")}
+    free = ("method.config", "launcher.options", "evaluation.per_task", "search.space")
+    missing = {k for k in named if k not in known and not k.startswith(free)}
+    assert not {k for k in missing if k.rpartition(".")[2] not in ("py", "yaml", "md", "csv")}
+
+
 def test_every_choice_of_a_group_exists():
-    conf = Path(__file__).parents[1] / "conf"
+    conf = ROOT / "conf"
     chosen = [word.split("=") for word in ours() if re.fullmatch(r"[a-z]+=[a-z0-9_,]+", word)]
     chosen = [
         (group, name) for group, names in chosen if group in GROUPS for name in names.split(",")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.__main__ import COMMANDS
 from harness.compose.key_comments import description, key_comments
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +120,11 @@ def test_the_lists_say_what_the_files_say(file, title):
 
 def test_the_page_of_every_key_is_up_to_date():
     assert CONFIGURATION.read_text(encoding="utf-8") == configuration()
+
+
+def test_the_commands_are_those_of_the_console():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^harness (\w+) {4,}(.+)$", text, re.MULTILINE) == list(COMMANDS.items())
 
 
 def test_the_two_commands_are_in_the_makefile():

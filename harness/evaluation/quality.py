@@ -78,6 +78,9 @@ def quality(
             "prompt": example.prompt,
             "references": list(example.references),
             "output": text,
+            "unfinished": unfinished,
         }
-        for example, text in zip(texts.examples, generated.texts, strict=True)
+        for example, text, unfinished in zip(
+            texts.examples, generated.texts, generated.unfinished, strict=True
+        )
     ]

@@ -1,4 +1,4 @@
-"""The launcher that a configuration names; what only one of them needs is imported for it alone."""
+"""Choice of the configured launcher. Packages of one launcher are imported for it only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.launch.launcher import Launcher
 
 
 def launcher_for(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> Launcher:
-    """Raises InputError where it cannot be used from here."""
+    """Build the configured launcher. Raises InputError if it cannot be used from here."""
     if isinstance(config, SlurmConfig):
         from harness.launch.clusters.slurm import SlurmLauncher
 
@@ -23,7 +23,7 @@ def launcher_for(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> 
 
 
 def check_launcher(config: LauncherConfig) -> None:
-    """Raises InputError for what can be seen to be missing before anything is begun."""
+    """Check the launcher before anything starts. Raises InputError for missing requirements."""
     if isinstance(config, SlurmConfig):
         from harness.launch.clusters.slurm import check_slurm
 

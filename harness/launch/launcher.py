@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-DISK_FULL = 74  # exit code of a worker that could not write: not the trial's fault, and no attempt
-TEAM_BROKEN = 76  # exit code of a worker that lost a process which trained along on another device
-NO_ROOM = 77  # or in which one ran out of memory where it cannot tell the others: the trial's fault
-ERROR = "error.txt"  # in a task's folder: the traceback of what broke it, which is no input's fault
+DISK_FULL = 74  # exit code of a worker that could not write; it does not count as an attempt
+TEAM_BROKEN = 76  # exit code of a worker that lost the process of another device
+NO_ROOM = 77  # a process ran out of memory in a collective operation; counts as an attempt
+ERROR = "error.txt"  # in a task's folder: the traceback of an error that the input did not cause
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that is over. ``lost`` is the exit code of a worker that died under it, or was killed
+    """A task that has ended.
 
-    because it ``hung``: made no progress for so many minutes. ``starved``: by the system, which had no
-    memory left.
+    ``lost`` is the exit code of a worker that crashed under it, or was killed because it made no
+    progress for ``hung`` minutes. ``starved``: killed by the system for lack of memory.
     """
 
     folder: Path
-    rejected: str | None = None  # the input was at fault: what to tell the user
+    rejected: str | None = None  # message for the user if the input was at fault
     lost: int | None = None
     hung: float | None = None
     starved: bool = False
@@ -36,18 +36,18 @@ class Launcher(Protocol):
         ...
 
     def start(self) -> None:
-        """Begin what takes time before the first task."""
+        """Start slow preparations before the first task."""
 
     def has_room(self) -> bool:
         """Return whether ``submit`` would find an idle worker."""
         ...
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
-        """Hand over the task of ``folder``."""
+        """Submit the task of ``folder``."""
 
     def poll(self) -> list[Ended]:
-        """Tasks that ended since the last call."""
+        """Return the tasks that ended since the last call."""
         ...
 
     def close(self) -> None:
-        """Stop: those on a trial write a checkpoint first."""
+        """Stop all workers. Those on a trial write a checkpoint first."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import logging
+import warnings
+
+TALKATIVE = ("torchao", "bitsandbytes", "torch.utils._pytree")
 
 
 def import_libraries(threads: int) -> None:
     """Import torch and transformers, and give torch its ``threads``.
 
-    Thousands of modules are made of objects that stay. Looking through them for garbage again and
-    again is a sixth of a start's CPU time, so nothing is collected until all are there.
+    Garbage collection is off meanwhile. The objects of thousands of modules stay, and scanning them
+    repeatedly takes a sixth of the CPU time of a start.
     """
     gc.disable()
     import torch
@@ -18,3 +22,13 @@ def import_libraries(threads: int) -> None:
     torch.set_num_threads(threads)
     gc.freeze()
     gc.enable()
+
+
+def quiet_libraries() -> None:
+    """Keep off a person's terminal the remarks of libraries that no user can act on.
+
+    They tell of kernels for other machines and of names that will change. Errors are still said.
+    """
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\.")

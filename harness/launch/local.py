@@ -1,6 +1,6 @@
-"""This machine's workers: one a visible GPU, one on a CPU, each a process that keeps its base.
+"""Workers on this machine: one process per visible GPU, or one on a CPU; each keeps its base loaded.
 
-With ``devices_per_trial`` one for so many GPUs, and it begins a process for each of the others.
+With ``devices_per_trial`` a worker has several GPUs, and starts a process for each further one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from harness.records import heartbeat, read_json, write_json
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
 GRACE_SECONDS = 20.0  # to write a checkpoint
-PAUSED_SECONDS = 60.0  # between two polls: whoever polls was paused, and perhaps its workers too
-DUMP_SECONDS = 0.5  # for a worker that hangs to write down where
-# It was killed, asked to stop, or found no room.
+PAUSED_SECONDS = 60.0  # between two polls; if longer, this process was suspended
+DUMP_SECONDS = 0.5  # for a hung worker to write its stack
+# Killed, asked to stop, or out of disk space.
 NO_FAULT_OF_THE_DEVICE = (-signal.SIGKILL, -signal.SIGTERM, 75, DISK_FULL, NO_ROOM)
-LOST_AFTER = 2  # tasks in a row under which a worker died: it is its device's fault, not theirs
+LOST_AFTER = 2  # consecutive tasks whose worker crashed: the fault is the device's, not theirs
 
 
 @dataclass
@@ -37,17 +37,17 @@ class _Worker:
     environment: dict[str, str]
     process: subprocess.Popen[str] | None = None
     folder: Path | None = None  # the task it is on
-    sign: int | None = None  # of progress, as it was last seen
-    since: float = 0.0  # when that was, by this process's own clock, which nobody sets
-    died_under: set[Path] = field(default_factory=set)  # tasks since the last one that it finished
+    sign: int | None = None  # time of the last progress seen
+    since: float = 0.0  # that time by the monotonic clock
+    died_under: set[Path] = field(default_factory=set)  # crashes since its last finished task
 
 
 class LocalLauncher:
-    """submit, poll, close. Nothing of a task passes through memory: only its folder's name does."""
+    """Runs tasks in worker processes, which receive only the names of task folders."""
 
     def __init__(self, config: LauncherConfig, cache: Path, logs: Path, lock: int) -> None:
         self._config, self._cache, self._logs = config, cache, logs
-        self._lock = lock  # workers hold it too: no second driver begins while one of them writes
+        self._lock = lock  # inherited by workers: no second driver starts while one of them writes
         devices = visible_devices() if config.devices is None else config.devices
         k = config.devices_per_trial
         slots = [devices[at : at + k] for at in range(0, len(devices) - k + 1, k)]
@@ -63,7 +63,7 @@ class LocalLauncher:
             environment |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
             environment.setdefault("TORCHDYNAMO_DISABLE", "1")  # nothing is compiled: 2 s sooner
             device = "cpu"
-            if slots:  # several workers share one where there are more of them
+            if slots:  # several workers share a device if there are more workers
                 own = slots[index % len(slots)]
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
                 device = "cuda:0"
@@ -79,7 +79,7 @@ class LocalLauncher:
         return -(-len(self._workers) // self._n_slots)
 
     def start(self) -> None:
-        """Begin the imports of all workers, so that they are ready when the first task is."""
+        """Start all workers, so that their imports are done when the first task arrives."""
         for worker in self._workers:
             self._ensure(worker)
 
@@ -97,7 +97,7 @@ class LocalLauncher:
         return [w for w in self._workers if w.folder is None and w not in given_up]
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
-        """Hand a task to an idle worker. Answers of an earlier attempt are taken away first."""
+        """Give a task to an idle worker, after deleting the answers of an earlier attempt."""
         worker = min(self._idle(), key=lambda worker: len(worker.died_under))
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
@@ -110,10 +110,10 @@ class LocalLauncher:
             process.stdin.write(f"{folder}\n")
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # it died while idle: poll() will say so
+            pass  # it exited while idle: poll() reports it
 
     def poll(self) -> list[Ended]:
-        """Tasks that ended since the last call."""
+        """Return the tasks that ended since the last call."""
         ended, before, self._polled = [], self._polled, time.monotonic()
         if self._polled - before > PAUSED_SECONDS:
             for worker in self._workers:
@@ -170,7 +170,7 @@ class LocalLauncher:
         return minutes is not None and time.monotonic() - worker.since > 60 * minutes
 
     def _kill(self, worker: _Worker) -> None:
-        """End a worker that hangs; where it does goes into its log, if it still can say."""
+        """Kill a hung worker, after it had time to write its stack to its log."""
         process, worker.process = worker.process, None
         assert process is not None
         _signal_all(process, signal.SIGUSR1)
@@ -182,7 +182,7 @@ class LocalLauncher:
                 process.stdin.close()
 
     def close(self) -> None:
-        """Ask all workers to stop: those on a trial write a checkpoint first."""
+        """Stop all workers. Those on a trial write a checkpoint first."""
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
@@ -193,7 +193,9 @@ class LocalLauncher:
     def _ensure(self, worker: _Worker) -> subprocess.Popen[str]:
         if worker.process is not None and worker.process.poll() is None:
             return worker.process
-        if worker.process is not None:  # what it had begun must not hold memory of the next one's
+        if (
+            worker.process is not None
+        ):  # its children must not keep memory that the next worker needs
             _signal_all(worker.process, signal.SIGKILL)
         number = self._workers.index(worker)
         with (self._logs / f"worker-{number}.log").open("ab") as log:
@@ -213,7 +215,7 @@ class LocalLauncher:
                 stderr=subprocess.STDOUT,
                 env=worker.environment,
                 text=True,
-                start_new_session=True,  # Ctrl-C is the driver's: it stops the workers in order
+                start_new_session=True,  # the driver handles Ctrl-C and stops the workers in order
             )
         return worker.process
 
@@ -222,7 +224,7 @@ class LocalLauncher:
         if process is None:
             return
         if process.stdin is not None:
-            with suppress(BrokenPipeError):  # it died before it read its last task
+            with suppress(BrokenPipeError):  # it exited before it read its last task
                 process.stdin.close()
         if process.poll() is None:
             process.terminate()
@@ -234,7 +236,7 @@ class LocalLauncher:
 
 
 def _signal_all(process: subprocess.Popen[str], number: int) -> None:
-    """To a worker and what it began: they are a process group of their own."""
+    """Signal a worker and its children, which form a process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
@@ -248,11 +250,11 @@ def oom_kills() -> int:
 
 
 def visible_devices() -> list[int | str]:
-    """The GPUs that may be used, by index or UUID, without touching CUDA in this process."""
+    """Return the usable GPUs by index or UUID, without initializing CUDA in this process."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         names = [name.strip() for name in named.split(",") if name.strip()]
-        used = takewhile(lambda name: name != "-1", names)  # CUDA reads no further than that
+        used = takewhile(lambda name: name != "-1", names)  # CUDA ignores everything after it
         return [int(name) if name.isdigit() else name for name in used]
     if shutil.which("nvidia-smi") is None:
         return []
@@ -266,7 +268,7 @@ def visible_devices() -> list[int | str]:
 
 
 def check_launcher(config: LauncherConfig) -> None:
-    """Raises InputError for devices that this machine does not have, and for too few of them."""
+    """Check the configured devices. Raises InputError if some do not exist or there are too few."""
     known = visible_devices()
     n, k = len(set(known if config.devices is None else config.devices)), config.devices_per_trial
     if 0 < n < k:

@@ -1,8 +1,8 @@
-"""The other processes of a worker whose trials are trained over several devices, a process each.
+"""Processes of a worker that trains a trial over several devices, one process per device.
 
-``python -m harness.launch.ranks`` is one of them. The worker is the first of the team: it starts them,
-tells each on its standard input where to meet and then the folder of each task, and ends where one of
-them does; they end with it.
+The worker is rank 0 and starts the others as ``python -m harness.launch.ranks``. Each reads from its
+standard input the port of the rendezvous, then the folder of each task. If one exits the worker does
+too, and the others exit with it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
-CLOSE_SECONDS = 2.0  # for one that waits for its next task to see that there is none
-WHY_SECONDS = 2.0  # for who broke the team to be gone, and its exit code to be known
-# Ranks wait for the first while it evaluates. Who hangs is ended by the launcher's heartbeat.
+CLOSE_SECONDS = 2.0  # for an idle process to see the end of its input
+WHY_SECONDS = 2.0  # until the failed process has exited and its exit code is known
+# Ranks wait for the first while it evaluates. The launcher's heartbeat ends a hung one.
 PATIENCE = timedelta(days=30)
 
 
@@ -42,7 +42,7 @@ class FollowerProcesses:
     """The processes of all ranks but the first. They import while this process starts up."""
 
     def __init__(self, size: int, device: str, cache: str, threads: int, sharding: str) -> None:
-        """Each gets one of ``CUDA_VISIBLE_DEVICES``, this process the first of them."""
+        """Start them. Each gets one of ``CUDA_VISIBLE_DEVICES``; this process keeps the first."""
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         cuda = device.startswith("cuda")
         self._size, self._device, self._sharding = size, device, sharding
@@ -69,7 +69,7 @@ class FollowerProcesses:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """End them, and wait until they have: no process is left for others to reap."""
+        """Stop them, and wait for their exit, so that no zombie process remains."""
         self._over = True
         for process in self._processes:
             assert process.stdin is not None
@@ -83,7 +83,7 @@ class FollowerProcesses:
                 process.wait()
 
     def join(self) -> Team:
-        """Meet the others; returns when all are there."""
+        """Connect to the others; return when all are connected."""
         from torch.distributed import TCPStore
 
         from harness.training.distributed.team import Team
@@ -97,12 +97,12 @@ class FollowerProcesses:
     def _tell(self, line: str) -> None:
         for process in self._processes:
             assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it died: the watch ends this process
+            with suppress(BrokenPipeError):  # it exited: the watch ends this process
                 process.stdin.write(f"{line}\n")
                 process.stdin.flush()
 
     def _watch(self) -> None:
-        """A trial cannot go on without one of them: the launcher finds this worker dead."""
+        """Exit if one of them exits, as the trial cannot continue. The launcher restarts the worker."""
         while all(process.poll() is None for process in self._processes):
             time.sleep(WATCH_SECONDS)
         if self._over:
@@ -114,7 +114,7 @@ class FollowerProcesses:
         os._exit(code)
 
     def why(self, error: TeamBroken | None = None) -> int:
-        """The exit code of a worker whose team broke: who of them began it may have had no memory."""
+        """Return the exit code of a worker whose team broke; lack of memory takes precedence."""
         until = time.monotonic() + WHY_SECONDS
         code = TEAM_BROKEN if error is None else code_of(error)
         while code != NO_ROOM and time.monotonic() < until:
@@ -135,7 +135,7 @@ def code_of(error: TeamBroken) -> int:
 def _meet(rank: int, size: int, device: str, store: Any) -> None:
     from torch import distributed
 
-    for library in ("GLOO", "NCCL"):  # all are on this machine, whatever its name resolves to
+    for library in ("GLOO", "NCCL"):  # all run on this machine, whatever its name resolves to
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     distributed.init_process_group(
@@ -151,7 +151,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", required=True)
     arguments = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one says when all stop
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # rank 0 decides when all stop
     exit_with_parent(arguments.leader, 0.0)
     import_libraries(arguments.threads)
     from torch.distributed import TCPStore
@@ -175,13 +175,13 @@ def main() -> int:
         except TeamBroken as error:
             print(error, file=sys.stderr)
             sys.stderr.flush()
-            os._exit(code_of(error))  # the others may wait for this one within a collective
+            os._exit(code_of(error))  # the others may wait for this rank in a collective operation
         except (SynchronizedExit, InputError):
-            pass  # the first one knows
+            pass  # rank 0 reports it
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-    os._exit(0)  # the first one is done: nothing here is worth an orderly end
+    os._exit(0)  # rank 0 is done: an orderly shutdown is not needed
 
 
 if __name__ == "__main__":

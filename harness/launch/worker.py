@@ -1,8 +1,8 @@
-"""A worker: one process that runs job after job and keeps its base warm.
+"""A worker: one process that runs jobs in turn and keeps its base model loaded.
 
 Started by a launcher as ``python -m harness.launch.worker``. Each line of its standard input is the
-folder of a task: ``spec.json`` in it says what to do, and an answer file in it says that it is done:
-``record.json`` of a trial, ``answer.json`` of a check, ``rejected.json`` where the input was at fault.
+folder of a task, described by its ``spec.json``. The worker answers with a file in that folder:
+``record.json`` for a trial, ``answer.json`` for a check, ``rejected.json`` if the input was at fault.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.records.secrets import Scrubbed, scrub
 if TYPE_CHECKING:
     from harness.training.distributed.team import Team
 
-DECISION_SECONDS = 120.0  # a driver that does not answer for so long is gone
+DECISION_SECONDS = 120.0  # a driver that does not answer for longer has exited
 
 
 class Worker:
@@ -48,7 +48,7 @@ class Worker:
         self.asked_to_stop = True
 
     def stopping(self) -> bool:
-        """Asked to, or orphaned: a driver that was killed takes its workers with it."""
+        """Return whether to stop: on request, or because the driver has exited."""
         return self.asked_to_stop or os.getppid() != self.driver
 
     def run(self, folder: Path) -> None:
@@ -104,9 +104,9 @@ class Worker:
             run_trial(job, self.bench, decide, self.stopping)
         except (InputError, Interrupted, Superseded, TeamBroken):
             raise
-        except Exception as error:  # a failed trial must not end the sweep: it becomes a record
+        except Exception as error:  # a failed trial becomes a record and does not end the sweep
             if is_disk_full(error):
-                raise  # but for this: the next would fail alike
+                raise  # except a full disk: the next trial would fail alike
             job.check_own()
             write_text(folder / ERROR, scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
@@ -115,7 +115,7 @@ class Worker:
     def _check_content(self, job: Any) -> None:
         """Raises InputError where data or model are not those that the driver fingerprinted.
 
-        A file may be changed while a sweep runs: half of its trials would have seen another one.
+        A file that changes during a sweep would give its trials different data.
         """
         from harness.models.load import stored_fingerprint
         from harness.records.fingerprint import fingerprints
@@ -132,7 +132,7 @@ class Worker:
 
 
 def failed(job: Any, reason: str) -> Record:
-    """The record of a trial that broke: nothing measured, the reason kept."""
+    """Build the record of a failed trial: its reason, without measurements."""
     return job.record("failed", reason=scrub(reason)[:500])
 
 
@@ -146,7 +146,7 @@ def main() -> int:
     parser.add_argument("--sharding", default="none")
     arguments = parser.parse_args()
     log = Scrubbed(sys.stderr)
-    faulthandler.register(signal.SIGUSR1, sys.stderr)  # sent by the launcher to one that hangs
+    faulthandler.register(signal.SIGUSR1, sys.stderr)  # sent by the launcher to a hung worker
     sys.stdout = sys.stderr = cast(TextIO, log)  # one file, which is kept
     exit_with_parent(arguments.driver)
     others = None

@@ -16,7 +16,7 @@ WORDS = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "hou
 
 
 class Spending:
-    """Summed over a method's finished trials, whatever became of them; the same for every method."""
+    """Budget used by a method: the sum over its finished trials, whatever their status."""
 
     def __init__(self, search: SearchConfig) -> None:
         self._limits = {name: getattr(search, name) for name in WORDS}
@@ -41,5 +41,5 @@ class Spending:
 
 
 def search_budget(plan: MethodPlan, sweep: SweepConfig) -> int:
-    """The trials of one method: the sweep's budget, or fewer where there are not that many."""
+    """Return the number of trials of one method: the sweep's budget, or the size of a smaller space."""
     return min(sweep.search.trials, plan.n_configurations or sweep.search.trials)

@@ -11,7 +11,7 @@ from harness.config import SweepConfig
 from harness.data.rows.splits import Splits
 from harness.search.planning.needs import MethodMemory
 
-# Of ``Splits.counts``: what it ends in, and what it means.
+# Suffix of a key in ``Splits.counts`` → its meaning.
 _COUNTED = {
     "garbled_rows": "rows of data.{} hold what a conversion from the wrong encoding leaves",
     "answers_that_say_none_rows": "rows of data.{} have an answer such as None, nan or null",
@@ -24,7 +24,7 @@ def cautions(
     splits: Splits,
     needs: Mapping[str, MethodMemory],
 ) -> list[str]:
-    """One line each."""
+    """Return the warnings, one line each."""
     return [*_of_data(splits), *_of_sizes(sweep, plans, splits), *_of_methods(sweep, plans, needs)]
 
 

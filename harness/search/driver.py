@@ -1,4 +1,4 @@
-"""The driver: asks, hands out, watches, tells. One process, no torch, the folder's only writer."""
+"""The driver: one process without torch, the only writer of the sweep's folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from harness.search.sweep_folder import SweepFolder, confirm_seed
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
-LOST = "lost.jsonl"  # in a trial's folder: a line for each worker that died under it
+LOST = "lost.jsonl"  # in a trial's folder: a line for each worker lost during it
 NO_ROOM_WHY = (
     "out of memory on one of the trial's devices; with launcher.sharding=fsdp a step is not taken "
     "anew in smaller micro-batches: lower training.batch_size and raise "
@@ -60,7 +60,7 @@ class Watcher(Protocol):
 
 
 class Driver:
-    """Search, then confirm. Everything it needs to know on a restart lies in the folder."""
+    """Searches, then confirms the finalists. All state needed for a restart lies in the folder."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Driver:
         self._models, self._data = content
         self._running: dict[Path, Curve] = {}
         self._needs: dict[str, MethodMemory] = {}
-        self._left_out: list[tuple[Job, Record]] = []  # ended without having begun
+        self._left_out: list[tuple[Job, Record]] = []  # ended without being started
         self._curves = Curves(sweep, folder, watcher.moved)
 
     def run(self, needs: Mapping[str, MethodMemory] | None = None) -> list[Record]:
@@ -107,11 +107,11 @@ class Driver:
         return earlier_rows(*about)
 
     def check(self) -> dict[str, Any]:
-        """Every method's default and every end of its space, on the model's skeleton.
+        """Check every method's default and the ends of its search space on the model's skeleton.
 
-        Returns counts to be shown with the plan. Raises InputError; nothing has been trained then.
+        Returns counts to be shown with the plan. Raises InputError before anything is trained.
         """
-        _ = self._storage, self._earlier  # where they cannot be read, that is said now
+        _ = self._storage, self._earlier  # fails now if they cannot be read
         configs = [plan.trial({}) for plan in self._plans]
         configs += [
             plan.trial({key: value})
@@ -222,7 +222,7 @@ class Driver:
         write_text(job.path / "config.yaml", text)  # for people: the spec holds the same
         if self._does_not_fit(job):
             return
-        job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # by earlier drivers too
+        job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # of earlier drivers too
         self._running[job.path] = Curve(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
@@ -238,7 +238,7 @@ class Driver:
         return True
 
     def _wait(self) -> Iterator[tuple[Job, Record]]:
-        """Trials that ended, with their records, after answering what running ones ask."""
+        """Answer the requests of running trials, then yield ended trials with their records."""
         while self._left_out:
             job, record = self._left_out.pop()
             self._watcher.ended(record)
@@ -260,7 +260,7 @@ class Driver:
             time.sleep(POLL_SECONDS)
 
     def _lost(self, running: Curve, end: Ended) -> Record | None:
-        """A worker died under a trial: once more from its checkpoint, or given up."""
+        """Restart a trial from its checkpoint after its worker was lost, at most ``retries`` times."""
         job = running.job
         if end.lost == DISK_FULL:
             raise DiskFull(stopped(job.path))

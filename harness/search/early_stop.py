@@ -20,7 +20,7 @@ from harness.config import SearchConfig
 from harness.records import read_json, write_json
 from harness.statistics.pareto import hypervolume
 
-FEWEST = 20  # complete trials before one objective is judged, as Optuna has it
+FEWEST = 20  # complete trials before a single objective is judged, as in Optuna
 
 
 class Stopping:
@@ -34,13 +34,13 @@ class Stopping:
         self.reason: str | None = known.get(method, {}).get("reason")
 
     def stop(self, reason: str, trials: int) -> None:
-        """Remember it: a resumed sweep stays stopped, and the report says why."""
+        """Record the reason, so that a resumed sweep stays stopped and the report states it."""
         self.reason = reason
         known = read_json(self._path) or {}
         write_json(self._path, {**known, self._method: {"trials": trials, "reason": reason}})
 
     def expects_nothing(self, trials: Callable[[], Sequence[FrozenTrial]]) -> str | None:
-        """Why no better trial is to be expected; None: one may come, or nobody asked.
+        """Return why no better trial is expected; None if one may come, or without ``search.stop``.
 
         ``trials`` gives the complete ones that keep all limits, in order.
         """
@@ -48,7 +48,7 @@ class Stopping:
             return None
         judged = trials()
         if len(judged) < self._judged_at:
-            return None  # a twentieth more since the last time is worth the while
+            return None  # check again after a twentieth more trials
         self._judged_at = len(judged) + max(1, len(judged) // 20)
         if len(self._ways) == 1:
             return self._regret(judged)
@@ -64,7 +64,7 @@ class Stopping:
         worst, spread = losses.max(axis=0), np.ptp(losses, axis=0)
         if not spread.all():
             return None
-        scaled = (losses - worst) / spread  # in [-1, 0]: no unit counts more than another
+        scaled = (losses - worst) / spread  # in [-1, 0], so that units do not matter
         corner, ways = [0.0] * len(signs), ["minimize"] * len(signs)
         now, then = (hypervolume(part, ways, corner) for part in (scaled, scaled[:-n]))
         if now > then * (1 + share):
@@ -79,7 +79,7 @@ class Stopping:
             return None
         errors = [e for t in judged if (e := t.user_attrs.get("standard_error")) is not None]
         if not errors:
-            return None  # nothing to hold a regret against
+            return None  # nothing to compare a regret with
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # experimental, and about to move to another package
             from optuna.terminator import RegretBoundEvaluator

@@ -1,4 +1,4 @@
-"""One method's part of a search: its study, what of it is running, and when it is over."""
+"""One method's part of a search: its study, its running trials and its end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.search.early_stop import Stopping
 from harness.search.optuna_studies.study import MethodStudy, Proposal
 from harness.trials.job import Job
 
-DUPLICATES = 20  # in a row: the space is taken to have nothing new
+DUPLICATES = 20  # consecutive repeats: the space is then taken as exhausted
 
 
 class MethodSearch:
-    """Gives one job after the other. Of finished trials it keeps fingerprints, not records."""
+    """Yields the jobs of one method. Keeps only fingerprints of finished trials."""
 
     def __init__(
         self,
@@ -28,16 +28,16 @@ class MethodSearch:
         stopping: Stopping,
     ) -> None:
         self._study, self._budget, self._job, self._record = study, budget, job, record
-        self._numbers: dict[str, int] = {}  # of what is running, by fingerprint
+        self._numbers: dict[str, int] = {}  # running trials by fingerprint
         self._known: set[str] = set()
         self._waiting: list[Proposal] = []
-        self._twins: list[Proposal] = []  # of what is running: its result will do for both
+        self._twins: list[Proposal] = []  # repeats of a running trial, which share its result
         self._exhausted = False  # the space had nothing new to propose
         self._spending = Spending(sweep.search)
         self._stopping = stopping
 
     def recover(self, records: Iterable[Record]) -> None:
-        """Begin where the records of an earlier driver end."""
+        """Continue from the records of an earlier driver."""
         known = {record.fingerprint: record for record in records}
         for record in known.values():
             self._spending.add(record)
@@ -70,7 +70,7 @@ class MethodSearch:
         return None
 
     def take(self, record: Record) -> None:
-        """A trial has ended."""
+        """Take the result of an ended trial."""
         self._known.add(record.fingerprint)
         self._study.tell(self._numbers.pop(record.fingerprint), record)
         self._spending.add(record)

@@ -1,4 +1,4 @@
-"""A sweep's folder: who may write to it, what it was started with, and the records in it."""
+"""A sweep's folder: its lock, its configuration and the records in it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.records.fingerprint import identity as trial_identity
 from harness.records.secrets import scrub
 from harness.records.store import set_aside
 
-LEFT_BEHIND_SECONDS = 20.0  # that workers of a killed driver may take to end
+LEFT_BEHIND_SECONDS = 20.0  # time for workers of a killed driver to exit
 
 
 class SweepFolder:
@@ -56,21 +56,21 @@ class SweepFolder:
                     f"{self.path} is being written by {owner}: wait for it, or give this sweep a "
                     "name=."
                 )
-            time.sleep(0.2)  # its driver was killed; the workers hold the lock until they are gone
+            time.sleep(0.2)  # its driver was killed; the workers hold the lock until they exit
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()}")
         self._lock.flush()
         self.sweep_up()
 
     def sweep_up(self) -> None:
-        """Take away what was half written when its writer was killed; nobody writes now."""
+        """Delete partial files of killed writers; nothing is being written now."""
         for folder in (self.path, *self.path.glob("trials/*/*")):
             for path in partial_files(folder):
                 remove(path)
 
     @property
     def lock(self) -> int:
-        """The file descriptor that holds the folder for as long as any process has it open."""
+        """The file descriptor of the lock, which is held as long as any process has it open."""
         return self._lock.fileno()
 
     def _held(self) -> bool:
@@ -78,12 +78,12 @@ class SweepFolder:
         self._lock = path.open("a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(self.lock), path.stat())  # discard() may have passed
+            return os.path.samestat(os.fstat(self.lock), path.stat())  # discard() may have run
         except OSError:
             return False
 
     def discard(self) -> None:
-        """Leave nothing behind of a sweep that was only planned, or refused before it began."""
+        """Delete the files of a sweep that was only planned, or refused before it began."""
         if not (self.path / "sweep.yaml").exists() and not (self.path / "trials").exists():
             shutil.rmtree(self.path)
             for empty in (self.cache, self._reports):
@@ -116,7 +116,7 @@ class SweepFolder:
         except (UnicodeDecodeError, yaml.YAMLError):
             described = None
         if not isinstance(described, dict) or not isinstance(described.get("identity"), dict):
-            set_aside(path)  # what it said is found out again; records know what they are of
+            set_aside(path)  # its content is determined anew; records identify themselves
             return {}
         return described
 
@@ -179,7 +179,7 @@ def describe(
 
 
 def confirm_seed(sweep: SweepConfig, index: int) -> int:
-    """Fresh seeds: none of them has been searched with."""
+    """Return a fresh seed, not used during the search."""
     return sweep.seed + 1001 + index
 
 

@@ -15,7 +15,7 @@ from harness.trials.job import Job
 
 
 class Terminal:
-    """A bar with time left on a terminal; a line a finished trial everywhere."""
+    """A bar with the time left on a terminal, and a line per finished trial everywhere."""
 
     def __init__(self, sweep: SweepConfig) -> None:
         self._console = Console(stderr=False, highlight=False)
@@ -33,7 +33,7 @@ class Terminal:
         self._done = 0
         self._began = time.monotonic()
         self._phase = ""
-        self._told: set[tuple[str, str]] = set()  # what is missing is said once
+        self._told: set[tuple[str, str]] = set()  # a missing value is reported once
         self._total = 0
 
     def __enter__(self) -> Terminal:

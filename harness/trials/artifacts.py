@@ -72,7 +72,15 @@ def write_items(folder: Path, measured: MeasurementCollector, reference: Referen
         {**row, "base": base}
         for row, base in zip(measured.predictions, reference.outputs or n * [None], strict=False)
     ]
+    for row, cut in zip(predictions, _cut(measured, reference), strict=False):
+        row["base_unfinished"] = cut
     write_text(folder / "predictions.jsonl", to_jsonl(predictions))
+
+
+def _cut(measured: MeasurementCollector, reference: Reference) -> list[bool]:
+    """Return for each answer of the base, where known, if it was cut at its limit of tokens."""
+    split = measured.predictions[0]["split"] if measured.predictions else ""
+    return [bool(one) for (one,) in reference.items.get(f"{split}.unfinished", ())]
 
 
 def write_base_weights(folder: Path, layers: list[dict[str, Any]] | None) -> None:

@@ -62,6 +62,10 @@ def test_complete(bench, trial_config, tmp_path, splits):
     predictions = read_jsonl(tmp_path / "predictions.jsonl")
     assert len(predictions) == len(splits.validation) == 5
     assert all(row["base"] is not None for row in predictions)
+    share = {"unfinished": record.measurements, "base_unfinished": record.base}
+    for mark, measured in share.items():
+        marked = [row[mark] for row in predictions]
+        assert 100 * sum(marked) / len(marked) == measured["validation.unfinished"].value
     items = {row["measurement"]: row["statistics"] for row in read_jsonl(tmp_path / "items.jsonl")}
     assert set(record.measurements) <= set(items)
     json.dumps(record.to_json(), allow_nan=False)

@@ -1,4 +1,4 @@
-"""One worker on another machine: what a SLURM job or a Ray actor holds, the local launcher with one."""
+"""One worker on another machine, for a SLURM job or a Ray actor: the local launcher with one worker."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def shared_fields(config: LauncherConfig, threads: int) -> dict[str, Any]:
 def one_worker(
     told: Mapping[str, Any], cache: str | Path, logs: str | Path, on_gpu: bool
 ) -> LocalLauncher:
-    """A launcher of this machine with one worker, on what the cluster made visible to this process."""
+    """Return a local launcher with one worker on the devices that the cluster made visible."""
     if not on_gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the node may have some: they are not ours
-    nothing = os.open(os.devnull, os.O_RDONLY)  # the sweep's lock is the driver's machine's
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the node may have others, which are not ours
+    nothing = os.open(os.devnull, os.O_RDONLY)  # the sweep's lock lies on the driver's machine
     return LocalLauncher(LauncherConfig(**told), Path(cache), Path(logs), nothing)

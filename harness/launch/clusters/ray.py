@@ -1,4 +1,4 @@
-"""Ray: an actor a worker on a cluster that is there. Ray finds the place and says who died, no more."""
+"""Ray launcher: one actor per worker on an existing cluster. Ray only places and monitors them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from harness.launch.local import ANSWERS, GRACE_SECONDS
 from harness.paths import user_path
 from harness.records import write_json
 
-POLL_SECONDS = 0.5  # between questions to one actor
-SILENT_SECONDS = 60.0  # an actor that cannot be reached for so long is given up
+POLL_SECONDS = 0.5  # between polls of one actor
+SILENT_SECONDS = 60.0  # an actor that is unreachable for longer is abandoned
 REACH_SECONDS = 10.0
-NOTICE_SECONDS = 10.0  # of waiting for room in the cluster, before that is said
-FAILURES = 3  # actors in a row that could not be built
+NOTICE_SECONDS = 10.0  # of waiting for room in the cluster before a message
+FAILURES = 3  # consecutive actors that failed to start
 
 
 @dataclass
@@ -33,14 +33,14 @@ class _Slot:
     ready: bool = False
     folder: Path | None = None
     asked: Any = None  # the call that is under way
-    submits: bool = False  # whether that call hands the task over
-    again: float = 0.0  # when to ask next
+    submits: bool = False  # whether that call submits the task
+    again: float = 0.0  # time of the next poll
     silent: float | None = None
     has: Stamps = field(default_factory=dict)
 
 
 class RayLauncher:
-    """submit, poll, close. Actors die with the driver, and workers with their actor."""
+    """Runs tasks in Ray actors. Actors exit with the driver, and workers with their actor."""
 
     slot_class: type = NodeSlot
 
@@ -52,7 +52,7 @@ class RayLauncher:
         self._slots: list[_Slot] = []
         self._waiting: deque[tuple[Path, dict[str, Any]]] = deque()
         self._failed = 0
-        self._ours = connect(config)  # here: it takes the signals that the sweep takes afterwards
+        self._ours = connect(config)  # first: Ray sets signal handlers, which the sweep replaces
         self._size = config.workers or fitting(config)
         if not self._size:
             import ray
@@ -74,7 +74,7 @@ class RayLauncher:
         return max(1, round(1 / self._config.num_gpus)) if self._config.num_gpus else 1
 
     def start(self) -> None:
-        """Ask for the actors, whose workers begin their imports."""
+        """Request the actors, whose workers start importing."""
         while len(self._slots) < self._size:
             self._slots.append(_Slot(self._actor()))
 
@@ -88,7 +88,7 @@ class RayLauncher:
         return actor.remote(told, self._shared, config.num_gpus > 0)
 
     def has_room(self) -> bool:
-        """With nothing under way it waits until there is: else the sweep would be over."""
+        """Return whether an actor is idle. Waits if no task is running, or the sweep would end."""
         self.start()
         began, said = time.monotonic(), False
         while True:
@@ -104,7 +104,7 @@ class RayLauncher:
             time.sleep(0.1)
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
-        """Hand over a task now, or as soon as an actor is idle."""
+        """Submit a task now, or as soon as an actor is idle."""
         self.start()
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
@@ -113,7 +113,7 @@ class RayLauncher:
         self._look_for_new()
 
     def _look_for_new(self) -> None:
-        """Actors that are built by now; those that wait for a task get one."""
+        """Register actors that are ready, and give waiting tasks to them."""
         import ray
 
         for slot in self._slots:
@@ -166,7 +166,7 @@ class RayLauncher:
                     return None
             elif not isinstance(error, ray.exceptions.RayActorError):
                 print(f"launcher=ray: {str(error).strip().splitlines()[-1]}")
-            self._replace(slot)  # with its node, or killed now: nobody writes there any more
+            self._replace(slot)  # lost with its node, or killed now: nothing writes there any more
             return Ended(folder, lost=-9)
         slot.silent = None
         if slot.submits:
@@ -185,7 +185,7 @@ class RayLauncher:
         return {path.name: path.read_bytes() for path in new if path.name not in slot.has}
 
     def _receive(self, slot: _Slot, answer: dict[str, Any]) -> None:
-        """Write what came; remove what the node has removed."""
+        """Write the files that came, and delete those that the node deleted."""
         assert slot.folder is not None
         for name in slot.has.keys() - answer["stamps"].keys():
             (slot.folder / name).unlink(missing_ok=True)
@@ -215,7 +215,7 @@ class RayLauncher:
                 if slot.folder is not None and not self._shared:
                     self._receive(slot, answer)
             except ray.exceptions.RayError:
-                pass  # it is gone already, or does not end: then it is ended
+                pass  # it has exited already, or hangs and is killed
         for slot in slots:
             ray.kill(slot.actor)
         if self._ours:
@@ -224,7 +224,7 @@ class RayLauncher:
 
 
 def check_ray(config: RayConfig) -> None:
-    """Raises InputError where the package is missing, or what is to be sent."""
+    """Check the installation. Raises InputError if the package or a file to send is missing."""
     if find_spec("ray") is None:
         raise InputError("launcher=ray needs the package ray: pip install 'finetune-harness[ray]'")
     if config.working_dir is not None and not user_path(config.working_dir).is_dir():
@@ -253,7 +253,7 @@ def connect(config: RayConfig) -> bool:
 
 
 def reach(config: RayConfig) -> None:
-    """Raises InputError where nobody listens at a named address: Ray itself would try for ever."""
+    """Check that a named address answers; Ray itself would retry forever. Raises InputError."""
     host, colon, port = config.address.removeprefix("ray://").rpartition(":")
     try:
         if colon:

@@ -1,4 +1,4 @@
-"""On a Ray node: an actor with one worker. Short calls only; the trial runs in the worker's process."""
+"""A Ray actor with one worker. Its calls are short; the trial runs in the worker's process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_SENT = ("spec.json", "config.yaml")  # they came from there
 
 
 class NodeSlot:
-    """The driver's hand on a node. Where no folder is shared, files come and go with the calls."""
+    """Runs one worker on a node. Without a shared folder, files travel with the calls."""
 
     def __init__(
         self, told: Mapping[str, Any], shared: Mapping[str, str] | None, on_gpu: bool
@@ -37,11 +37,11 @@ class NodeSlot:
         self._folder = Path()
 
     def ready(self) -> str:
-        """The node's name, once this is built."""
+        """Return the node's name, once the actor is built."""
         return _host()
 
     def submit(self, folder: str, spec: dict[str, Any], files: Mapping[str, bytes]) -> None:
-        """Begin the task of ``folder``; ``files`` is what it holds, where it is not the same one."""
+        """Start the task of ``folder``. ``files``: its content, if the folder is not shared."""
         self._folder = Path(folder)
         if self._scratch is not None:
             self._folder = self._scratch / "task" / Path(folder).name
@@ -68,7 +68,7 @@ class NodeSlot:
         return {"ended": about, **changed(self._folder, has)}
 
     def close(self, has: Stamps) -> dict[str, Any]:
-        """Stop: a trial writes a checkpoint first, which the answer has."""
+        """Stop. A trial writes a checkpoint first, which the answer contains."""
         self._launcher.close()
         if self._scratch is None:
             return {"files": {}, "stamps": {}}
@@ -110,7 +110,7 @@ def write_bytes(folder: Path, name: str, content: bytes) -> None:
 
 
 def in_order(files: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
-    """Answers last: who sees one finds everything else there."""
+    """Order files with answers last: a reader that sees an answer finds all other files."""
     return sorted(files.items(), key=lambda item: (item[0] in ANSWERS, item[0]))
 
 

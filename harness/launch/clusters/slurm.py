@@ -20,13 +20,13 @@ from harness.launch.launcher import Ended
 from harness.launch.local import ANSWERS, GRACE_SECONDS
 from harness.records import read_json, write_json
 
-POLL_SECONDS = 0.5  # between looks at the folders
-QUEUE_SECONDS = 5.0  # between questions to the scheduler
-GONE_SECONDS = 30.0  # a shared file system may show an answer so much later than the job's end
-PATIENCE_SECONDS = 600.0  # for a scheduler that answered before
-CONTINUED = 20  # jobs that a task is given, one after the other, because they were told to stop
-SIGNAL_SECONDS = 90  # before its time is over a job is told
-JOB = "slurm.json"  # the job that a folder was handed to: a driver started anew finds it again
+POLL_SECONDS = 0.5  # between polls of the folders
+QUEUE_SECONDS = 5.0  # between polls of the scheduler
+GONE_SECONDS = 30.0  # delay with which a shared file system may show an answer after the job's end
+PATIENCE_SECONDS = 600.0  # to wait for a scheduler that answered before
+CONTINUED = 20  # successive jobs of one task, if they are asked to stop
+SIGNAL_SECONDS = 90  # before its time limit a job is signalled
+JOB = "slurm.json"  # the job of a folder, for a restarted driver
 
 _OVER = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
@@ -39,11 +39,11 @@ class _Task:
     spec: dict[str, Any]
     job: str
     continued: int = 0
-    gone: float | None = None  # since when the scheduler does not know it any more
+    gone: float | None = None  # time since which the scheduler does not list it
 
 
 class SlurmLauncher:
-    """submit, poll, close. A driver that is killed leaves its jobs running, and finds them again."""
+    """Runs tasks as SLURM jobs. Jobs survive a killed driver, and the next one finds them."""
 
     def __init__(self, config: SlurmConfig, cache: Path, logs: Path) -> None:
         check_slurm(config)
@@ -51,8 +51,8 @@ class SlurmLauncher:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._tasks: dict[Path, _Task] = {}
         self._next_look = self._next_question = 0.0
-        self._said = {"None", "Priority", "Resources", "BeginTime", "Cleaning"}  # what passes
-        self._accepted = False  # whether a job of ours was ever taken
+        self._said = {"None", "Priority", "Resources", "BeginTime", "Cleaning"}  # transient states
+        self._accepted = False  # whether any job was accepted yet
 
     @property
     def size(self) -> int:
@@ -63,13 +63,13 @@ class SlurmLauncher:
         return 1
 
     def start(self) -> None:
-        """Nothing: a job starts with its task."""
+        """Do nothing: a job starts with its task."""
 
     def has_room(self) -> bool:
         return len(self._tasks) < self._config.max_jobs
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
-        """Hand a task to a new job, or to the one that has it since before the driver was killed."""
+        """Submit a task as a new job, unless a job of an earlier driver still has it."""
         known, before = read_json(folder / JOB), read_json(folder / "spec.json")
         if known and _same(before, spec) and self._states().get(known["job"]) not in (None, *_OVER):
             self._tasks[folder] = _Task(spec, known["job"])
@@ -80,7 +80,7 @@ class SlurmLauncher:
         self._tasks[folder] = _Task(spec, self._submit(folder))
 
     def _submit(self, folder: Path) -> str:
-        """The job's number. Raises InputError where the first one is refused."""
+        """Submit and return the job's number. Raises InputError if the first job is refused."""
         config, began = self._config, time.monotonic()
         task = (
             *(str(folder.absolute()), shared_fields(config, config.cpus_per_task)),
@@ -90,7 +90,7 @@ class SlurmLauncher:
             try:
                 job = self._executor().submit(run_task, *task).job_id
                 break
-            except Exception as error:  # whatever sbatch says
+            except Exception as error:  # any failure of sbatch
                 if not self._accepted or time.monotonic() - began > PATIENCE_SECONDS:
                     lines = [line for line in str(error).splitlines() if "sbatch: error" in line]
                     why = (lines or str(error).splitlines() or [type(error).__name__])[0]
@@ -139,12 +139,15 @@ class SlurmLauncher:
         return ended
 
     def _end_of(self, folder: Path, states: Mapping[str, str] | None) -> Ended | None:
-        """``states`` is None between questions, or where the scheduler does not answer."""
+        """Return how the task ended, or None.
+
+        ``states`` is None between polls of the scheduler, or if it does not answer.
+        """
         if any((folder / name).exists() for name in ANSWERS):
-            rejected = read_json(folder / "rejected.json")  # left there: its job looks for it too
+            rejected = read_json(folder / "rejected.json")  # it stays: its job looks for it too
             return Ended(folder, rejected=None if rejected is None else rejected["message"])
         task, slot = self._tasks[folder], read_json(folder / SLOT)
-        if slot is not None and not slot["stopped"]:  # its worker died in the job
+        if slot is not None and not slot["stopped"]:  # its worker crashed in the job
             known = {key: slot[key] for key in ("lost", "hung") if slot.get(key) is not None}
             return Ended(folder, **known)
         if states is None:
@@ -158,15 +161,15 @@ class SlurmLauncher:
             if time.monotonic() - task.gone < GONE_SECONDS:
                 return None
         if slot is not None and state != "CANCELLED" and task.continued < CONTINUED:
-            (folder / SLOT).unlink(missing_ok=True)  # told to stop, not by the user: another job
+            (folder / SLOT).unlink(missing_ok=True)  # stopped, not by the user: another job
             task.continued, task.gone = task.continued + 1, None
-            _command("scancel", task.job)  # if it comes back after all: never two at one folder
+            _command("scancel", task.job)  # in case it returns: never two jobs in one folder
             task.job = self._submit(folder)
             return None
         return Ended(folder, lost=STOPPED if slot is not None else -9)
 
     def close(self) -> None:
-        """Cancel what waits; tell what runs to write a checkpoint, and cancel it after a grace."""
+        """Cancel waiting jobs. Running ones write a checkpoint and are cancelled after a grace time."""
         if not self._tasks:
             return
         states = self._states(patience=5.0) or {}
@@ -183,7 +186,7 @@ class SlurmLauncher:
         self._tasks.clear()
 
     def _say_why(self, pending: list[list[str]]) -> None:
-        """Once each: why jobs wait, where that may be for ever."""
+        """Print once per reason why jobs wait, if they may wait forever."""
         for job, _, *reason in pending:
             why = reason[0] if reason else ""
             if why and why not in self._said:
@@ -216,7 +219,7 @@ class SlurmLauncher:
 
 
 def check_slurm(config: SlurmConfig) -> None:
-    """Raises InputError where this machine cannot submit."""
+    """Check the SLURM commands. Raises InputError if this machine cannot submit jobs."""
     if find_spec("submitit") is None:
         raise InputError(
             "launcher=slurm needs the package submitit: pip install 'finetune-harness[slurm]'"

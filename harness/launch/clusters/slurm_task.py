@@ -1,4 +1,4 @@
-"""On a node: one task in one SLURM job. Asked to stop, its worker writes a checkpoint first."""
+"""One task in one SLURM job, on its node. If it is stopped its worker writes a checkpoint first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.launch.local import ANSWERS
 from harness.records import read_json, write_json
 from harness.trials.ownership import attempt_in
 
-SLOT = "slot.json"  # how a job ended that left no answer
+SLOT = "slot.json"  # outcome of a job that left no answer
 STOPPED = 75
 POLL_SECONDS = 0.1
 
@@ -43,7 +43,7 @@ def run_task(folder: str, told: Mapping[str, Any], cache: str, logs: str, on_gpu
         ended = launcher.poll()
     launcher.close()
     if attempt_in(path) != attempt:
-        return STOPPED  # this node was paused, and another job has the task by now
+        return STOPPED  # this node was suspended, and another job has the task by now
     if ended and ended[0].rejected is not None:  # the driver reads it from the file
         write_json(path / "rejected.json", {"message": ended[0].rejected})
         return 0

@@ -17,6 +17,7 @@ class Answer:
     method: str | None  # None for the base
     text: str
     exact: bool  # equal to a reference, but for white space around it
+    unfinished: bool = False  # cut at evaluation.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,23 @@ def examples(candidates: Sequence[Candidate], split: str) -> tuple[Example, ...]
         found = [(candidate, rows[prompt]) for candidate, rows in answered if prompt in rows]
         given = found[0][1].get("references") or ()
         references = tuple(map(str, [given] if isinstance(given, str) else given))
-        base = next((row["base"] for _, row in found if isinstance(row.get("base"), str)), None)
-        answers = [] if base is None else [_answer("untouched base", None, base, references)]
-        answers += [_answer(c.label, c.method, str(row["output"]), references) for c, row in found]
+        base = next((row for _, row in found if isinstance(row.get("base"), str)), None)
+        answers = []
+        if base is not None:
+            cut = base.get("base_unfinished") is True
+            answers.append(_answer("untouched base", None, base["base"], references, cut))
+        for candidate, row in found:
+            about = (candidate.label, candidate.method, str(row["output"]), references)
+            answers.append(_answer(*about, row.get("unfinished") is True))
         made.append(Example(_short(prompt), tuple(map(_short, references)), tuple(answers)))
     return tuple(made)
 
 
-def _answer(who: str, method: str | None, text: str, references: Sequence[str]) -> Answer:
+def _answer(
+    who: str, method: str | None, text: str, references: Sequence[str], unfinished: bool
+) -> Answer:
     exact = text.strip() in {reference.strip() for reference in references}
-    return Answer(who, method, _short(text), exact)
+    return Answer(who, method, _short(text), exact, unfinished)
 
 
 def _short(text: str) -> str:

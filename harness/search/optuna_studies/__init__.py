@@ -1,1 +1,1 @@
-"""Studies and samplers. The only folder that knows Optuna."""
+"""Studies and samplers. The only folder that uses Optuna."""

@@ -1,4 +1,4 @@
-"""Studies in a database that others run: opened by URL, and waited for where it goes away."""
+"""Studies in an external database: opened by URL, with retries while it is unreachable."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from harness.config.database_url import whole
 from harness.errors import InputError, Resumable
 
-PATIENCE_SECONDS = 3600.0  # for a database that was there before; conf/config.yaml names it too
+PATIENCE_SECONDS = (
+    3600.0  # for a database that was reachable before; conf/config.yaml states it too
+)
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts
 
 
 def open_url(shown: str) -> BaseStorage:
-    """The storage at the URL that ``shown`` stands for. Raises InputError where it cannot be used."""
+    """Open the storage at the URL that ``shown`` masks. Raises InputError if it cannot be used."""
     url = _with_driver(whole(shown))
     try:
         if url.startswith("sqlite"):
             return RDBStorage(url)
         storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         return PatientStorage(get_storage(storage), shown)  # pyright: ignore[reportAbstractUsage]
-    except Exception as error:  # whatever SQLAlchemy and the database's driver raise
+    except Exception as error:  # any error of SQLAlchemy or the database's driver
         why = next((line for line in str(error).splitlines() if line), type(error).__name__)
         why = why.replace(url, shown).replace(whole(shown), shown)
         raise InputError(f"search.storage={shown!r} cannot be used: {why}") from None
 
 
 def _with_driver(url: str) -> str:
-    """PostgreSQL through psycopg, whatever SQLAlchemy's default is. Raises InputError without it."""
+    """Select psycopg for PostgreSQL, whatever SQLAlchemy's default. Raises InputError without it."""
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
         return url
@@ -61,10 +63,10 @@ def _patient(name: str) -> Callable[..., Any]:
 
 
 class PatientStorage(BaseStorage):
-    """Every call of ``storage``, tried again for as long as the database is away.
+    """A storage that retries every call while the database is unreachable.
 
-    Trials that run go on meanwhile: their records are files. What was told when the connection broke
-    may have arrived: a trial is neither made nor finished twice (the driver is the only writer).
+    Running trials continue meanwhile, because their records are files. A write may have arrived before
+    the connection broke; a trial is neither created nor finished twice (the driver is the only writer).
     Raises Resumable after PATIENCE_SECONDS.
     """
 
@@ -116,7 +118,7 @@ class PatientStorage(BaseStorage):
         return answer
 
     def _trials(self, args: Any, kwargs: Any) -> list[int]:
-        """The ids of a study's trials; asked for itself patiently."""
+        """Return the ids of a study's trials, with retries."""
         study = kwargs.get("study_id", args[0] if args else None)
         return [trial._trial_id for trial in self._wait("get_all_trials", study, deepcopy=False)]
 

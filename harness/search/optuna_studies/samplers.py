@@ -20,14 +20,14 @@ from harness.errors import InputError
 from harness.records.fingerprint import digest
 from harness.search.pruning.pareto_fronts import best_first
 
-# Trials that a sampler is shown at most, where what it costs grows with them. Of what is older the
-# best and an even sample of the others stay: what TPE and a Gaussian process are made of.
+# Most trials that a sampler sees, if its cost grows with them. Of older trials the best and an even
+# sample of the others stay: TPE and a Gaussian process need both.
 SHOWN = {"tpe": 1000, "gp": 200}
-PRECOMPUTED = ("grid", "qmc")  # what is tried as trial n depends on n alone
+PRECOMPUTED = ("grid", "qmc")  # trial n depends on n alone
 
 
 def build_sampler(sweep: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
-    """Seeded anew for each trial, so that a resumed sweep proposes what it would have proposed."""
+    """Build a sampler, seeded anew for each trial, so that a resumed sweep makes the same proposals."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match sweep.search.sampler:
@@ -36,23 +36,23 @@ def build_sampler(sweep: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
             case "cmaes":
                 return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
             case "nsga2":
-                # Half the budget at random at most: Optuna's 50 may be all of it.
+                # At most half the budget at random: Optuna's 50 may be all of it.
                 population = max(2, min(50, sweep.search.trials // 4))
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
             case "tpe":
                 return optuna.samplers.TPESampler(
                     seed=seed, multivariate=True, group=True, n_startup_trials=_startup(sweep)
                 )
-    return optuna.samplers.RandomSampler(seed=seed)  # random; of the others, what is not given
+    return optuna.samplers.RandomSampler(seed=seed)  # random; for the others, the values not given
 
 
 def _startup(sweep: SweepConfig) -> int:
-    """A third of the budget at random, then the model; Optuna's 10 may be all of a small budget."""
+    """Return the number of random trials: a third of the budget; Optuna's 10 may exceed a small one."""
     return max(2, min(10, sweep.search.trials // 3))
 
 
 def check_sampler(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
-    """Raises InputError where ``search.sampler`` cannot search these spaces by these objectives."""
+    """Check the sampler. Raises InputError if it cannot search these spaces by these objectives."""
     name = sweep.search.sampler
     needs = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
     for package in needs.get(name, ()):
@@ -101,9 +101,9 @@ def _check_grid(plan: MethodPlan, sweep: SweepConfig) -> None:
 def precomputed(
     name: str, space: Space, seed: int, first: Mapping[str, Any]
 ) -> Callable[[int], dict[str, Any] | None]:
-    """n → the n-th configuration of a grid (None: there are no more) or of a Sobol sequence.
+    """Return a function n → the n-th configuration of a grid (None: no more) or of a Sobol sequence.
 
-    A grid begins with ``first`` where that is one of its points; the others are shuffled by ``seed``.
+    A grid starts with ``first`` if that is one of its points. The others are shuffled by ``seed``.
     """
     if name == "grid":
         values = [points(dimension) or () for dimension in space.values()]
@@ -127,15 +127,15 @@ def precomputed(
 
 
 def seed_of(sweep: SweepConfig, method: str, number: int | None = None) -> int:
-    """The sampler's seed for one trial; without a number, that of the whole study."""
+    """Return the sampler's seed for one trial or, without a number, for the whole study."""
     return int(digest([sweep.seed, method, number], 8), 16)
 
 
 class WindowedStudy(optuna.Study):
     """A study that shows its sampler a bounded number of trials, and ``earlier`` ones before them.
 
-    Samplers read the past through this one method. What is shown depends on the trials and their
-    order alone, so that a resumed sweep shows the same.
+    Samplers read the history through this one method. It depends on the trials and their order alone,
+    so that a resumed sweep shows the same.
     """
 
     earlier: Sequence[FrozenTrial] = ()  # of another sweep; never stored in this one
@@ -144,7 +144,7 @@ class WindowedStudy(optuna.Study):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kept: list[FrozenTrial] = []
-        self._folded = 0  # how many trials ``_kept`` stands for
+        self._folded = 0  # number of trials that ``_kept`` represents
 
     def _get_trials(
         self,
@@ -170,7 +170,7 @@ class WindowedStudy(optuna.Study):
 
 
 def thinned(trials: Sequence[FrozenTrial], n: int, directions: Sequence[Any]) -> list[FrozenTrial]:
-    """``n`` of ``trials``, in their order: a fifth the best, the others evenly spread over the rest."""
+    """Return ``n`` of ``trials`` in order: a fifth are the best, the others evenly spread."""
     ways = [way.name.lower() for way in directions]
     judged = [
         index

@@ -16,13 +16,13 @@ from harness.records import read_json, write_json
 from harness.records.disk_full import is_disk_full
 from harness.search.optuna_studies.database import open_url
 
-OWNER = "storage.json"  # in a sweep's folder: by what its studies in a database know it
+OWNER = "storage.json"  # in a sweep's folder: the id under which a database knows it
 
 
 def open_storage(sweep: SweepConfig, folder: Path, methods: Sequence[str] = ()) -> Any:
-    """The URL as configured, else one SQLite file in the sweep's folder; a torn one is set aside.
+    """Open the configured URL, else an SQLite file in the sweep's folder; a torn file is set aside.
 
-    Raises InputError where the studies of ``methods`` that are there are another folder's.
+    Raises InputError if studies of ``methods`` in it belong to another folder.
     """
     if sweep.search.storage is not None:
         storage = open_url(sweep.search.storage)
@@ -32,9 +32,9 @@ def open_storage(sweep: SweepConfig, folder: Path, methods: Sequence[str] = ()) 
     path = folder / "study.db"
     try:
         storage = _own_file(path)
-    except Exception as error:  # whatever SQLAlchemy raises for a file that is no database any more
+    except Exception as error:  # any error of SQLAlchemy for a corrupt file
         if is_disk_full(error):
-            raise  # the file is good
+            raise  # the file is intact
         kept = path.with_name("study.db.unreadable")
         path.replace(kept)
         print(f"{path} is not readable; kept as {kept.name}, made again from the records")
@@ -47,7 +47,7 @@ def study_name(sweep: SweepConfig, method: str) -> str:
 
 
 def _claim(storage: Any, sweep: SweepConfig, method: str, folder: Path) -> None:
-    """Write into the study whose it is, so that two sweeps of one name never share it unseen."""
+    """Write the owning folder into the study, so that two sweeps of one name never share it."""
     known = read_json(folder / OWNER)
     if known is None:
         known = {"id": uuid4().hex}
@@ -70,7 +70,7 @@ def _claim(storage: Any, sweep: SweepConfig, method: str, folder: Path) -> None:
 
 
 def _own_file(path: Path) -> Any:
-    """The SQLite file of a sweep. It waits for no disk: after a power cut the records make it anew."""
+    """Open the SQLite file of a sweep without disk syncs; records rebuild it after a power cut."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
 
     def relax(connection: Any, record: Any) -> None:

@@ -50,9 +50,9 @@ class Proposal:
 
 
 class MethodStudy:
-    """Asks and tells one Optuna study. Proposals depend on the seed, the number and the history.
+    """Ask-and-tell interface to one Optuna study. Proposals depend on seed, number and history.
 
-    How many trials there are is counted here, so that no trial costs more for those before it.
+    Trials are counted here, so that the cost of a trial does not grow with those before it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MethodStudy:
         self._study.earlier = earlier
         self._study.limit = SHOWN.get(sweep.search.sampler)
         asked = self._asked()
-        # One that was only enqueued when the driver was killed is no trial yet.
+        # A trial that was only enqueued when the driver was killed does not count.
         self._enqueued = len(asked) < len(self._stored())
         self._ids = [trial._trial_id for trial in asked]
         self._finished = {trial.number for trial in asked if trial.state.is_finished()}
@@ -97,7 +97,7 @@ class MethodStudy:
         if not self._ids:
             for record in sorted(known.values(), key=lambda record: record.trial):
                 while len(self._ids) < record.trial and self.ask() is not None:
-                    pass  # one that left no record of its own is proposed again
+                    pass  # a trial without a record is proposed again
                 params = {key: value_at(record.config, key) for key in self.plan.space}
                 number = len(self._ids)
                 self.ask(params)
@@ -124,8 +124,8 @@ class MethodStudy:
         ]
 
     def ask(self, values: Mapping[str, Any] | None = None) -> Proposal | None:
-        """The next trial: with ``values`` if given, first those that the user named and the method's
-        own. None where the sampler has no more, as a grid that has been tried.
+        """Start the next trial: with ``values`` if given, else the user's configurations, the method's
+        own, then the sampler's. None if the sampler has no more, as with an exhausted grid.
         """
         number = len(self._ids)
         if values is None:
@@ -141,9 +141,9 @@ class MethodStudy:
         return Proposal(trial.number, self._decoded(trial.params))
 
     def tell(self, number: int, record: Record, repeats: bool = False) -> None:
-        """Close trial ``number`` with what was measured; without all objectives it counts as failed."""
+        """Finish trial ``number`` with its measurements; without all objectives it counts as failed."""
         if number in self._finished:
-            return  # its record was lost and has been made again
+            return  # its lost record was made again
         values = [record.value(name) for name in self._sweep.objectives]
         trial = optuna.trial.Trial(self._study, self._ids[number])
         trial.set_user_attr("fingerprint", record.fingerprint)
@@ -158,14 +158,16 @@ class MethodStudy:
             return
         if len(values) == 1 and (error := _standard_error(record, self._sweep)) is not None:
             trial.set_user_attr("standard_error", error)
-        if self._sweep.search.sampler != "cmaes":  # which knows of no constraints, and says so
+        if (
+            self._sweep.search.sampler != "cmaes"
+        ):  # it does not support constraints and warns about it
             for name, excess in excesses(record, self._sweep).items():
                 trial.set_constraint(name, excess)
         self._study.tell(number, values)
 
     def _proposal(self, frozen: FrozenTrial) -> Proposal:
         params = dict(frozen.params)
-        if params.keys() != self._distributions.keys():  # the driver was killed while it asked
+        if params.keys() != self._distributions.keys():  # the driver was killed during a proposal
             self._study.sampler = self._sampler(frozen.number)
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             params = {key: trial._suggest(key, d) for key, d in self._distributions.items()}
@@ -188,7 +190,7 @@ class MethodStudy:
         return self._precomputed(number - len(self._first)) if name == "qmc" else None
 
     def _defaults(self) -> dict[str, Any]:
-        """The method's own values, as far as they lie in the ranges: the first trial."""
+        """Return the method's default values inside the search ranges, for the first trial."""
         tree = self.plan.trial({})
         own = {"method": dict(tree.method), "training": vars(tree.training)}
         own |= {"retention": vars(tree.retention)}
@@ -224,7 +226,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def encoded(dimension: Dimension, value: Any) -> Any:
-    """Optuna stores scalars: a list (of modules, say) is kept as its JSON."""
+    """Encode a value for Optuna, which stores scalars: a list (of modules, say) becomes JSON."""
     if isinstance(dimension, Choice) and isinstance(value, list | dict):
         return json.dumps(value, sort_keys=True)
     return value
@@ -256,7 +258,7 @@ def configurations(plan: MethodPlan, named: Sequence[Mapping[str, Any]]) -> list
 
 
 def check_search(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
-    """Raises InputError for a sampler or named configurations that these methods cannot take."""
+    """Check the sampler and the named configurations against the methods. Raises InputError."""
     check_sampler(sweep, plans)
     known = {key for plan in plans for key in plan.space}
     for config in sweep.search.configs:

@@ -1,8 +1,8 @@
-"""``search.warm_start``: what earlier sweeps measured, shown to the sampler before its first trial.
+"""``search.warm_start``: results of earlier sweeps, shown to the sampler before its first trial.
 
-Only what this sweep could have measured itself counts: the same method, model, data, training and
-evaluation, and values inside the ranges searched now; seeds may differ. It costs no budget, is no trial
-of this sweep, and is nobody's finalist.
+Only results count that this sweep could have measured itself: the same method, model, data, training
+and evaluation, and values inside the ranges searched now. Seeds may differ. They use no budget, are no
+trials of this sweep and cannot be finalists.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def earlier_rows(
     models: Mapping[str, str],
     data: str,
 ) -> Rows:
-    """Kept in ``warm_start.json``, so that a resumed sweep proposes alike, whatever became of those.
+    """Return earlier results, kept in ``warm_start.json`` so that a resumed sweep proposes alike.
 
-    Raises InputError where nothing of an earlier sweep can be used.
+    Raises InputError if no result of an earlier sweep can be used.
     """
     if not sweep.search.warm_start:
         return {}
@@ -71,7 +71,7 @@ def earlier_rows(
 def unusable(
     record: Record, plan: MethodPlan, sweep: SweepConfig, model: str, data: str
 ) -> str | None:
-    """Why a record is none that this sweep could have made; None: it is."""
+    """Return why this sweep could not have made a record; None if it could."""
     missing = [name for name in sweep.objectives if record.value(name) is None]
     if missing:
         return f"{missing[0]} was not measured"
@@ -91,7 +91,7 @@ def unusable(
 def as_trials(
     rows: Sequence[Mapping[str, Any]], plan: MethodPlan, sweep: SweepConfig
 ) -> list[FrozenTrial]:
-    """Complete trials for a sampler, in the order of the rows; none beyond what is left of a space."""
+    """Return complete trials for a sampler, in the order of the rows, within the remaining space."""
     space = {key: distribution(dimension) for key, dimension in plan.space.items()}
     return [
         optuna.create_trial(

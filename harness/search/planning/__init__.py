@@ -1,1 +1,1 @@
-"""The plan of a sweep: what fits, how long it takes, and what it costs."""
+"""The plan of a sweep: memory, duration and cost."""

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.03
 
 
 class WorkersDied(RuntimeError):
-    """No worker lived to answer."""
+    """All workers exited without an answer."""
 
     def __init__(self, times: int, code: int | None, path: Path) -> None:
         self.code = code
@@ -53,10 +53,10 @@ def check_configs(
 
 
 def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> dict[str, Any]:
-    """A worker's answer to the task of folder ``path``; asked again where it dies.
+    """Return a worker's answer to the task of folder ``path``; retried if the worker crashes.
 
-    Raises InputError for what is the input's fault, DiskFull, and WorkersDied where they died more
-    than ``retries`` times.
+    Raises InputError for faults of the input, DiskFull, and WorkersDied after more than ``retries``
+    crashes.
     """
     path.mkdir(parents=True, exist_ok=True)
     (path / ERROR).unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> d
             if end.lost == DISK_FULL:
                 raise DiskFull(stopped(path))
             died += 1
-            if died > retries or (path / ERROR).is_file():  # an error comes again
+            if died > retries or (path / ERROR).is_file():  # an error would recur
                 raise WorkersDied(died, end.lost, path)
             launcher.submit(path, spec)
         time.sleep(POLL_SECONDS)

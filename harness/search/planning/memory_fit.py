@@ -20,8 +20,8 @@ from harness.errors import InputError
 from harness.records.footprint import Footprint
 from harness.search.planning.needs import UNKNOWN, MeasuredConfig, MethodMemory, Values, remaining
 
-HALVINGS = 5  # of an interval without steps, to find where it ends to fit
-# In a key's last word: nothing of it changes a tensor's size.
+HALVINGS = 5  # of an interval without steps, to find the largest value that fits
+# Last words of keys that change no tensor's size.
 WITHOUT_SIZE = ("rate", "dropout", "alpha", "decay", "warmup", "weight", "schedule", "steps")
 WITHOUT_SIZE += ("epochs", "smoothing", "beta", "norm", "momentum", "factor", "init", "threshold")
 
@@ -38,9 +38,7 @@ def find_needs(
     Raises InputError if the workers do not fit side by side although one alone would.
     """
     settings = sweep.launcher
-    if (
-        not settings.measure or settings.sharding != "none"
-    ):  # one device alone says nothing of parts
+    if not settings.measure or settings.sharding != "none":  # a single device cannot measure shards
         return {plan.method: UNKNOWN for plan in plans}
     fittings = [_Fitting(plan, sweep, sharing, measure) for plan in plans]
     asked = [(fitting, values) for fitting in fittings for values in fitting.first]
@@ -51,7 +49,7 @@ def find_needs(
 
 
 class _Fitting:
-    """Knows one method's configurations that were measured, and finds where they end to fit."""
+    """Measured configurations of one method, and the search for the largest that fit."""
 
     def __init__(self, plan: MethodPlan, sweep: SweepConfig, sharing: int, measure: Any) -> None:
         self.plan = plan
@@ -111,7 +109,7 @@ class _Fitting:
         return self._measured[repr(values)]
 
     def _too_large(self, found: Footprint) -> str | None:
-        """In words. Raises InputError where fewer workers would do."""
+        """Return why a footprint does not fit, or None. Raises InputError if fewer workers would."""
         limit, peak = self._sweep.limits.peak_memory_gb, found.peak_gb
         if found.infeasible is not None:
             return found.infeasible
@@ -131,7 +129,7 @@ class _Fitting:
         return None
 
     def _kept(self, key: str, dimension: Dimension, smallest: dict[str, Any]) -> list[Any]:
-        """The values of one dimension that fit, all else at its smallest; of an interval both ends."""
+        """Return the values of a dimension that fit with all else smallest; of intervals both ends."""
         values = points(dimension)
         if values is None:
             assert isinstance(dimension, Interval)
@@ -142,7 +140,7 @@ class _Fitting:
         values.sort()
         if self._fits(smallest | {key: values[-1]}):
             return list(dimension.ends())
-        below, above = 0, len(values) - 1  # that fits, this does not
+        below, above = 0, len(values) - 1  # bisection: ``below`` fits, ``above`` does not
         while above - below > 1:
             middle = (below + above) // 2
             fits = self._fits(smallest | {key: values[middle]})
@@ -174,7 +172,7 @@ def _is_ordered(values: Sequence[Any]) -> bool:
 
 
 def _kinds(space: Space) -> dict[str, list[Any]]:
-    """The dimensions of which nobody knows which value is the largest."""
+    """Return the dimensions whose largest value is unknown, with their values."""
     return {
         key: list(dimension.values)
         for key, dimension in space.items()
@@ -183,6 +181,6 @@ def _kinds(space: Space) -> dict[str, list[Any]]:
 
 
 def _at(space: Space, end: int) -> dict[str, Any]:
-    """Every number at its least (0) or greatest (-1)."""
+    """Return every number at its smallest (0) or largest (-1)."""
     kinds = _kinds(space)
     return {k: sorted(d.ends())[end] for k, d in space.items() if k not in kinds}

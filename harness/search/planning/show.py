@@ -1,4 +1,4 @@
-"""The plan, before anything is spent: what would run, what it needs, and what it can tell."""
+"""Display of the plan before anything is spent: trials, memory, cost and statistical power."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from harness.search.sweep_folder import SweepFolder
 from harness.search.terminal import Terminal
 from harness.statistics.comparing.power import minimal_detectable_difference
 
-KILLED = -9  # by a signal that nothing can catch: what a machine without memory sends
+KILLED = -9  # SIGKILL, which a machine without memory sends
 
 
 class Measurer:
-    """Has a worker take a few steps of configurations."""
+    """Lets a worker measure a few steps of configurations."""
 
     def __init__(self, sweep: SweepConfig, launcher: Launcher, folder: SweepFolder) -> None:
         self._sweep, self._launcher, self._folder = sweep, launcher, folder
 
     def __call__(self, asked: Sequence[tuple[MethodPlan, Values]]) -> list[Footprint] | None:
-        """None where the worker was killed in one of several: they are to be asked for one by one.
+        """Return None if the worker was killed during one of several: measure them one by one then.
 
         Raises InputError.
         """
@@ -64,7 +64,7 @@ def show_plan(
     workers: int,
     terminal: Terminal,
 ) -> None:
-    """Print the trials of each method, what the data are, and what all of it takes."""
+    """Print the trials of each method, the data, and the cost of everything."""
     console = Console(highlight=False)
     console.print(_trials(sweep, plans))
     measured = [(plan, needs[plan.method].measured) for plan in plans]
@@ -106,7 +106,7 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
 
 
 def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) -> Table:
-    """Return what a step of each method holds, in MB, and how long it takes."""
+    """Return the memory of a step of each method in MB, and its duration."""
     first = next(each[0].footprint for _, each in measured if each)
     table = Table(
         box=SIMPLE_HEAD,
@@ -145,7 +145,7 @@ def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) ->
 def expected_cost(
     sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, MethodMemory], workers: int
 ) -> list[str]:
-    """Time, device-hours, energy and price of the whole, from each method as configured."""
+    """Return time, device-hours, energy and price of the sweep, from each method as configured."""
     seconds = training = joules = 0.0
     without = [plan.method for plan in plans if not needs[plan.method].measured]
     devices = sweep.launcher.devices_per_trial
@@ -171,11 +171,11 @@ def expected_cost(
     found = [one for plan in plans for one in needs[plan.method].measured]
     fitting = [one.footprint for one in found if one.too_large is None]
     most = min((int(each.available_gb // each.peak_gb) for each in fitting), default=0)
-    if most > 1 and fitting[0].device != "cpu":  # there cores are what is scarce
+    if most > 1 and fitting[0].device != "cpu":  # there cores are the scarce resource
         said.append(
             f"room         for {most} workers on each device, by these steps (launcher.workers)"
         )
-    if joules == joules:  # every method's device told
+    if joules == joules:  # every method's device reported energy
         said.append(
             f"energy       about {joules / 3.6e6:.2g} kWh at the power of the measured steps"
         )

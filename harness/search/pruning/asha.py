@@ -1,4 +1,4 @@
-"""Stop what is dominated early: asynchronous successive halving over several objectives.
+"""Early stopping of dominated trials: asynchronous successive halving with several objectives.
 
 Optuna prunes single-objective studies only. Here a trial that reaches a rung goes on if it is among
 the best 1/η of those that have reached it, by non-dominated sorting (ASHA, arXiv:1810.05934; with
@@ -60,9 +60,9 @@ class RungTable:
             self._remember(row["rung"], row["trial"], row["losses"], row["go"])
 
     def goes_on(self, study: str, evaluation: int, trial: str, values: Mapping[str, float]) -> bool:
-        """Record ``trial`` at its ``evaluation``-th one (from 1), and say whether it may go on.
+        """Record ``trial`` at its ``evaluation``-th one (from 1), and return whether it continues.
 
-        Asked again with the same values, the answer is the same. Between rungs everyone goes on.
+        The same values give the same answer. Between rungs every trial continues.
         """
         if not self._is_rung(evaluation) or any(name not in values for name, _ in self._objectives):
             return True
@@ -78,7 +78,7 @@ class RungTable:
         return go
 
     def _is_rung(self, evaluation: int) -> bool:
-        """The first after the grace period, and each η times as far as the one before."""
+        """Return whether it is a rung: the first after the grace period, then each η times further."""
         rung = self._grace
         while rung < evaluation:
             rung *= self._factor
@@ -87,7 +87,7 @@ class RungTable:
     def _remember(
         self, name: str, trial: str, losses: list[float], go: bool = True
     ) -> tuple[_Rung, int]:
-        """Put a trial on a rung; what it was measured at before counts no more.
+        """Put a trial on a rung, replacing its earlier values.
 
         The rung, and the front that the trial is in.
         """
@@ -121,17 +121,17 @@ class RungTable:
 
 
 def by_crowding(points: NDArray[np.float64]) -> Sequence[int]:
-    """The best by the first objective, then those with the most room around them (NSGA-II)."""
+    """Order by the first objective for the best, then by crowding distance (NSGA-II)."""
     everyone = range(len(points))
     distance = crowding(points.tolist(), list(everyone))
     return [0, *sorted(everyone[1:], key=lambda i: (-distance[i], i))]
 
 
 def by_epsilon_net(points: NDArray[np.float64]) -> Sequence[int]:
-    """The best by the first objective, then always the one farthest from all that were taken.
+    """Order by the first objective for the best, then by the distance to all taken so far.
 
-    arXiv:2106.12639, §4.1. Distances are in shares of each objective's range over the front, so that
-    no unit counts more than another.
+    arXiv:2106.12639, §4.1. Distances are shares of each objective's range over the front, so that
+    units do not matter.
     """
     spread = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -140,7 +140,7 @@ def by_epsilon_net(points: NDArray[np.float64]) -> Sequence[int]:
     for _ in range(len(points) - 1):
         nearest = np.minimum(nearest, np.square(scaled - scaled[order[-1]]).sum(axis=1))
         nearest[order] = -1.0
-        order.append(int(nearest.argmax()))  # of several the first, which is the best by value
+        order.append(int(nearest.argmax()))  # the first of several, which is the best by value
     return order
 
 

@@ -39,7 +39,7 @@ class ParetoFronts:
 
     @property
     def fronts(self) -> list[list[int]]:
-        """The points of each front, by the order in which they were added."""
+        """The points of each front, numbered in the order in which they were added."""
         return self._fronts
 
     def before(self, place: int) -> int:
@@ -72,7 +72,7 @@ class ParetoFronts:
             beaten = np.zeros(len(front), dtype=bool)
             for mover in moving:
                 beaten |= dominates(self._points[mover], there)
-            if beaten.all():  # they all step down as they are, and so does all below them
+            if beaten.all():  # the whole front moves down, and so do all fronts below it
                 self._fronts.insert(place, moving)
                 return
             stays = [index for index, lost in zip(front, beaten, strict=True) if not lost]

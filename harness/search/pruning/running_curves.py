@@ -1,4 +1,4 @@
-"""The curves of running trials: shown as they grow, and answered where a trial asks to go on."""
+"""Curves of running trials: reading new rows and answering trials that ask the pruner."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Curves:
         curve.bytes_read = size
         rows = read_jsonl(path)
         if not rows:
-            return  # what a lost attempt wrote was taken back
+            return  # the rows of a lost attempt were removed
         self._moved(curve.job, rows[-1])
         if curve.job.asks_pruner:
             self._answer(curve, rows)
 
     def _answer(self, curve: Curve, rows: list[dict[str, Any]]) -> None:
-        # The one before training is no rung: nothing has been trained that could be stopped.
+        # The evaluation before training is no rung.
         evaluations = [row for row in rows if row.get("kind") == "evaluation" and row["step"]]
         for number, row in enumerate(evaluations, start=1):
             step = row["step"]
@@ -63,7 +63,7 @@ class Curves:
                 continue
             curve.decided.add(step)
             if not row.get("comparable", True):
-                continue  # the method has not come to what can be compared; nobody waits
+                continue  # the method is not comparable yet; the trial does not wait
             job, values = curve.job, row["measurements"]
             go = self._rungs.goes_on(job.method, number, job.fingerprint, values)
             write_json(job.path / f"decision-{step}.json", {"go": go})

@@ -46,7 +46,7 @@ class RankSignal(IntEnum):
 
 
 class SynchronizedExit(Exception):
-    """Raised by all ranks at the same point: nobody is left to be told."""
+    """Raised by all ranks at the same point, so that no rank needs to be notified."""
 
 
 class OutOfMemory(SynchronizedExit):
