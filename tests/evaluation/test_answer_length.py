@@ -9,7 +9,7 @@ import pytest
 from harness.data.rows.example import Example
 from harness.data.rows.splits import Splits
 from harness.evaluation.answers.length import answer_length
-from harness.evaluation.collector import Measured
+from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import prepare
 
@@ -81,8 +81,8 @@ def test_cut_answers_are_counted(lend, splits, config):
         texts = prepare(splits, base.tokenizer, config.data, config.evaluation, "validation")
         texts = replace(texts, general=None, answers=replace(texts.answers, tokens=2))
 
-        def measured() -> Measured:
-            found = Measured(100)
+        def measured() -> MeasurementCollector:
+            found = MeasurementCollector(100)
             quality(found, base.model, base.tokenizer, texts, config.evaluation, "cpu")
             return found
 

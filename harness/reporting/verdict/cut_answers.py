@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.reporting.evidence.candidates import Candidate, Field
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 
 FEW = 1.0  # percent of answers that may be cut without a word
 
 
-def answer_cautions(field: Field) -> list[str]:
+def answer_cautions(field: CandidateSet) -> list[str]:
     """A sentence for each candidate whose answers were cut, and one for prompts that were."""
     split = "test" if field.confirmed else "validation"
     found, shortened = [], 0
