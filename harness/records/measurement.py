@@ -45,3 +45,11 @@ class Measurement:
             signature=data["signature"],
             standard_error=data.get("standard_error"),
         )
+
+
+def shown(value: float) -> str:
+    """Return a measured value for a terminal: three decimals, or two digits where those would be lost.
+
+    A divergence of 0.0004 nats a token is small, but it is not 0.000.
+    """
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"

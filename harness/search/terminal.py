@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness.config import SweepConfig
 from harness.config.search_space import value_at
 from harness.records import Record
+from harness.records.measurement import shown
 from harness.trials.job import Job
 
 
@@ -67,7 +68,7 @@ class Terminal:
         for name in self._objectives:
             name = name.replace("validation.", "test.") if record.stage == "confirm" else name
             value = record.value(name)
-            measured.append(f"{name} {'–' if value is None else format(value, '.3f')}")
+            measured.append(f"{name} {'–' if value is None else shown(value)}")
         said = (
             "  ".join(measured)
             if record.status == "complete"

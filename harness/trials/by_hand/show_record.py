@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.records.measurement import shown
+
 
 def show(record: Any, folder: Path) -> None:
     """Measurements and costs of one record, and where its files are."""
@@ -19,10 +21,12 @@ def show(record: Any, folder: Path) -> None:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     rows = []
     for name, m in record.measurements.items():
-        interval = "–" if m.interval is None else f"[{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
+        interval = (
+            "–" if m.interval is None else f"[{shown(m.interval[0])}, {shown(m.interval[1])}]"
+        )
         base = record.base.get(name)
-        before = "–" if base is None else f"{base.value:.3f}"
-        rows.append((name, f"{m.value:.3f}", interval, str(m.n), m.unit, before))
+        before = "–" if base is None else shown(base.value)
+        rows.append((name, shown(m.value), interval, str(m.n), m.unit, before))
     headers = ("measurement", "value", "95 % interval", "n", "unit", "base")
     for header, *cells in zip(headers, *rows, strict=True):
         if header in ("measurement", "unit"):  # these may break; a number that is cut off is none
