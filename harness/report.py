@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _announce(folder: Path) -> None:
-    """The recommendation in the terminal, from the report just written."""
+    """Print the recommendation of the report just written."""
     from harness.records import read_json
 
     report = read_json(folder / "report.json")

@@ -27,7 +27,7 @@ def is_sequence(arguments: Sequence[str]) -> bool:
 
 
 def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usage: str) -> int:
-    """The exit code of harness.trial, which runs each stage by ``run_plan``.
+    """Run all stages by ``run_plan`` and return the exit code of harness.trial.
 
     Raises InputError before anything is spent.
     """
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
 
     configs = [plan.trial({}) for plan, _ in composed]
     check_model(configs[0].model)
-    for config in configs:  # nothing is spent before all of them are found good
+    for config in configs:  # all are checked before anything is spent
         read_splits(config.data)
     measurement = measured_by(configs, measure)
     tree = composed[0][1]
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
 
 
 def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
-    """The tasks, what is scored, and the arguments that are a trial's."""
+    """Return the tasks, the scored metric, and the arguments of a trial."""
     from harness.compose.override_grammar import parse
 
     own = {"sequence": None, "measure": None}
@@ -98,13 +98,13 @@ def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
 
 
 def _overrides(item: str) -> list[str]:
-    """``jsonl data.train=b.jsonl`` as the overrides of a trial."""
+    """Return ``jsonl data.train=b.jsonl`` as overrides of a trial."""
     option, *others = shlex.split(item)
     return [f"data={option}", *others]
 
 
 def _labels(items: Sequence[str]) -> list[str]:
-    """The option's name, with its place where several have the same."""
+    """Return the options' names, numbered where several are the same."""
     names = [shlex.split(item)[0] for item in items]
     return [n if names.count(n) == 1 else f"{n} {place}" for place, n in enumerate(names, 1)]
 

@@ -39,7 +39,7 @@ database is away), 130 stopped; after 75 and 130 the same command goes on"""
 
 
 class Preempted(BaseException):
-    """SIGTERM: the machine is being taken back."""
+    """SIGTERM: the machine is being reclaimed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.models.load import check_model, pinned_revision, stored_fingerprint
 
     check_launcher(sweep.launcher)
-    bases = [plan.trial({}).model for plan in plans]  # several where variants name them
+    bases = [plan.trial({}).model for plan in plans]  # several if variants name them
     for base in bases:
         check_model(base)
     revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
 
     folder = SweepFolder(sweep)
     folder.open()
-    cache = folder.path / "plan" if sweep.plan else folder.cache  # a plan leaves nothing behind
+    cache = folder.path / "plan" if sweep.plan else folder.cache  # a plan leaves no files
     launcher = launcher_for(sweep.launcher, cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
     driver = Driver(sweep, plans, folder, launcher, terminal, content)
@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
         resumes = not sweep.plan and folder.resumes(description)
         if not sweep.plan:
             terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
-        if not resumes:  # else all this was found good before
+        if not resumes:  # otherwise this was checked before
             if not sweep.plan:
                 launcher.start()
             counts = driver.check()
@@ -138,7 +138,7 @@ def run(arguments: Sequence[str]) -> int:
         raise
     except (KeyboardInterrupt, Preempted) as stop:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the checkpoints are being written
+            signal.signal(number, signal.SIG_IGN)  # workers are writing checkpoints
         if sweep.plan:
             _leave_nothing(launcher, folder, cache)
             terminal.say(
@@ -169,7 +169,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _leave_nothing(launcher: Launcher, folder: SweepFolder, cache: Path) -> None:
-    """End a plan, finished or stopped, without a trace on the disk."""
+    """End a plan, finished or stopped, and delete its files."""
     launcher.close()
     shutil.rmtree(cache, ignore_errors=True)
     folder.discard()

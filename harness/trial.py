@@ -71,9 +71,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
-    """The record of one trial, run now or found, and its folder. Raises InputError.
+    """Return the record of one trial, run now or found, and its folder. Raises InputError.
 
-    In the record's place the exit code of a run that was asked to stop.
+    If the run was asked to stop, the exit code takes the place of the record.
     """
     from harness.config import LauncherConfig, LimitsConfig
     from harness.config.strict import from_mapping
@@ -125,7 +125,7 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
 
 
 def _run(job: Any, device: str, threads: int | None) -> Any:
-    """The record, or the exit code of a run that was asked to stop."""
+    """Run the trial; return its record, or the exit code if it was asked to stop."""
     from harness.launch.libraries import quiet_libraries
 
     quiet_libraries()

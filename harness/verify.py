@@ -1,7 +1,7 @@
 """Check that a trial is reproducible: ``python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT``.
 
 Runs the first steps of a trial anew from its record, and compares the losses with those that the
-trial wrote down: equal bit for bit, or at which step they part, by how much, and what else differs
+trial recorded: equal bit for bit, or the step at which they part, by how much, and what else differs
 (versions, machine, threads). Writes nothing into the trial's folder. ``steps=N`` runs N steps (10).
 """
 
@@ -32,12 +32,12 @@ Says that they are equal bit for bit, or at which step they part, by how much, a
 (versions, machine, threads). Writes nothing into the trial's folder. steps= is how many steps (10).
 
 exit codes: 0 equal, 1 they differ, 2 wrong input"""
-UNLIKE = ("kind", "seconds")  # of a row: what two equal runs need not share
+UNLIKE = ("kind", "seconds")  # keys of a row that equal runs need not share
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first step at which two runs are not the same."""
+    """The first step at which two runs differ."""
 
     step: int
     name: str  # of the value: loss, grad_norm, ...
@@ -56,7 +56,7 @@ class Difference:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 equal, 1 they differ, 2 the input."""
+    """Return the exit code: 0 equal, 1 different, 2 invalid input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -167,7 +167,7 @@ def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
 
 
 def _config(folder: Path, record: Record) -> TrialConfig:
-    """Raises InputError where model or data are not those of the record any more."""
+    """Return the record's configuration. Raises InputError if model or data have changed since."""
     from harness.config import TrialConfig
     from harness.config.strict import from_mapping
     from harness.data.rows.splits import read_splits

@@ -1,7 +1,7 @@
-"""W&B beside the records: a process of its own reads a sweep's folder and mirrors what lies there.
+"""W&B mirror of the records: a separate process reads a sweep's folder and uploads its content.
 
-The records are the truth and the mirror is a copy: no trial waits for it, and whatever goes wrong
-in it is one line at the end of the sweep. Only ``runs.py`` imports wandb, in that process.
+The records are authoritative and the mirror is a copy. No trial waits for it, and its errors are one
+line at the end of the sweep. Only ``runs.py`` imports wandb, in that process.
 """
 
 from harness.tracking.mirror import Mirror, start_mirror

@@ -42,7 +42,7 @@ def has_key() -> bool:
     host = urlsplit(base_url()).hostname or ""
     for file in files:
         try:
-            # not the "default" entry: it is no key of W&B's
+            # not the "default" entry, which is no W&B key
             if host in netrc.netrc(str(file)).hosts:
                 return True
         except (OSError, netrc.NetrcParseError):
@@ -70,7 +70,7 @@ def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 
 def why_not_online() -> str | None:
-    """None where a run can be uploaded while it runs; else what is missing, for one line."""
+    """Return None if a run can be uploaded while it runs, else what is missing."""
     if not has_key():
         return "no API key is set (wandb login, or WANDB_API_KEY)"
     if not answers(base_url()):

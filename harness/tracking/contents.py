@@ -33,13 +33,13 @@ class Heading:
 
 
 def run_id(sweep: str, key: str) -> str:
-    """The same for the same trial of the same sweep: mirrored again, it is the same run."""
+    """Return a stable id: a trial that is mirrored again is the same run."""
     readable = re.sub(r"[^A-Za-z0-9_-]", "-", sweep)[:40]
     return f"{readable}-{digest([sweep, key], 16)}"
 
 
 def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
-    """``trial`` is a record or, while the trial runs, its spec. Raises KeyError, TypeError."""
+    """Return the heading of ``trial``: a record or a running trial's spec. Raises KeyError, TypeError."""
     stage, method = (
         trial.get("stage") or trial["config"]["stage"],
         trial["config"]["method"]["name"],
@@ -61,7 +61,7 @@ def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """``value`` without what a key's name or a URL says is secret. Numbers are never a secret."""
+    """Redact secrets in ``value`` by names of keys and in URLs. Numbers are never secret."""
     if isinstance(value, Mapping):
         return {str(k): redact(v, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -77,7 +77,7 @@ def _redact_override(text: str) -> str:
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float]]]:
-    """(step, values) in the order of steps. Where an attempt repeated a step, the later row counts.
+    """Return (step, values) in the order of steps. If a step was repeated the later row counts.
 
     A dot in the name of a measurement becomes a slash, by which W&B groups its charts.
     """
@@ -95,7 +95,7 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float
 
 
 def thinned(points: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[str, float]]]:
-    """At most about MAX_POINTS of them, with every one that has more than training values."""
+    """Return about MAX_POINTS points at most, including all with more than training values."""
     stride = math.ceil(len(points) / MAX_POINTS)
     return [
         (step, values)
@@ -105,7 +105,7 @@ def thinned(points: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """Measurements, cost and status. What was not measured is not there."""
+    """Return measurements, cost and status. Missing values are absent."""
     values: dict[str, Any] = {slashed(k): m.value for k, m in record.measurements.items()}
     values |= {f"cost/{name}": value for name, value in record.cost.items()}
     values |= {"status": record.status, "attempt": record.attempt}
@@ -113,7 +113,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 
 def samples(folder: Path) -> list[list[str]]:
-    """The first outputs beside the base's, as rows of SAMPLE_COLUMNS; [] where there are none."""
+    """Return the first outputs beside the base's, as rows of SAMPLE_COLUMNS; [] without any."""
     rows = []
     try:
         with (folder / "predictions.jsonl").open(encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""The sweep's end of the mirror: start the process, tell it to finish, say what became of it."""
+"""The sweep's side of the mirror: start the process, let it finish, report its outcome."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from harness.config import SweepConfig
 
-FINISH_SECONDS = 20.0  # that the sweep waits at its end; the process goes on by itself after that
+FINISH_SECONDS = 20.0  # time that the sweep waits at its end; the process continues by itself
 
-# Of a run that the user's own shell is in: they would rename or merge ours.
+# Variables of a run of the user's own shell, which would rename or merge ours.
 _FOREIGN = tuple(
     f"WANDB_{name}"
     for name in ("RUN_ID", "NAME", "RESUME", "RUN_GROUP", "JOB_TYPE", "SWEEP_ID", "SERVICE", "DIR")
@@ -24,17 +24,17 @@ _FOREIGN = tuple(
 
 @dataclass(frozen=True)
 class Mirror:
-    """A running mirror. ``process`` is None where it could not even be started."""
+    """A running mirror. ``process`` is None if it could not be started."""
 
     folder: Path
     process: subprocess.Popen[str] | None
     problem: str | None = None
 
     def finish(self, report: Path | str | None = None) -> None:
-        """Hand over the report's folder, wait up to 20 s, print what there is. Never raises."""
+        """Send the report's folder, wait up to 20 s, print the answer. Never raises."""
         try:
             self._say(self._answer(report))
-        except Exception as error:  # the sweep is done and its report is written
+        except Exception as error:  # the sweep has ended and its report is written
             self._warn(f"{type(error).__name__}: {error}")
 
     def _answer(self, report: Path | str | None) -> dict[str, Any]:
@@ -65,9 +65,9 @@ class Mirror:
 
 
 def start_mirror(sweep: SweepConfig, folder: Path) -> Mirror | None:
-    """Start mirroring ``folder`` and return at once. None where nothing is to be mirrored.
+    """Start mirroring ``folder`` and return at once. None if nothing is to be mirrored.
 
-    Never raises: a mirror that cannot be started says so when it is finished.
+    Never raises: a mirror that cannot be started reports it at the end.
     """
     tracking = sweep.tracking
     forced = os.environ.get("WANDB_MODE", "").lower()
@@ -82,12 +82,12 @@ def start_mirror(sweep: SweepConfig, folder: Path) -> Mirror | None:
         with _open_log(folder) as log:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,  # its end of file is how the process learns that we are gone
+                stdin=subprocess.PIPE,  # its end of file tells the process that the sweep has exited
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(folder),
                 text=True,
-                start_new_session=True,  # Ctrl-C is the driver's
+                start_new_session=True,  # the driver handles Ctrl-C
             )
     except OSError as error:
         return Mirror(folder, None, str(error))
@@ -97,8 +97,8 @@ def start_mirror(sweep: SweepConfig, folder: Path) -> Mirror | None:
 def _environment(folder: Path) -> dict[str, str]:
     own = str(Path(folder).resolve() / "wandb" / "data")
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
-    environment |= {"OMP_NUM_THREADS": "1", "GOMAXPROCS": "1"}  # the cores are the trials'
-    # What an offline run refers to must still lie there when it is uploaded.
+    environment |= {"OMP_NUM_THREADS": "1", "GOMAXPROCS": "1"}  # cores are for the trials
+    # Files of an offline run must still exist when it is uploaded.
     environment |= {"WANDB_DATA_DIR": own, "WANDB_CACHE_DIR": own, "WANDB_ARTIFACT_DIR": own}
     return environment | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
 
@@ -116,7 +116,7 @@ def _open_log(folder: Path) -> Any:
 
 
 def _shown(path: Path) -> str:
-    """As it was typed where it lies below the current folder."""
+    """Return the path relative to the current folder, if it lies below it."""
     resolved = path.resolve()
     below = resolved.is_relative_to(Path.cwd())
     return str(resolved.relative_to(Path.cwd()) if below else resolved)

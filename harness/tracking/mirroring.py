@@ -24,24 +24,24 @@ from harness.tracking.contents import (
     thinned,
 )
 
-GIVE_UP = 3  # failures in a row
+GIVE_UP = 3  # consecutive failures
 REPORT = "report"  # the run that holds it
 REPORT_FILES = ("index.html", "report.md", "leaderboard.csv", "report.json")
 
 
 @dataclass
 class Mirroring:
-    """Trials of one folder into runs. What is mirrored is remembered in ``wandb/mirrored.json``."""
+    """Mirrors the trials of one folder. Mirrored ones are listed in ``wandb/mirrored.json``."""
 
     folder: Path
     options: argparse.Namespace
-    failures: dict[str, str] = field(default_factory=dict)  # trial → what went wrong
+    failures: dict[str, str] = field(default_factory=dict)  # trial → error
     warnings: list[str] = field(default_factory=list)
     _runs: Any = None
     _done: dict[str, dict[str, Any]] = field(default_factory=dict)
     _written: dict[str, Path] = field(default_factory=dict)  # offline, by this process
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    _open: dict[Path, Any] = field(default_factory=dict)  # online: runs of trials that go on
+    _open: dict[Path, Any] = field(default_factory=dict)  # online: runs of trials in progress
     _in_a_row: int = 0
 
     @property
@@ -49,13 +49,13 @@ class Mirroring:
         return self._in_a_row >= GIVE_UP
 
     def begin(self) -> None:
-        """Raises OSError where the folder cannot be written."""
+        """Raises OSError if the folder cannot be written."""
         (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
         found = read_json(self._memory)
         self._done = found if isinstance(found, dict) else {}
 
     def scan(self) -> None:
-        """Mirror what has ended since the last time; online also what goes on."""
+        """Mirror trials that ended since the last scan; online also running ones."""
         for trial in sorted(self.folder.glob("trials/*/*")):
             stamp = _stamp(trial / "record.json")
             if self.broken or self._seen.get(trial) == stamp is not None:
@@ -68,7 +68,7 @@ class Mirroring:
                     self._goes_on(trial)
 
     def mend(self) -> None:
-        """Once more what somebody deleted since it was written, or while it was: records are kept."""
+        """Mirror again the runs that were deleted meanwhile; records are kept."""
         gone = {key for key, file in self._written.items() if not file.exists()}
         again = [trial for trial in self._seen if _key(trial) in gone | self.failures.keys()]
         if not gone and not again:
@@ -86,7 +86,7 @@ class Mirroring:
             )
 
     def report(self, folder: Path) -> None:
-        """The report's files as an artifact of a last run; not again while they stay the same."""
+        """Upload the report's files as an artifact of a last run, unless they are unchanged."""
         files = [folder / name for name in REPORT_FILES if (folder / name).is_file()]
         mark = _digest(b"".join(file.read_bytes() for file in files))
         key = REPORT
@@ -100,7 +100,7 @@ class Mirroring:
             self._remember(key, run, mark)
 
     def close(self) -> None:
-        """Runs of interrupted trials: they go on under the same id when the trial does."""
+        """Close runs of interrupted trials; they continue under the same id with the trial."""
         for trial, run in self._open.items():
             with self._counting_failures(_key(trial)):
                 run.finish(failed=True)
@@ -143,7 +143,7 @@ class Mirroring:
         self._open[trial].log(read_curves(trial)[:-1])  # the newest step may get more values yet
 
     def _wandb(self) -> Any:
-        """Imported when the first trial has ended: until then it costs the trials nothing."""
+        """Import wandb when the first trial has ended, so that it does not slow the trials before."""
         if self._runs is None:
             options, online = self.options, self.options.mode == "online"
             why = account.why_not_online() if online else None

@@ -16,7 +16,7 @@ from harness.tracking.contents import SAMPLE_COLUMNS, Heading
 
 INIT_SECONDS = 20.0
 WRITE_SECONDS = 5.0
-FREE_BYTES = 32 * 2**20  # a full disk raises nothing in wandb: rows are lost in silence
+FREE_BYTES = 32 * 2**20  # a full disk raises nothing in wandb: rows are lost silently
 
 
 class WandbRuns:
@@ -25,7 +25,7 @@ class WandbRuns:
     def __init__(
         self, folder: Path, project: str, entity: str | None, group: str, online: bool
     ) -> None:
-        """Raises OSError where ``folder/wandb`` cannot be written."""
+        """Raises OSError if ``folder/wandb`` cannot be written."""
         self.online = online
         self.warnings: list[str] = []
         self._has_been_online = False
@@ -33,7 +33,7 @@ class WandbRuns:
         (folder / "wandb" / "data").mkdir(parents=True, exist_ok=True)
 
     def open(self, heading: Heading) -> Run:
-        """Raises OSError without room on the disk, and what wandb raises offline."""
+        """Open a run. Raises OSError on a full disk, and wandb's errors when offline."""
         free = shutil.disk_usage(self._folder).free
         if free < FREE_BYTES:
             raise OSError(f"{free / 2**20:.0f} MiB are free on the disk")
@@ -42,7 +42,7 @@ class WandbRuns:
                 run = Run(self._init(heading, "online"))
                 self._has_been_online = True
                 return run
-            except Exception as error:  # whatever it is: trials are mirrored offline instead
+            except Exception as error:  # any error: trials are mirrored offline instead
                 self.online = False
                 if not self._has_been_online:
                     wandb.teardown()  # it keeps the id of a run that it could not open
@@ -103,7 +103,7 @@ class Run:
         return None if self._run.offline else self._run.url
 
     def log(self, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Points at steps that were logged before are passed over."""
+        """Log points; those at steps logged before are skipped."""
         for step, values in points:
             if step > self._logged:
                 self._run.log(dict(values), step=step)
@@ -121,7 +121,7 @@ class Run:
         self._run.log_artifact(artifact)
 
     def finish(self, summary: Mapping[str, Any] | None = None, failed: bool = False) -> None:
-        """Raises OSError where the run did not get to the disk as a whole."""
+        """Finish the run. Raises OSError if it was not completely written."""
         for name, value in (summary or {}).items():
             self._run.summary[name] = value
         file = self.file
@@ -134,14 +134,14 @@ class Run:
 
 
 def run_folders(folder: Path, run_id: str) -> list[Path]:
-    """The offline folders of that run."""
+    """Return the offline folders of that run."""
     pattern = re.compile(r"offline-run-\d{8}_\d{6}-" + re.escape(run_id))
     found = (folder / "wandb").glob(f"offline-run-*-{run_id}")
     return sorted(path for path in found if pattern.fullmatch(path.name))
 
 
 def remove_unsynced(folder: Path, run_id: str) -> None:
-    """An offline run that a killed mirror left half done would be uploaded beside the whole one."""
+    """Delete partial offline runs of a killed mirror, lest they are uploaded beside the whole one."""
     for path in run_folders(folder, run_id):
         if not list(path.glob("*.synced")):
             shutil.rmtree(path, ignore_errors=True)
@@ -161,7 +161,7 @@ def ends_with_exit(file: Path) -> bool:
 
 
 def raw_records(file: Path) -> Iterator[bytes]:
-    """The whole records of a .wandb file, LevelDB's log format; a torn end is left out.
+    """Yield the complete records of a .wandb file, LevelDB's log format; a torn end is left out.
 
     Seven bytes of header, then chunks in blocks of 32 KiB that count from the file's start. In a
     chunk: crc (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last), content.

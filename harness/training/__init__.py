@@ -1,1 +1,1 @@
-"""THE training loop, its optimizers and schedules, and checkpoints that survive a kill."""
+"""The training loop, its optimizers and schedules, and checkpoints that survive a kill."""

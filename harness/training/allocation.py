@@ -7,10 +7,10 @@ from typing import Any
 
 
 class AllocationMeter:
-    """Counts from ``lap`` to ``lap`` what torch's own allocator gives out and takes back.
+    """Counts the memory that torch's allocator assigns and frees between calls of ``lap``.
 
-    Unlike the memory of the process this is exact on a CPU too, and the same in every run. Memory
-    that a library takes past torch is not in it.
+    Unlike the memory of the process this is exact on a CPU too, and equal in every run. Memory that a
+    library allocates outside torch is not counted.
     """
 
     def __init__(self, device: str) -> None:
@@ -20,7 +20,7 @@ class AllocationMeter:
         self._begin()
 
     def lap(self) -> tuple[int, int]:
-        """Bytes (more than at the last lap, the most in between beyond that); a new one begins."""
+        """Return bytes (growth since the last lap, peak above that level) and start a new lap."""
         held, peak = self._end()
         self._begin()
         return held, peak
@@ -39,8 +39,8 @@ class AllocationMeter:
             return
         from torch.profiler import ProfilerActivity, profile
 
-        # The profiler sees every allocation; torch counts them for a CPU nowhere else.
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would say when it begins and ends
+        # The profiler sees every allocation; torch has no other count of them on a CPU.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it logs its start and end
         self._profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         self._profiler.__enter__()
 

@@ -1,4 +1,4 @@
-"""Distance in weights: L2-SP and elastic weight consolidation, springs to where a run starts."""
+"""Penalties on the distance in weights from the start: L2-SP and elastic weight consolidation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Spring:
 
 
 class Anchor:
-    """Springs on every parameter that is trained, from the adapted model before its first step.
+    """Springs from every trained parameter to its value in the adapted model before the first step.
 
     L2-SP (Li et al. 2018, arXiv:1802.01483, Eq. 4 with α as λ) has k = λ; elastic weight
     consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, Eq. 3) has k = λ·F_i; both add up.
@@ -40,7 +40,7 @@ class Anchor:
     def __init__(
         self, model: nn.Module, l2_sp_weight: float, ewc_weight: float, fisher: dict[str, Tensor]
     ) -> None:
-        """``fisher``: by name of parameter, needed where ``ewc_weight`` is not 0."""
+        """``fisher``: by parameter name, required if ``ewc_weight`` is not 0."""
         self._springs = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and not name.startswith(CLASS_HEAD):
@@ -48,7 +48,7 @@ class Anchor:
                 self._springs.append(Spring(parameter, parameter.detach().clone(), k))
 
     def penalty(self) -> Tensor:
-        """A scalar: the energy of all springs, in float32."""
+        """Return the energy of all springs, a float32 scalar."""
         import torch
 
         energies = [

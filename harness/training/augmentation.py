@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Augmentation:
-    """Changes what the model reads of a step's own sequences, never what it is to say.
+    """Changes the inputs of a step's sequences, never their targets.
 
-    Whatever is random is drawn for a sequence in a step by a generator of its own, named by seed,
-    step and sequence: a resumed run and one that splits its batches in another way draw the same, and
-    no other random number (dropout's, for one) is moved by it.
+    Random numbers of a sequence in a step come from a generator of their own, named by seed, step and
+    sequence. A resumed run and one that splits its batches differently draw the same numbers, and no
+    other random number (of dropout, for example) is affected.
     """
 
     def __init__(self, config: TrainingConfig, seed: int, tokenizer: Any) -> None:
-        """Raises InputError where tokens are to be masked and the tokenizer has none for it."""
+        """Raises InputError if tokens are to be masked and the tokenizer has no token for it."""
         self._alpha, self._probability = config.neftune_alpha, config.token_mask_probability
         self._seed = seed
         self._mask_id, self._spared = 0, np.array([], np.int64)
@@ -37,10 +37,10 @@ class Augmentation:
             self._spared = np.array(sorted(special_ids(tokenizer)), np.int64)
 
     def masked(self, batch: Batch, indices: Sequence[int], step: int) -> Batch:
-        """``batch``, still on the CPU, with input tokens replaced; its targets are as they were.
+        """Return ``batch``, still on the CPU, with input tokens replaced and targets unchanged.
 
-        Each token is, with ``token_mask_probability``, but for special ones (a text's begin and end,
-        padding, roles of a chat). ``indices`` names the sequence of each row.
+        Each token is replaced with ``token_mask_probability``, except special ones (begin and end of a
+        text, padding, roles of a chat). ``indices`` names the sequence of each row.
         """
         if not self._probability:
             return batch
@@ -58,12 +58,12 @@ class Augmentation:
     def noise(
         self, model: nn.Module, batch: Batch, indices: Sequence[int], step: int
     ) -> Iterator[None]:
-        """Within it, the embeddings of ``batch`` get NEFTune's noise, arXiv:2310.05914, Algorithm 1.
+        """Context in which embeddings of ``batch`` get NEFTune's noise, arXiv:2310.05914, Algorithm 1.
 
         x + (α/√(L·d))·ε, ε uniform on (−1, 1)^(L×d). L is a sequence's own length without padding, as
         in the paper and the authors' code; transformers' Trainer takes the padded length of the batch
-        and so adds less to what stands beside a longer text. Virtual tokens get none: they are no
-        input. Embeddings that are tied to the output layer get none there.
+        and so adds less to texts beside a longer one. Virtual tokens get none, as they are no input.
+        Embeddings that are tied to the output layer get none there.
         """
         if not self._alpha:
             yield
@@ -71,7 +71,7 @@ class Augmentation:
         lengths, shape = _lengths(batch), tuple(batch.input_ids.shape)
 
         def add(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            if tuple(output.shape[:2]) != shape:  # virtual tokens that are embeddings themselves
+            if tuple(output.shape[:2]) != shape:  # virtual tokens, which are embeddings themselves
                 return output
             return output + self._noise(output, lengths, indices, step)
 
@@ -82,7 +82,7 @@ class Augmentation:
             handle.remove()
 
     def _noise(self, like: Tensor, lengths: list[int], indices: Sequence[int], step: int) -> Tensor:
-        """(B, T, d), 0 at padding."""
+        """Return the noise (B, T, d), 0 at padding."""
         import torch
 
         noise = torch.zeros_like(like)
@@ -97,7 +97,7 @@ class Augmentation:
 def mask_token(tokenizer: Any) -> tuple[str, int]:
     """Return the replacement token and its id: the tokenizer's mask, else its unk, else its eos.
 
-    Raises InputError where it has none of them.
+    Raises InputError if it has none of them.
     """
     for name in ("mask", "unk", "eos"):
         number = getattr(tokenizer, f"{name}_token_id", None)
@@ -110,13 +110,13 @@ def mask_token(tokenizer: Any) -> tuple[str, int]:
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of tokens that spell no text."""
+    """Return the ids of tokens that represent no text."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return set(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
 
 def described(config: TrainingConfig, tokenizer: Any) -> dict[str, Any]:
-    """For the record: what tokens are replaced by. Raises InputError where there is nothing."""
+    """Return the replacement token for the record. Raises InputError if there is none."""
     if not config.token_mask_probability:
         return {}
     text, number = mask_token(tokenizer)
@@ -124,11 +124,11 @@ def described(config: TrainingConfig, tokenizer: Any) -> dict[str, Any]:
 
 
 def _lengths(batch: Batch) -> list[int]:
-    """Tokens of each row, padding excluded."""
+    """Return the number of tokens of each row without padding."""
     return (batch.attention_mask != 0).sum(1).tolist()
 
 
 def _number(name: str, *about: int) -> int:
-    """A seed for the generator of that name: the same for ever, and no other name's."""
+    """Return the seed of the generator of that name, stable and unique."""
     digest = hashlib.sha256(":".join([name, *map(str, about)]).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written aside, listed in a manifest, renamed."""
+"""Atomic checkpoints: written aside, listed in a manifest, then renamed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILES = ("state.pt", "tensors.safetensors")
-KEPT = 2  # the newest may be the one that a crash tore
+KEPT = 2  # the newest may have been torn by a crash
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that step ``step`` (counted in finished optimizer steps) needs to go on from."""
+    """Everything needed to resume after ``step`` finished optimizer steps."""
 
     step: int
     tensors: dict[str, Tensor]  # trained parameters by name
@@ -38,7 +38,7 @@ class CheckpointFolder:
         self.kept = kept
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Raises DiskFull, and leaves the older ones and no part of this one."""
+        """Save a checkpoint. On DiskFull the older ones stay and nothing of this one does."""
         aside = self.folder / f".step-{checkpoint.step}.tmp"
         try:
             self._save(checkpoint, aside)
@@ -71,7 +71,7 @@ class CheckpointFolder:
             shutil.rmtree(self.folder / f"step-{old}", ignore_errors=True)
 
     def load(self) -> Checkpoint | None:
-        """The newest whole checkpoint; torn ones are named on stderr and passed over."""
+        """Return the newest intact checkpoint; torn ones are reported on stderr and skipped."""
         import torch
         from safetensors.torch import load_file
 
@@ -95,7 +95,7 @@ class CheckpointFolder:
 
 
 def _size_of(checkpoint: Checkpoint) -> int:
-    """Bytes of its tensors, those of the optimizer included."""
+    """Return the bytes of its tensors, including the optimizer's."""
     import torch
 
     def bytes_in(value: Any) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-OFF = RetentionConfig(0.0, 0.0, "replay", 1, 0.0, 0.0, 1)  # a loss and nothing more
+OFF = RetentionConfig(0.0, 0.0, "replay", 1, 0.0, 0.0, 1)  # a loss without penalties
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Memory:
     first_row: dict[int, int]  # of each sequence, by its index in the text
 
     def divergence(self, logits: Tensor, data: Encoded, indices: Sequence[int]) -> Tensor:
-        """(K,) KL(base ‖ model) in nats at the K labels of ``indices``, in the order of a batch."""
+        """Return (K,) KL(base ‖ model) in nats at the K labels of ``indices``, in batch order."""
         import torch
 
         n_labels = data.n_labels
@@ -41,9 +41,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Part:
-    """Some sequences of a step, and what they add to its loss."""
+    """Some sequences of a step and their weights in its loss."""
 
-    name: str  # under which their mean NLL is reported
+    name: str  # name under which their mean NLL is reported
     data: Encoded
     indices: list[int]
     nll_weight: float = 1.0  # of the mean NLL over their label tokens
@@ -87,12 +87,12 @@ class Criterion:
     short answers (with ``loss_average: sequence`` NLL is a mean over sequences). s is the share of
     the step's sequences that are replay text; KL is on the same ones, on ``kl_sequences`` beside the
     batch if there are none, or on the target's. The base's own log-probabilities are computed once:
-    no second model is held, and what augmentation does to inputs is not done to the base's. For a
-    quantized base they are those of the quantized one, where training starts.
+    no second model is held, and the base's inputs are not augmented. For a quantized base they are
+    those of the quantized model, from which training starts.
 
-    What depends on the base (log-probabilities, θ⁰, F) is in no checkpoint: a resumed run computes
-    it again from the same base and seed. A stage before the task (Method.first_stage) is trained
-    without any of this: the KL is from the base all the same, θ⁰ is what that stage has left.
+    Values that depend on the base (log-probabilities, θ⁰, F) are in no checkpoint: a resumed run
+    computes them again from the same base and seed. A stage before the task (Method.first_stage) is
+    trained without these terms. The KL is still from the base, and θ⁰ is the result of that stage.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Criterion:
         replay: Encoded | None = None,
         padding_quantile: float = 1.0,
     ) -> None:
-        """``replay``: general text, needed where ``retention.looks_back``.
+        """``replay``: general text, required if ``retention.looks_back``.
 
-        ``padding_quantile``: of the lengths of a step's own sequences; longer ones are cut to it.
+        ``padding_quantile``: quantile of the lengths of a step's sequences; longer ones are cut to it.
         """
         assert replay is not None or retention.looks_back is None
         self._data, self._replay, self._retention, self._seed = data, replay, retention, seed
@@ -125,7 +125,7 @@ class Criterion:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every target sequence is seen once."""
+        """Return the number of steps in which every target sequence is seen once."""
         return self._batches.steps_per_epoch
 
     def remember(
@@ -137,9 +137,9 @@ class Criterion:
         top_k: int,
         memory_gb: float,
     ) -> None:
-        """The log-probabilities of ``base``, before anything touches it, at all that will be asked.
+        """Compute the log-probabilities of the untouched ``base`` that the run will need.
 
-        A forward pass over the sequences of ``total_steps``, each once; nothing where there is no KL.
+        One forward pass over each sequence of ``total_steps``; nothing without KL.
         """
         if not self._retention.kl_weight:
             return
@@ -150,16 +150,16 @@ class Criterion:
         used = sorted({index for step in range(total_steps) for index in asked.indices(step)})
         part = text.take(used)
         log_probs = base_logprobs(base, part, batch_size, device, top_k, memory_gb)
-        order = np.argsort(-part.lengths, kind="stable")  # as evaluation_batches has them
+        order = np.argsort(-part.lengths, kind="stable")  # in the order of evaluation_batches
         n_labels = part.n_labels[order]
         rows = np.concatenate([[0], np.cumsum(n_labels)[:-1]])
         first = {used[place]: int(row) for place, row in zip(order, rows, strict=True)}
         self._memory = Memory(log_probs, first)
 
     def hold(self, model: nn.Module, device: str) -> None:
-        """Tie the trained parameters of the freshly adapted ``model`` to where they are now.
+        """Anchor the trained parameters of the freshly adapted ``model`` at their current values.
 
-        Forward and backward passes over ``ewc_samples`` sequences where there is EWC.
+        With EWC: forward and backward passes over ``ewc_samples`` sequences.
         """
         retention, fisher = self._retention, {}
         if not retention.l2_sp_weight and not retention.ewc_weight:
@@ -173,7 +173,7 @@ class Criterion:
         self._anchor = Anchor(model, retention.l2_sp_weight, retention.ewc_weight, fisher)
 
     def parts(self, step: int) -> list[Part]:
-        """The sequences of step 0, 1, ... and their weights."""
+        """Return the sequences of a step (from 0) and their weights."""
         weight = self._retention.kl_weight
         assert weight == 0 or self._memory is not None
         own = (1 - self._share, weight) if self._kl_on_target else (1 - self._share, 0.0)

@@ -26,11 +26,11 @@ class EnergyMeter:
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             self._nvml: Any = pynvml
             self._began = self._counter()
-        except Exception:  # no library, no driver, no such counter: the value stays missing
+        except Exception:  # without library, driver or counter the value stays missing
             self._nvml = None
 
     def joules(self) -> float | None:
-        """None where the device does not say."""
+        """Return the joules since the start; None if the device does not report them."""
         if self._nvml is None:
             return None
         try:

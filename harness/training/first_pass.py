@@ -1,4 +1,4 @@
-"""One pass of an adapted model before it is trained: that it runs, and what of it learns from text."""
+"""A first pass of an adapted model: it must run; parameters without gradients are frozen."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
     from harness.data.tokens.encode import Encoded
 
-TOKENS = 64  # at most of the text that is tried
+TOKENS = 64  # most tokens of the text used
 
 
 def freeze_what_text_never_trains(
     model: nn.Module, data: Encoded, device: str, autocast: AbstractContextManager[Any]
 ) -> list[str]:
-    """Leave frozen what is trainable in ``model`` but gets no gradient from text; and say so.
+    """Freeze trainable parameters of ``model`` that get no gradient from text; return a warning.
 
-    An image tower's weights, or an adapter beside a layer that a fused kernel does not call, would be
-    counted as trained and never move. An expert counts as reached where another one is: of a mixture a
-    short text sees a few. Random numbers are drawn as if nothing had been tried. Raises ValueError
-    where nothing gets a gradient, and what the model raises.
+    The weights of an image tower, or an adapter beside a layer that a fused kernel bypasses, would be
+    counted as trained and never move. An expert counts as reached if another one is, because a short
+    text uses only a few of a mixture. Random states are restored. Raises ValueError if nothing gets a
+    gradient, and the errors of the model.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     try:
         reached = _reached(model, trained, data, device, autocast)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            return []  # the loop tries it again, and says what fits
+            return []  # the loop tries again and finds what fits
         raise
     if trained and not reached:
         raise ValueError(
@@ -65,7 +65,7 @@ def _reached(
     device: str,
     autocast: AbstractContextManager[Any],
 ) -> set[str]:
-    """Kinds of the parameters that a short text's gradients come to; each is dropped at once."""
+    """Return the kinds of parameters that get gradients from a short text; frees each gradient."""
     reached: set[str] = set()
     batch = collate(data, [int(data.lengths.argmin())], 0).to(device)
     ids, mask = batch.input_ids[:, :TOKENS], batch.attention_mask[:, :TOKENS].ne(0).long()
@@ -94,7 +94,7 @@ def _reached(
 
 
 def answer_one_token(model: nn.Module, prompts: Sequence[np.ndarray], device: str) -> None:
-    """Raises what ``model`` raises where it cannot answer, which would show only after all training."""
+    """Generate one token, so that a model that cannot answer fails now and not after training."""
     if not prompts:
         return
     ids = torch.from_numpy(min(prompts, key=len)[-TOKENS:].astype("int64"))[None].to(device)

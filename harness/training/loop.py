@@ -1,4 +1,4 @@
-"""THE loop. Batches, loss, step, evaluation, checkpoint; resumable at any step, bit for bit."""
+"""The training loop: batches, loss, step, evaluation, checkpoint. Resumes at any step, bit for bit."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
-CHECKPOINT_SECONDS = 60.0  # between checkpoints, where the configuration names no steps
+CHECKPOINT_SECONDS = 60.0  # between checkpoints, if the configuration sets no steps
 
 
 __all__ = ["Diverged", "Hooks", "Interrupted", "OutOfMemory", "Progress", "train"]
 
 
 class Diverged(SynchronizedExit):
-    """The loss is no finite number any more."""
+    """The loss is no longer finite."""
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(f"{what} at step {step}")
@@ -58,11 +58,11 @@ class Interrupted(SynchronizedExit):
 class Hooks:
     """Callbacks of the training loop into the trial."""
 
-    on_begin: Callable[[int], None]  # training goes on after that many steps
+    on_begin: Callable[[int], None]  # training resumes after that many steps
     on_step: Callable[[dict[str, Any]], None]
     on_evaluation: Callable[[int], bool]  # after that many steps, 0 included; False: stop here
-    on_checkpoint: Callable[[], None]  # before each: what is on disk must reach as far as it does
-    stopping: Callable[[], bool]  # asked before every step: checkpoint and end the run here?
+    on_checkpoint: Callable[[], None]  # before each: files on disk must reach the same step
+    stopping: Callable[[], bool]  # checked before every step: write a checkpoint and stop
 
 
 def train(
@@ -84,11 +84,11 @@ def train(
     The loss of a step is the mean negative log-likelihood over the label tokens of its effective
     batch (``batch_size × gradient_accumulation_steps`` sequences of ``data``), however it is split
     to fit; with ``loss_average: sequence`` the mean over sequences of each one's own mean.
-    ``criterion`` may say more. ``progress`` is brought up to date as it goes, for who wants to know
-    how far a run got that raised. ``team`` is who trains along, each with its share of every step;
-    of its ranks the first alone writes and decides. With ``updates: fp32`` what is trained is in
-    float32 from here on, afterwards too: see harness.models.precision.
-    Raises Diverged, OutOfMemory, Interrupted, and InputError for what only the model can tell.
+    ``criterion`` may add terms. ``progress`` is updated in place, so that it is known after an error
+    too. ``team``: the processes that train together, each with its share of every step; only rank 0
+    writes and decides. With ``updates: fp32`` the trained parameters are in float32 from here on, also
+    after training: see harness.models.precision.
+    Raises Diverged, OutOfMemory, Interrupted, and InputError for faults that only the model reveals.
     """
     device = str(accelerator.device)
     if config.updates == "fp32":
@@ -106,18 +106,18 @@ def train(
     augmentation = Augmentation(config, seed, plan.tokenizer)
     progress = Progress() if progress is None else progress
     progress.micro_batch_size, progress.warnings = config.batch_size, warnings
-    team.agree()  # that all came as far as this
+    team.agree()  # all ranks have reached this point
     restore(checkpoints, trained, optimizer, method, model, progress, held.part)
     hooks.on_begin(progress.step)
     if config.evaluate_before_training and progress.step == 0:
         with held.whole():
-            hooks.on_evaluation(0)  # there is nothing to stop yet, whatever it says
+            hooks.on_evaluation(0)  # its answer is ignored: nothing can be stopped yet
     eval_every = config.eval_every or max(1, plan.total_steps // 4)
     last_saved = time.monotonic()
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # lets inputs require gradients too: once is enough
+        model.gradient_checkpointing_enable()  # also makes inputs require gradients; once is enough
     model.train()
-    model.zero_grad(set_to_none=True)  # a run that diverged may have left some in a base lent again
+    model.zero_grad(set_to_none=True)  # a diverged run may have left gradients in a reused base
 
     def save() -> None:
         state = held.state(trained, optimizer)
@@ -193,10 +193,9 @@ def _accumulate(
     accelerator: Accelerator,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """Gradients of this rank's share of one effective batch, and the loss of all of it.
+    """Accumulate this rank's gradients of one effective batch; return losses and tokens of all ranks.
 
-    Where it does not fit, in halves of the micro-batch, on all ranks. A step that is begun anew
-    draws the dropout that it would have drawn in the first place.
+    If memory runs out, all ranks halve the micro-batch. A repeated step draws the same dropout.
     """
     import torch
 
@@ -209,12 +208,12 @@ def _accumulate(
             with computing(held.model):
                 losses, n_tokens = _gradients(*about, config, accelerator, progress)
             distance = criterion.penalty() if team.leads else None
-            if distance is not None:  # of weights at rest: rounded, small ones would be none
+            if distance is not None:  # on the stored weights: rounding would lose small distances
                 losses["penalty"] += float(distance.detach())
                 accelerator.backward(distance)
         except (RuntimeError, MemoryError) as error:
             if team.shards or not is_out_of_memory(error):
-                raise  # sharded: the others wait within this pass, and cannot begin it anew
+                raise  # sharded: the others wait in this pass and cannot repeat it
             signal = RankSignal.SMALLER
         if team.agree(signal) is not RankSignal.SMALLER:
             *summed, tokens = team.sums([*losses.values(), n_tokens])
@@ -243,14 +242,13 @@ def _gradients(
 ) -> tuple[dict[str, float], int]:
     """Return this rank's part of the step's reported losses, and its number of input tokens.
 
-    ``loss`` is the mean NLL of the target's labels and nothing else. Where there is more, the
-    replay text's is ``replay_loss``, and what KL adds (and, later, distance in weights) is
-    ``penalty``.
+    ``loss`` is the mean NLL of the target's labels alone. That of replay text is ``replay_loss``.
+    The KL term (and, later, the distance in weights) is ``penalty``.
     """
     losses: dict[str, float] = {}
     model, team, as_it_is = held.model, held.team, nullcontext()
     added, n_tokens = 0.0, 0
-    first = team.leads  # what is added to a step is added once
+    first = team.leads  # a term of the whole step is added once
     for part in criterion.parts(step):
         lengths = part.data.lengths
         if part.longest is not None:
@@ -271,7 +269,7 @@ def _gradients(
             with accelerator.autocast(), noise:
                 logits = logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)
                 mean = mean_nll(logits, chunk, n_labels, len(part.indices), config)
-            if number >= passes.n_real:  # run for the sake of other ranks
+            if number >= passes.n_real:  # run only because other ranks do
                 accelerator.backward(0.0 * mean)
                 continue
             total += float(mean.detach())

@@ -1,4 +1,4 @@
-"""Memory: the peak of a stretch of work, and whether an error says that there was too little."""
+"""Memory: the peak of a stretch of work, and what is available."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from pathlib import Path
 
 
 def reset_peak(device: str) -> None:
-    """Begin a new stretch. A worker runs many trials: the peak of its life says little."""
+    """Start a new stretch. A worker runs many trials, so its lifetime peak says little."""
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
         return
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # another C library gives back by itself
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed would count as held
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # other C libraries return memory by themselves
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # freed memory would count as held
     with contextlib.suppress(OSError):  # not Linux: the peak then stays that of the process
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_gb(device: str) -> float:
-    """Since ``reset_peak``, in GB (1e9 bytes)."""
+    """Return the peak since ``reset_peak`` in GB (1e9 bytes)."""
     if device.startswith("cuda"):
         import torch
 
@@ -54,7 +56,7 @@ def available_gb(device: str) -> float:
 
 
 def _fields(path: str) -> dict[str, int]:
-    """Bytes by name, of a file with lines such as ``VmRSS:  1234 kB``."""
+    """Read bytes by name from a file with lines such as ``VmRSS:  1234 kB``."""
     with contextlib.suppress(OSError):
         lines = [line.split() for line in Path(path).read_text().splitlines()]
         return {line[0][:-1]: 1024 * int(line[1]) for line in lines if line[-1:] == ["kB"]}

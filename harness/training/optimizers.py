@@ -1,4 +1,4 @@
-"""Optimizers by name, each from the library that keeps it."""
+"""Optimizers by name, each from the library that maintains it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def build_optimizer(
     config: TrainingConfig, groups: list[dict[str, Any]], device: str, seed: int
 ) -> tuple[Any, list[str]]:
-    """The optimizer over ``groups`` (each with its own ``lr``), and warnings for the record.
+    """Return the optimizer over ``groups`` (each with its own ``lr``) and warnings for the record.
 
-    ``seed``: of what it draws, where its steps are rounded by chance.
+    ``seed``: for stochastic rounding.
     """
     optimizer, warnings = _by_name(config, groups, device)
     if config.updates == "bf16_stochastic":

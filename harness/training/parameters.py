@@ -1,4 +1,4 @@
-"""Parameters picked by name: which are left frozen, and which learn at a rate of their own."""
+"""Parameters selected by name: to be frozen, or to have a learning rate of their own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Train none of the parameters of an adapted ``model`` whose name matches one of ``patterns``.
+    """Freeze the parameters of an adapted ``model`` whose name matches one of ``patterns``.
 
-    Raises InputError for a pattern that matches nothing trained, and where nothing would be left.
+    Raises InputError for a pattern that matches nothing trained, and if nothing would be left.
     """
     if not patterns:
         return
@@ -35,10 +35,10 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 def with_own_rates(
     groups: Sequence[Mapping[str, Any]], rates: Mapping[str, float] | None, model: nn.Module
 ) -> list[dict[str, Any]]:
-    """Optimizer groups in which what matches a pattern of ``rates`` has that rate as its highest.
+    """Return optimizer groups in which parameters matching a pattern of ``rates`` have that peak rate.
 
-    The first pattern that matches a parameter's name counts, whatever rate the method gave it; the
-    schedule scales every rate. Raises InputError for a pattern that matches nothing trained.
+    The first matching pattern counts and replaces the method's rate. The schedule scales every rate.
+    Raises InputError for a pattern that matches nothing trained.
     """
     if not rates:
         return [dict(group) for group in groups]

@@ -53,9 +53,9 @@ def captured(
     progress: Progress,
     device: str,
 ) -> Checkpoint:
-    """Everything that the next step depends on, and what the run has to say by now.
+    """Return everything that the next step depends on, and the progress of the run.
 
-    ``tensors`` are those that are trained, ``optimizer`` is its state: whole ones both.
+    ``tensors``: the trained parameters; ``optimizer``: its state. Both are unsharded.
     """
     state = {
         "optimizer": optimizer,
@@ -76,9 +76,9 @@ def restore(
     progress: Progress,
     part: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
-    """Put the newest whole checkpoint, if there is one, back into everything that it came from.
+    """Restore the newest intact checkpoint, if there is one.
 
-    ``part`` says what of a whole tensor is held here for a parameter.
+    ``part`` returns this rank's part of a whole tensor for a parameter.
     """
     import torch
 
@@ -87,7 +87,7 @@ def restore(
         return
     shapes = {name: parameter.shape for name, parameter in trained.items()}
     if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
-        # What is trained was chosen by gradients, which other hardware rounds otherwise.
+        # Trained parameters may be chosen by gradients, which other hardware rounds differently.
         print(f"{checkpoints.folder} is of other parameters; training begins anew", file=sys.stderr)
         return
     with torch.no_grad():
@@ -104,7 +104,7 @@ def restore(
 def _parts(
     state: dict[str, Any], optimizer: Any, part: Callable[[Tensor, nn.Parameter], Tensor]
 ) -> dict[str, Any]:
-    """The state of an optimizer with ``part`` of what has the shape of the parameter it is kept for."""
+    """Return an optimizer state reduced to ``part`` of each tensor of its parameter's shape."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     kept = {
         index: {

@@ -23,14 +23,14 @@ def factor(config: TrainingConfig, step: int, total_steps: int) -> float:
 
 
 def warmup_steps(config: TrainingConfig, total_steps: int) -> int:
-    """``warmup_steps``, or ``warmup_share`` of all, a begun one counted, as in transformers."""
+    """Return ``warmup_steps``, or ``warmup_share`` of all steps rounded up, as in transformers."""
     if config.warmup_share is None:
         return config.warmup_steps
     return math.ceil(round(config.warmup_share * total_steps, 9))
 
 
 def above(lowest: float, factor: float) -> float:
-    """A factor from 1 to 0 as one from 1 to ``lowest``."""
+    """Rescale a factor from [0, 1] to [``lowest``, 1]."""
     return lowest + (1 - lowest) * factor if lowest else factor
 
 
@@ -53,7 +53,7 @@ def stlr(step: int, total_steps: int, cut_fraction: float = 0.1, ratio: float = 
 
     cut = ⌊T·cut_fraction⌋; p rises from 0 to 1 until cut and falls to 0 at T;
     η_t = η_max·(1 + p·(ratio − 1))/ratio. As printed p becomes negative where T·cut_fraction is no
-    integer, and divides by zero for short runs: the fall is over T − cut, and p is held in [0, 1].
+    integer, and divides by zero for short runs. Here the fall is over T − cut, and p is kept in [0, 1].
     """
     cut = math.floor(total_steps * cut_fraction)
     rising = step < cut

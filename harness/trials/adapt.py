@@ -46,10 +46,10 @@ def adapt(
     plan: AdaptContext,
     stage: Callable[[FirstStage], Earlier],
 ) -> tuple[nn.Module, Earlier]:
-    """The model that is trained on the task, and what came before.
+    """Return the model to train on the task, and the cost of the stage before it.
 
-    A classification model keeps the base's own output layer, as it was before anything was trained:
-    forgetting is what the tuned body does under it. Tied embeddings are trained as input alone.
+    A classification model keeps the base's untrained output layer, under which forgetting of the tuned
+    body is measured. Tied embeddings are trained as input only.
     """
     import torch
 
@@ -63,7 +63,7 @@ def adapt(
     before = Earlier() if first is None else stage(first)
     if output is not None:
         base.model.set_output_embeddings(output)
-    torch.manual_seed(job.config.seed)  # before adapters are made: their start belongs to the run
+    torch.manual_seed(job.config.seed)  # before adapters are initialized at random
     with refusals(job, base):
         model = method.adapt(base.model, plan)
     freeze(model, job.config.training.freeze_layers)
@@ -75,7 +75,7 @@ def adapt(
 
 
 def refusals(job: Job, base: Base) -> AbstractContextManager[None]:
-    """Within it what the libraries raise becomes the user's message about this method and model."""
+    """Context that turns errors of libraries into a user's message about this method and model."""
     what = f"method={job.method or job.config.method['name']} on {type(base.model).__name__}"
     return refused_by_library(what, "docs/architectures.md lists what works on which architecture.")
 
@@ -93,10 +93,10 @@ def train_first_stage(
     stopping: Callable[[], bool],
     team: Team,
 ) -> Earlier:
-    """Change the weights of ``base`` to what the stage makes of them.
+    """Train the stage on ``base`` in place.
 
-    Kept in ``cache`` by content, so that trials which differ in the task's own stage alone share it;
-    what it cost is counted for each of them all the same. Raises what ``train`` raises.
+    The result is cached by content, so that trials that differ only in the task's stage share it. Its
+    cost is still counted for each of them. Raises the errors of ``train``.
     """
     import torch
 
@@ -140,7 +140,7 @@ def _steps(stage: FirstStage) -> int:
 
 
 def _keep(path: Path, model: nn.Module, before: Earlier) -> None:
-    """Every trained parameter; written aside and renamed."""
+    """Save every trained parameter atomically."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _keep(path: Path, model: nn.Module, before: Earlier) -> None:
 
 
 def _restored(path: Path, model: nn.Module) -> Earlier | None:
-    """None where there is no such file, or a broken one, which leaves ``model`` as it is."""
+    """Restore a saved stage; None, with ``model`` unchanged, if the file is missing or broken."""
     from safetensors import SafetensorError, safe_open
 
     try:

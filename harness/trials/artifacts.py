@@ -23,16 +23,16 @@ FLUSH_SECONDS = 0.5
 
 
 class EventLog:
-    """``metrics.jsonl``: a row a step and a row an evaluation, as they happen."""
+    """``metrics.jsonl``: one row per step and per evaluation, written as they happen."""
 
     def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
-        """``check`` is asked before anything is written, and raises where that is not to be."""
+        """``check`` is called before each write, and raises if nothing may be written."""
         self._path, self._check = path, check
         self._waiting: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
 
     def begin(self, step: int) -> None:
-        """Training goes on after ``step``: what a lost attempt wrote beyond it is taken back."""
+        """Resume after ``step``: delete later rows of a lost attempt."""
         self._check()
         kept = [row for row in read_jsonl(self._path) if row.get("step", 0) <= step > 0]
         write_text(self._path, to_jsonl(kept))
@@ -60,7 +60,7 @@ class EventLog:
 
 
 def write_items(folder: Path, measured: MeasurementCollector, reference: Reference) -> None:
-    """Per-example statistics and outputs, the base's answer beside the tuned model's."""
+    """Write per-example statistics and outputs, the base's answer beside the tuned model's."""
     for name, found in (("items", measured.items), ("base_items", reference.items)):
         rows = [
             {"measurement": measurement, "statistics": statistics.round(6).tolist()}
@@ -84,7 +84,7 @@ def _cut(measured: MeasurementCollector, reference: Reference) -> list[bool]:
 
 
 def write_base_weights(folder: Path, layers: list[dict[str, Any]] | None) -> None:
-    """``base_weights.json``: how normal the weights are that this trial keeps quantized."""
+    """Write ``base_weights.json``: the normality of the weights that this trial keeps quantized."""
     if layers is not None:
         write_json(folder / "base_weights.json", {"layers": layers})
 
@@ -97,7 +97,7 @@ def save_adapter(
     labels: Sequence[str] = (),
     data: DataConfig | None = None,
 ) -> None:
-    """The adapter, or the whole model where it was trained as a whole, in safetensors.
+    """Save the adapter, or the whole model if all of it was trained, in safetensors.
 
     The head of a classifier and its ``labels`` lie beside that, and ``prompts.json`` says how
     prompts of ``data`` are written.

@@ -24,7 +24,7 @@ FOLDER = "selected"  # beside the trial's checkpoints
 
 @dataclass
 class Selection:
-    """Keeps the best step so far on disk, whole or absent, so that a killed run finds it again."""
+    """Keeps the best step so far on disk, saved atomically, so that a resumed run finds it."""
 
     limit: float | None  # nats a token of ``FORGETTING``
     quality: str  # a measurement, the lower the better
@@ -34,7 +34,7 @@ class Selection:
 
     @classmethod
     def of(cls, training: TrainingConfig, folder: Path, classes: bool) -> Selection | None:
-        """None where the last step is what is wanted."""
+        """Return the selection; None if the last step is wanted."""
         if training.select_checkpoint == "last":
             return None
         quality = "validation.loss" if classes else "validation.perplexity"
@@ -42,7 +42,7 @@ class Selection:
         return cls(training.select_forgetting_limit, quality, kept)
 
     def begin(self, step: int) -> None:
-        """Training goes on after ``step``. What was kept is of this run, and may be from beyond it."""
+        """Resume after ``step``. The kept step belongs to this run, and may be later than ``step``."""
         if step == 0:
             self.kept.clear()
         found = self.kept.load()
@@ -57,9 +57,9 @@ class Selection:
         model: nn.Module,
         names: set[str],
     ) -> None:
-        """Keep this step's parameters ``names`` if it is better than the best so far.
+        """Keep the parameters ``names`` of this step if it is the best so far.
 
-        Step 0 is none of the run's: the untouched base is nothing to end with.
+        Step 0, the untouched base, is never offered.
         """
         if step == 0 or (self.best is not None and self.rank(values) >= self.rank(self.values)):
             return
@@ -69,9 +69,9 @@ class Selection:
         self.kept.save(Checkpoint(step, tensors, state))
 
     def rank(self, values: Mapping[str, float]) -> tuple[bool, float]:
-        """The smaller the better: what is within the limit, by quality; the rest by forgetting.
+        """Return a sort key, smaller is better: within the limit quality, else forgetting.
 
-        What could not be measured is worst.
+        Missing values are worst.
         """
         forgetting = values.get(FORGETTING, math.inf)
         beyond = self.limit is not None and forgetting > self.limit
@@ -90,7 +90,7 @@ class Selection:
         method.load_state(model, found.state["method"])
 
     def describe(self) -> dict[str, Any]:
-        """For the record: which step, by what, and whether it keeps the limit."""
+        """Describe for the record the step, the criterion, and whether it keeps the limit."""
         beyond, _ = self.rank(self.values)
         why = "the best quality among those that were evaluated"
         if self.limit is not None:

@@ -30,9 +30,9 @@ from harness.trials.workbench import Workbench, quantization_of
 def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     """Try every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
 
-    Returns counts to be shown with the plan. Raises InputError for the first that cannot be used.
+    Returns counts to be shown with the plan. Raises InputError for the first unusable one.
     """
-    counts: dict[ModelConfig, dict[str, Any]] = {}  # the data are the same for all
+    counts: dict[ModelConfig, dict[str, Any]] = {}  # all share the same data
     cautions: dict[str, None] = {}
     longest: dict[ModelConfig, int] = {}  # tokens of any text that a model will see
     for data in spec["configs"]:
@@ -87,7 +87,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
 
 
 def check_quantization(quantization: Quantization | None, device: str) -> None:
-    """Quantize a few numbers. Raises InputError where this machine cannot."""
+    """Quantize a few numbers. Raises InputError if this machine cannot."""
     import torch
 
     assert quantization is not None
@@ -102,7 +102,7 @@ def check_quantization(quantization: Quantization | None, device: str) -> None:
                 weights, quant_type=quantization.kind, compress_statistics=quantization.double
             )
             functional.dequantize_4bit(packed, state)
-    except Exception as error:  # whatever a backend says: it cannot
+    except Exception as error:  # any error of a backend
         raise InputError(
             f"quantization {quantization.kind} cannot be used: bitsandbytes does not run it on this "
             f"machine's {device} ({str(error).splitlines()[0]})."

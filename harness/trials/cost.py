@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Infeasible(Exception):
-    """A limit is broken."""
+    """A limit is exceeded."""
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Clock:
         self.device = device
         self.train_seconds = 0.0
         self.preparation_seconds = (
-            0.0  # of the method, before its first step: which weights to train
+            0.0  # of the method before its first step, such as choosing weights to train
         )
         self._began = time.perf_counter()
         self._spent = {"evaluation": 0.0, "base": 0.0}
@@ -43,20 +43,20 @@ class Clock:
         self._spent[what] += time.perf_counter() - began
 
     def base_is_ready(self) -> None:
-        """Peak memory counts from here: who needs another base first, to be compared with, varies."""
+        """Start the peak of memory here: some methods load another base before, to compare with it."""
         reset_peak(self.device)
 
     def cost(
         self, progress: Progress, generation_tokens_per_second: float | None
     ) -> dict[str, float]:
-        """Seconds, GB (1e9 bytes), tokens per second, kWh; what was not measured is not there."""
+        """Return seconds, GB (1e9 bytes), tokens per second and kWh; unmeasured values are absent."""
         total = time.perf_counter() - self._began
         here = sum(self._spent.values()) + self.preparation_seconds + self.train_seconds
         cost = {
             "train_seconds": self.train_seconds,
             "preparation_seconds": self.preparation_seconds,
             "evaluation_seconds": self._spent["evaluation"],
-            "base_seconds": self._spent["base"],  # near 0 but for the first that needs the base
+            "base_seconds": self._spent["base"],  # near 0 except for the first trial with a base
             "overhead_seconds": max(0.0, total - here),
             "peak_memory_gb": peak_gb(self.device),
         }
@@ -87,7 +87,7 @@ def check_limits(limits: LimitsConfig, clock: Clock) -> None:
 
 
 def sizes(model: nn.Module) -> dict[str, float]:
-    """Parameters trained, in all, and their share; a 4-bit weight holds as many as it stands for."""
+    """Return trained and total parameters and their ratio; a 4-bit weight counts what it represents."""
 
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(number_of_weights(parameter) for parameter in model.parameters())
@@ -99,10 +99,11 @@ def sizes(model: nn.Module) -> dict[str, float]:
 
 
 def room_for(model: nn.Module, training: TrainingConfig) -> int:
-    """Bytes that a trial must be able to write: one checkpoint, so that it can be stopped, and the
-    tuned parameters. What the optimizer keeps for each is counted as by AdamW, in 32 or 8 bits."""
+    """Return the bytes that a trial must be able to write: one checkpoint and the tuned parameters.
+
+    The optimizer's state is counted as for AdamW, in 32 or 8 bits."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    least = 4 if training.updates == "fp32" else 1  # bytes that an entry rests in
+    least = 4 if training.updates == "fp32" else 1  # bytes of a stored entry
     tensors = sum(p.numel() * max(least, p.element_size()) for p in trained)
     optimizer = training.optimizer
     kept = 2 if "8bit" in optimizer else 8 if "adam" in optimizer else 0
@@ -121,8 +122,8 @@ def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
     named = model.named_parameters()
     kept |= {
         name: p for name, p in named if name.startswith(f"{CLASS_HEAD}.")
-    }  # no part of an adapter
-    # What a module holds beside its trained parameters belongs to them: where the values of a mask go.
+    }  # not part of an adapter
+    # Other tensors of a module belong to its trained parameters, such as the indices of a mask.
     owners = {name.rpartition(".")[0] for name in trained}
     beside = [b for name, b in model.named_buffers() if name.rpartition(".")[0] in owners]
     tensors = [*kept.values(), *beside]

@@ -19,7 +19,7 @@ UNUSED = cast(BaseResults, None)  # nothing is evaluated here
 
 
 class _NoLog(EventLog):
-    """The first device's is the one."""
+    """A log that writes nothing: the first device writes it."""
 
     def begin(self, step: int) -> None: ...
 
@@ -41,14 +41,14 @@ class _Following(Tuning):
 
 
 def follow(job: Job, bench: Workbench) -> None:
-    """Take part in ``job`` until its training is over, in whichever way. Writes nothing.
+    """Take part in ``job`` until its training ends. Writes nothing.
 
-    Raises SynchronizedExit where the first device is stopped or ends it, and whatever broke here.
+    Raises SynchronizedExit if the first device stops or ends it, and errors of this process.
     """
     config = job.config
     job = replace(
         job, limits=LimitsConfig(None, None, None, None)
-    )  # the first device's are counted
+    )  # those of the first device are counted
     stored = methods.build(config.method).base_quantization
     with ExitStack() as held:
         with bench.team.together(job.path):

@@ -45,21 +45,21 @@ from harness.trials.run import device_name
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
-FORMAT = 3  # raise it when something else is measured
-COUNTED = 2  # steps: one makes the optimizer's state, one finds it there
+FORMAT = 3  # increase it when the measurement changes
+COUNTED = 2  # steps: one creates the optimizer's state, one starts with it
 TIMED = 2  # more
-NEW_TOKENS = 8  # of answers, to see how fast they come
+NEW_TOKENS = 8  # tokens of answers, to measure their speed
 NOTHING = cast(BaseResults, None)  # nothing is evaluated here
 GO_ON = Control(lambda step, values: True, lambda: False)
 NO_LIMITS = LimitsConfig(None, None, None, None)
 
 
 class _Enough(Exception):
-    """The steps that were to be seen have been."""
+    """Enough steps were measured."""
 
 
 class _Measuring(Tuning):
-    """The real loop, ended after the steps that are to be seen."""
+    """The real training loop, ended after the measured steps."""
 
     def __init__(self, *about: Any) -> None:
         super().__init__(*about)
@@ -77,7 +77,7 @@ class _Measuring(Tuning):
         return _Ear(self)
 
     def first_stage(self, stage: FirstStage, accelerator: Any, control: Control) -> Earlier:
-        return Earlier()  # its steps are those of full fine-tuning on the same texts
+        return Earlier()  # its steps equal those of full fine-tuning on the same texts
 
     def begin(self) -> None:
         self.peaks.append(peak_gb(self.bench.device))  # of adapting
@@ -85,7 +85,7 @@ class _Measuring(Tuning):
         self.meter = AllocationMeter(self.bench.device)
 
     def stepped(self) -> None:
-        """After each step. The last are only timed: counting takes time too."""
+        """Measure after each step. The last steps are only timed, because counting takes time too."""
         if self.meter is None:
             self.timed += 1
             if self.timed < TIMED:
@@ -108,14 +108,14 @@ class _Measuring(Tuning):
         self.meter = None
 
     def require_room(self) -> None:
-        """Nothing is written."""
+        """Do nothing: no file is written."""
 
     def _watch(self, step: int) -> dict[str, float]:
         return {}
 
 
 class _Ear(EventLog):
-    """Hears of each step, and writes nothing."""
+    """A log that counts steps and writes nothing."""
 
     def __init__(self, measuring: _Measuring) -> None:
         self._measuring = measuring
@@ -145,7 +145,7 @@ def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[
         if not isinstance(known, dict):
             known = asdict(_measure(config, spec["devices"], folder, bench))
             if known["micro_batch_size"] == config.training.batch_size:
-                write_json(kept, known)  # else others may have held memory that is free by then
+                write_json(kept, known)  # otherwise others may have held memory that is free later
         found.append(known | {"available_gb": available_gb(bench.device)})
     return found
 
@@ -171,7 +171,7 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
         room = available_gb(bench.device)
         found = Footprint(device_name(bench.device), room, steps, max([*tuning.peaks, 0.0]))
         if tuning.status == "diverged":
-            return found  # which says nothing of memory: the trial itself will say it
+            return found  # unrelated to memory: the trial itself will report it
         if not tuning.seconds:
             return replace(found, infeasible=tuning.reason or tuning.status)
         try:
@@ -192,9 +192,9 @@ def _job(config: TrialConfig, folder: Path, bench: Workbench) -> Job:
 
 
 def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
-    """The same run by a number of steps, without what happens between them.
+    """Return the same run with a number of steps, without evaluations and checkpoints.
 
-    A shorter one than is looked at is made as long: a step needs no less in it.
+    A run shorter than the measured steps is extended: its steps need as much memory.
     """
     own = replace(
         config.training,
@@ -208,7 +208,7 @@ def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
 
 
 def _longest(train: Encoded, config: TrialConfig, devices: int) -> Encoded:
-    """One device's share of the longest step that there could be."""
+    """Return one device's share of the longest possible step."""
     training = config.training
     batch = training.batch_size * training.gradient_accumulation_steps
     return train.take(np.argsort(-train.lengths, kind="stable")[: -(-batch // devices)].tolist())
@@ -239,7 +239,7 @@ def _seconds(tuning: _Measuring, inputs: Inputs, few: Inputs) -> dict[str, float
 def _scoring(tuning: _Measuring, inputs: Inputs) -> float:
     """Estimate the seconds of all evaluations of a run from one batch of its longest texts.
 
-    Their log-probabilities under the base are held beside them, as they are where KL is measured.
+    Log-probabilities under the base are held meanwhile, as for KL.
     """
     config, device = tuning.job.config, tuning.bench.device
     evaluation, times = config.evaluation, tuning.evaluations

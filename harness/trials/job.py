@@ -21,7 +21,7 @@ class Job:
 
     folder: str  # runs/NAME/trials/METHOD/FINGERPRINT
     cache: str  # tokens and base references, shared by all sweeps of a runs_dir
-    method: str  # what the sweep calls it: a file in conf/method, or one of its variants
+    method: str  # its name in the sweep: a file in conf/method, or one of its variants
     config: TrialConfig
     limits: LimitsConfig
     trial: int

@@ -1,4 +1,4 @@
-"""The probes of one trial: what the untouched base says to them, and what the tuned model does."""
+"""Knowledge probes of one trial: answers of the untouched base and of the tuned model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BaseProbeAnswers:
-    """The base's answers, and what they are worth."""
+    """The base's answers and their scores."""
 
     answers: list[knowledge.Answer]
     measurements: dict[str, Measurement]
@@ -57,7 +57,7 @@ def ask_tuned(
     measured: MeasurementCollector,
     device: str,
 ) -> None:
-    """Adds ``probes.*`` to ``measured``, and leaves ``probes.jsonl`` with both models' answers."""
+    """Add ``probes.*`` to ``measured``, and write ``probes.jsonl`` with both models' answers."""
     evaluation = job.config.evaluation
     try:
         if told.missing is not None:

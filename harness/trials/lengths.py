@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_lengths(config: TrialConfig, inputs: Inputs) -> None:
-    """Raises InputError where a text has more tokens than the model has positions."""
+    """Raises InputError if a text has more tokens than the model has positions."""
     positions_of(config.model).check(longest(inputs))
 
 
@@ -23,7 +23,7 @@ def length_cautions(config: TrialConfig, inputs: Inputs) -> list[str]:
 
 
 def longest(inputs: Inputs) -> int:
-    """Tokens of the longest text that the model sees in a trial, one that is generated included."""
+    """Return the tokens of the longest text that the model reads or generates in a trial."""
     lengths = [inputs.train.longest_text, inputs.final.longest, inputs.watched.longest]
     lengths += [] if inputs.replay is None else [inputs.replay.longest_text]
     return max(lengths)

@@ -14,7 +14,7 @@ class Superseded(Exception):
 
 
 def attempt_in(folder: Path) -> Any:
-    """The attempt that ``folder`` was handed to; None where nobody did, or that cannot be read."""
+    """Return the attempt that owns ``folder``; None if none does, or the spec cannot be read."""
     try:
         return json.loads((folder / SPEC).read_text(encoding="utf-8")).get("attempt")
     except (OSError, ValueError, AttributeError):
@@ -22,10 +22,10 @@ def attempt_in(folder: Path) -> Any:
 
 
 def check(folder: Path, attempt: int) -> None:
-    """Asked before what would change the trial. Raises Superseded.
+    """Check ownership before the trial's files change. Raises Superseded.
 
-    What is written between the question and the answer's use is not seen: that takes a pause of
-    minutes within microseconds, and the files are whole even then.
+    A change of ownership between this check and the write is not seen. That would take a pause of
+    minutes within microseconds, and the files are intact even then.
     """
     other = attempt_in(folder)
     if other is not None and other != attempt:

@@ -1,4 +1,4 @@
-"""One trial, in the order things happen: from a job to its record."""
+"""One trial from its job to its record, in the order of execution."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def run_trial(
 ) -> Record:
     """Run ``job`` and write its folder; the record is written last.
 
-    ``decide(step, measurements)`` says after each evaluation whether to go on. Where ``stopping()``
-    is true a checkpoint is written and Interrupted raised: the same job goes on from there later.
-    Raises InputError for what only the loaded model or the data can tell.
+    ``decide(step, measurements)`` returns after each evaluation whether to continue. If ``stopping()``
+    is true a checkpoint is written and Interrupted raised; the same job resumes from it later.
+    Raises InputError for faults that only the loaded model or the data reveal.
     """
     evaluation = job.config.evaluation
     if job.keep_adapter and evaluation.quantization:
@@ -58,7 +58,7 @@ def run_trial(
         afterwards.check_schemes(evaluation.quantization, skeleton, bench.device)
     checkpoints = CheckpointFolder(job.path / "checkpoint")
     record, kept = _tuned(job, bench, checkpoints, Control(decide, stopping))
-    if kept is not None:  # no cost of the method's; the model it trained is given back by now
+    if kept is not None:  # not counted as cost of the method; the trained model is released by now
         record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
     job.check_own()
     write_record(job.path, record)
@@ -69,7 +69,7 @@ def run_trial(
 def _tuned(
     job: Job, bench: Workbench, checkpoints: CheckpointFolder, control: Control
 ) -> tuple[Record, afterwards.Trained | None]:
-    """Tune, measure and save; and what is needed to look at the tuned model again, if anything is."""
+    """Tune, measure and save. Returns the record, and the tuned model for later steps, if any."""
     config, clock = job.config, Clock(bench.device)
     own, stored = quantization_of(config.model), methods.build(config.method).base_quantization
     inputs = bench.inputs(config)
@@ -106,7 +106,7 @@ class TunedResults:
     """Results of a tuned model; empty if it was not trained to the end."""
 
     measured: MeasurementCollector
-    selected: dict[str, Any] | None = None  # which step the trial ended with, where one was chosen
+    selected: dict[str, Any] | None = None  # the step that the trial ended with, if one was chosen
     described: Mapping[str, Any] = field(
         default_factory=dict
     )  # by the method, of its own parameters
@@ -116,7 +116,7 @@ class TunedResults:
 def _found(
     tuning: Tuning, quantized: Reference | None, told: BaseProbeAnswers | None
 ) -> TunedResults:
-    """Measure the tuned model, and save it where it is to be kept."""
+    """Measure the tuned model, and save it if configured."""
     job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
     selected = tuning.select()
     model, method = tuning.model, tuning.method
@@ -148,10 +148,10 @@ def measure(
     quantized: Reference | None,
     device: str,
 ) -> MeasurementCollector:
-    """Everything at the end of a run: quality, forgetting, and for finalists the tasks."""
+    """Measure a tuned model: quality, forgetting, and for finalists the tasks."""
     evaluation = job.config.evaluation
     measured = evaluate(model, inputs.tokenizer, inputs.final, before.final, evaluation, device)
-    if quantized is not None:  # what quantization cost is told apart from what training cost
+    if quantized is not None:  # separates the loss from quantization from that from training
         about = (measured, "forgetting_from_quantized", model, inputs.final, quantized)
         forgetting(*about, evaluation, device)
     by_hand_or_finalist = job.keep_adapter or job.config.stage == "confirm"
@@ -217,7 +217,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
 
 
 def _precision(tuning: Tuning) -> dict[str, Any]:
-    """In what the trial computed, and held and saved what it trained."""
+    """Return the precisions of computing, of the trained weights and of measurements."""
     training, named = tuning.job.config.training, dict(tuning.model.named_parameters())
     trained = {str(named[name].dtype) for name in tuning.trained if name in named}
     return {
@@ -229,7 +229,7 @@ def _precision(tuning: Tuning) -> dict[str, Any]:
 
 
 def threads(device: str) -> int | None:
-    """On a CPU sums round by how many threads share them."""
+    """Return the number of threads on a CPU, where it affects the rounding of sums."""
     if device.startswith("cuda"):
         return None
     import torch

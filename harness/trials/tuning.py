@@ -1,4 +1,4 @@
-"""The training of one trial: from the base it was lent to tuned weights, watched on the way."""
+"""Training of one trial, with evaluations on the way."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 class Control:
     """Callbacks that steer a running trial: the pruner's decision and the request to stop."""
 
-    decide: Callable[[int, dict[str, float]], bool]  # after each evaluation: whether to go on
-    stopping: Callable[[], bool]  # asked to end at the next checkpoint
+    decide: Callable[[int, dict[str, float]], bool]  # after each evaluation: whether to continue
+    stopping: Callable[[], bool]  # whether to stop at the next checkpoint
 
 
 class Tuning:
-    """Made, then run once; ``status`` says how it ended, ``model`` is what it left."""
+    """One training run. ``status`` holds its outcome, ``model`` the tuned model."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Tuning:
         self.model: nn.Module = base.model
         self.earlier, self.progress = Earlier(), Progress()
         self.size: dict[str, float] = {}
-        self.trained: set[str] = set()  # the parameters that training moved
+        self.trained: set[str] = set()  # names of the trained parameters
         self.status, self.reason = "complete", None
         self.weights = (
             sum(map(number_of_weights, base.model.parameters())),
@@ -82,7 +82,7 @@ class Tuning:
     def run(self, checkpoints: CheckpointFolder, control: Control) -> None:
         """Train to the end, or until it diverges, is pruned, or goes beyond a limit.
 
-        Raises InputError, and Interrupted where it was asked to stop.
+        Raises InputError, and Interrupted if it was asked to stop.
         """
         try:
             with self.bench.team.together(self.job.path):
@@ -107,7 +107,7 @@ class Tuning:
         return EventLog(self.job.path / name, self.job.check_own)
 
     def first_stage(self, stage: FirstStage, accelerator: Accelerator, control: Control) -> Earlier:
-        """Train the base on the task's own texts, where the method begins with that."""
+        """Train the base on the task's texts, if the method has such a first stage."""
 
         def on_step(row: dict[str, Any]) -> None:
             self.clock.train_seconds = row["seconds"]
@@ -118,11 +118,11 @@ class Tuning:
         return train_first_stage(*about, *where, on_step, control.stopping, self.bench.team)
 
     def require_room(self) -> None:
-        """Raises DiskFull where what the trial must be able to write does not fit."""
+        """Raises DiskFull if there is no room for the files of the trial."""
         require_room(self.job.path, room_for(self.model, self.job.config.training))
 
     def select(self) -> dict[str, Any] | None:
-        """Put the step to end with into ``model``, and say which; None where it is simply the last."""
+        """Restore the selected step into ``model`` and describe it; None if it is simply the last."""
         if self.selection is None:
             return None
         self._watch(self.progress.step)
@@ -164,7 +164,7 @@ class Tuning:
         self.model, self.earlier = adapt(*about)
         took = time.perf_counter() - began
         self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
-        if not self.bench.team.shards:  # whose parts do not fit on one device together
+        if not self.bench.team.shards:  # sharded models do not fit on one device
             with refusals(self.job, self.base):
                 how = (self.inputs.train, device, accelerator.autocast())
                 self.cautions += freeze_what_text_never_trains(self.model, *how)
@@ -193,7 +193,7 @@ class Tuning:
                     *about, self.job.config.evaluation, self.bench.device
                 )
             self.log.flush()
-            if self.selection is not None and step:  # the untouched model is no outcome
+            if self.selection is not None and step:  # the untouched model is not a result
                 self.selection.offer(step, values, self.method, self.model, self.trained)
         self.log.evaluation(step, values, self._comparable(step))
         return values

@@ -31,7 +31,7 @@ from harness.training.distributed.team import ALONE, Team
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-OVERLAP_FORMAT = 1  # raise it when `overlap` counts something else
+OVERLAP_FORMAT = 1  # increase it when `overlap` changes
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Workbench:
     def __init__(self, device: str, cache: Path, team: Team = ALONE) -> None:
         self.device = device
         self.cache = cache
-        self.team = team  # who trains along
+        self.team = team  # the processes that train together
         self.pool = ModelPool(device)
         self.references = ReferenceStore(cache / "base")
         self._overlaps: dict[str, dict[str, Any]] = {}
@@ -102,7 +102,7 @@ class Workbench:
         return self._overlaps[key]
 
     def inputs(self, config: TrialConfig) -> Inputs:
-        """Everything a trial reads, tokenized. Raises InputError."""
+        """Return the tokenized texts of a trial. Raises InputError."""
         data, evaluation = config.data, config.evaluation
         splits, tokenizer = self.splits(data), self.pool.tokenizer(config.model)
         split = "test" if config.stage == "confirm" else "validation"
@@ -122,10 +122,9 @@ class Workbench:
         )
 
     def before(self, config: TrialConfig, inputs: Inputs) -> BaseResults:
-        """The base as the user has it, at ``model.quantization``; measured now if nobody has yet.
+        """Return the results of the base at ``model.quantization``, measured now unless cached.
 
-        QLoRA is measured against the same base as LoRA, so that what quantization costs is a part of
-        what it costs.
+        QLoRA is compared with the same base as LoRA, so that the loss from quantization is included.
         """
         evaluation, own = config.evaluation, quantization_of(config.model)
         texts = (inputs.watched, inputs.final)
@@ -133,7 +132,7 @@ class Workbench:
         asked = []
         if config.stage == "confirm":
             asked = probes(inputs.final, inputs.tokenizer, evaluation, config.data)
-        ends = (inputs.final, None)  # the curve is to end in the measure that it began in
+        ends = (inputs.final, None)  # the curve ends in the measure that it began in
         watched, final = (
             self.references.find(config.model, own, text, evaluation, end)
             for text, end in zip(texts, ends, strict=True)
@@ -170,8 +169,8 @@ class Workbench:
     ) -> list[dict[str, Any]] | None:
         """Test the normality of the weights that a method keeps quantized; once per base.
 
-        None for a method that quantizes nothing, and where the user's own base is quantized already:
-        then nothing lies here at full precision.
+        None for a method that does not quantize, and if the user's own base is quantized already:
+        no full-precision weights exist then.
         """
         if quantization is None or quantization_of(config) is not None:
             return None

@@ -6,11 +6,11 @@ from harness.config import TrialConfig
 from harness.errors import InputError
 from harness.methods.base import Method
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adadelta")  # each entry of a weight by itself
+OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop", "adadelta")  # elementwise on each weight
 
 
 def check_shardable(config: TrialConfig, method: Method) -> None:
-    """Raises InputError for the first thing that cannot be split, saying what can be used instead."""
+    """Raises InputError for the first setting that cannot be sharded, naming an alternative."""
     training, retention = config.training, config.retention
     name = config.method["name"]
     if config.model.quantization != "none":

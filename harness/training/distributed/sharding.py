@@ -1,12 +1,12 @@
-"""A model split over the ranks of a team while it trains (``launcher.sharding=fsdp``), or not at all.
+"""Models sharded over the ranks of a team during training (``launcher.sharding=fsdp``), or unsharded.
 
 torch's FSDP2, ``fully_shard`` (Zhao et al. 2023, arXiv:2304.11277): each rank holds its part of every
-weight, gradient and optimizer state; a block's weights are gathered when its turn comes, forward and
-backward, and its gradients are summed as they come. What is split is a copy of the model's modules
-with the same parameters. The model itself stays plain, and is without its weights meanwhile: it gets
-them back on rank 0 to be evaluated on the way, on all ranks at the end. So a model must fit one
-device whole to be loaded and evaluated; gradients and optimizer states never lie there whole.
-A checkpoint is what one process writes: its tensors are gathered one by one into rank 0's memory.
+weight, gradient and optimizer state. A block's weights are gathered for its forward and backward
+pass, and its gradients are summed as they arise. FSDP wraps a copy of the model's modules with the
+same parameters. The model itself stays plain and has no weights meanwhile. It gets them back on rank 0
+for each evaluation, and on all ranks at the end. So a model must fit one device whole to be loaded and
+evaluated; gradients and optimizer states are never whole on one device.
+A checkpoint equals that of one process: its tensors are gathered one by one into rank 0's memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def wrap_for_training(model: nn.Module, team: Team, device: str) -> UnshardedModel:
     """Wrap a model for training. Fails on all ranks if they chose different parameters to train."""
-    team.agree()  # that all came as far as this
+    team.agree()  # all ranks have reached this point
     team.make_equal(model)
     return Sharded(model, team, device) if team.shards else UnshardedModel(model, team)
 
@@ -58,7 +58,7 @@ class UnshardedModel:
         yield
 
     def passes(self, indices: Sequence[int], lengths: np.ndarray, most: int) -> Passes:
-        """This rank's part of a step's sequences, in micro-batches of at most ``most``."""
+        """Return this rank's part of a step's sequences, in micro-batches of at most ``most``."""
         groups = micro_batches(self.team.share(indices, lengths), lengths, most)
         return Passes(groups, len(groups))
 
@@ -68,7 +68,7 @@ class UnshardedModel:
     def clip(
         self, accelerator: Accelerator, parameters: Sequence[nn.Parameter], most: float
     ) -> float:
-        """The norm of all gradients together, before they are scaled down to ``most``."""
+        """Scale the gradients down to a joint norm of ``most`` and return the norm before that."""
         return float(accelerator.clip_grad_norm_(list(parameters), most))
 
     def state(
@@ -90,7 +90,7 @@ class Passes:
     """Micro-batches of one rank."""
 
     groups: list[list[int]]
-    n_real: int  # those after it weigh nothing: other ranks have more, and none passes alone
+    n_real: int  # later ones have no weight: all ranks must run equally many passes
 
 
 class Sharded(UnshardedModel):
@@ -106,9 +106,9 @@ class Sharded(UnshardedModel):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Raises NoRoom, TeamBroken for all that goes wrong: the others wait within a collective,
+        """Context of a step. Raises NoRoom or TeamBroken for any error.
 
-        where they can be told nothing.
+        The other ranks wait in a collective operation then, where they cannot be notified.
         """
         try:
             yield
@@ -126,7 +126,7 @@ class Sharded(UnshardedModel):
         self._empty()
 
     def passes(self, indices: Sequence[int], lengths: np.ndarray, most: int) -> Passes:
-        """As many for each rank: it fills up with the shortest sequence of the step."""
+        """Return equally many for each rank, filled up with the shortest sequence of the step."""
         ranks = [Team(rank, self.team.size) for rank in range(self.team.size)]
         groups = [micro_batches(rank.share(indices, lengths), lengths, most) for rank in ranks]
         own, n = groups[self.team.rank], max(map(len, groups))
@@ -134,7 +134,7 @@ class Sharded(UnshardedModel):
         return Passes(own + [[shortest]] * (n - len(own)), len(own))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Done in the backward passes."""
+        """Do nothing: the backward passes sum gradients."""
 
     def clip(
         self, accelerator: Accelerator, parameters: Sequence[nn.Parameter], most: float
@@ -169,14 +169,14 @@ class Sharded(UnshardedModel):
         about = {"shape": tensor.shape, "stride": tensor.stride(), "run_check": False}
         return DTensor.from_local(
             mine.clone(), parameter.device_mesh, parameter.placements, **about
-        )  # a view would keep the whole
+        )  # a view would keep it whole
 
     def end(self) -> None:
         self._fill(True)
         self._pairs.clear()
         self.model.zero_grad(set_to_none=True)
         del self.model
-        gc.collect()  # modules hold themselves, and each its part
+        gc.collect()  # modules form reference cycles, each with its part
 
     def _fill(self, here: bool) -> None:
         self.team.agree()
@@ -191,7 +191,7 @@ class Sharded(UnshardedModel):
             parameter.data = parameter.data.new_empty(0)
 
     def _on_first(self, value: Any) -> Any:
-        """``value``, a tensor as a whole and in memory; nothing of it on the other ranks."""
+        """Gather ``value`` on rank 0 as a whole tensor in memory; the other ranks get nothing."""
         import torch
 
         if not isinstance(value, torch.Tensor):
@@ -207,19 +207,19 @@ def _gathered(tensor: Tensor) -> Tensor:
 
 
 def _same_parameters(model: nn.Module) -> nn.Module:
-    """A copy of the modules of ``model`` around the same parameters and buffers."""
+    """Copy the modules of ``model`` around the same parameters and buffers."""
     tensors = chain(model.parameters(), model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def _shard(model: nn.Module, size: int, device: str) -> None:
-    """Each block by itself, and what is left together; gradients are summed and not averaged."""
+    """Shard each block separately, and the rest together; gradients are summed, not averaged."""
     import torch
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
     mesh = DeviceMesh(device.split(":")[0], list(range(size)))
-    head = getattr(model, CLASS_HEAD, None)  # runs after the model, and may be of another dtype
+    head = getattr(model, CLASS_HEAD, None)  # runs after the model, maybe in another dtype
     for module in [*_blocks(model), *([] if head is None else [head]), model]:
         dtype = next(filter(None, map(computes_in, module.parameters())), None)
         # Held in float32 they are gathered as they compute; gradients come back in float32.
@@ -233,7 +233,7 @@ def _shard(model: nn.Module, size: int, device: str) -> None:
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers of the list that holds most of the model."""
+    """Return the layers of the module list that holds most of the model."""
     from torch import nn
 
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]

@@ -1,4 +1,4 @@
-"""The precision that passes compute in: what a device and the dtype of the weights allow."""
+"""Compute precision of passes, as a device and the dtype of the weights allow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def accelerator_for(precision: str, device: str) -> Accelerator:
-    """The one that autocasts to ``precision``; see ``check_precision`` for what can be had."""
+    """Return the accelerator that autocasts to ``precision``; see ``check_precision``."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
@@ -25,10 +25,10 @@ def accelerator_for(precision: str, device: str) -> Accelerator:
 def check_precision(
     training: TrainingConfig, method: Method, dtype: torch.dtype | None, device: str
 ) -> None:
-    """Raises InputError where a base in ``dtype`` (None: not known yet) cannot be trained so.
+    """Raises InputError if a base in ``dtype`` (None: not known yet) cannot be trained so.
 
-    In float16 small gradients are zero unless the loss is scaled, which ``precision=fp16`` does.
-    Between two kinds of 16 bits half of a pass would be in one and half in the other.
+    In float16 small gradients underflow unless the loss is scaled, which ``precision=fp16`` does.
+    With two different 16-bit types a pass would be half in one and half in the other.
     """
     import torch
 

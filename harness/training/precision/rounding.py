@@ -1,9 +1,9 @@
-"""16-bit weights without a copy in 32: each step is rounded up or down by chance, right on average.
+"""Stochastic rounding: 16-bit weights without a 32-bit copy (``training.updates=bf16_stochastic``).
 
-With training.updates=bf16_stochastic. Rounded to the nearest, a step below half the distance to the
-next number is lost, every time; rounded up with the probability that it lies above the number below, it
-is kept in the mean (Gupta et al. 2015, arXiv:1502.02551 §3; for bfloat16, Zamirai et al. 2020,
-arXiv:2010.06192). 12 bytes a parameter with AdamW instead of 18.
+Rounding to the nearest loses every step below half the distance to the next number. Stochastic
+rounding goes up with a probability equal to the fraction above the lower number, so steps are kept in
+the mean (Gupta et al. 2015, arXiv:1502.02551 §3; for bfloat16, Zamirai et al. 2020,
+arXiv:2010.06192). 12 bytes per parameter with AdamW instead of 18.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ AT_ONCE = 2**25  # entries that are in float32 at a time
 
 
 class StochasticRounding:
-    """An optimizer around ``inner``: it steps in float32, a few tensors at a time.
+    """An optimizer around ``inner`` that steps in float32, a few tensors at a time.
 
-    What ``inner`` keeps for a parameter is in the dtypes that it has for float32 ones. The draws of a
-    step follow from ``seed`` and the number of steps before it, so they are in a checkpoint.
+    The state of ``inner`` has the dtypes that it uses for float32 parameters. The draws of a step
+    depend on ``seed`` and the number of earlier steps, so a checkpoint reproduces them.
     """
 
     def __init__(self, inner: torch.optim.Optimizer, seed: int) -> None:
         self.inner, self._seed, self._steps = inner, seed, 0
 
     def __getattr__(self, name: str) -> Any:
-        """Parameter groups, state and whatever else callers look for."""
+        """Forward parameter groups, state and other attributes to ``inner``."""
         return getattr(self.inner, name)
 
     def step(self, closure: None = None) -> None:
-        """Each tensor as if it were in float32, then rounded to what it is in."""
+        """Step each tensor as if it were in float32, then round it to its dtype."""
         import torch
 
         generators: dict[str, torch.Generator] = {}
         waiting = {p: p.grad for p in self._parameters() if p.grad is not None}
         for parameter in waiting:
-            parameter.grad = None  # who has no gradient is passed over by the optimizer
+            parameter.grad = None  # the optimizer skips parameters without a gradient
         for some in _chunks(waiting):
             weights = {parameter: parameter.data for parameter in some}
             for parameter in some:
@@ -67,7 +67,7 @@ class StochasticRounding:
         return {**self.inner.state_dict(), "rounded_steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As ``inner`` does it, which brings what is kept to the dtype of the parameter: float32."""
+        """Load the state into ``inner``, which casts it to the dtype of the parameter: float32."""
         import torch
 
         inner = dict(state)
@@ -92,9 +92,9 @@ class StochasticRounding:
 
 
 def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
-    """float32 ``values`` in bfloat16: the neighbour above or below, nearer ones more often.
+    """Round float32 ``values`` to a bfloat16 neighbour above or below, nearer ones more often.
 
-    The mean over draws is the value itself; what bfloat16 can hold stays as it is.
+    The mean over draws is the value itself. Values that bfloat16 can represent stay as they are.
     """
     import torch
 
@@ -103,7 +103,7 @@ def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _chunks(parameters: Iterator[nn.Parameter] | Any) -> Iterator[list[nn.Parameter]]:
-    """Groups of parameters of at most ``AT_ONCE`` entries, or of a single one."""
+    """Yield groups of parameters of at most ``AT_ONCE`` entries, or a single larger one."""
     some: list[nn.Parameter] = []
     entries = 0
     for parameter in parameters:

@@ -1,1 +1,1 @@
-"""Trials and scores that a person asks for by command, outside a sweep."""
+"""Single trials and scores started from the command line, outside a sweep."""

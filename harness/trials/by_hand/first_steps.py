@@ -1,4 +1,4 @@
-"""The first steps of a trial again, from its configuration alone."""
+"""Repetition of the first steps of a trial, from its configuration alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from harness.trials.job import Job
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import BaseResults, Workbench, quantization_of
 
-UNUSED = cast(
-    BaseResults, None
-)  # nothing is evaluated, and the base on its texts is asked for no more
+UNUSED = cast(BaseResults, None)  # nothing is evaluated, so the base's results are not needed
 
 
 class _WithoutEvaluations(Tuning):
@@ -28,9 +26,9 @@ class _WithoutEvaluations(Tuning):
 
 
 def first_steps(config: TrialConfig, steps: int, folder: Path, device: str) -> list[dict[str, Any]]:
-    """The rows of the first ``steps`` training steps; fewer where it diverges before.
+    """Return the rows of the first ``steps`` training steps; fewer if it diverges before.
 
-    All of it is made anew in ``folder``, also tokens and a stage before the task. Raises InputError.
+    Everything is made anew in ``folder``, also tokens and a stage before the task. Raises InputError.
     """
     job = Job(
         folder=str(folder / "trial"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ADAPTER = "adapter_config.json"
-READ = (ADAPTER, "config.json", "labels.json")  # what decides, beside the tensors
+READ = (ADAPTER, "config.json", "labels.json")  # files that matter, beside the tensors
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Saved:
     folder: Path
     kind: str  # peft's type in lower case, or 'weights'
     fingerprint: str
-    labels: tuple[str, ...]  # of its class head; none where it has no such head
+    labels: tuple[str, ...]  # of its class head; empty without one
     made_for: str | None  # the base it names
-    quantization: Quantization | None  # of the base in the trial that left it, if that is known
+    quantization: Quantization | None  # of the base in its trial, if known
 
     @property
     def is_adapter(self) -> bool:
@@ -83,9 +83,9 @@ def read_saved(path: str) -> Saved:
 
 
 def load_saved(saved: Saved, base: Base, labels: tuple[str, ...]) -> nn.Module:
-    """The tuned model, on ``base``, which it changes; with its class head where there are ``labels``.
+    """Return the tuned model, built on ``base`` in place, with its class head if there are ``labels``.
 
-    Raises InputError where it does not fit.
+    Raises InputError if it does not fit.
     """
     from safetensors import SafetensorError
 
@@ -104,7 +104,9 @@ def load_saved(saved: Saved, base: Base, labels: tuple[str, ...]) -> nn.Module:
         model = Method().load(base.model, saved.folder)
         if saved.is_adapter:
             _check_keys(saved, model)
-        if output is not None:  # forgetting is what the tuned body does under the base's own output
+        if (
+            output is not None
+        ):  # forgetting is measured on the tuned body under the base's output layer
             model.set_output_embeddings(output)
         if labels:
             load_class_head(model, saved.folder)
@@ -135,7 +137,7 @@ def check_weights(saved: Saved, base: Base) -> None:
 
 
 def _check_keys(saved: Saved, model: Any) -> None:
-    """Every tensor that belongs to the adapter was in the file, and every one in the file belongs."""
+    """Check that the tensors of the file and of the adapter are the same. Raises InputError."""
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
@@ -179,11 +181,11 @@ def _json(file: Path) -> Any:
 
 
 def _trained_on(folder: Path) -> Quantization | None:
-    """A trial of ours leaves its record beside the adapter: QLoRA's base is not the user's own."""
+    """Read the base's quantization in its trial from the record beside the adapter, as of QLoRA."""
     record = read_record(folder.parent)
     if record is None:
         return None
     try:
         return methods.build(record.config["method"]).base_quantization
-    except (InputError, KeyError, TypeError):  # another version's
+    except (InputError, KeyError, TypeError):  # of another version
         return None

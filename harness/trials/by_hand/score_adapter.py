@@ -1,4 +1,4 @@
-"""A model that somebody tuned, measured as a trial measures its own: nothing is trained."""
+"""Scoring of a saved model in the same way as a trial, without training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.trials.workbench import BaseResults, Inputs, Workbench, quantizatio
 
 @dataclass(frozen=True)
 class Scored:
-    """The record, and what is doubtful about the adapter."""
+    """The record, and warnings about the adapter."""
 
     record: Record
     doubts: list[str]
@@ -30,7 +30,7 @@ class Scored:
 def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     """Measure ``saved`` on the base of ``job`` and write its folder, the record last.
 
-    None: the untouched base itself. Raises InputError where the adapter does not fit.
+    None: the untouched base. Raises InputError if the adapter does not fit.
     """
     config, evaluation, device = job.config, job.config.evaluation, bench.device
     clock = Clock(device)
@@ -58,7 +58,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     doubts = [] if saved is None else saved.doubts(config.model)
     record = _record(job, inputs, before, measured, device)
     cost = clock.cost(Progress(), measured.generation_tokens_per_second) | size | measured.cost
-    del cost["train_seconds"]  # what training cost, nobody measured here
+    del cost["train_seconds"]  # the cost of training was not measured here
     record = replace(
         record,
         base=record.base | ({} if told is None else told.measurements),
@@ -71,7 +71,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
 
 
 def _before(job: Job, bench: Workbench, inputs: Inputs) -> BaseResults:
-    """As of a trial; tasks on whichever split, because who names them here wants them."""
+    """Return the base's results as in a trial. Tasks run on either split if they are configured."""
     before = bench.before(job.config, inputs)
     evaluation = job.config.evaluation
     if before.tasks is not None or not benchmarks.wanted(evaluation):
@@ -95,7 +95,7 @@ def _record(
 ) -> Record:
     splits = inputs.splits
     data = {"fingerprint": splits.fingerprint, **splits.counts, "tokens": inputs.train.counts}
-    about_training = ("training", "retention")  # nobody here knows how it was trained
+    about_training = ("training", "retention")  # the training is unknown here
     config = {k: v for k, v in asdict(job.config).items() if k not in about_training}
     return job.record(
         "complete",

@@ -1,4 +1,4 @@
-"""Tasks one after another: the model after each stage, scored on all tasks and against its origin."""
+"""Sequences of tasks: the model after each stage, scored on all tasks and against the base."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def measured_by(configs: Sequence[TrialConfig], measure: str | None) -> str:
 
 
 def merged_model(folder: Path) -> Path:
-    """The whole model that a trial left: merged, or what was trained as a whole."""
+    """Return the whole model of a trial: merged, or trained as a whole."""
     merged = folder / "merged"
     return merged if merged.is_dir() else folder / "adapter"
 
@@ -62,10 +62,10 @@ def merged_model(folder: Path) -> Path:
 def score_stage(
     bench: Workbench, stages: Sequence[Stage], configs: Sequence[TrialConfig], measurement: str
 ) -> dict[str, Any]:
-    """The last of ``stages`` on every task's test split; from the cache where it has been measured.
+    """Score the last of ``stages`` on every task's test split, or read its cached scores.
 
-    ``general``: how far it is from the first of them on general text. ``abilities``: the main score of
-    each lm-eval task that the evaluation names.
+    ``general``: its divergence from the first stage on general text. ``abilities``: the main score of
+    each configured lm-eval task.
     """
     stage, evaluation = stages[-1], configs[0].evaluation
     own = quantization_of(stage.model)

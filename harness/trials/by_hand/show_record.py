@@ -1,4 +1,4 @@
-"""One record in the terminal: measurements, costs, and where its files are."""
+"""Display of one record in the terminal: measurements, costs and the places of its files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from harness.records.measurement import shown
 
 
 def show(record: Any, folder: Path) -> None:
-    """Measurements and costs of one record, and where its files are."""
+    """Print measurements and costs of one record, and the places of its files."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=120)  # a file has no edge that lines end at
+        console = Console(highlight=False, width=120)  # a file has no line width
     title = f"{record.method}, seed {record.seed}: {record.status}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     rows = []
@@ -29,7 +29,7 @@ def show(record: Any, folder: Path) -> None:
         rows.append((name, shown(m.value), interval, str(m.n), m.unit, before))
     headers = ("measurement", "value", "95 % interval", "n", "unit", "base")
     for header, *cells in zip(headers, *rows, strict=True):
-        if header in ("measurement", "unit"):  # these may break; a number that is cut off is none
+        if header in ("measurement", "unit"):  # these may wrap; a number must not be cut off
             table.add_column(header, overflow="fold")
         else:
             table.add_column(header, justify="right", min_width=max(map(len, cells), default=0))
