@@ -102,7 +102,7 @@ def _free(freed: Sequence[Freed], plan: bool) -> int:
 
 
 def sweeps_in(folder: Path) -> list[Path]:
-    """``folder`` itself, or the sweeps right below it. Raises InputError where there are none."""
+    """Return ``folder`` itself, or the sweeps directly below it. Raises InputError without any."""
     if (folder / "trials").is_dir():
         return [folder]
     found = sorted(path.parent for path in folder.glob("*/trials") if path.is_dir())
@@ -113,9 +113,9 @@ def sweeps_in(folder: Path) -> list[Path]:
 
 @contextmanager
 def held(sweep: Path) -> Iterator[str | None]:
-    """Hold the sweep as a driver would; or the name of who does."""
+    """Lock the sweep as a driver would; otherwise return the name of the lock's owner."""
     path = sweep / "lock"
-    if not path.exists():  # of trials run by hand, which nothing but their own process writes
+    if not path.exists():  # of single trials, which only their own process writes
         yield None
         return
     with path.open("r+") as lock:
@@ -133,7 +133,7 @@ def of_sweep(sweep: Path) -> list[Freed]:
     for trial in sorted(path for path in sweep.glob("trials/*/*") if path.is_dir()):
         if (trial / "record.json").is_file():
             ended += [*scratch_of(trial), *partial_files(trial)]
-        elif (sweep / "lock").exists():  # else it may be running
+        elif (sweep / "lock").exists():  # otherwise it may be running
             halves += partial_files(trial)
             halves += sorted(trial.glob("checkpoint*/.step-*.tmp"))
     if (sweep / "lock").exists():
@@ -146,7 +146,7 @@ def of_sweep(sweep: Path) -> list[Freed]:
 
 
 def of_cache(cache: Path, days: float) -> list[Freed]:
-    """Files that were neither made nor read for so long. The file system says when."""
+    """Return files neither written nor read for that long, by the file system's times."""
     now, parts = time.time(), []
     for folder in sorted(path for path in cache.glob("*") if path.is_dir()):
         old = []

@@ -17,7 +17,7 @@ class InputError(ValueError):
 def unknown(
     what: str, name: object, known: Iterable[str], listed: Iterable[str] | None = None
 ) -> InputError:
-    """The error for a name that is not among ``known``: nearest names, then all of ``listed``."""
+    """Return the error for a name not in ``known``: the nearest names, then all of ``listed``."""
     names = sorted(known)
     listed = names if listed is None else sorted(listed)
     near = nearest(name, names)
@@ -26,7 +26,7 @@ def unknown(
 
 
 def nearest(name: object, known: Iterable[str]) -> list[str]:
-    """At most three of ``known`` that are like ``name``, whatever the case and the hyphens."""
+    """Return at most three of ``known`` similar to ``name``, ignoring case and hyphens."""
     plain: dict[str, str] = {}
     for each in known:
         plain.setdefault(_plain(each), each)
@@ -37,13 +37,13 @@ def _plain(name: str) -> str:
     return name.casefold().replace("-", "_")
 
 
-# What libraries raise where a model or a configuration does not suit them.
+# Errors of libraries for a model or a configuration that does not suit them.
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError, ImportError)
 
 
 @contextmanager
 def refused_by_library(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what a library says of the user's model or configuration into the user's message.
+    """Turn a library's error about the user's model or configuration into an InputError.
 
     ``what`` names the fields and their values, ``advice`` what to do where the library's own sentence
     does not. Raises InputError in its place; that memory gave out is no fault of the input and passes
@@ -69,7 +69,7 @@ def sentence(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has a class for it; a library of CUDA's and the CPU's allocator only say so."""
+    """Return whether memory ran out; CUDA libraries and the CPU's allocator only say so in the text."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

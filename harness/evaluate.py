@@ -34,7 +34,7 @@ IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 the input, 130 stopped."""
+    """Return the exit code: 0 done, 2 invalid input, 130 stopped."""
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
@@ -105,9 +105,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _adapter(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The value of ``adapter=``, and the arguments without it. Raises InputError.
+    """Return the value of ``adapter=`` and the other arguments. Raises InputError.
 
-    What decides how something is trained has no meaning here, and is not passed over in silence.
+    Training options have no meaning here and are rejected.
     """
     from harness.compose import override_grammar
 

@@ -1,4 +1,4 @@
-"""A path as a user writes it: ~ stands for the home folder, whatever the shell left of it."""
+"""Paths as users write them: ~ is the home folder, even where the shell did not expand it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def user_path(text: str | Path) -> Path:
-    """``text`` with ``~`` and ``~user`` expanded; a name that only begins with ``~`` stays."""
+    """Expand ``~`` and ``~user`` in ``text``; a name that only begins with ``~`` stays."""
     try:
         return Path(text).expanduser()
     except RuntimeError:  # no such user: it is a file such as ~draft.jsonl

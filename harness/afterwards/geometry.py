@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXACT_SIDE = 2048  # the smaller side up to which all singular values are computed
-KEPT = 64  # directions of a larger matrix, by a randomized method; the most that are compared
+KEPT = 64  # directions of a larger matrix, by a randomized method; the most compared
 POWER_ITERATIONS = 4
-TOP_K, EPSILON = 10, 0.5  # of intruders: as peft has them
+TOP_K, EPSILON = 10, 0.5  # for intruders, as in peft
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Svd:
         return Svd(self.left[:, :k], self.values[:k], self.right[:, :k], self.norm, self.exact)
 
     def above(self, floor: float) -> Svd:
-        """Without directions whose singular value is not above ``floor``, nor this computation's."""
+        """Drop directions whose singular value is not above ``floor`` and the rounding of the SVD."""
         import torch
 
         m, n = len(self.left), len(self.right)
@@ -38,9 +38,9 @@ class Svd:
 
 
 def svd(matrix: Tensor) -> Svd:
-    """Exact where the smaller side of (m, n) is at most ``EXACT_SIDE``, else the top ``KEPT``.
+    """Return the exact SVD if the smaller side is at most ``EXACT_SIDE``, else the top ``KEPT``.
 
-    The randomized one is Halko et al. 2009, arXiv:0909.4061, with ``POWER_ITERATIONS``; it draws
+    The latter is randomized (Halko et al. 2009, arXiv:0909.4061) with ``POWER_ITERATIONS``, and draws
     from a generator of its own.
     """
     import torch
@@ -58,10 +58,10 @@ def svd(matrix: Tensor) -> Svd:
 
 
 def rounding(tuned: Tensor) -> float:
-    """The spectral norm that rounding the (m, n) weights to their dtype can have.
+    """Return the spectral norm that rounding of the (m, n) weights to their dtype can cause.
 
-    What lies below it in W₁ − W₀ is no update: rounding errors are spread over at most a unit in the
-    last place, ε·|w|, and a random matrix of entries with deviation s has norm s·(√m + √n).
+    Singular values of W₁ − W₀ below it are no update. Rounding errors spread over at most a unit in the
+    last place, ε·|w|, and a random matrix with entries of deviation s has norm s·(√m + √n).
     """
     import torch
 
@@ -85,7 +85,7 @@ def effective_rank(values: Tensor) -> float:
 def amplification(base: Tensor, update: Svd) -> float | None:
     """‖ΔW‖_F / ‖UᵀWV‖_F, U and V the update's directions (arXiv:2106.09685, §7.3).
 
-    How much larger the update is than what W has in the same directions; None where that is nothing.
+    The ratio of the update to W's part in the same directions; None if that part is zero.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Between the base and the tuned model: WiSE-FT, Wortsman et al. 2021, arXiv:2109.01903."""
+"""Interpolation of base and tuned weights: WiSE-FT, Wortsman et al. 2021, arXiv:2109.01903."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter, in the machine's own memory."""
+    """Copy every parameter into the machine's memory."""
     return {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
 
 

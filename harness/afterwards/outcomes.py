@@ -27,12 +27,12 @@ from harness.statistics.measurements.definitions import unit_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-COMPARED = 256  # positions that logits are compared at
+COMPARED = 256  # positions at which logits are compared
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A tuned model that was measured and saved, and what it was measured on."""
+    """A measured and saved tuned model, with the texts that it was measured on."""
 
     folder: Path  # the trial's; the adapter lies in adapter/
     config: TrialConfig
@@ -49,7 +49,7 @@ def wanted(config: EvaluationConfig) -> bool:
 
 
 def some_logits(model: nn.Module, texts: Texts, device: str) -> Tensor:
-    """(positions, vocabulary) of the first few answers: at most ``COMPARED`` positions."""
+    """Return logits (positions, vocabulary) of the first answers, at most ``COMPARED`` positions."""
     import torch
 
     some = list(range(min(len(texts.sequences), 8)))
@@ -61,9 +61,9 @@ def some_logits(model: nn.Module, texts: Texts, device: str) -> Tensor:
 
 
 def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
-    """name -> outcome, for all that the configuration asks for.
+    """Return name -> outcome for all configured post-training steps.
 
-    What cannot be made has no measurements, and says why. The base is given back as it was lent.
+    An impossible step has no measurements but a reason. The base is left unchanged.
     """
     evaluation = trained.config.evaluation
     reason = trained.method.cannot_merge
@@ -83,7 +83,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
         model = trained.method.merged(trained.method.load(base.model, trained.folder / "adapter"))
         after = weights(model) | _exactly(model, trained.folder / "adapter")
         assert after.keys() == before.keys(), "merged, a model has the base's own form"
-        if evaluation.merged or evaluation.quantization:  # what quantized ones are compared with
+        if evaluation.merged or evaluation.quantization:  # reference for the quantized models
             found["merged"] = _attempt(_merged, trained, model)
         for share in evaluation.interpolation:
             interpolate(model, before, after, share)
@@ -99,9 +99,9 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
 
 
 def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
-    """The weights as they were trained and saved, where ``model`` has them rounded to 16 bits.
+    """Return the weights as trained and saved, if ``model`` has them rounded to 16 bits.
 
-    What training did to them is mostly below that rounding, and would be read off it.
+    Most of a training update is smaller than that rounding and would be lost in it.
     """
     import torch
 
@@ -122,7 +122,7 @@ def _attempt(make: Callable[..., Outcome], *arguments: Any) -> Outcome:
 
 
 def _merged(trained: Trained, model: nn.Module) -> Outcome:
-    """Measured, compared with what was trained and, if asked, written to the trial's ``merged/``."""
+    """Measure the merged model, compare it with the trained one; write ``merged/`` if configured."""
     logits = some_logits(model, trained.texts, trained.plan.device)
     difference = float((logits - trained.logits).abs().max())
     again = measured_again(trained, model)
@@ -160,7 +160,7 @@ def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
 
 
 def measured_again(trained: Trained, model: nn.Module) -> MeasurementCollector:
-    """The same as of the tuned model itself, on the same texts and against the same base."""
+    """Repeat the measurements of the tuned model, on the same texts and against the same base."""
     plan, evaluation = trained.plan, trained.config.evaluation
     about = (plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device)
     return evaluate(model, *about)

@@ -1,4 +1,4 @@
-"""The tuned model quantized after training: what smaller weights cost in quality and forgetting."""
+"""Quantization after training: its cost in quality and forgetting."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from harness.data.tokens.batches import Batch
 
-CALIBRATION_SEQUENCES = 16  # of the training data, one at a time: padding is no activation
-GROUP_SIZES = (128, 64, 32)  # that the int4 kernel knows; 128 is that of arXiv:2306.00978
+CALIBRATION_SEQUENCES = 16  # training sequences, one at a time, so that no padding is measured
+GROUP_SIZES = (128, 64, 32)  # supported by the int4 kernel; arXiv:2306.00978 uses 128
 SMOOTHING = 0.5  # α of arXiv:2211.10438 Eq. 4
 ON_A_CPU = ("int4", "awq")  # torchao's kernel for four bits outside a GPU
 
 
 def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None:
-    """Really quantizes, on a model of one layer; of ``model`` a skeleton without weights will do.
+    """Check each scheme by quantizing a model of one layer; ``model`` may be a skeleton.
 
-    Raises InputError where torchao is missing, or this machine or ``model`` cannot take a scheme.
+    Raises InputError if torchao is missing, or this machine or ``model`` does not support a scheme.
     """
     for scheme in schemes:
         at = f"evaluation.quantization={scheme}"
@@ -45,7 +45,7 @@ def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None
             _groups(model)
         try:
             _try(scheme, device)
-        except Exception as error:  # whatever a backend says: it cannot
+        except Exception as error:  # any error of a backend
             raise InputError(
                 f"{at} cannot be used on this machine's {device}: {str(error).splitlines()[0]}"
             ) from error
@@ -54,14 +54,14 @@ def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None
 def quantized(
     model: nn.Module, scheme: str, calibration: Iterable[Batch]
 ) -> tuple[nn.Module, int, str]:
-    """A copy of ``model`` with its linear layers quantized, its bytes, and how it was made.
+    """Return a copy of ``model`` with quantized linear layers, its bytes, and a description.
 
     ``model`` is at full precision and stays as it is; the output layer and embeddings are not
     quantized. ``calibration`` are batches of one sequence; only smoothquant and awq look at them, and
     awq keeps every layer's inputs meanwhile. The bytes are those of all that is stored, scales too.
     """
     assert scheme in SCHEMES, scheme
-    logging.getLogger("torchao").setLevel(logging.ERROR)  # of kernels for other machines
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # about kernels for other machines
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     how = SCHEMES[scheme](copied, calibration)
     return copied, stored_bytes(copied), how
@@ -128,7 +128,7 @@ def _nf4(model: nn.Module, calibration: Iterable[Batch]) -> str:
         packed = Linear4bit(layer.in_features, layer.out_features, bias, **options)
         packed.weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
         packed.bias = layer.bias
-        packed.support_avx512bf16_for_cpu = False  # as harness/models/load.py has it
+        packed.support_avx512bf16_for_cpu = False  # as in harness/models/load.py
         model.set_submodule(name, packed.to(layer.weight.device))
     return "4-bit NormalFloat in blocks of 64, double quantization"
 
@@ -172,7 +172,7 @@ def _try(scheme: str, device: str) -> None:
 def _dynamic_int8() -> Any:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
-    # Left to itself torchao changes how torch multiplies float32 everywhere in the process.
+    # By default torchao changes the float32 matmul precision of the whole process.
     return Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
 
 
@@ -187,7 +187,7 @@ def _instances(model: nn.Module, kind: type) -> dict[str, nn.Module]:
 
 
 def _calibrate(model: nn.Module, calibration: Iterable[Batch]) -> int:
-    """Show the observers what comes; the number of sequences."""
+    """Run the observers on calibration data; return the number of sequences."""
     import torch
 
     n = 0
@@ -210,7 +210,7 @@ def _in_bfloat16(model: nn.Module) -> nn.Module:
 
 
 def _groups(model: nn.Module) -> tuple[dict[str, Any], int, str]:
-    """The layers whose rows divide into groups, at the size that most of them allow, and a note."""
+    """Return the layers whose rows divide into groups, the group size that most allow, and a note."""
     layers = _layers(model)
 
     def fitting(size: int) -> dict[str, nn.Module]:

@@ -39,9 +39,9 @@ def update_analysis(
     after: Mapping[str, Tensor],
     device: str,
 ) -> Outcome:
-    """Every 2-D weight of ``model`` that is ``after`` not as ``before``: a row in ``update.json``.
+    """Analyse every 2-D weight of ``model`` that changed: one row each in ``update.json``.
 
-    The outcome has the sums and medians over them.
+    The outcome has sums and medians over them.
     """
     rows = list(_rows(model, before, after, device))
     moved = total = 0.0
@@ -113,7 +113,7 @@ def place(name: str) -> tuple[int | None, str]:
 
 
 def describe(old: Tensor, new: Tensor) -> dict[str, Any]:
-    """One matrix that changed, (out, in), in numbers; None for what cannot be said of it."""
+    """Describe one changed matrix (out, in) by numbers; None for undefined ones."""
     g = geometry
     whole = g.svd(new.float() - old.float())
     base, tuned = (g.svd(weight).above(g.rounding(weight)) for weight in (old, new))

@@ -50,18 +50,18 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Line]]], ...] = (
 
 
 def examine(setup: Setup) -> Iterator[Line]:
-    """Every line of every check. A check that breaks is one FAIL, and the next one goes on."""
+    """Yield the lines of all checks. A check that raises is one FAIL, and the next one runs."""
     for name, check in CHECKS:
         try:
             yield from check(setup)
         except InputError as error:
             yield name, FAIL, str(error)
-        except Exception as error:  # whatever a library raises is the finding
+        except Exception as error:  # any error of a library is a finding
             yield name, FAIL, f"{type(error).__name__}: {first_line(error)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 all that is needed is ok, 1 something that is needed fails, 2 the input."""
+    """Return the exit code: 0 all requirements are met, 1 one fails, 2 the input is invalid."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    warnings.filterwarnings("ignore")  # what libraries grumble about is in the findings
+    warnings.filterwarnings("ignore")  # warnings of libraries are in the findings
     logging.disable(logging.WARNING)
     by_default = plans[0].tree["objectives"] is None
     setup = Setup(sweep, tuple(plan.trial({}) for plan in plans), by_default)

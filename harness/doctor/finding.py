@@ -1,4 +1,4 @@
-"""One line of the doctor's, and the configuration that it is about."""
+"""Findings of the doctor, and the configuration that they concern."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Line = tuple[str, str, str]  # what was looked at, OK | WARN | FAIL, the fact
 
 @dataclass(frozen=True)
 class Setup:
-    """One configuration and what it needs of the machine."""
+    """One configuration and its requirements on the machine."""
 
     sweep: SweepConfig
     trials: tuple[TrialConfig, ...]  # the default trial of each method
-    default_objectives: bool  # nobody named any
+    default_objectives: bool  # none configured
 
     @property
     def first(self) -> TrialConfig:
@@ -61,7 +61,7 @@ class Setup:
 def tried(name: str, needed: bool, attempt: Callable[[], str]) -> Line:
     try:
         return name, OK, attempt()
-    except Exception as error:  # whatever a backend raises: it cannot
+    except Exception as error:  # any error of a backend
         why = f"{type(error).__name__}: {first_line(error)}"
         return name, FAIL if needed else WARN, why + ("" if needed else " (not needed here)")
 
@@ -96,7 +96,7 @@ def version_of(package: str) -> str:
 
 
 def existing(path: Path) -> Path:
-    """``path`` or the nearest folder above it that is there."""
+    """Return ``path`` or its nearest existing parent."""
     path = path.expanduser().resolve()
     return next(folder for folder in (path, *path.parents) if folder.exists())
 

@@ -1,4 +1,4 @@
-"""Model, data and tasks: found, and readable."""
+"""Checks that model, data and tasks exist and are readable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_model(setup: Setup) -> Iterator[Line]:
 
     n_bytes, n_tensors = 0, 0
     for file in sorted(path.glob("*.safetensors")):
-        with safe_open(str(file), "pt") as tensors:  # reads the header: a torn file shows here
+        with safe_open(str(file), "pt") as tensors:  # reads the header, which reveals a torn file
             n_tensors += len(list(tensors.keys()))
         n_bytes += file.stat().st_size
     parameters = sum(p.numel() for p in load.load_skeleton(config).parameters())
@@ -56,7 +56,7 @@ def _generates_a_token(config: ModelConfig, device: str) -> str:
 
 
 def _on_hub(name: str, revision: str | None) -> str:
-    """Raises InputError where it is neither in the cache nor found on the hub in a few seconds."""
+    """Raises InputError if it is neither cached nor found on the hub within a few seconds."""
     import huggingface_hub
     from huggingface_hub.utils import HfHubHTTPError
 
@@ -69,7 +69,7 @@ def _on_hub(name: str, revision: str | None) -> str:
         )
         if (cached / "config.json").is_file() and list(cached.glob("*.safetensors")):
             return "in the local cache"
-    except (OSError, ValueError):  # not there, or not a name
+    except (OSError, ValueError):  # missing, or not a name
         pass
 
     def ask() -> Any:

@@ -11,7 +11,7 @@ from harness.errors import InputError
 
 
 def check_launcher(setup: Setup) -> Iterator[Line]:
-    """Raises InputError where nothing could be started."""
+    """Check the launcher. Raises InputError if it cannot start anything."""
     from harness.launch.choose import check_launcher as check
     from harness.launch.local import visible_devices
 

@@ -1,4 +1,4 @@
-"""Python, packages, devices, and what bitsandbytes really runs on them."""
+"""Checks of Python, packages, devices, and of bitsandbytes on them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def check_devices(setup: Setup) -> Iterator[Line]:
 
 
 def check_quantization(setup: Setup) -> Iterator[Line]:
-    """Really quantizes: what a backend claims and what it runs are not always the same."""
+    """Quantize a tensor, because a backend may claim more than it runs."""
     for kind in ("nf4", "fp4", "int8"):
         needed = kind in setup.quantizations
         yield tried(kind, needed, lambda kind=kind: _quantized_linear(kind, setup))
@@ -161,7 +161,7 @@ def _optimizer_step(name: str, setup: Setup) -> str:
 
 
 def _declared() -> tuple[str, list[str]]:
-    """(Python, packages) that pyproject.toml asks for, or else the installed package."""
+    """Return (Python, packages) required by pyproject.toml or by the installed package."""
     import tomllib
 
     file = Path(__file__).parents[2] / "pyproject.toml"
@@ -173,7 +173,7 @@ def _declared() -> tuple[str, list[str]]:
 
 
 def _memory() -> tuple[float, float] | tuple[None, None]:
-    """(total, available) in GB, where /proc says it."""
+    """Return (total, available) in GB, from /proc."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""Points of one curve are measured on the same texts: rows of metrics.jsonl, so far as they are."""
+"""Rows of metrics.jsonl whose points were measured on the same texts."""
 
 from __future__ import annotations
 

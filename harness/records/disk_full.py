@@ -11,9 +11,9 @@ from pathlib import Path
 from harness.errors import DiskFull
 from harness.records.disk_usage import gigabytes
 
-STOPPED = "stopped.txt"  # in a task's folder: why its worker went, where that could be written
+STOPPED = "stopped.txt"  # in a task's folder: why its worker exited, if that could be written
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-# Libraries that write by themselves raise errors of their own: safetensors, SQLite, torch.
+# Libraries that write files raise errors of their own: safetensors, SQLite, torch.
 _WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
 _WORDS += ("Read-only file system", "readonly database")
 _TORCH = ("unexpected pos", "failed writing file", "iostream error")
@@ -61,10 +61,10 @@ def _is_read_only(folder: Path) -> bool:
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Raises DiskFull where fewer than ``needed`` bytes are free."""
+    """Raises DiskFull if fewer than ``needed`` bytes are free."""
     try:
         free = shutil.disk_usage(folder).free
-    except OSError:  # not told: then writing will tell
+    except OSError:  # unknown: writing will show it
         return
     if free < needed:
         raise DiskFull(message(folder, needed))

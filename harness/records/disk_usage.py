@@ -10,18 +10,18 @@ from pathlib import Path
 
 from harness.errors import InputError
 
-# In a trial's folder: to go on from, or being written when the power went.
+# In a trial's folder: files to resume from, or partial ones.
 TO_GO_ON_FROM = ("checkpoint", "checkpoint-first", "selected")
 LEFT_OVER = ("adapter.tmp", "alive")
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; links count for themselves."""
+    """Return the bytes of a file, or of all files below a folder; links count for themselves."""
     if path.is_symlink() or not path.is_dir():
         try:
             return path.lstat().st_size
         except OSError:
-            return 0  # gone since it was listed
+            return 0  # deleted since it was listed
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
@@ -33,7 +33,7 @@ def size_of(path: Path) -> int:
 
 
 def gigabytes(n_bytes: int) -> str:
-    """'1.27 GB' (1e9 bytes); small sizes keep two digits that say something."""
+    """Format bytes as '1.27 GB' (1e9 bytes); small sizes keep two significant digits."""
     value = n_bytes / 1e9
     return f"{value:.2f} GB" if value >= 0.1 else f"{value:.2g} GB"
 
@@ -46,15 +46,15 @@ def scratch_of(trial: Path) -> Iterator[Path]:
 
 
 def partial_files(folder: Path) -> Iterator[Path]:
-    """Files right in ``folder`` that were being written aside when their writer was killed.
+    """Return partial files directly in ``folder``, left by a killed writer.
 
-    Or are being written now: only for who knows that nobody writes.
+    They may also be in use: call this only if nothing is being written.
     """
     yield from sorted(path for path in folder.glob(".*.tmp") if path.is_file())
 
 
 def remove(path: Path) -> None:
-    """A file, a link or a whole folder; what a link leads to is left alone."""
+    """Delete a file, a link or a folder; the target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -62,13 +62,13 @@ def remove(path: Path) -> None:
 
 
 def tidy(trial: Path) -> None:
-    """Once its record is written."""
+    """Delete scratch files of a trial whose record is written."""
     for path in list(scratch_of(trial)):
         remove(path)
 
 
 def make_writable(field: str, folder: Path) -> None:
-    """Make ``folder``, and raise InputError, naming ``field``, where no file can be made in it."""
+    """Create ``folder``. Raises InputError that names ``field`` if no file can be created in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""The identity of a trial: a hash of everything that can change its result, and of nothing else."""
+"""The identity of a trial: a hash of exactly those values that can change its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.config import TrialConfig
 from harness.config.judge import FREE
 from harness.config.metrics import JUDGE, external_path, is_external
 
-# Where data lies is no part of a trial; what it says is, as the content's own fingerprint.
+# The place of data is not part of a trial; its content is, by its own fingerprint.
 _PLACES = (
     *("source", "name", "subset", "train", "validation", "test"),
     *("general", "general_test", "replay", "chat_template"),
@@ -20,7 +20,7 @@ _PLACES = (
 
 
 def digest(data: Any, length: int = 12) -> str:
-    """Hex digits of the SHA-256 of ``data`` as canonical JSON."""
+    """Return hex digits of the SHA-256 of ``data`` as canonical JSON."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
@@ -37,7 +37,7 @@ def identity(config: TrialConfig, model_fingerprint: str, data_fingerprint: str)
 
 
 def evaluation_identity(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Files by what they say, and without what changes no score: how the judge is reached."""
+    """Return the evaluation's identity: files by content, without how the judge is reached."""
     judge = {k: v for k, v in evaluation["judge"].items() if k not in FREE}
     judge["rubric"] = _content(judge["rubric"])
     metrics = [
@@ -49,7 +49,7 @@ def evaluation_identity(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _content(path: str | None) -> str | None:
-    """Hash of a file, or of the Python files of a folder; None where there is none: a name."""
+    """Return the hash of a file, or of a folder's Python files; None for a name without a file."""
     if path is None or not Path(path).exists():
         return None
     files = sorted(Path(path).glob("*.py")) if Path(path).is_dir() else [Path(path)]
@@ -62,7 +62,7 @@ def _content(path: str | None) -> str | None:
 def fingerprints(
     config: TrialConfig, model_fingerprint: str, data_fingerprint: str
 ) -> tuple[str, str]:
-    """(fingerprint, configuration): of the trial, and of what trials with other seeds share."""
+    """Return (fingerprint, configuration): of the trial, and of its configuration without the seed."""
     whole = identity(config, model_fingerprint, data_fingerprint)
     shared = {k: v for k, v in whole.items() if k not in ("seed", "stage", "evaluation")}
     return digest(whole), digest(shared)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Footprint:
-    """Memory in GB (1e9 bytes), at the most of a step with the longest sequences there are.
+    """Peak memory in GB (1e9 bytes) of a step with the longest sequences.
 
     The four parts are tensors: weights of the adapted model, gradients, the optimizer's state, and
-    activations with all that is temporary. ``peak_gb`` is on a GPU what torch had allocated, on a CPU
-    the whole process, as in records; scoring and answering are part of it. Times are of one trial.
+    activations with all temporary tensors. ``peak_gb`` is torch's allocated memory on a GPU and the
+    whole process on a CPU, as in records; it includes scoring and answering. Times are of one trial.
     """
 
     device: str  # its name
-    available_gb: float  # there for this process and others like it together
+    available_gb: float  # available to this process and others like it together
     total_steps: int
     peak_gb: float
     weights_gb: float = 0.0
@@ -23,15 +23,15 @@ class Footprint:
     optimizer_gb: float = 0.0
     activations_gb: float = 0.0
     micro_batch_size: int = (
-        0  # sequences at a time; 0: not measured, for it diverged or does not fit
+        0  # sequences at a time; 0: not measured, as it diverged or does not fit
     )
     step_seconds: float = 0.0  # of a step with sequences of mean length
     scoring_seconds: float = 0.0  # the likelihood of all texts, in every evaluation of a run
-    answering_seconds: float = 0.0  # all answers at its end, were each as long as allowed
-    watts: float | None = None  # of the device, over a step; None: it does not say
+    answering_seconds: float = 0.0  # all answers at its end, each at the maximum length
+    watts: float | None = None  # of the device, over a step; None: not reported
     infeasible: str | None = None  # why no step could be taken
 
     @property
     def trial_seconds(self) -> float:
-        """Training and evaluation."""
+        """Seconds of training and evaluation."""
         return self.step_seconds * self.total_steps + self.scoring_seconds + self.answering_seconds

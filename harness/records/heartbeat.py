@@ -1,7 +1,7 @@
-"""A sign of progress that another process can see: a file whose time moves with batches and phases.
+"""Heartbeat file, whose modification time shows progress to the launcher, which detects hung workers.
 
-A process that hangs still lives, so that it lives proves nothing. ``mark()`` stands where something
-has been done: a batch collated, an answer generated, a page tokenized, a phase of a trial begun.
+A hung process still exists, so its existence shows nothing. ``mark()`` is called after progress: a
+batch collated, an answer generated, a page tokenized, a phase of a trial begun.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 NAME = "alive"  # in the folder of a task
-SECONDS = 1.0  # the file is not moved more often
+SECONDS = 1.0  # the file is not touched more often
 
 _path: Path | None = None
 _marked = 0.0
@@ -26,19 +26,19 @@ def begin(folder: Path) -> None:
 
 
 def mark() -> None:
-    """Something was done. Costs next to nothing, and nothing where no task was begun."""
+    """Record progress. Almost free, and without effect if no task was begun."""
     global _marked
     if _path is None or time.monotonic() - _marked < SECONDS:
         return
     _marked = time.monotonic()
-    with suppress(OSError):  # a full disk is told by what needs to be written
+    with suppress(OSError):  # a full disk is reported by essential writes
         if not _path.exists():
             _path.touch()
         os.utime(_path)
 
 
 def end() -> None:
-    """The task is over."""
+    """End the task's heartbeat."""
     global _path
     if _path is not None:
         with suppress(OSError):

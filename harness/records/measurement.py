@@ -1,4 +1,4 @@
-"""A number that can be compared: value, unit, n, interval and the signature of how it was made."""
+"""A comparable number: value, unit, n, interval and a signature of how it was measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Measurement:
     standard_error: float | None = None  # of the value, where it is a mean of n
 
     def __post_init__(self) -> None:
-        # A value that could not be measured is left out of the record; NaN must not stand for it.
+        # A value that could not be measured is left out of the record, never stored as NaN.
         assert math.isfinite(self.value), f"{self.signature}: {self.value} is not a measurement"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``plan.json``: what a sweep found, before it began, that each method needs."""
+"""``plan.json``: memory and time of each method, measured before the sweep began."""
 
 from __future__ import annotations
 

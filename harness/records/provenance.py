@@ -1,4 +1,4 @@
-"""With what a number was made: versions, commit, machine. No secrets, no paths, no host names."""
+"""Provenance of a number: versions, commit, machine. No secrets, no paths, no host names."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit that this package runs from, '+' where files differ from it; None outside git."""
+    """Return the commit of this package, with '+' if files differ from it; None outside git."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:

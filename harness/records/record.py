@@ -1,4 +1,4 @@
-"""The one file a trial leaves. Written last and atomically: its presence means the trial is done."""
+"""The record of a trial. Written last and atomically: its presence means the trial is done."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Outcome:
     """Result of one post-training step: merge, interpolation, quantization or analysis."""
 
     measurements: dict[str, Measurement] = field(default_factory=dict)
-    bytes: int | None = None  # of the whole model, as it is stored
-    note: str | None = None  # how it was made; why there is no number where there is none
+    bytes: int | None = None  # of the whole model, as stored
+    note: str | None = None  # how it was made, or why a number is missing
 
     def to_json(self) -> dict[str, Any]:
         measurements = {name: m.to_json() for name, m in self.measurements.items()}
@@ -35,29 +35,29 @@ class Record:
     """Config, status, measurements, cost and provenance of one trial."""
 
     status: str  # one of STATUSES
-    stage: str  # "search", "confirm", or "single" for a trial run by hand
+    stage: str  # "search", "confirm", or "single" for a trial outside a sweep
     method: str
     trial: int  # number within the study of its method; confirm trials are numbered on their own
-    attempt: int  # 1 unless a worker died under it
+    attempt: int  # 1 unless a worker was lost during it
     fingerprint: str  # hash of everything that can change the result
-    configuration: str  # the same without seed and stage: what finalists with other seeds share
+    configuration: str  # the same without seed and stage, shared by finalists with other seeds
     seed: int
     config: dict[str, Any]  # resolved trial config: model, data, method, training, evaluation, seed
-    overrides: list[str]  # what a person types after `python -m harness.trial` to run it again
+    overrides: list[str]  # arguments of `python -m harness.trial` to run it again
     measurements: dict[str, Measurement] = field(default_factory=dict)
     base: dict[str, Measurement] = field(default_factory=dict)  # the same on the untouched base
-    missing: dict[str, str] = field(default_factory=dict)  # asked for and not measured: name → why
+    missing: dict[str, str] = field(default_factory=dict)  # configured but not measured
     afterwards: dict[str, Outcome] = field(default_factory=dict)  # see harness/afterwards
     cost: dict[str, float] = field(default_factory=dict)  # by name: train_seconds, ...
     provenance: dict[str, Any] = field(default_factory=dict)
-    reason: str | None = None  # why it is not complete
+    reason: str | None = None  # reason if it is not complete
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
 
     def value(self, name: str) -> float | None:
-        """The measured value of that name, or None where it was not measured."""
+        """Return the measured value of that name, or None if it was not measured."""
         measured = self.measurements.get(name)
         return None if measured is None else measured.value
 
@@ -69,7 +69,7 @@ class Record:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Raises Key-, Type-, Attribute- or AssertionError where ``data`` is not a record."""
+        """Raises Key-, Type-, Attribute- or AssertionError if ``data`` is not a record."""
         record = cls(**data)
         return replace(
             record,

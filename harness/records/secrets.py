@@ -1,4 +1,4 @@
-"""Secrets are kept out of what is written down, by the names of variables and by how they look."""
+"""Redaction of secrets in written files, by names of variables and by patterns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import Any, TextIO
 
 HIDDEN = "***"
-SHORTEST = 8  # of a variable's value that is looked for: shorter ones stand in ordinary text too
+SHORTEST = 8  # shortest value that is removed: shorter ones occur in ordinary text too
 
 _ENDINGS = ("token", "key", "secret", "password", "passwd", "credential", "credentials")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -33,7 +33,7 @@ def without_user_info(text: str) -> str:
 
 
 def scrub(text: str) -> str:
-    """``text`` without the values of this process's secret variables, nor what looks like a secret."""
+    """Remove values of this process's secret variables, and whatever looks like a secret."""
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and is_secret_name(name):
             text = text.replace(value, HIDDEN)
@@ -47,7 +47,7 @@ def looks_secret(value: str) -> bool:
 
 
 class Scrubbed:
-    """A stream that lets no secret through, a line at a time. For the log of a process."""
+    """A stream that removes secrets line by line, for the log of a process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._line = stream, ""

@@ -1,4 +1,4 @@
-"""Files that survive a power cut: whole or absent, and a torn line costs only itself."""
+"""Files that survive a power cut: written atomically, and a torn line affects only itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.records.record import Record
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write aside, fsync, rename: a reader sees the old file or the new one, never a part."""
+    """Write aside, fsync, rename: a reader gets the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -22,7 +22,7 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        aside.unlink(missing_ok=True)  # a full disk: the part would take up what is left
+        aside.unlink(missing_ok=True)  # it would fill the rest of a full disk
         raise
     aside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -39,7 +39,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The parsed file; None where it is absent. A broken file is set aside and reported as absent."""
+    """Return the parsed file; None if it is absent. A broken file is set aside and counts as absent."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -50,14 +50,14 @@ def read_json(path: Path) -> Any | None:
 
 
 def set_aside(path: Path) -> None:
-    """Keep a file that cannot be read under another name, and say so."""
+    """Rename an unreadable file and report it."""
     kept = path.with_name(path.name + ".unreadable")
     path.replace(kept)
     print(f"{path} is not readable (cut off while written?); kept as {kept.name}", file=sys.stderr)
 
 
 def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Add one line a row. A line that an earlier crash left unfinished is closed off first."""
+    """Append one line per row, after ending a line that an earlier crash left unfinished."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell() > 0:
@@ -91,7 +91,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a trial folder; None where the trial is not done."""
+    """Return the record of a trial folder; None if the trial is not done."""
     path = folder / "record.json"
     data = read_json(path)
     if data is None:
