@@ -39,7 +39,7 @@ def run_id(sweep: str, key: str) -> str:
 
 
 def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
-    """Return the heading of ``trial``: a record or a running trial's spec. Raises KeyError, TypeError."""
+    """Return the heading of a record or a running trial's spec. Raises KeyError, TypeError."""
     stage, method = (
         trial.get("stage") or trial["config"]["stage"],
         trial["config"]["method"]["name"],
