@@ -39,7 +39,7 @@ AFTERWARDS_FIELDS = ("merged", "interpolation", "quantization", "update_analysis
 
 @dataclass(frozen=True)
 class Reference:
-    """The base on one ``Texts``."""
+    """Measurements of the base on one ``Texts``."""
 
     fingerprint: str
     measurements: dict[str, Measurement]  # its quality on the split, its perplexity on general text
@@ -53,7 +53,7 @@ class Reference:
 
 
 class ReferenceStore:
-    """References on disk under ``folder``, the last few in memory too."""
+    """References on disk under ``folder``, with the last few in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class ReferenceStore:
         config: EvaluationConfig,
         beside: Texts | None = None,
     ) -> Reference | None:
-        """The reference if it has been measured, without loading the base; see ``get``."""
+        """Return a reference that was measured before, without loading the base; see ``get``."""
         key = _key(base_fingerprint(model, quantization), texts, config, beside)
         if key not in self._recent:
             found = _load(self.folder / key, key)
@@ -83,10 +83,10 @@ class ReferenceStore:
         device: str,
         beside: Texts | None = None,
     ) -> Reference:
-        """The reference of that base on those texts; measured now if nobody has yet.
+        """Return the reference of that base on those texts, measuring it if necessary.
 
-        ``beside`` are the texts at the end of the curve that ``texts`` are measured on: where the
-        log-probabilities of either do not fit whole, both KLs are the same lower bound.
+        ``beside`` are the texts of the final evaluation of a curve whose points use ``texts``. If
+        the log-probabilities of either do not fit in full, both KLs use the same lower bound.
         """
         key = _key(base.fingerprint, texts, config, beside)
         if key not in self._recent:
@@ -121,7 +121,7 @@ def _measure(
     device: str,
     beside: Texts | None,
 ) -> tuple[Reference, bool]:
-    """The reference, and whether another attempt could find no more."""
+    """Measure the reference. The flag is True if another attempt could find no more."""
     about = (config.batch_size, device, config.top_k_logprobs, config.cache_gb)
     ends = (None, None) if beside is None else (beside.general, beside.drift)
     measured = MeasurementCollector(config.bootstrap_resamples)
@@ -140,7 +140,7 @@ def _measure(
 
 
 def _general(measured: MeasurementCollector, texts: Texts, nll: np.ndarray) -> None:
-    """The base's perplexity and bits per byte on general text: what there is to lose."""
+    """Add the base's perplexity and bits per byte on general text, which tuning can degrade."""
     assert texts.general is not None
     columns = by_example(texts.general, nll, n_labels(texts.general))
     by_bytes = by_example(texts.general, nll, texts.general.label_bytes)
@@ -153,7 +153,7 @@ def _general(measured: MeasurementCollector, texts: Texts, nll: np.ndarray) -> N
 
 
 def _save(folder: Path, reference: Reference) -> None:
-    """Tensors first, the JSON last: its presence means whole."""
+    """Write tensors first and the JSON last, so that its presence means a complete reference."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)

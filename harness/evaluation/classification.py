@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def class_logprobs(model: nn.Module, encoded: Encoded, batch_size: int, device: str) -> np.ndarray:
-    """(n, classes) log-probabilities of each sequence's class."""
+    """Return (n, classes) log-probabilities of each sequence's class."""
     model.eval()
     rows, found = [], []
     for indices, batch in evaluation_batches(encoded, batch_size):
@@ -34,7 +34,7 @@ def class_logprobs(model: nn.Module, encoded: Encoded, batch_size: int, device: 
 
 
 def class_statistics(logprobs: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
-    """kind → (n, k) statistics of (n, K) log-probabilities of texts whose ``classes`` are (n,)."""
+    """Return kind → (n, k) statistics from (n, K) log-probabilities and (n,) ``classes``."""
     n, n_classes = logprobs.shape
     said, true = np.eye(n_classes)[logprobs.argmax(axis=1)], np.eye(n_classes)[classes]
     nll = -logprobs[np.arange(n), classes]
@@ -48,7 +48,7 @@ def class_statistics(logprobs: np.ndarray, classes: np.ndarray) -> dict[str, np.
 def classification(
     measured: MeasurementCollector, model: nn.Module, texts: Texts, batch_size: int, device: str
 ) -> None:
-    """Adds accuracy, macro_f1 and loss of ``texts.split``, and what was said of each text."""
+    """Add accuracy, macro_f1 and loss of ``texts.split``, and the prediction for each text."""
     encoded = texts.sequences
     assert encoded.classes is not None
     logprobs = class_logprobs(model, encoded, batch_size, device)

@@ -16,13 +16,13 @@ from harness.statistics.scores import aggregate
 
 @lru_cache(maxsize=8)
 def _counts(n: int, resamples: int) -> np.ndarray:
-    """(resamples, n) drawn once: measurements of the same examples see the same resamples."""
+    """Draw (resamples, n) counts once, so that measurements of the same examples share resamples."""
     return draw_counts(n, resamples, np.random.default_rng(0))
 
 
 @dataclass
 class MeasurementCollector:
-    """Collects measurements by name; ``items`` holds their (n, k) statistics, see ``scores``."""
+    """Collects measurements by name. ``items`` holds their (n, k) statistics, see ``scores``."""
 
     resamples: int
     measurements: dict[str, Measurement] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class MeasurementCollector:
     def add(
         self, name: str, statistics: np.ndarray, signature: str, *, at_least: bool = False
     ) -> None:
-        """The score of (n, k) ``statistics`` with its bootstrap interval over the n examples.
+        """Add the score of (n, k) ``statistics`` with its bootstrap interval over the n examples.
 
-        ``at_least``: it is a lower bound, and its unit says so.
-        A score that is no finite number (a perplexity that overflows) is missing, and said to be.
+        ``at_least`` marks a lower bound, which its unit states. A score that is not finite (a
+        perplexity that overflows) is recorded as missing.
         """
         with np.errstate(over="ignore"):
             value = float(aggregate(name, statistics))
@@ -62,16 +62,16 @@ class MeasurementCollector:
         self.measurements[name] = Measurement(value, unit, len(statistics), interval, signature)
 
     def add_value(self, name: str, value: float, n: int, signature: str) -> None:
-        """A score of n examples that is no function of sums: without an interval."""
+        """Add a score of n examples that is not a function of sums. It has no interval."""
         if not math.isfinite(value):
             self.miss(name, f"it is no finite number: {value}", for_good=True)
             return
         self.measurements[name] = Measurement(value, unit_of(name), n, None, signature)
 
     def miss(self, name: str, reason: str, *, for_good: bool = False) -> None:
-        """``name`` was asked for and could not be measured; ``reason`` in one line.
+        """Record that ``name`` was requested but could not be measured, with a one-line ``reason``.
 
-        ``for_good``: the same model on the same texts will never have it.
+        ``for_good`` means that the same model on the same texts can never have it.
         """
         self.missing[name] = " ".join(reason.split())[:500]
         self.may_come |= not for_good

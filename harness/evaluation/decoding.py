@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoding:
-    """The defaults are greedy search: the most likely token, again and again."""
+    """Decoding settings. The default is greedy search: the most likely token at every step."""
 
     do_sample: bool = False
     temperature: float = 1.0
@@ -32,7 +32,7 @@ class Decoding:
 
     @property
     def without_chance(self) -> Decoding:
-        """The same rules with the most likely token in a drawn one's place."""
+        """Return the same settings with greedy choice in place of sampling."""
         own = {
             name: getattr(GREEDY, name) for name in ("do_sample", "temperature", "top_p", "top_k")
         }
@@ -43,9 +43,9 @@ GREEDY = Decoding()
 
 
 def penalized(scores: Tensor, said: Tensor, penalty: float) -> Tensor:
-    """``scores`` (rows, vocabulary) with those of the tokens ``said`` (rows, vocabulary) lowered.
+    """Return ``scores`` (rows, vocabulary) with lower values for tokens in ``said`` (rows, vocabulary).
 
-    CTRL, Keskar et al. 2019, arXiv:1909.05858, §4.1: divided by ``penalty``, multiplied where
+    CTRL, Keskar et al. 2019, arXiv:1909.05858, §4.1: divided by ``penalty``, or multiplied if
     negative.
     """
     lower = torch.where(scores < 0, scores * penalty, scores / penalty)
@@ -53,10 +53,10 @@ def penalized(scores: Tensor, said: Tensor, penalty: float) -> Tensor:
 
 
 class RepetitionPenalty:
-    """A logits processor of transformers that knows padding from what was said.
+    """Logits processor of transformers that does not penalize padding.
 
-    Theirs takes padding, which is often the end of a text, for a part of the prompt: how likely an
-    answer is to end would depend on the prompts beside it.
+    The library's own treats padding, often the end-of-text token, as part of the prompt. The chance
+    that an answer ends would then depend on the other prompts of its batch.
     """
 
     def __init__(self, ids: Tensor, mask: Tensor, penalty: float) -> None:
@@ -74,6 +74,6 @@ class RepetitionPenalty:
 
 
 def spread(ids: Tensor, mask: Tensor, n_vocabulary: int) -> Tensor:
-    """(rows, vocabulary) bool: the tokens among ``ids`` (rows, length) where ``mask`` is true."""
+    """Mark the tokens among ``ids`` (rows, length) where ``mask`` is true: (rows, vocabulary) bool."""
     counts = torch.zeros(len(ids), n_vocabulary, dtype=torch.int32, device=ids.device)
     return counts.scatter_add_(1, ids, mask.int()) > 0

@@ -27,11 +27,12 @@ def forgetting(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """KL from the base and rise of the NLL on general text: overall, by domain, worst domain.
+    """Add KL from the base and rise of the NLL on general text: overall, by domain, worst domain.
 
     The rise is signed: text that became easier counts against text that became harder. ``nll_lost``
-    and ``nll_gained`` hold the two apart, by document; ``nll`` is lost minus gained.
-    Of a classifier: of its body under the base's own output layer, which it does not train.
+    and ``nll_gained`` separate the two by document, and ``nll`` is lost minus gained. For
+    classifiers, forgetting is measured on the fine-tuned body with the base model's original output
+    layer, which stays frozen.
     """
     encoded, kept = texts.general, reference.general
     if encoded is None or kept is None:
@@ -63,10 +64,10 @@ def forgetting(
 
 
 def lost_and_gained(columns: np.ndarray) -> dict[str, np.ndarray]:
-    """(n, 3) columns nll, tokens, nll of the base → the same of what rose alone, and what fell alone.
+    """Split (n, 3) columns nll, tokens, base nll into those that rose and those that fell.
 
-    ``nll_lost`` − ``nll_gained`` is the rise of all. Neither is ever negative, and noise alone puts
-    both above 0: only their difference says whether anything was forgotten.
+    ``nll_lost`` − ``nll_gained`` is the rise of all. Neither is ever negative, and noise alone
+    makes both positive. Only their difference shows forgetting.
     """
     nll, tokens, base = columns.T
     return {
@@ -83,7 +84,7 @@ def drift(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """KL from the base on the new task's own prompts, arXiv:2509.04259: a cheap predictor."""
+    """Add KL from the base on the new task's own prompts, arXiv:2509.04259: a cheap predictor."""
     if texts.drift is None or reference.drift is None:
         return
     _, kl = sequence_nll(model, texts.drift, config.batch_size, device, reference.drift)

@@ -1,4 +1,4 @@
-"""Answers, generated in batches; how fast is measured on the way."""
+"""Batched generation of answers, with a measurement of its speed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOOKED_AT = 16  # tokens of greedy answers that are made to be looked at
 
 @dataclass(frozen=True)
 class Generated:
-    """One text a prompt, in the order of the prompts."""
+    """Generated texts, one per prompt, in the order of the prompts."""
 
     texts: list[str]
     tokens_per_second: float
@@ -40,10 +40,10 @@ class Generated:
 
 
 def how_generated(split: str, length: AnswerLength, config: EvaluationConfig) -> str:
-    """The part of a signature that says where answers come from; defaults go without saying.
+    """Return the part of a signature that describes generation; defaults are omitted.
 
-    What is answered together belongs to it: drawn tokens depend on it, and at fewer bits than fp32
-    which of two tokens is the likelier.
+    The batching is part of it. Drawn tokens depend on the batch, and below fp32 so does the choice
+    between two nearly equally likely tokens.
     """
     about = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{length}"
     decoding = Decoding.of(config)
@@ -55,7 +55,7 @@ def how_generated(split: str, length: AnswerLength, config: EvaluationConfig) ->
 
 
 def batches_of(batch_size: int) -> str:
-    """For signatures: which prompts are answered together."""
+    """Describe for signatures which prompts are answered together."""
     return f"|batches:{batch_size} by length"
 
 
@@ -72,16 +72,15 @@ def generate(
     ends: Sequence[int] = (),
     look: bool = True,
 ) -> Generated:
-    """Answers end at the tokenizer's end, where a new document would begin, at one of ``ends``, or
-    at a stop text.
+    """Generate answers up to an end token, the start of a new document, one of ``ends`` or a stop text.
 
-    Sampled tokens are drawn from a generator that is seeded by the prompts of each batch: the same
-    prompts, batch size and model give the same answers, and nothing else's random state is touched.
+    Sampled tokens come from a generator seeded by the prompts of each batch. The same prompts,
+    batch size and model give the same answers, and no other random state changes.
 
-    ``look``: a few greedy answers are held against a forward pass of the whole text. Where tokens
-    are drawn or searched with beams, the beginnings of greedy answers to the same prompts are: it
-    shows that the model is asked rightly, not that it is drawn from or searched rightly.
-    Raises NotTheModels.
+    With ``look``, a few greedy answers are compared with a forward pass of the whole text. For
+    sampling and beam search, beginnings of greedy answers to the same prompts are compared instead.
+    This verifies the model's inputs, but not the sampling or the search itself. Raises
+    NotTheModels.
     """
     how = _Answering(model, tokenizer, max_new_tokens, num_beams, device, decoding, tuple(ends))
     began = time.perf_counter()
@@ -105,7 +104,7 @@ def generate(
 
 @dataclass(frozen=True)
 class _Answering:
-    """All that a batch of prompts is answered with."""
+    """Settings with which a batch of prompts is answered."""
 
     model: nn.Module
     tokenizer: Any
@@ -121,7 +120,7 @@ class _Answering:
 
     @torch.no_grad()
     def answers(self, prompts: Sequence[np.ndarray]) -> list[list[int]]:
-        """The tokens of each answer up to the one that ends it; ``prompts`` are one batch."""
+        """Return the tokens of each answer up to its end. ``prompts`` are one batch."""
         from transformers import GenerationConfig, LogitsProcessorList
 
         self.model.eval()
@@ -156,13 +155,13 @@ class _Answering:
         return found
 
     def greedy(self, max_new_tokens: int) -> _Answering:
-        """The same with the likeliest token each time, for shorter answers."""
+        """Return greedy answers, limited to fewer tokens."""
         least = min(self.decoding.min_new_tokens, max_new_tokens)
         decoding = replace(self.decoding.without_chance, min_new_tokens=least)
         return replace(self, max_new_tokens=max_new_tokens, num_beams=1, decoding=decoding)
 
     def in_batches(self, prompts: Sequence[np.ndarray], batch_size: int) -> list[list[int]]:
-        """The answers in the order of ``prompts``, of which like lengths are answered together."""
+        """Return the answers in the order of ``prompts``; prompts of similar length share a batch."""
         one_length = counts_padding(
             self.model, max(map(len, prompts), default=0) + self.max_new_tokens
         )
@@ -174,14 +173,14 @@ class _Answering:
 
 
 def _before(text: str, stops: Sequence[str]) -> str:
-    """``text`` up to the first of ``stops``."""
+    """Return ``text`` up to the first of ``stops``."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(places, default=len(text))]
 
 
 @contextmanager
 def _drawing(ids: torch.Tensor, device: str) -> Iterator[None]:
-    """Random numbers that follow from the prompts ``ids``; afterwards the state is as it was."""
+    """Seed the random state from the prompts ``ids``, and restore it afterwards."""
     seed = int.from_bytes(hashlib.sha256(ids.cpu().numpy().tobytes()).digest()[:7], "big")
     cuda = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=cuda):

@@ -24,7 +24,7 @@ def sequence_nll(
     device: str,
     reference: LogProbs | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(n,) summed NLL in nats of each sequence's labels, and the summed KL from ``reference``.
+    """Return (n,) summed NLL in nats of each sequence's labels, and the summed KL from ``reference``.
 
     Scored from logits, never from ``outputs.loss``, to which a method may add a penalty.
     """
@@ -46,7 +46,7 @@ def sequence_nll(
 
 
 def by_example(encoded: Encoded, *columns: np.ndarray) -> np.ndarray:
-    """(n_examples, k) sums of (n_sequences,) columns over the sequences of each example."""
+    """Sum (n_sequences,) columns over the sequences of each example: (n_examples, k)."""
     n = int(encoded.example.max()) + 1
     sums = [np.bincount(encoded.example, weights=column, minlength=n) for column in columns]
     present = np.bincount(encoded.example, minlength=n) > 0
@@ -54,5 +54,5 @@ def by_example(encoded: Encoded, *columns: np.ndarray) -> np.ndarray:
 
 
 def n_labels(encoded: Encoded) -> np.ndarray:
-    """(n_sequences,) how many tokens of each are predicted."""
+    """Return (n_sequences,) numbers of label tokens."""
     return encoded.n_labels

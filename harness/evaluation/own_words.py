@@ -1,8 +1,8 @@
-"""Are answers the model's own? Some are held against one plain forward pass of the whole text.
+"""Check that generated answers are the model's own, by a plain forward pass of the whole text.
 
-What generates has a cache, padding, positions and wrappers to get right, and other libraries' names
-to agree with; where one is wrong, answers are of a model that nobody trained, at the same perplexity.
-The forward pass is the one that likelihoods are measured with, and knows nothing of these.
+Generation depends on a cache, padding, positions, wrappers and the names of other libraries. If one
+of them is wrong, answers come from a model that nobody trained, while its perplexity is unchanged.
+The forward pass is the one that measures likelihoods, and uses none of these.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def check_own_words(
     ends: Sequence[int],
     device: str,
 ) -> None:
-    """Raises NotTheModels where greedy ``answers``, tokens, are not the likeliest ones.
+    """Raise NotTheModels if greedy ``answers``, given as tokens, are not the likeliest ones.
 
-    ``decoding``'s penalty and least length count; beyond ties, see ``TIE``.
+    Allows for ``decoding``'s penalty and minimum length, and for ties, see ``TIE``.
     """
     pairs = [(p, list(a)[:TOKENS]) for p, a in zip(prompts, answers, strict=True) if len(a)]
     if not pairs:
@@ -89,7 +89,7 @@ def check_own_words(
 def _below_the_likeliest(
     scores: Tensor, prompt: np.ndarray, answer: list[int], decoding: Decoding, ends: Sequence[int]
 ) -> Tensor:
-    """(T,) nats from the likeliest token to the one that was said, by the (T, vocabulary) logits."""
+    """Return (T,) nats between the likeliest and the generated token, from (T, vocabulary) logits."""
     said = torch.tensor(answer, device=scores.device)
     if decoding.repetition_penalty != 1:
         text = torch.from_numpy(prompt.astype(np.int64)).to(scores.device)
@@ -105,7 +105,7 @@ def _below_the_likeliest(
 
 
 def _tolerance(model: nn.Module, logits: Tensor) -> tuple[float, float]:
-    """The nats of a tie, and the share of tokens that may lie further below."""
+    """Return the nats that count as a tie, and the share of tokens that may exceed them."""
     stored = [*model.parameters(), *model.buffers()]
     if {type(each).__name__ for each in stored} - COMPUTED_AS_STORED:
         return TIE_OF_INTEGERS, SHARE_OF_INTEGERS

@@ -1,6 +1,6 @@
-"""Ways to make a base trainable. One class and one YAML each; this dict is the only list of them.
+"""Fine-tuning methods: one class and one YAML each. This dict is the only list of them.
 
-Importing this package loads neither torch nor peft: configurations are checked in a second.
+Importing this package loads neither torch nor peft, so configurations are checked in a second.
 """
 
 from __future__ import annotations
@@ -80,16 +80,16 @@ class Match:
 
 
 def build(config: Mapping[str, Any]) -> Method:
-    """The method that ``config`` names, with its fields as they stand there. Raises InputError."""
+    """Build the method that ``config`` names, with its configured fields. Raises InputError."""
     _match(config)
     options = {key: value for key, value in config.items() if key not in ("name", "match")}
     return from_mapping(_class(config), options, "method")
 
 
 def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
-    """The method that ``config`` names, at the size that ``match`` asks for on ``model``.
+    """Build the method that ``config`` names, at the size that ``match`` requires on ``model``.
 
-    Checked against ``model``, of which a skeleton without weights will do. Raises InputError.
+    Checked against ``model``, which may be a skeleton without weights. Raises InputError.
     """
     method = build(config)
     wanted = _match(config).trainable_parameters
@@ -107,7 +107,10 @@ def derived(config: Mapping[str, Any], method: Method) -> dict[str, Any]:
 
 
 def matched_key(config: Mapping[str, Any]) -> str | None:
-    """The key that ``match`` decides, so that it is neither set nor searched. Raises InputError."""
+    """Return the key that ``match`` sets, which is neither set nor searched otherwise.
+
+    Raises InputError.
+    """
     field = _class(config).size_field
     return f"method.{field}" if field and _match(config).trainable_parameters is not None else None
 
@@ -126,7 +129,7 @@ def _match(config: Mapping[str, Any]) -> Match:
 
 @cache
 def free_fields() -> tuple[str, ...]:
-    """Keys ``method.<field>`` that are mappings: any key may be set below them."""
+    """Return the keys ``method.<field>`` that are mappings with free keys."""
     return tuple(
         f"method.{name}"
         for cls in METHODS.values()

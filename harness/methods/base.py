@@ -1,4 +1,4 @@
-"""The interface of a method: how a base becomes trainable, and what happens around a step."""
+"""Interface of a method: making a base trainable, and hooks around a training step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AdaptContext:
     device: str = "cpu"
 
     def calibration(self, n_sequences: int, batch_size: int) -> Iterator[Batch]:
-        """Batches of training sequences on ``device``, drawn by ``seed``, each at most once."""
+        """Yield batches of training sequences on ``device``, drawn by ``seed``, each at most once."""
         import numpy as np
 
         from harness.data.tokens.batches import collate
@@ -45,10 +45,10 @@ class AdaptContext:
 
 @dataclass(frozen=True)
 class Method:
-    """Subclasses are frozen dataclasses of what a user can set; ``adapt`` is all they must have.
+    """Subclasses are frozen dataclasses of a user's settings. Only ``adapt`` is required.
 
-    A method holds no state of a run: what it needs to remember lies in the model, and what is
-    not a parameter there goes through ``state`` into checkpoints.
+    A method holds no state of a run. Anything to remember lives in the model, and state that is not
+    a parameter goes into checkpoints through ``state``.
     """
 
     size_field: ClassVar[str | None] = None  # the field that ``matched`` chooses
@@ -98,10 +98,11 @@ class Method:
         return None
 
     def merged(self, model: nn.Module) -> nn.Module:
-        """The tuned model in the base's own form, without adapters; takes ``model`` apart.
+        """Merge adapters into the base's own form and return the model; takes ``model`` apart.
 
-        ``model`` is over weights at full precision: 4-bit ones would round the adapter away. What was
-        trained beside those is saved, and loaded onto the base at full precision first.
+        ``model`` must have weights at full precision, since 4-bit weights would round the adapter
+        away. An adapter trained beside 4-bit weights is saved and first loaded onto a
+        full-precision base.
         """
         assert self.cannot_merge is None
         return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
@@ -138,9 +139,9 @@ class Method:
         return model
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Method:
-        """This method at the size that trains about ``trainable_parameters`` of ``model``.
+        """Return this method at the size that trains about ``trainable_parameters`` of ``model``.
 
-        ``method.match.trainable_parameters`` asks for it. Raises InputError where there is none.
+        Used by ``method.match.trainable_parameters``. Raises InputError if there is no such size.
         """
         raise InputError(
             f"method.match.trainable_parameters cannot be used with {type(self).__name__}: it has no "
@@ -148,12 +149,15 @@ class Method:
         )
 
     def check(self, model: nn.Module) -> None:
-        """Raises InputError for what ``model`` cannot take; a skeleton without weights will do."""
+        """Raise InputError for settings that ``model`` cannot take.
+
+        A skeleton without weights suffices.
+        """
 
     def check_length(self, model: nn.Module, longest: int) -> None:
-        """Raises InputError where texts of ``longest`` tokens leave no room for what it adds.
+        """Raise InputError if texts of ``longest`` tokens leave no room for the method's own tokens.
 
-        That the model can take them by itself is known: see ``harness.models.checks.positions``.
+        The model itself accepts the texts: see ``harness.models.checks.positions``.
         """
 
     def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
@@ -164,45 +168,45 @@ class Method:
         return None
 
     def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
-        """The model to train, ``requires_grad`` on exactly what it will update.
+        """Return the model to train, with ``requires_grad`` on exactly the parameters to update.
 
-        Raises InputError where the loaded model cannot take this configuration.
+        Raises InputError if the loaded model cannot take this configuration.
         """
         raise NotImplementedError
 
     def parameter_groups(
         self, model: nn.Module, learning_rate: float, plan: AdaptContext
     ) -> list[dict[str, Any]]:
-        """Optimizer groups ``{"params": [...], "lr": ...}``; the schedule scales every ``lr``."""
+        """Return optimizer groups ``{"params": [...], "lr": ...}``. The schedule scales each rate."""
         return [{"params": trainable(model), "lr": learning_rate}]
 
     def before_step(self, model: nn.Module, step: int, plan: AdaptContext) -> None:
-        """Before the forward pass of optimizer step ``step`` (from 0); a pure function of it."""
+        """Run before the forward pass of optimizer step ``step`` (from 0). A function of the step."""
 
     def heaviest_step(self, plan: AdaptContext) -> int:
-        """The step (from 0) that needs the most memory: what a sweep is planned by."""
+        """Return the step (from 0) that needs the most memory, used to plan a sweep."""
         return 0
 
     def comparable_from(self, model: nn.Module, plan: AdaptContext) -> int:
-        """After how many steps a trial's curve can be held against others: none is pruned before.
+        """Return the step from which a trial's curve is comparable. No trial is pruned before it.
 
-        More than 0 where a method begins with something else than what it is to be judged by.
+        More than 0 if a method starts with a phase that says nothing about its final quality.
         """
         return 0
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """A scalar added to the training loss, and to nothing that is measured."""
+        """Return a scalar that is added to the training loss, but to no measurement."""
         return None
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        """After ``optimizer.step()`` of step ``step`` (from 0), gradients still there."""
+        """Run after ``optimizer.step()`` of step ``step`` (from 0), with gradients still present."""
 
     def state(self, model: nn.Module) -> dict[str, Any]:
         """Return the state a checkpoint needs besides trained parameters: tensors, numbers, lists."""
         return {}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Put back what ``state`` gave; trained parameters are back already."""
+        """Restore the result of ``state``. Trained parameters are restored before."""
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Return facts about the tuned ``model`` for the record, as plain numbers by name."""
@@ -211,7 +215,7 @@ class Method:
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Language modelling on the texts of the task, every token of them, before the task itself."""
+    """Language modelling on all tokens of the task's texts, before training on the task itself."""
 
     method: Method  # trains all of the base's own weights
     training: TrainingConfig  # with its ``max_steps``

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares are of all weights of the base."""
+    """Coverage of a method. Shares are relative to all weights of the base."""
 
     layers: dict[str, int]  # what adapted layers are called, and how many are called so
     adapted_share: (
@@ -29,10 +29,10 @@ class Coverage:
 
 
 def stacked_share(model: nn.Module) -> float:
-    """Share of the weights of ``model`` that are matrices stacked in 3-D tensors: no linear layers.
+    """Return the share of ``model``'s weights in matrices stacked in 3-D tensors: no linear layers.
 
-    The experts of a mixture are kept so since transformers 5. A convolution's kernel is none: its
-    middle dimension is 1.
+    Transformers 5 stores the experts of a mixture in this way. A convolution's kernel is not
+    counted: its middle dimension is 1.
     """
     stacked = every = 0
     for parameter in model.parameters():

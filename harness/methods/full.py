@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter is trained."""
+"""Full fine-tuning: trains every parameter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full(Method):
-    """θ ← θ − η·∇L(θ) for all of θ; the reference that the others are measured against."""
+    """θ ← θ − η·∇L(θ) for all of θ. The reference for all other methods."""
 
     @property
     def trains_base_weights(self) -> bool:

@@ -1,1 +1,1 @@
-"""Scores from per-example statistics, their intervals, and which differences are real. Pure numpy."""
+"""Scores from per-example statistics, their intervals, and tests of differences. Pure numpy."""

@@ -1,4 +1,4 @@
-"""Standard errors of a mean over items of which some depend on each other: questions on one passage."""
+"""Standard errors of a mean over clustered items, such as questions on one passage."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def mean_interval(
 
 
 def _numbered(clusters: Sequence[Hashable]) -> np.ndarray:
-    """(n,) cluster numbers from 0, in the order of first appearance."""
+    """Return (n,) cluster numbers from 0, in the order of first appearance."""
     known: dict[Hashable, int] = {}
     return np.array([known.setdefault(cluster, len(known)) for cluster in clusters])

@@ -1,4 +1,4 @@
-"""Does the order on the validation split hold on the test split? Rank correlation, and regret."""
+"""Agreement of validation and test order: rank correlation and regret."""
 
 from __future__ import annotations
 

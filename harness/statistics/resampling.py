@@ -46,7 +46,7 @@ def percentile_interval(values: Array, level: float = 0.95) -> tuple[float, floa
 
 
 def mcnemar_exact(gains: int, losses: int) -> float:
-    """Two-sided exact McNemar p: are gains and losses a fair coin? 1 where nothing changed."""
+    """Return the two-sided exact McNemar p for gains against losses; 1 if nothing changed."""
     n, few = gains + losses, min(gains, losses)
     tail = sum(math.comb(n, i) for i in range(few + 1))
     return min(1.0, 2 * tail / 2**n)

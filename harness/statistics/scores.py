@@ -36,7 +36,7 @@ def can_aggregate(name: str, statistics: Array) -> bool:
 
 
 def with_count(name: str, statistics: Array) -> tuple[Callable[[Array], Array], Array]:
-    """The scoring function, and the statistics with a column of ones where it divides by n."""
+    """Return the scoring function, and the statistics with a column of ones if it divides by n."""
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     function = ratio if kind is None else kind.score
     if kind is None or kind.counted:

@@ -1,4 +1,4 @@
-"""Tasks learned one after another: what was kept, lost and passed on. Pure functions of a matrix.
+"""Scores of tasks learned in sequence: retention, loss and transfer. Pure functions of a matrix.
 
 ``scores`` is (T, T), higher is better: row i are the scores on every task after training on task i,
 so the diagonal is each task just learned. ``start`` is (T,), the untouched base on every task.

@@ -89,7 +89,7 @@ def test_four_models_in_the_order_bases_then_tuned(folder):
 
 def test_two_models_are_said_to_be_two(folder):
     cautions = gather(load_run(folder)).recommendation.cautions
-    assert any("began from 2 models (own/base, own/chat)" in line for line in cautions)
+    assert any("started from 2 models (own/base, own/chat)" in line for line in cautions)
     assert not any("different ways" in line for line in cautions)  # asked in two forms, on purpose
 
 

@@ -92,7 +92,7 @@ def test_a_csv_with_defaults_bleu_near_0_and_a_quarter_of_the_perplexity(tmp_pat
     written(tmp_path, finalists, Tuned("base", NOTHING, 8.9, 0.0), n=60)
     advice = advised(tmp_path)
     assert advice.chosen and advice.chosen.method == "r16"
-    assert any("test BLEU tells nobody apart" in line for line in advice.reasons)
+    assert any("test BLEU does not separate the candidates" in line for line in advice.reasons)
     assert "test perplexity" in advice.headline
 
 
@@ -112,7 +112,7 @@ def test_bleu_0_at_a_perplexity_of_billions(tmp_path, base, chosen):
     advice = advised(tmp_path)
     assert (advice.chosen.method if advice.chosen else None) == chosen
     if chosen is None:
-        assert advice.headline == "No recommendation: fine-tuning is not shown to help."
+        assert advice.headline == "No recommendation: fine-tuning has not been shown to help."
     assert not any("difference of about 0.0" in line for line in advice.reasons)
 
 
@@ -120,5 +120,5 @@ def test_two_test_rows_are_no_recommendation(tmp_path):
     finalists = [Tuned("lora", (0.8, 0.6, 0.5, 0.4), 2.0, 0.1)]
     written(tmp_path, finalists, Tuned("base", LITTLE, 8.0, 0.0), n=2)
     advice = advised(tmp_path)
-    assert advice.chosen is None and advice.headline.endswith("2 test examples tell too little.")
+    assert advice.chosen is None and advice.headline.endswith("2 test examples are too few.")
     assert any("data.test_fraction" in line for line in advice.reasons)

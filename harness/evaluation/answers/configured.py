@@ -1,4 +1,4 @@
-"""The configured metrics of generated answers: what they need, asked early, and their scores."""
+"""Configured metrics of generated answers: early checks of their requirements, and their scores."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BLIND = "cannot tell right answers from wrong ones on these data"
 
 
 def check_answers(references: Sequence[Sequence[str]], config: EvaluationConfig) -> None:
-    """Raises InputError for a metric that cannot be measured here, and where none can tell anything.
+    """Raise InputError for a metric that cannot be measured here, or if no metric discriminates.
 
-    Scripts of evaluate's are looked at by ``without``, before a sweep or a trial begins.
+    ``without`` checks the scripts of evaluate before a sweep or a trial begins.
     """
     if "bleu" in config.metrics:
         check_tokenizer(config.tokenize)
@@ -63,7 +63,7 @@ def sights(references: Sequence[Sequence[str]], config: EvaluationConfig) -> dic
 
 
 def blindness(references: Sequence[Sequence[str]], config: EvaluationConfig) -> dict[str, str]:
-    """metric → why it cannot tell right answers from wrong ones; its value would mean nothing."""
+    """Return metric → reason why it cannot separate right answers from wrong ones."""
     found = sights(references, config)
     return {metric: sight.why for metric, sight in found.items() if sight.why is not None}
 
@@ -71,7 +71,7 @@ def blindness(references: Sequence[Sequence[str]], config: EvaluationConfig) -> 
 def without(
     examples: Sequence[Example], data: DataConfig, config: EvaluationConfig
 ) -> dict[str, str]:
-    """measurement → what is wrong with it on these examples: 'will be missing: ...'.
+    """Return measurement → problem on these examples: 'will be missing: ...'.
 
     Raises InputError for a script of evaluate's that cannot be loaded.
     """
@@ -94,7 +94,7 @@ def add_answers(
     config: EvaluationConfig,
     how: str,
 ) -> None:
-    """Adds each configured metric but the judge, or the reason why it is missing: it is blind, too.
+    """Add each configured metric except the judge, or the reason why it is missing or blind.
 
     ``how`` is the part of the signatures that says how the answers were generated.
     """

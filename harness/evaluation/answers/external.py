@@ -1,7 +1,7 @@
-"""Metrics of Hugging Face's evaluate, by name or local path: whatever fails is a reason, no crash.
+"""Metrics of Hugging Face's evaluate, by name or local path. A failure is reported as a reason.
 
-A metric is a Python script that evaluate runs in this process. Only one that a user names is loaded;
-from the hub only evaluate's own (``harness.config.metrics`` refuses those of others).
+A metric is a Python script that evaluate runs in this process. A script is loaded only if a user
+names it. From the hub only evaluate's own are loaded (``harness.config.metrics`` refuses others).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRIED = 8  # answers that a script is tried on
 
 
 def check_external(metric: str) -> None:
-    """Raises InputError where ``metric`` cannot be loaded here."""
+    """Raise InputError if ``metric`` cannot be loaded here."""
     module = _loaded(external_path(metric))
     if isinstance(module, str):
         path = external_path(metric)
@@ -33,10 +33,10 @@ def check_external(metric: str) -> None:
 
 
 def try_external(metric: str, references: Sequence[Sequence[str]]) -> str | None:
-    """Says where ``metric`` would have no value, or the same one for any answer; None: it is good.
+    """Explain why ``metric`` would have no value, or the same for any answer; None if it works.
 
-    It is tried on a few references, given as the answers, and on one and the same answer to all.
-    Raises InputError where it cannot be loaded.
+    It is tried twice on a few references: with the references as answers, and with one fixed
+    answer. Raises InputError if it cannot be loaded.
     """
     check_external(metric)
     some = list(references[:: max(1, len(references) // TRIED)])[:TRIED]
@@ -63,7 +63,7 @@ def add_external(
     references: Sequence[Sequence[str]],
     how: str,
 ) -> None:
-    """Adds every number that the metric gives; a list of one number an answer has an interval."""
+    """Add every number that the metric returns. A list with one number per answer gets an interval."""
     name = f"{split}.{measured_as(metric)}"
     module = _loaded(external_path(metric))
     if isinstance(module, str):
@@ -97,7 +97,7 @@ def add_external(
 
 
 def _numbers(value: Any, n: int) -> np.ndarray | None:
-    """A number as (1,), one for each of n answers as (n,); None for anything else."""
+    """Return a number as (1,), one number for each of n answers as (n,), and None for anything else."""
     single = not isinstance(value, list | tuple | np.ndarray)
     try:
         numbers = np.asarray([value] if single else value, dtype=np.float64)
@@ -118,7 +118,7 @@ def _takes_several(module: Any) -> bool:
 
 @lru_cache(maxsize=32)
 def _loaded(path: str) -> Any:
-    """The metric, or the reason why there is none; asked once a process, for a failure takes long."""
+    """Return the metric, or the reason why it cannot be loaded. Cached, since a failure is slow."""
     local = path.startswith((".", "/"))
     if local and not Path(path).exists():
         return f"evaluate could not load '{path}': there is no such script, and no such folder"

@@ -20,20 +20,20 @@ _PUNCTUATION = str.maketrans(
 
 
 def normalized(text: str) -> str:
-    """As SQuAD's evaluation script: lower case, no punctuation, no articles, single spaces."""
+    """Normalize like SQuAD: lower case, no punctuation, no articles, single spaces."""
     bare = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
 def tokens(text: str) -> list[str]:
-    """Words of the normalized text; Chinese, Japanese, Korean and Thai by character."""
+    """Split the normalized text into words; Chinese, Japanese, Korean and Thai into characters."""
     return apart(normalized(text)).split()
 
 
 def statistics(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[np.ndarray, str]:
-    """(n, 1) share in [0, 1] of the best reference of each answer, and the signature."""
+    """Return (n, 1) shares in [0, 1] for the best reference of each answer, and the signature."""
     one = exact_match if metric == "exact_match" else token_f1
     best = [
         max(one(text, reference) for reference in given)
@@ -48,7 +48,7 @@ def exact_match(text: str, reference: str) -> float:
 
 
 def token_f1(text: str, reference: str) -> float:
-    """F1 of the multisets of tokens; two texts without any token are equal, as in SQuAD 2."""
+    """Return the F1 of the multisets of tokens. Two texts without tokens are equal, as in SQuAD 2."""
     said, true = tokens(text), tokens(reference)
     if not said or not true:
         return float(said == true)

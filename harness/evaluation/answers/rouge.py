@@ -14,10 +14,10 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class UnicodeWords:
-    """Lower-case words of any script, Chinese, Japanese, Korean and Thai by character.
+    """Tokenizer for lower-case words of any script; Chinese, Japanese, Korean and Thai by character.
 
-    rouge_score's own tokenizer knows a to z and digits: of other scripts nothing is left of a text,
-    and every score is 0.
+    rouge_score's own tokenizer keeps only a to z and digits. It removes all text in other scripts,
+    which makes every score 0.
     """
 
     def tokenize(self, text: str) -> list[str]:
@@ -27,7 +27,7 @@ class UnicodeWords:
 def statistics(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[np.ndarray, str]:
-    """(n, 1) F1 in [0, 1] with the best reference of each answer, and the signature."""
+    """Return (n, 1) F1 in [0, 1] with the best reference of each answer, and the signature."""
     from rouge_score.rouge_scorer import RougeScorer
 
     own = mostly_ascii(references)

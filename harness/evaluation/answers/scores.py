@@ -1,6 +1,7 @@
-"""Scores of generated answers as per-example statistics, each with the signature of how it was made.
+"""Scores of generated answers as per-example statistics, each with the signature of its computation.
 
-sacrebleu's BLEU, chrF, chrF++ and TER; exact match, token F1 and ROUGE are in modules of their own.
+sacrebleu computes BLEU, chrF, chrF++ and TER. Exact match, token F1 and ROUGE have their own
+modules.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from harness.evaluation.answers.scripts import writes_without_spaces
 def answer_statistics(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[np.ndarray, str]:
-    """(n, k) statistics of each answer and their signature, see ``measurements.definitions``.
+    """Return (n, k) statistics of the answers and their signature, see ``measurements.definitions``.
 
-    Raises ValueError for a metric that is none of ``harness.config.metrics.OWN``.
+    Raises ValueError for a metric that is not in ``harness.config.metrics.OWN``.
     """
     if metric in ("exact_match", "token_f1"):
         return matching.statistics(metric, texts, references)

@@ -30,5 +30,5 @@ def mostly_ascii(references: Sequence[Sequence[str]]) -> bool:
 
 
 def apart(text: str) -> str:
-    """``text`` with spaces around every Chinese, Japanese, Korean or Thai character and their like."""
+    """Return ``text`` with spaces around every Chinese, Japanese, Korean, Thai or similar character."""
     return _LONE.sub(r" \1 ", text)

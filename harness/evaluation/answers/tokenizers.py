@@ -19,7 +19,7 @@ INSTEAD = {"ko-mecab": "char", "ja-mecab": "char"}
 
 
 def check_tokenizer(tokenize: str) -> None:
-    """Raises InputError where BLEU cannot be had by it. What it can tell, ``sight`` says."""
+    """Raise InputError if BLEU's tokenizer is unavailable. ``sight`` checks discrimination."""
     modules, package = NEEDS.get(tokenize, ((), ""))
     instead = INSTEAD.get(tokenize, "intl or char")
     missing = [name for name in modules if find_spec(name) is None]
@@ -33,7 +33,7 @@ def check_tokenizer(tokenize: str) -> None:
 
 
 def _try(tokenize: str, instead: str) -> None:
-    """Build it once: SentencePiece models are downloaded by sacrebleu at their first use."""
+    """Build the tokenizer once. sacrebleu downloads SentencePiece models at first use."""
     from sacrebleu.metrics.bleu import BLEU
 
     before = socket.getdefaulttimeout()

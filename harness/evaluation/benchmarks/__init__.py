@@ -1,6 +1,6 @@
-"""Tasks that the model was not trained for, through lm-eval: what it could do, and still can.
+"""Benchmark tasks that the model was not trained for, run by lm-eval before and after tuning.
 
-Every metric of a task is a score of the base and of the tuned model; the change of the main one is
+Every metric of a task is a score of the base and of the tuned model. The change of the main one is
 ``forgetting.tasks``. lm-eval's response cache has no model in its key, so it is never used.
 """
 

@@ -1,4 +1,4 @@
-"""Tasks asked as a user asks a chat model: through its chat template, as lm-eval has it."""
+"""Chat form of tasks: questions in the model's chat template, as lm-eval applies it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from harness.records.fingerprint import digest
 
 
 def check_chat_template(tokenizer: Any, config: EvaluationConfig) -> None:
-    """Raises InputError where ``evaluation.apply_chat_template`` asks for what is not there."""
+    """Raise InputError if ``evaluation.apply_chat_template`` asks for a missing template."""
     if config.apply_chat_template is not False:
         template(tokenizer, config)
 
 
 def template(tokenizer: Any, config: EvaluationConfig) -> str:
-    """The text of the template that is asked for. Raises InputError where there is none."""
+    """Return the text of the requested template. Raises InputError if there is none."""
     asked, own = config.apply_chat_template, getattr(tokenizer, "chat_template", None)
     if not own:
         raise InputError(
@@ -31,7 +31,7 @@ def template(tokenizer: Any, config: EvaluationConfig) -> str:
 
 
 def how(tokenizer: Any, config: EvaluationConfig) -> list[str]:
-    """Parts of a signature: the template, how few-shot examples are put, the system message."""
+    """Return parts of a signature: the template, the form of few-shot examples, the system message."""
     said = []
     if config.apply_chat_template is not False:
         turns = "turns" if config.fewshot_as_multiturn else "one turn"

@@ -1,5 +1,4 @@
-"""Multiple choice by a written answer: lettered choices in the question, the letter read from what
-the model writes.
+"""Multiple choice by a written answer: choices have letters, and the letter is read from the answer.
 
 The likeliest choice and the written letter can differ by 16 points of accuracy on one model.
 """
@@ -17,9 +16,9 @@ _LETTER = re.compile(r"^\W*(?:the\s+)?(?:(?:correct\s+)?answer\s*(?:is)?\W*)?([A
 
 
 def generated_twin(task: Any) -> Any:
-    """An lm-eval task with the items of ``task``, answered in writing.
+    """Return an lm-eval task with the items of ``task``, answered in writing.
 
-    Raises ValueError with the reason where its questions have no choices to put letters before.
+    Raises ValueError with the reason if its questions have no choices to letter.
     """
     from lm_eval.api.task import ConfigurableTask
 
@@ -79,7 +78,7 @@ def read_choice(answer: str, choices: list[str]) -> int | None:
 
 
 def _gold(task: Any, doc: Any) -> list[int]:
-    """The right choices, as lm-eval's own scoring reads them."""
+    """Return the right choices, as lm-eval's own scoring reads them."""
     gold, choices = task.doc_to_target(doc), task.doc_to_choice(doc)
     golds = gold if isinstance(gold, list) else [gold]
     return [choices.index(one) if isinstance(one, str) else int(one) for one in golds]

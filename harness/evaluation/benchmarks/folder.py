@@ -1,4 +1,4 @@
-"""A folder of lm-eval task YAMLs, read as plain data: whatever names code is refused."""
+"""Folder of lm-eval task YAMLs, read as plain data. Keys that name code are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE = ("class", "custom_dataset", "use_prompt")  # keys that name Python or a f
 
 @dataclass(frozen=True)
 class Folder:
-    """The tasks of a folder by name, and which of them its groups and tags stand for."""
+    """Tasks of a folder by name, and the tasks that its groups and tags stand for."""
 
     tasks: dict[str, dict[str, Any]]
     groups: dict[str, list[str]]
@@ -33,14 +33,14 @@ def task_folder(config_value: str) -> Path:
 
 
 def folder_tasks(folder: str) -> list[dict[str, Any]]:
-    """Task configurations of a folder, files that they name made absolute. Raises InputError."""
+    """Return the task configurations of a folder, with absolute file paths. Raises InputError."""
     return list(read_folder(folder).tasks.values())
 
 
 def read_folder(folder: str) -> Folder:
-    """Every ``*.yaml`` of the folder and of those in it, ``include`` followed. Raises InputError.
+    """Read every ``*.yaml`` of the folder and its subfolders, following ``include``.
 
-    A file that others include need be no task itself.
+    A file that others include need not be a task itself. Raises InputError.
     """
     path = task_folder(folder)
     files = sorted(path.rglob("*.yaml"))
@@ -66,7 +66,7 @@ def read_folder(folder: str) -> Folder:
 
 
 def contents(folder: str) -> list[str]:
-    """Hashes of every file of a task folder: other items under the same names are other tasks."""
+    """Hash every file of a task folder, because other items under the same names are other tasks."""
     files = sorted(path for path in task_folder(folder).rglob("*") if path.is_file())
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
@@ -109,7 +109,7 @@ def _member(file: Path, member: Any) -> str:
 
 
 def _absolute(file: Path, options: Any) -> Any:
-    """``data_files`` are written relative to the YAML that names them."""
+    """Resolve ``data_files`` relative to the YAML that names them."""
     if not isinstance(options, dict) or "data_files" not in options:
         return options
 
@@ -124,7 +124,7 @@ def _absolute(file: Path, options: Any) -> Any:
 
 
 def _checked(file: Path, task: dict[str, Any]) -> dict[str, Any]:
-    """Raises InputError for what would load code; metrics have to be lm-eval's own."""
+    """Raise InputError for keys that would load code. Metrics must be lm-eval's own."""
     for key in CODE:
         if key in task:
             raise InputError(f"{file}: {key} cannot be used, a task here is data alone.")

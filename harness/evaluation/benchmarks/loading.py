@@ -1,6 +1,6 @@
-"""From the names in a configuration to lm-eval's tasks: found, refused or out of reach.
+"""Load lm-eval's tasks by their configured names; tasks may be found, refused or unreachable.
 
-Loaded once a process: lm-eval's index of built-in tasks alone takes half a minute.
+They are loaded once per process, since lm-eval's index of built-in tasks alone takes half a minute.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEED = 1234  # lm-eval's own default, of few-shot examples among others
 
 @dataclass(frozen=True)
 class Loaded:
-    """lm-eval's tasks by name, and how each is run."""
+    """lm-eval's tasks by name, with the settings to run each."""
 
     tasks: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int | None] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Loaded:
 
 
 def load_tasks(config: EvaluationConfig) -> Loaded:
-    """Every task that is asked for. Raises InputError; what a hub withholds is ``missing``."""
+    """Load every requested task. Raises InputError. Tasks that a hub withholds are ``missing``."""
     files = tuple(contents(config.task_folder)) if config.task_folder else ()
     fields = (config.tasks, config.task_folder, config.task_limit, config.num_fewshot)
     fields += (config.per_task, config.multiple_choice, config.unsafe_tasks)
@@ -45,7 +45,7 @@ def load_tasks(config: EvaluationConfig) -> Loaded:
 
 
 def check_tasks(config: EvaluationConfig) -> dict[str, str]:
-    """Before anything is spent: raises InputError, and gives what is out of reach, with the reason."""
+    """Return the unreachable tasks with reasons, before anything is spent. Raises InputError."""
     return load_tasks(config).missing
 
 
@@ -119,7 +119,7 @@ def _add(loaded: Loaded, task: Any, ways: list[str], limit: int | None, cluster:
 
 
 def _specs(names: list[str], folder: Folder, unsafe: bool) -> dict[str, list[Any]]:
-    """Name asked for → what to build: all of the folder, unless some of it is named."""
+    """Return requested name → specification: all of the folder, unless some of it is named."""
     inside = {name: [name] for name in folder.tasks} | folder.groups
     specs: dict[str, list[Any]] = {}
     for name in names:
@@ -150,7 +150,7 @@ def _specs(names: list[str], folder: Folder, unsafe: bool) -> dict[str, list[Any
 
 
 def _sandbox(env: Any) -> Any:
-    """``env`` for templates that cannot reach Python: lm-eval's own lets a YAML call anything."""
+    """Restrict ``env`` so that a YAML's templates cannot reach Python. lm-eval's own allow any call."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -161,7 +161,7 @@ def _sandbox(env: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _built_in() -> Any:
-    """Half a minute: only for who names a built-in task."""
+    """Load the index of built-in tasks. It takes half a minute, so only if one is named."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_defaults=True)
@@ -178,7 +178,7 @@ def _built(spec: Any) -> dict[str, Any]:
 
 
 def _refuse_unsafe(name: str, unsafe: bool) -> None:
-    """Asked before a task is built: building one already runs its own Python."""
+    """Refuse unsafe tasks before they are built, because building runs their Python."""
     for leaf in _leaves(name, set()):
         entry = _built_in().task_index.get(leaf)
         if entry is not None and (entry.cfg or {}).get("unsafe_code") and not unsafe:
@@ -209,7 +209,7 @@ def _unsafe(name: str) -> InputError:
 
 
 def _check_metrics(folder: Folder) -> None:
-    """A name that lm-eval does not know would be looked up, and run, as a script on a hub."""
+    """Refuse metrics unknown to lm-eval, which would fetch and run them as hub scripts."""
     import lm_eval.api.metrics  # noqa: F401  registers them
     from lm_eval.api.registry import metric_registry
 
@@ -222,7 +222,7 @@ def _check_metrics(folder: Folder) -> None:
 
 
 def _out_of_reach(error: BaseException) -> bool:
-    """No network, no such data set on the hub, or none that may be read: nothing the task can help."""
+    """Return True for failures outside the task: no network, or no readable data set on the hub."""
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -235,7 +235,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """lm-eval's seeds for what it draws by the global generators, which are put back afterwards."""
+    """Seed the global generators with lm-eval's seeds, and restore them afterwards."""
     import torch
 
     before = random.getstate(), np.random.get_state()  # noqa: NPY002  not ours: tasks draw from them

@@ -18,10 +18,10 @@ from harness.statistics.measurements.definitions import unit_of
 def add(
     measured: MeasurementCollector, results: Results, base: Results, config: EvaluationConfig
 ) -> None:
-    """``tasks.NAME.METRIC``, and the paired change from the base in ``forgetting.tasks``.
+    """Add ``tasks.NAME.METRIC``, and the paired change from the base in ``forgetting.tasks``.
 
-    Over all items, and by task, of each task's main metric. Answers that were written count for
-    themselves: over all items each question is there once.
+    The change is computed over all items and for each task, from its main metric. Written answers
+    are reported separately, so that each question counts once over all items.
     """
     for name, reason in {**base.missing, **results.missing}.items():
         measured.miss(f"tasks.{name}", reason)
@@ -47,7 +47,7 @@ def add(
 
 
 def scores_of(results: Results | None, resamples: int) -> dict[str, Measurement]:
-    """The same scores of the base: what there is to lose."""
+    """Return the same scores of the base, which tuning can degrade."""
     measured = MeasurementCollector(resamples)
     if results is not None:
         _add_scores(measured, results)
@@ -78,7 +78,7 @@ def _put(
     signature: str,
     clusters: list[str] | None,
 ) -> None:
-    """With the standard error of a mean; where items share something, it and the interval say so."""
+    """Add a score with the standard error of a mean. Error and interval account for shared clusters."""
     measured.add(name, statistics, signature)
     known = measured.measurements.get(name)
     mean = statistics.shape[1] == 1 or name.startswith("forgetting.")
@@ -97,7 +97,7 @@ def _put_corpus(
     scores: TaskScores,
     metric: str,
 ) -> None:
-    """A score that lm-eval computes over all items at once; it leaves no statistics by item."""
+    """Add a score that lm-eval computes over all items at once. It has no statistics by item."""
     if not found or found[0] is None or not math.isfinite(found[0]):
         measured.miss(name, "lm-eval's own function gives no finite number")
         return

@@ -1,4 +1,4 @@
-"""A model in memory as lm-eval sees it: our beginnings of texts, our way to generate."""
+"""Adapter that presents a model in memory to lm-eval, with our text beginnings and generation."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 def _look(
     model: nn.Module, tokenizer: Any, ids: torch.Tensor, mask: torch.Tensor, said: list[list[int]]
 ) -> None:
-    """Raises NotTheModels where what was ``said`` after the (B, T) ``ids`` is not the model's."""
+    """Raise NotTheModels if the text generated after the (B, T) ``ids`` is not the model's own."""
     end = tokenizer.eos_token_id
     prompts = [row[real.bool()].cpu().numpy() for row, real in zip(ids, mask, strict=True)]
     answers = [row[: row.index(end) + 1] if end in row else row for row in said]
@@ -168,7 +168,7 @@ def _look(
 
 @contextmanager
 def _as_it_is(model: nn.Module) -> Iterator[None]:
-    """lm-eval ties the weights of any model it is given; those of a masked one are no parameters."""
+    """Prevent lm-eval from tying the weights, which in a masked model are no parameters."""
     model.tie_weights = lambda *args, **options: None
     try:
         yield

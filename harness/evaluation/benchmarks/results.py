@@ -14,7 +14,7 @@ RESAMPLES = 100  # of a score that only lm-eval's own function can compute, over
 
 @dataclass(frozen=True)
 class TaskScores:
-    """One model on one task."""
+    """Scores of one model on one task."""
 
     items: dict[str, list[list[float]]]  # metric → (n, k): mean (k = 1), or perplexity (k = 2)
     corpus: dict[str, list[float | None]]  # metric → value, low, high; where no sum gives it
@@ -27,7 +27,7 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class Results:
-    """One model on all tasks."""
+    """Scores of one model on all tasks."""
 
     tasks: dict[str, TaskScores] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # task → why it could not be run
@@ -84,7 +84,7 @@ def shared(cluster: str, item: dict[str, Any]) -> str:
 
 
 def _columns(values: list[Any], aggregation: str) -> list[list[float]] | None:
-    """(n, k) statistics of each item's value; None where they do not add up to the score.
+    """Return (n, k) statistics of each item's value; None if they do not add up to the score.
 
     The log-likelihood of a whole text comes with its weight in words or bytes.
     """
@@ -99,7 +99,7 @@ def _columns(values: list[Any], aggregation: str) -> list[list[float]] | None:
 
 
 def _over_all(values: list[Any], function: Callable[[list[Any]], Any]) -> list[float | None]:
-    """The score with its bootstrap interval over items; [] where it is no number."""
+    """Return the score with its bootstrap interval over items; [] if it is not a number."""
 
     def score(chosen: list[Any]) -> float:
         found = function(chosen)

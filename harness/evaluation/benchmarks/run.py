@@ -1,4 +1,4 @@
-"""lm-eval on a model in memory, and on the base once for all."""
+"""Run lm-eval on a model in memory, and once on the base."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def wanted(config: EvaluationConfig) -> bool:
 
 
 def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Results:
-    """``model`` on every task; one that fails is missing, with the reason. Raises InputError.
+    """Run ``model`` on every task. A failed task is missing, with its reason. Raises InputError.
 
-    The model is handed over as it is in memory; logits that virtual tokens lengthened are cut by
-    lm-eval itself.
+    The model is passed as it is in memory. lm-eval itself truncates logits lengthened by virtual
+    tokens.
     """
     check_chat_template(tokenizer, config)
     loaded = load_tasks(config)
@@ -84,9 +84,9 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
 
 
 def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str) -> Results:
-    """The base's results, measured once and kept under ``folder``.
+    """Return the base's results, measured once and cached under ``folder``.
 
-    Not where a task is missing: it may be reached the next time.
+    They are not cached while a task is missing, since it may be reachable the next time.
     """
     asked = [config.tasks, config.task_limit, config.num_fewshot, config.per_task]
     asked += [config.multiple_choice, config.apply_chat_template, config.fewshot_as_multiturn]

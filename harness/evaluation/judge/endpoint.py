@@ -1,6 +1,6 @@
-"""One question to an endpoint that speaks OpenAI's chat completions, with patience and without trust.
+"""Client for one question to an OpenAI-compatible chat endpoint, with retries and validation.
 
-The standard library alone. The key comes from the environment and is in no message that leaves here.
+Uses only the standard library. The key comes from the environment and appears in no message.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LENGTHS: dict[tuple[str | None, str | None], str] = {}  # by whom another name 
 
 
 class Refused(Exception):
-    """The endpoint will not answer any question of this kind: a wrong key, model or address."""
+    """Raised when the endpoint rejects all questions of this kind: a wrong key, model or address."""
 
 
 class Unanswered(Exception):
-    """This question was not answered, after all retries."""
+    """Raised when a question stays unanswered after all retries."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Reply:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A key is for the host it was given for."""
+    """Refuses redirects, because a key belongs to the host it was given for."""
 
     def redirect_request(self, *about: Any) -> None:
         return None
@@ -53,10 +53,10 @@ _OPENER = urllib.request.build_opener(_NoRedirect())
 
 
 def ask(config: JudgeConfig, system: str, message: str) -> Reply:
-    """Raises Refused or Unanswered, with the reason in one line.
+    """Ask one question. Raises Refused or Unanswered, with the reason in one line.
 
-    An endpoint that calls the length of an answer max_completion_tokens is asked again with that
-    name, and so from then on.
+    An endpoint that names the answer's length max_completion_tokens is asked again with that name,
+    which is then used from there on.
     """
     wait, reason = FIRST_WAIT, ""
     whom = (config.endpoint, config.model)
@@ -132,7 +132,7 @@ def _body(error: urllib.error.HTTPError) -> str:
 
 
 def _hidden(config: JudgeConfig, text: str) -> str:
-    """Without the key: some servers repeat it in what they say."""
+    """Remove the key from a text, since some servers repeat it in their replies."""
     key = _key(config)
     return text.replace(key, "***") if key else text
 

@@ -1,4 +1,4 @@
-"""Answers scored by another language model under a rubric: asked once each, and kept on disk."""
+"""Answers scored by another language model under a rubric. Replies are cached on disk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add_judged(
 
 
 def signature(config: JudgeConfig) -> str:
-    """Everything that decides what a score means."""
+    """Return everything that determines the meaning of a score."""
     address = urlsplit(config.endpoint or "")
     low, high = config.scale
     return (
@@ -63,7 +63,7 @@ def signature(config: JudgeConfig) -> str:
 
 @dataclass
 class Judge:
-    """Asks and remembers."""
+    """Asks the endpoint and caches its replies."""
 
     config: JudgeConfig
     cache: Path
@@ -77,7 +77,7 @@ class Judge:
         outputs: Sequence[str],
         about: str,
     ) -> None:
-        """Adds the mean score of ``outputs``, which answer the prompts of ``rows``."""
+        """Add the mean score of ``outputs``, which answer the prompts of ``rows``."""
         template, scale = read_rubric(self.config), self.config.scale
         asked = [
             question(template, scale, str(row["prompt"]), list(row["references"]), output)
@@ -129,7 +129,7 @@ class Judge:
         return [None if isinstance(each, str) else each for each in told], reasons
 
     def reply(self, message: str) -> str:
-        """From the cache, else asked for. Raises Refused or Unanswered."""
+        """Return the reply from the cache or the endpoint. Raises Refused or Unanswered."""
         config = self.config
         about = [config.endpoint, config.model, config.temperature, config.max_tokens]
         key = digest([FORMAT, SYSTEM, message, about], 32)
@@ -145,7 +145,7 @@ class Judge:
         return reply.text
 
     def cost(self) -> dict[str, float]:
-        """Requests, tokens, and their price where one is configured."""
+        """Return requests, tokens and, if prices are configured, their price."""
         config, paid = self.config, self.paid
         cost = {
             "judge_requests": float(paid["requests"]),

@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
 def read_rubric(config: JudgeConfig) -> str:
-    """The template. Raises InputError where it cannot be read or has no place for the answer."""
+    """Read the template. Raises InputError if it is unreadable or has no place for the answer."""
     path = OURS if config.rubric is None else user_path(config.rubric)
     try:
         text = path.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def read_rubric(config: JudgeConfig) -> str:
 def question(
     template: str, scale: Sequence[float], prompt: str, references: Sequence[str], answer: str
 ) -> str:
-    """The template filled in once: what looks like a field inside of a text stays text."""
+    """Fill in the template once. Text inside that looks like a field stays text."""
     everything = "\0".join([prompt, *references, answer])
     mark = hashlib.sha256(everything.encode("utf-8", "replace")).hexdigest()[:12]
     low, high = (f"{end:g}" for end in scale)
@@ -68,9 +68,9 @@ def _marked(name: str, mark: str, text: str) -> str:
 
 
 def score_in(reply: str, scale: Sequence[float]) -> float | None:
-    """The number of the last line 'Score: NUMBER', or of a reply that is a number; else None.
+    """Return the number of the last line 'Score: NUMBER', or of a reply that is a number; else None.
 
-    So is a number beyond the scale: nothing is guessed and nothing clipped.
+    A number outside the scale also gives None: scores are neither guessed nor clipped.
     """
     lines = [line.strip() for line in reply.strip().splitlines() if line.strip()]
     if not lines:

@@ -1,7 +1,7 @@
-"""Does the tuned model still say what the base says? Its own continuations as the reference.
+"""Agreement of the tuned model with the base, whose own continuations are the reference.
 
-Where no right answer is known, the base's answer stands in for one: a model that lost nothing goes on
-from general text as its base does. Other words are not worse words: this is a distance, no quality.
+Without a known right answer, the base's answer takes its place. A model that lost nothing continues
+general text like its base. Different words are not worse words: this is a distance, not a quality.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROMPT_TOKENS = 32  # of a document, or half of it where it is shorter
 
 
 def beginnings(texts: Texts, n: int) -> list[np.ndarray]:
-    """The first tokens of at most ``n`` general documents, of every domain alike."""
+    """Return the first tokens of at most ``n`` general documents, evenly from every domain."""
     assert texts.general is not None
     place: dict[str, int] = {}  # documents of each domain so far
     order = []
@@ -38,7 +38,9 @@ def add_agreement(
     texts: Texts,
     how: str,
 ) -> None:
-    """``agreement.exact_match``, percent of continuations, and ``agreement.chrf``; the same: 100."""
+    """Add ``agreement.exact_match``, percent of continuations, and ``agreement.chrf``; 100 is
+    identical.
+    """
     about = (
         f"text:{general_text(texts)}|first {PROMPT_TOKENS} tokens|{how}|reference:the base's own"
     )

@@ -1,7 +1,8 @@
-"""Forms that an answer was told to have, each a check that a program decides.
+"""Verifiable format instructions, each checked by a program.
 
-After IFEval, Zhou et al. 2023, arXiv:2311.07911 (verifiable instructions), with names and readings of
-our own: the scores of the two are not comparable. An answer is taken as it is (IFEval's strict way).
+After IFEval, Zhou et al. 2023, arXiv:2311.07911 (verifiable instructions), with our own names and
+interpretations, so the scores of the two are not comparable. Answers are checked unchanged
+(IFEval's strict mode).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _has(text: str, phrase: str) -> int:
 
 
 def _json(text: str) -> Any:
-    """The value of ``text``, in a code fence or not; None where it is no JSON."""
+    """Parse ``text``, with or without a code fence; None if it is not JSON."""
     fenced = re.fullmatch(r"```(?:json)?\s*\n(.*?)\n?```", text.strip(), flags=re.DOTALL)
     try:
         return json.loads(fenced.group(1) if fenced else text)
@@ -113,7 +114,7 @@ def kept(text: str, checks: Mapping[str, Any]) -> list[bool]:
 
 
 def check_form(checks: Mapping[str, Any], where: str) -> None:
-    """Raises InputError for a check that does not exist, or that has no such value."""
+    """Raise InputError for a check that does not exist or does not accept such a value."""
     for name, value in checks.items():
         if name not in CHECKS:
             raise unknown(f"check in {where}", name, CHECKS)

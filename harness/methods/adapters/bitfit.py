@@ -1,4 +1,4 @@
-"""BitFit, Ben Zaken et al. 2021, arXiv:2106.10199: only the bias terms are trained."""
+"""BitFit, Ben Zaken et al. 2021, arXiv:2106.10199: trains only the bias terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BitFit(Method):
-    """Every parameter called ``bias`` is trained, in linear and in normalization layers alike (§3)."""
+    """Trains every parameter called ``bias``, in linear and in normalization layers (§3)."""
 
     @property
     def trains_base_weights(self) -> bool:

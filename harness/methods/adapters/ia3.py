@@ -1,4 +1,4 @@
-"""(IA)³, Liu et al. 2022, arXiv:2205.05638: keys, values and the MLP's inside, rescaled."""
+"""(IA)³, Liu et al. 2022, arXiv:2205.05638: rescales keys, values and the MLP's activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IA3(Method):
-    """l ⊙ (Wx), l of ones at the start; of what leads out of an MLP the input: W(l ⊙ x) (§3.3).
+    """l ⊙ (Wx), with l ones at the start. For layers that lead out of an MLP, W(l ⊙ x) (§3.3).
 
     peft's own choice of layers rescales queries instead of keys in some architectures (Qwen, Gemma,
     Phi); here ``kv-down`` means keys, values and the layer out of the MLP in all of them.
@@ -24,7 +24,7 @@ class IA3(Method):
     target_modules: str | list[str]
 
     def trainable_parameters(self, model: nn.Module) -> int:
-        """Σ d_out over the targets, d_in for those that lead out of an MLP."""
+        """Return Σ d_out over the targets, or d_in for those that lead out of an MLP."""
         shapes = chosen_modules(model, self.target_modules)
         down = set(out_of_mlp(shapes))
         return sum(d_in if name in down else d_out for name, (d_in, d_out) in shapes.items())

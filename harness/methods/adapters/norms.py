@@ -1,4 +1,4 @@
-"""LN tuning, Zhao et al. 2023, arXiv:2312.11420: only the normalization layers are trained."""
+"""LN tuning, Zhao et al. 2023, arXiv:2312.11420: trains only the normalization layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LNTuning(Method):
-    """Gains (and biases, where there are any) of every LayerNorm or RMSNorm; the rest is frozen."""
+    """Trains gains (and biases, if present) of every LayerNorm or RMSNorm. The rest is frozen."""
 
     @property
     def trains_in_base_dtype(self) -> bool:
@@ -45,7 +45,7 @@ class LNTuning(Method):
 
 
 def norms(model: nn.Module) -> dict[str, nn.Module]:
-    """Name → normalization layer: known by the name of its class, which every architecture has."""
+    """Return name → normalization layer, recognised by class name in every architecture."""
     return {
         name: module
         for name, module in model.named_modules()

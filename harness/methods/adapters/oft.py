@@ -1,4 +1,4 @@
-"""OFT, Qiu et al. 2023, arXiv:2306.07280: weights are rotated, so angles between neurons stay."""
+"""OFT, Qiu et al. 2023, arXiv:2306.07280: rotates weights, which keeps angles between neurons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any other method that peft has, by its name and the fields of its configuration."""
+"""Any other method of peft, by its name and the fields of its configuration."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Peft(Method):
 
     @property
     def starts_at_base(self) -> bool:
-        """As far as it is known: with ``init_weights`` as peft has it."""
+        """True as far as known: with peft's default for ``init_weights``."""
         at_base = self.peft_type not in STARTS_ELSEWHERE
         return at_base and self.config.get("init_weights", True) is True
 
@@ -94,7 +94,7 @@ class Peft(Method):
 
 
 def config_class(peft_type: str) -> type:
-    """peft's configuration class for that type. Raises InputError."""
+    """Return peft's configuration class for that type. Raises InputError."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     classes = {str(kind.value): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
@@ -104,9 +104,9 @@ def config_class(peft_type: str) -> type:
 
 
 def settable(cls: type) -> dict[str, Any]:
-    """Field → type, of the fields that take a number, a switch, a fixed choice or a list of numbers.
+    """Return field → type for fields that take a number, a switch, a fixed choice or a list of numbers.
 
-    What peft's own base class has (names of models, of tasks) is not among them, nor is free text.
+    Excludes free text and the fields of peft's base class (names of models and tasks).
     """
     from peft import PeftConfig
 

@@ -1,4 +1,4 @@
-"""SHiRA, Bhardwaj et al. 2024, arXiv:2406.13175: a sparse random share of each weight is trained."""
+"""SHiRA, Bhardwaj et al. 2024, arXiv:2406.13175: trains a sparse random share of each weight."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SHiRA(Method):
-    """W = W₀ + S, S zero at the start and trained at r·(d_in + d_out) places drawn by the run's seed.
+    """W = W₀ + S.
 
-    As many as LoRA of rank r has (SHiRA-Rand, §3.1): the null model for every mask that is chosen.
+    S is zero at the start and trained at r·(d_in + d_out) places drawn by the run's seed.
+
+    This is as many as LoRA of rank r trains (SHiRA-Rand, §3.1), and the null model for every
+    selected mask.
     """
 
     r: int
@@ -43,7 +46,7 @@ class SHiRA(Method):
         return replace(self, r=largest_within(trainable_parameters, ranks, count, "method.r"))
 
     def _densest(self, model: nn.Module) -> int:
-        """r for which no matrix has fewer than r·(d_in + d_out) places."""
+        """Return the largest r at which every matrix has at least r·(d_in + d_out) places."""
         shapes = chosen_modules(model, self.target_modules).values()
         return min(d_in * d_out // (d_in + d_out) for d_in, d_out in shapes)
 

@@ -1,1 +1,1 @@
-"""A chosen part of the base itself: which entries matter, and training those and nothing else."""
+"""Methods that train a selected part of the base itself, and the scores that select it."""

@@ -1,4 +1,4 @@
-"""Train the entries of the base that matter most: FISH Mask, SIFT and their kin; or random ones."""
+"""Masks that train the base's most important entries (FISH Mask, SIFT and similar), or random ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mask(Method):
-    """Entries with the largest scores are trained, the rest of the base keeps its bits.
+    """Trains the entries with the largest scores. The rest of the base keeps its bits.
 
-    How many: ``keep_ratio`` of all, or as many as LoRA of rank ``like_lora_r`` would train on all
-    linear layers, Σ r·(d_in + d_out). ``ranked`` over the whole model, or tensor by tensor, each with
-    the same share of its entries (with ``like_lora_r`` each linear layer with its own r·(d_in + d_out),
-    and no other tensor).
+    Their number is ``keep_ratio`` of all, or as many as LoRA of rank ``like_lora_r`` would train on
+    all linear layers, Σ r·(d_in + d_out). Entries are ``ranked`` over the whole model, or tensor by
+    tensor with the same share of each. With ``like_lora_r`` and ranking by tensor, each linear
+    layer has its own r·(d_in + d_out) and other tensors have none.
     """
 
     size_field: ClassVar[str | None] = "keep_ratio"
@@ -187,7 +187,7 @@ class ImportanceMask(Mask):
 
 @dataclass(frozen=True)
 class RandomMask(Mask):
-    """Entries drawn by the run's seed: what any score has to beat at equal size."""
+    """Trains entries drawn by the run's seed: the baseline that any score must beat at equal size."""
 
     def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
         """Uniform in [0, 1), drawn on the CPU, so that every device has the same mask."""

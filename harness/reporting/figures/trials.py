@@ -47,7 +47,7 @@ CURVES = (
 )
 
 
-BEST_SHOWN = 6  # of many finalists: more lines cannot be told apart
+BEST_SHOWN = 6  # of many finalists: more lines could not be distinguished
 
 
 def curves_figure(field: CandidateSet, look: Look) -> Picture | None:

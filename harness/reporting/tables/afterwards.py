@@ -49,8 +49,8 @@ def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
             )
     note = (
         "The model of each finalist's first seed, measured again on the same texts against the same "
-        "base. Interpolated α: (1 − α) of the base's weights and α of the tuned ones. The size of a "
-        "merged, interpolated or quantized model is that of the whole model."
+        "base. Interpolated α: (1 − α) of the base's weights plus α of the tuned weights. Merged, "
+        "interpolated and quantized models are listed with the size of the whole model."
     )
     return Table(tuple(headers), tuple(rows), note, marked)
 
@@ -122,11 +122,11 @@ def update_table(field: CandidateSet) -> Table:
         )
         rows.append(cells + tuple(Cell(value, "number") for value in values))
     note = (
-        "Of the weight matrices that changed; ranks, amplification and overlap are medians over them. "
+        "Covers the weight matrices that changed. Ranks, amplification and overlap are medians. "
         "Effective rank is the exponential of the entropy of ΔW's singular values, stable rank "
-        "‖ΔW‖²_F/‖ΔW‖²₂. Amplification is ‖ΔW‖_F over what W has in the same directions (LoRA, §7.3). "
-        "Overlap is how much of ΔW's ten leading input directions lies in W's ten. Intruders are "
-        "leading singular vectors of the tuned matrix that are like none of the base's "
+        "‖ΔW‖²_F/‖ΔW‖²₂. Amplification is ‖ΔW‖_F over W's norm in the same directions (LoRA, §7.3). "
+        "Overlap is the share of ΔW's ten leading input directions that lies in W's ten. Intruders are "
+        "leading singular vectors of the tuned matrix that resemble none of the base's "
         "(arXiv:2410.21228)."
     )
     return Table(headers, tuple(rows), note)

@@ -57,9 +57,9 @@ def _table(pairs: Sequence[Mapping[str, Any]], n: Any, least: Any) -> Table:
         cells = [Cell(str(pair["of"])), Cell(str(pair["within"])), _number(pair["items"])]
         rows.append((*cells, *map(_number, numbers)))
     note = (
-        f"Near-duplicate: the runs of 5 characters of two texts (prompt and answer, lower case, words "
-        f"alone) have a Jaccard similarity of at least {least}. Words in a row that are common in both "
-        "sets, such as a template's, are not counted."
+        f"Near-duplicate: the 5-character runs of two texts (prompt and answer, lower case, words "
+        f"only) have a Jaccard similarity of at least {least}. Word sequences common in both sets, "
+        "such as those of a template, are not counted."
     )
     return Table(headers, tuple(rows), note if rows else "")
 

@@ -56,11 +56,11 @@ def _text(order: list[Candidate], marked: int | None) -> Table:
         values.append(interval_text(found.get("drift.kl_target")))
         rows.append(_cells(candidate, values))
     note = (
-        "Nats a token. Lost: over the documents that became harder; gained: over those that became "
-        "easier; net is lost minus gained, and below 0 where the text became easier as a whole. Noise "
-        "alone puts lost and gained above 0: whether something was forgotten, net says. The worst of "
-        "several domains is picked after the fact: its interval does not know that. Drift: how far "
-        "predictions moved on the task's own prompts."
+        "In nats per token. Lost: summed over documents that became harder. Gained: summed over those "
+        "that became easier. Net is lost minus gained, below 0 if the text became easier overall. "
+        "Noise alone makes lost and gained positive, so judge forgetting by net. The worst domain is "
+        "selected after the fact, and its interval does not account for that. Drift: change of the "
+        "predictions on the task's own prompts."
     )
     return Table(headers, tuple(rows), note, marked)
 
@@ -96,10 +96,10 @@ def _asked(order: list[Candidate], marked: int | None) -> Table:
         values += [interval_text(same), interval_text(found.get("agreement.chrf"))]
         rows.append(_cells(candidate, values))
     note = (
-        "A prompt is followed where a program finds all that was asked of the answer's form. Gains "
-        "and losses are prompts, mean over seeds; p is exact and the largest over seeds. The last two "
-        "compare the tuned model's continuations of general text with the base's own, both greedy: 100 "
-        "is the same. Another continuation need not be a worse one."
+        "A prompt is followed if a program finds every requested feature of form in the answer. Gains "
+        "and losses are numbers of prompts, averaged over seeds. p is exact, the largest over seeds. "
+        "The last two columns compare greedy continuations of general text by the tuned model and the "
+        "base: 100 means identical. A different continuation need not be worse."
     )
     return Table(headers, tuple(rows), note, marked)
 
@@ -134,9 +134,9 @@ def _quantization(order: list[Candidate], marked: int | None) -> Table:
         values += [interval_text(found.get("forgetting_from_quantized.kl"))]
         rows.append(_cells(candidate, values))
     note = (
-        "Nats a token, of the methods whose base is quantized. In all: against the base at the user's "
-        "precision; by training: against the quantized base it began from; by quantization: what is "
-        "between the two, the same for all that quantize alike."
+        "In nats per token, for methods with a quantized base. In all: against the base at the user's "
+        "precision. By training: against the quantized base it started from. By quantization: the "
+        "difference of the two, equal for all methods that quantize alike."
     )
     return Table(headers, tuple(rows), note, None if len(rows) < len(order) else marked)
 
@@ -154,7 +154,7 @@ def _selected(order: list[Candidate], marked: int | None) -> Table:
         cells = _cells(candidate, (steps, str(found[0].get("steps", f.MISSING))))
         rows.append((*cells, Cell(f"{why} (by {chosen[0]['by']})")))
     note = (
-        "Chosen during training by the watched part of the validation split and of the general text; "
-        "the scores are those of the step that was chosen."
+        "Selected during training on the watched part of the validation split and of the general text. "
+        "The scores are those of the selected step."
     )
     return Table(headers, tuple(rows), note, marked)

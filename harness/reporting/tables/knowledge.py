@@ -104,10 +104,10 @@ def _scores(
             cells.append(Cell(interval_text(candidate.forgetting), "number"))
         rows.append(tuple(cells))
     note = (
-        "Shares of probes (repetition: of an answer's 4-grams); brackets are 95 % intervals over "
-        "probes, and over seeds where there are several. A model with a chat template is asked in it, "
-        "another gets the beginning of a sentence: two ways of asking, so compare a tuned model with "
-        "its own base first. What untouched models recall of new facts is what guessing gives."
+        "Shares of probes (repetition: of an answer's 4-grams). Brackets are 95 % intervals over "
+        "probes, and over seeds if there are several. A model with a chat template is asked in it; "
+        "any other model continues a sentence. The two forms differ, so compare a tuned model with its "
+        "own base first. The new facts that untouched models recall show the rate of guessing."
     )
     return Table(tuple(headers), tuple(rows), note)
 

@@ -59,10 +59,10 @@ def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
         headers=tuple(headers),
         rows=tuple(rows),
         note=(
-            "Brackets are 95 % intervals, over other examples and other seeds. Two rows that share a "
-            "letter are not shown to differ in quality, and two that share none are; that two are "
-            "equal no letter says. Untested: one seed each. A minus sign before points means worse "
-            "than the base."
+            "Brackets are 95 % intervals over examples and seeds. Rows that share no letter differ "
+            "significantly in quality. Rows that share a letter do not, which does not show that "
+            "they are equal. Untested: one seed each. A minus sign before points means worse than "
+            "the base."
         ),
         marked=order.index(chosen) if chosen in order else None,
     )
@@ -140,7 +140,7 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
         cells = (Cell(candidate.method, "method"), Cell(own))
         rows.append(cells + tuple(Cell(value, "number") for value in values))
     marked = order.index(chosen) if chosen in order else None
-    note = "Mean over seeds; peak memory is the largest of them. All measured in the same way."
+    note = "Mean over seeds; for peak memory, the largest. All rows are measured in the same way."
     return Table(headers, tuple(rows), note, marked)
 
 

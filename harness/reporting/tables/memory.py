@@ -30,8 +30,8 @@ def memory_table(footprints: Mapping[str, Footprint]) -> Table:
         values += [str(found.micro_batch_size), f"{found.step_seconds:.2g} s"]
         rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
     note = (
-        "Each method as configured, before the search: tensors at the most of a step with the longest "
-        "sequences. Activations are all that is temporary. A CPU's process, or a GPU's context, comes "
-        "on top; the peak of whole trials is in the table above."
+        "Each method as configured, measured before the search: tensors at the peak of a step with the "
+        "longest sequences. Activations include everything temporary. The process on a CPU, or the "
+        "context of a GPU, is additional. The table above has the peak of whole trials."
     )
     return Table(headers, tuple(rows), note)

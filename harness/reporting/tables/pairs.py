@@ -48,13 +48,13 @@ def pairs_table(run: Run, field: CandidateSet) -> Table:
             cells.append(Cell(_forgetting(field.forgetting, forgetting), "number"))
         rows.append(tuple(cells))
     note = (
-        "The first less the second, on the same examples, with 95 % intervals and two-sided p for "
-        "other examples and other seeds. p (all pairs) is Tukey's, of all pairs shown: where it is "
-        "below .05 the difference is set in bold, and among equal candidates one table in twenty has "
-        "any in bold."
+        "The first minus the second, on the same examples. Intervals (95 %) and two-sided p cover the "
+        "variation of examples and seeds. p (all pairs) is Tukey's test over all pairs shown. A "
+        "difference with p below .05 is in bold. Among equal candidates one table in twenty has any "
+        "in bold."
     )
     if not together.tested:
-        note = "One seed each: how seeds differ is not known, so no difference is tested."
+        note = "One seed each: the spread between seeds is unknown, so no difference is tested."
     return Table(tuple(headers), tuple(rows), note)
 
 
@@ -135,10 +135,10 @@ def _said(order: RankStability, chosen: Candidate, field: CandidateSet) -> str:
         text += ". "
     if order.stays_best is not None:
         text += (
-            "With examples and seeds drawn anew, the same finalist was best on both in "
+            "When examples and seeds are resampled, the same finalist is best on both in "
             f"{100 * order.stays_best:.0f} % of {DRAWS:,} draws. "
         )
     return (
         text
-        + "Validation scores are of one seed, and the finalists were chosen by them: expect some fall."
+        + "Validation scores come from one seed and selected the finalists: expect lower test scores."
     )

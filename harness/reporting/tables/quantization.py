@@ -51,14 +51,14 @@ def _storage(field: CandidateSet) -> Table:
         words = (Cell(candidate.method, "method"), Cell(stored), Cell(computes))
         rows.setdefault(candidate.method, words + tuple(Cell(v, "number") for v in values))
     note = (
-        "Bits a parameter: what weights take as they lie in memory, their scales included. Linear "
-        "layers are what is quantized, with the share of all weights that they hold; embeddings, "
-        "norms, the output layer and a mixture's experts are not."
+        "Bits per parameter: the size of weights in memory, including their scales. Only linear layers "
+        "are quantized, listed with their share of all weights. Embeddings, norms, the output layer "
+        "and a mixture's experts are not."
     )
     if on_a_cpu:
         note += (
-            " Peak memory on a CPU is that of the whole process: with a small model most of it is "
-            "Python and its libraries, and what quantization saves does not show there."
+            " Peak memory on a CPU is that of the whole process. With a small model most of it is "
+            "Python and its libraries, so the saving by quantization is not visible."
         )
     return Table(headers, tuple(rows.values()) if quantized else (), note)
 
@@ -84,10 +84,10 @@ def _weights(run: Run) -> Table:
     if len(rows) > 1:
         rows.append(_row("all", layers))
     note = (
-        "NF4's steps are those of a normal distribution. Tested is each output's row of weights, by "
-        "Shapiro-Wilk on a sample of rows: 5 % of normal ones would be rejected too; of LLaMA 7B "
-        "7.5 % are (arXiv:2305.14314). Skewness and excess kurtosis are 0 for normal ones. Error: "
-        "relative root mean square of what rounding takes away from a weight. Means over layers."
+        "NF4's steps follow a normal distribution. A sample of rows, each the weights of one output, "
+        "is tested by Shapiro-Wilk. It rejects 5 % of normal rows, and 7.5 % of those of LLaMA 7B "
+        "(arXiv:2305.14314). Skewness and excess kurtosis are 0 for normal rows. Error: relative root "
+        "mean square of the rounding error of a weight. Means over layers."
     )
     return Table(headers, tuple(rows), note)
 

@@ -44,9 +44,9 @@ def budget_table(run: Run, objective: str, maximize: bool) -> Table:
         values += [volumes.get(method, f.MISSING)] * bool(volumes)
         rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
     note = (
-        f"Scores are {f.title(objective)} of complete trials. The expected best of n is what n "
-        "trials drawn from these would give on average (Dodge et al. 2019, unbiased form); a "
-        "sampler that learns from earlier trials makes it a description, not a forecast." + corner
+        f"Scores are {f.title(objective)} of complete trials. The expected best of n is the average "
+        "best of n trials drawn from these (Dodge et al. 2019, unbiased form). If the sampler "
+        "learns from earlier trials, it describes this search and is no forecast." + corner
     )
     return Table(headers, tuple(rows), note)
 

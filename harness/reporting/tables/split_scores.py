@@ -37,8 +37,8 @@ def split_scores(field: CandidateSet, chosen: Candidate | None) -> Table:
         cells = tuple(Cell(text, "number") for text in texts)
         rows.append((Cell("untouched base", "quiet"), Cell(""), *cells))
     note = (
-        "An arrow says which way is better. A dash: not measured, or measured in another way. "
-        "The intervals are those of each score alone."
+        "An arrow points in the better direction. A dash: not measured, or measured differently. "
+        "Each interval belongs to its score alone."
     )
     return Table(headers, tuple(rows), note, order.index(chosen) if chosen in order else None)
 

@@ -30,10 +30,10 @@ def tasks_table(field: CandidateSet) -> Table:
             cells = (*_who(candidate), Cell(name.removeprefix(f"{WHOLE}.")))
             rows.append(cells + tuple(Cell(value, "number") for value in values))
     note = (
-        "Change and its standard error (SE) are paired by item, in percentage points; where items "
-        "share a passage (“in” so many) both count passages. Gains and losses are items that changed "
-        "from wrong to right and back, agreement those that did not, mean over seeds; p is exact and "
-        "the largest over seeds."
+        "Change and its standard error (SE) are paired by item, in percentage points. If items share a "
+        "passage (“in” so many), both are computed over passages. Gains are items that changed from "
+        "wrong to right, losses from right to wrong, and agreement the rest, averaged over seeds. p is "
+        "exact, the largest over seeds."
     )
     return Table(headers, tuple(rows), note)
 
@@ -75,8 +75,8 @@ def task_scores_table(field: CandidateSet) -> Table:
             cells = (*_who(candidate), Cell(task), Cell(metric))
             rows.append(cells + tuple(Cell(value, "number") for value in values))
     note = (
-        "As lm-eval's metric of that name gives it, on the metric's own scale. written_minus_likely: "
-        "accuracy of the written answers less that of the likeliest choice, on the same items."
+        "Values of lm-eval's metric of that name, on its own scale. written_minus_likely: accuracy of "
+        "the written answers minus that of the likeliest choice, on the same items."
     )
     return Table(headers, tuple(rows), note)
 

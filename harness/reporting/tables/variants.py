@@ -65,9 +65,9 @@ def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Ta
         cells.append(Cell(str(len(candidate.rows)), "number"))
         rows.append(tuple(cells))
     note = (
-        "Each variant was tuned by itself with the same budget; its best finalist is shown. The "
-        "validation loss is that of the search trial which chose it, in nats per label token (of a "
-        "classifier per text)."
+        "Each variant was tuned separately with the same budget, and its best finalist is shown. The "
+        "validation loss is that of the search trial that selected it, in nats per label token (for a "
+        "classifier, per text)."
     )
     return Table(tuple(headers), tuple(rows), note)
 

@@ -20,18 +20,16 @@ from harness.reporting.verdict.cut_answers import answer_cautions
 from harness.reporting.verdict.rule import Decision
 from harness.statistics.measurements.definitions import kind_of
 
-STEADY = (
-    0.8  # share of redraws that make the same choice, below which it is said that others do not
-)
+STEADY = 0.8  # share of redraws with the same choice, below which a caution is shown
 
 
 def cautions(run: Run, field: CandidateSet, decision: Decision) -> list[str]:
-    """Sentences, the weightiest first; none is made up: each names what it rests on."""
+    """Return the cautions as sentences, the most important first. Each names its evidence."""
     found = []
     if not field.confirmed:
         found.append(
-            "Nothing was confirmed with fresh seeds on the test split: these are the validation "
-            "numbers of trials that were selected for them, and so optimistic."
+            "No finalist was confirmed with new seeds on the test split. These are validation scores "
+            "of trials that were selected by them, so they are optimistic."
         )
     found += _how_sure(decision, field)
     found += overlap_cautions(run)
@@ -58,11 +56,11 @@ def unfinished(run: Run) -> list[str]:
     if not run.unfinished:
         return []
     which = "1 trial has" if run.unfinished == 1 else f"{run.unfinished} trials have"
-    return [f"{which} no record, being still at work or stopped, and are left out of this report."]
+    return [f"{which} no record (still running, or stopped) and are left out of this report."]
 
 
 def _how_sure(decision: Decision, field: CandidateSet) -> list[str]:
-    """A choice that other seeds or items would not repeat, or that was not tested at all."""
+    """Return cautions about a choice that resampling does not repeat, or that was not tested."""
     if decision.chosen is None:
         return []
     found = []
@@ -70,34 +68,34 @@ def _how_sure(decision: Decision, field: CandidateSet) -> list[str]:
         others = [choice for choice in decision.choices if choice[0] != decision.chosen.label]
         often, share = others[0]
         found.append(
-            f"The choice is not steady: other items and seeds would repeat it in "
-            f"{100 * decision.stability:.0f} % of the draws, and give {often} in {100 * share:.0f} %."
+            f"The choice is not stable: when items and seeds are resampled, the rule repeats it in "
+            f"{100 * decision.stability:.0f} % of the draws and gives {often} in {100 * share:.0f} %."
         )
     if field.confirmed and len(decision.standings) > 1 and not decision.tested:
         found.append(
-            "The choice rests on one seed: the spread between seeds is unknown, so differences between "
+            "The choice rests on one seed. The spread between seeds is unknown, so differences between "
             "the candidates are untested."
         )
     elif field.confirmed and len(decision.chosen.rows) == 1:
-        found.append("The choice rests on one seed: the spread between seeds is unknown.")
+        found.append("The choice rests on one seed. The spread between seeds is unknown.")
     if (
         decision.standing(decision.chosen).better_than_base is None
         and field.quality in decision.chosen.base
     ):
         found.append(
-            "That fine-tuning helped is untested: nothing is known of the error of its score."
+            "The gain from fine-tuning is untested, because the error of its score is unknown."
         )
     return found
 
 
 def _left_out(chosen: Candidate) -> list[str]:
-    """Matrices that are no layers, as a mixture's experts, where layers were what was adapted."""
+    """Return a caution about stacked matrices, such as a mixture's experts, that were not adapted."""
     about = chosen.rows[0].record.provenance.get("adapted") if chosen.rows else None
     if not isinstance(about, dict) or not about.get("layers") or not about.get("stacked_share"):
         return []
     return [
         f"{chosen.label} adapts layers that hold {100 * about['adapted_share']:.0f} % of the base's "
-        f"weights: {100 * about['stacked_share']:.0f} % lie in stacked matrices, as those of a "
+        f"weights: {100 * about['stacked_share']:.0f} % lie in stacked matrices, such as a "
         "mixture's experts, and were neither adapted nor quantized."
     ]
 
@@ -149,8 +147,8 @@ def _not_comparable(field: CandidateSet) -> list[str]:
         }
         if len(signatures) > 1:
             found.append(
-                f"{name} was measured in {len(signatures)} different ways, so its values may not "
-                f"be compared: {'; '.join(sorted(signatures))}."
+                f"{name} was measured in {len(signatures)} different ways, so its values "
+                f"cannot be compared: {'; '.join(sorted(signatures))}."
             )
     rows = [row for candidate in field.candidates for row in candidate.rows]
     found += _several_models(field, rows)
@@ -161,7 +159,7 @@ def _not_comparable(field: CandidateSet) -> list[str]:
 
 
 def _lower_bounds(field: CandidateSet) -> list[str]:
-    """A KL of which only the most likely tokens and the rest together were kept of the base."""
+    """Return a caution for a KL computed from the base's top tokens and the sum of the rest."""
     rows = [row for candidate in field.candidates for row in candidate.rows]
     found = {
         (name, one.signature.split("|")[1])
@@ -170,14 +168,14 @@ def _lower_bounds(field: CandidateSet) -> list[str]:
         if "(a lower bound)" in one.signature and name in (field.forgetting, "drift.kl_target")
     }
     return [
-        f"{f.title(name)} is a lower bound ({form}): the true value is above it, by some percent on a "
-        "model of the hub. evaluation.cache_gb is the memory that the full vocabulary may take."
+        f"{f.title(name)} is a lower bound ({form}). The true value is higher, by a few percent on a "
+        "model of the hub. Raise evaluation.cache_gb to keep the full vocabulary in memory."
         for name, form in sorted(found)
     ]
 
 
 def _several_models(field: CandidateSet, rows: Sequence[FinishedTrial]) -> list[str]:
-    """Variants that began from different models: what of theirs may be compared."""
+    """Return cautions about variants that started from different models."""
     tokens: dict[str, int] = {}  # model → tokens of the training data, which is the same for all
     for row in rows:
         name = str(row.record.config.get("model", {}).get("name"))
@@ -186,13 +184,13 @@ def _several_models(field: CandidateSet, rows: Sequence[FinishedTrial]) -> list[
     if len(tokens) < 2:
         return []
     found = [
-        f"The candidates began from {len(tokens)} models ({', '.join(tokens)}): forgetting is how far "
-        "each went from its own."
+        f"The candidates started from {len(tokens)} models ({', '.join(tokens)}). Forgetting is the "
+        "distance of each from its own base."
     ]
     if len(set(tokens.values())) > 1 and kind_of(field.quality) == "perplexity":
         found.append(
-            f"These models cut the same text into different tokens, so {f.title(field.quality)} may "
-            "not be compared between them; bits per byte may: "
+            f"These models split the same text into different tokens, so {f.title(field.quality)} "
+            "cannot be compared between them. Use bits per byte instead: "
             "objectives={validation.bits_per_byte: minimize}."
         )
     return found
@@ -246,8 +244,8 @@ def written_cautions(run: Run) -> list[str]:
     as_text = tokens.get("values_with_special_tokens_as_text")
     if as_text:
         found.append(
-            f"{as_text:,} values of the training data hold the characters of a special token of this "
-            "tokenizer; they were read as text, not as that token."
+            f"{as_text:,} values of the training data contain the text of a special token of this "
+            "tokenizer. They were read as text, not as that token."
         )
     shortened = tokens.get("conversations_shortened")
     if shortened:

@@ -27,15 +27,15 @@ def power(decision: Decision, field: CandidateSet) -> list[str]:
         "out of five."
     )
     if not decision.tested:
-        return [f"{text} By the examples alone: how seeds differ is not known (confirm.seeds=3)."]
+        return [f"{text} The spread between seeds is unknown and not included (confirm.seeds=3)."]
     if n is None or decision.margin <= 0:
         return [text]
     parts = (
-        f"of the error's variance {100 * error.seeds**2 / error.total**2:.0f} % comes from seeds"
+        f"{100 * error.seeds**2 / error.total**2:.0f} % of the error's variance comes from seeds"
     )
     asked = needed(decision.margin, error, n, len(best.rows))
     advice = _advice(asked, n, best, decision, field)
-    return [f"{text} What binds are the {_bound(asked)}: {parts}. {advice}"]
+    return [f"{text} The limiting factor is the number of {_bound(asked)}: {parts}. {advice}"]
 
 
 def _bound(asked: Needed) -> str:
@@ -45,19 +45,19 @@ def _bound(asked: Needed) -> str:
 def _advice(asked: Needed, n: int, best, decision: Decision, field: CandidateSet) -> str:
     seeds = len(best.rows)
     if asked.items == n and asked.seeds == seeds:
-        return "A difference of the margin is within reach."
+        return "A difference as large as the margin can be detected."
     by_items, by_seeds = "no number of test examples", "no number of seeds"
     if asked.items:
         by_items = f"about {asked.items:,} test examples instead of {n:,}"
     if asked.seeds:
         by_seeds = f"about {asked.seeds:,} seeds a candidate instead of {seeds}"
     first, second = (by_items, by_seeds) if asked.binding == "items" else (by_seeds, by_items)
-    to_find = f"To find a difference of the margin, {in_quality(field, decision.margin)},"
+    to_find = f"To detect a difference of the margin, {in_quality(field, decision.margin)},"
     if asked.items is None and asked.seeds is None:
-        return f"{to_find} takes more of both: of one alone no number is enough."
+        return f"{to_find} both must grow: neither is enough alone."
     if first.startswith("no number"):
         return f"{to_find} {first} alone is enough, but {second} would be."
-    return f"{to_find} takes {first}; of the other, {second}."
+    return f"{to_find} use {first}. Alternatively, {second}."
 
 
 def _error(decision: Decision) -> Error | None:

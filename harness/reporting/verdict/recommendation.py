@@ -39,7 +39,7 @@ class Recommendation:
 
 
 def recommend(run: Run, field: CandidateSet) -> Recommendation:
-    """Apply the rule to the candidates and say what it did."""
+    """Apply the rule to the candidates and explain the result."""
     decision = decide(field.candidates, field)
     if decision is None:
         return _nothing(run, field)
@@ -64,7 +64,7 @@ def _nothing(run: Run, field: CandidateSet) -> Recommendation:
     elif all(c.quality is None for c in field.candidates):
         why = f"No complete trial measured {field.quality}."
     else:
-        why = "Every finalist breaks a limit or did not run through."
+        why = "Every finalist exceeds a limit or did not complete."
     changes = []
     lifted = decide([without_problems(c) for c in field.candidates], field)
     if lifted is not None and lifted.chosen is not None:
@@ -89,10 +89,10 @@ def _headline(decision: Decision, field: CandidateSet) -> str:
     chosen = decision.chosen
     if chosen is None:
         if decision.step == "few":
-            return f"No recommendation: {_examples(decision)} tell too little."
+            return f"No recommendation: {_examples(decision)} are too few."
         if decision.step == "blind":
-            return f"No recommendation: {f.title(field.quality)} tells nothing apart."
-        return "No recommendation: fine-tuning is not shown to help."
+            return f"No recommendation: {f.title(field.quality)} does not separate the candidates."
+        return "No recommendation: fine-tuning has not been shown to help."
     own = f.settings(chosen.settings)
     using = f"Use {chosen.method}" + (f" with {own}" if own else "")
     title, margin = f.title(field.quality), in_quality(field, decision.margin)
@@ -106,14 +106,14 @@ def _headline(decision: Decision, field: CandidateSet) -> str:
     others = [s for s in decision.standings if s.candidate is not decision.best]
     if decision.step == "quality" and chosen is decision.best:
         if all(s.difference.different for s in others):
-            return f"{using}: the best in {title}, and distinguishably so."
+            return f"{using}: significantly better than every other candidate in {title}."
         return f"{using}: the best in {title}, and the only one shown to be within {margin} of it."
     within = f"shown to be within {margin} of the best"
     if decision.step == "forgetting":
-        return f"{using}: {within}, and it forgets least of those that are."
+        return f"{using}: {within}, and it forgets least among these."
     if decision.step == "cost" and decision.cost_name:
         words = COST_WORDS[decision.cost_name][0]
-        calm = ", none of those forgets less," if chosen.forgetting is not None else ""
+        calm = ", none of these forgets less," if chosen.forgetting is not None else ""
         return f"{using}: {within}{calm} and it costs least ({words})."
     return f"{using}: {within}."
 
@@ -127,15 +127,15 @@ def _why_none(decision: Decision, field: CandidateSet) -> list[str]:
     best = decision.best
     if decision.step == "few":
         return [
-            f"Quality was measured on {_examples(decision)}; below {FEWEST_ITEMS} neither an "
-            "interval nor a difference means anything. More are had by data.test_fraction, "
-            "data.test_limit or a larger data.test; a hundred or more tell methods apart."
+            f"Quality was measured on {_examples(decision)}. Below {FEWEST_ITEMS}, neither an interval "
+            "nor a difference is meaningful. Raise data.test_fraction or data.test_limit, or give a "
+            "larger data.test. Separating methods takes a hundred examples or more."
         ]
     if decision.step == "blind":
         return [
-            f"{f.title(field.quality)} is the same for all, or near 0, and no likelihood of the same "
-            "texts was measured that could decide: nothing is chosen by it. Name another measurement "
-            "in objectives."
+            f"{f.title(field.quality)} is the same for all candidates, or near 0. No likelihood of the "
+            "same texts was measured that could decide instead. Name another measurement in "
+            "objectives."
         ]
     base = best.base.get(field.quality)
     said = (
@@ -144,10 +144,10 @@ def _why_none(decision: Decision, field: CandidateSet) -> list[str]:
     if base is not None:
         said += f"; the untouched base scores {f.score(field.quality, base.value)}"
     return [
-        f"{said}. No candidate is shown to be better than the base it began from.",
-        "What could show it: more training (training.max_steps or training.epochs, and other learning "
-        "rates), a measure that sees smaller gains (objectives={validation.bits_per_byte: minimize}), "
-        "or more test examples.",
+        f"{said}. No candidate is shown to be better than its own base.",
+        "To show a gain, try more training (training.max_steps or training.epochs), other learning "
+        "rates, a more sensitive measurement (objectives={validation.bits_per_byte: minimize}) or "
+        "more test examples.",
     ]
 
 
@@ -165,8 +165,8 @@ def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
     ]
     if field.blind is not None:
         reasons.append(
-            f"{f.title(field.blind)} tells nobody apart here, being the same for all or near 0, so "
-            f"{f.title(field.quality)} decides."
+            f"{f.title(field.blind)} does not separate the candidates: it is the same for all, or near "
+            f"0. {f.title(field.quality)} decides instead."
         )
     if len(decision.standings) > 1:
         reasons.append(_margin(decision, field))
@@ -174,14 +174,14 @@ def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
     if worse:
         nearest = worse[0]
         reasons.append(
-            f"{nearest.candidate.label} is distinguishably worse than the best: "
+            f"{nearest.candidate.label} is significantly worse than the best: "
             f"{difference(nearest.difference, field)}."
         )
     reasons += _forgetting_reasons(decision, field)
     if decision.cost_name:
         words, write = COST_WORDS[decision.cost_name]
         costs = [f"{c.label} {write(spent(c, decision.cost_name))}" for c in decision.calm]
-        reasons.append(f"Cost: among those, it has the least {words}: {f.joined(costs)}.")
+        reasons.append(f"Cost: among these, it has the least {words}: {f.joined(costs)}.")
     if decision.stability is not None:
         others = [
             f"{label} {100 * share:.0f} %"
@@ -189,7 +189,7 @@ def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
             if label != chosen.label
         ]
         text = (
-            f"Stability: with items and seeds drawn anew the rule makes the same choice in "
+            f"Stability: when items and seeds are resampled, the rule makes the same choice in "
             f"{100 * decision.stability:.0f} % of the draws"
         )
         reasons.append(text + (f" ({', '.join(others[:3])})." if others else "."))
@@ -206,18 +206,16 @@ def _margin(decision: Decision, field: CandidateSet) -> str:
     margin = in_quality(field, decision.margin)
     text = f"Margin: {margin} below the best counts as equally good, {stated}. "
     if not decision.tested:
-        return (
-            text + "With one seed a candidate nobody knows how seeds differ, so nothing was tested."
-        )
+        return text + "With one seed per candidate the spread between seeds is unknown: untested."
     if decision.admissible:
         said = [
             f"{c.label} ({shortfall(decision.standing(c), field)})" for c in decision.admissible
         ]
-        text += f"With 95 % confidence within it: {f.joined(said)}."
+        text += f"Within it with 95 % confidence: {f.joined(said)}."
     else:
-        text += "Nobody is shown to be within it."
+        text += "No candidate is shown to be within it."
     turns = [
-        f"from {f.score(as_compared(field.quality), limit)} on {candidate.label}"
+        f"from {f.score(as_compared(field.quality), limit)} on, {candidate.label}"
         for limit, candidate in decision.other_margins
         if not decision.standing(candidate).difference.different
     ]
@@ -230,22 +228,22 @@ def _forgetting_reasons(decision: Decision, field: CandidateSet) -> list[str]:
     chosen = decision.chosen
     assert chosen is not None
     if field.forgetting is None or chosen.forgetting is None:
-        return ["Forgetting was not measured, so it played no part."]
+        return ["Forgetting was not measured, so it was not considered."]
     moved = estimate_text(chosen.forgetting, units=True)
     text = f"Forgetting: {chosen.label} moves {moved} from the base"
     if len(decision.admissible) < 2:
-        return [f"{text}; with no other shown to be as good this did not decide."]
+        return [f"{text}. No other candidate is shown to be as good, so this did not decide."]
     if len(decision.calm) > 1:
         names = [c.label for c in decision.calm if c is not chosen]
         return [
-            f"{text}; {f.joined(names)} forget{'s' * (len(names) == 1)} as little, within a tenth."
+            f"{text}. {f.joined(names)} forget{'s' * (len(names) == 1)} equally little, within 10 %."
         ]
     others = sorted(
         (c for c in decision.admissible if c is not chosen and c.forgetting is not None),
         key=lambda c: c.forgetting.value if c.forgetting else 0.0,
     )
     if not others:
-        return [text + "; the others within the margin have no forgetting measured."]
+        return [text + ". For the others within the margin it was not measured."]
     lines = [f"{c.label} {estimate_text(c.forgetting)}" for c in others]
     return [
         f"{text}, the least of the {len(decision.admissible)} within the margin: {f.joined(lines)}."
@@ -262,7 +260,7 @@ def _runners_up(decision: Decision, field: CandidateSet) -> list[tuple[str, str]
         elif candidate.quality is None:
             lines.append((candidate.label, f"{field.quality} was not measured"))
         elif decision.step == "few":
-            lines.append((candidate.label, "too few examples to tell"))
+            lines.append((candidate.label, "too few examples"))
         elif candidate not in decision.admissible:
             lines.append((candidate.label, _not_admitted(candidate, decision, field)))
         elif candidate not in decision.calm:
@@ -270,7 +268,7 @@ def _runners_up(decision: Decision, field: CandidateSet) -> list[tuple[str, str]
         else:
             words, write = COST_WORDS[decision.cost_name or "seconds"]
             cost = write(spent(candidate, decision.cost_name or "seconds"))
-            lines.append((candidate.label, f"as good, but not cheaper ({words} {cost})"))
+            lines.append((candidate.label, f"equally good, but not cheaper ({words} {cost})"))
     return lines
 
 
@@ -282,7 +280,7 @@ def _not_admitted(candidate: Candidate, decision: Decision, field: CandidateSet)
     if standing.difference.different:
         return f"worse in quality: {told}"
     if candidate is decision.best:
-        return f"measured best, but not shown to be within the margin: {shortfall(standing, field)}"
+        return f"highest score, but not shown to be within the margin: {shortfall(standing, field)}"
     return f"not shown to be within the margin of the best: {told}"
 
 
@@ -290,8 +288,8 @@ def _forgets_more(candidate: Candidate, decision: Decision) -> str:
     chosen, own = decision.chosen, candidate.forgetting
     assert chosen is not None
     if own is None or chosen.forgetting is None:
-        return "as good in quality, but its forgetting was not measured"
-    text = f"as good in quality, but forgets more: {estimate_text(own, units=True)}"
+        return "equal in quality, but its forgetting was not measured"
+    text = f"equal in quality, but forgets more: {estimate_text(own, units=True)}"
     found = compare(own, chosen.forgetting, [s.candidate.forgetting for s in decision.standings])
     if found is None:
         return text

@@ -1,8 +1,9 @@
-"""The rule that picks one candidate, as steps that can be run again on other conditions.
+"""The rule that picks one candidate, as steps that can be run again under other conditions.
 
-Of the feasible candidates those shown to be within the margin of the best in quality, and better than
-the untouched base; of these the least forgetting; of those that forget alike, the cheapest. Where
-nobody is shown to be within the margin, the best measured one is named, as no more than that.
+The rule keeps the feasible candidates shown to be within the margin of the best in quality and better
+than the untouched base. Among these it keeps the least forgetting, and among equals in forgetting it
+chooses the cheapest. If no candidate is shown to be within the margin, it names the one with the best
+score, without claiming more.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Decision:
 
 
 def contest(candidates: Sequence[Candidate], field: CandidateSet) -> Comparisons:
-    """Candidates compared in quality."""
+    """Compare the candidates in quality."""
     found = [c.quality.replicates for c in candidates if c.quality is not None]
     assert len(found) == len(candidates)
     return Comparisons(found, field.maximize)
@@ -75,7 +76,7 @@ def contest(candidates: Sequence[Candidate], field: CandidateSet) -> Comparisons
 def compare(
     a: Estimate | None, b: Estimate | None, among: Sequence[Estimate | None]
 ) -> Difference | None:
-    """a minus b, with the errors that all estimates of this measurement tell."""
+    """Return a minus b, with errors pooled over all estimates of this measurement."""
     known = [one for one in among if one is not None]
     places = {id(one): i for i, one in enumerate(known)}
     if a is None or b is None or id(a) not in places or id(b) not in places:
@@ -141,7 +142,7 @@ class _Rule:
 
     @cached_property
     def _against_base(self) -> tuple[Array, Array]:
-        """(k,) values of each one's base, (k,) how far above it to lie shows more; NaN: untestable."""
+        """Return (k,) values of each base and (k,) gains needed to exceed it; NaN if untestable."""
         k = len(self.candidates)
         values, needed = np.full(k, np.nan), np.full(k, np.nan)
         for i, candidate in enumerate(self.candidates):
@@ -172,12 +173,10 @@ class _Rule:
         forgetting: Array | None = None,
         better: Sequence[bool | None] | None = None,
     ) -> tuple[int | None, str, str | None, list[int]]:
-        """(chosen, step, cost that decided, those that forget alike), for these scores."""
+        """Return (chosen, deciding step, deciding cost, candidates tied in forgetting)."""
         means = self._means if means is None else means
         better = self.better if better is None else better
-        if (
-            not admitted
-        ):  # nobody is shown within the margin: the best measured that is above its base
+        if not admitted:  # none is shown within the margin: take the best score above its base
             above = [i for i in range(len(means)) if better[i] is not False]
             if not above:
                 return None, "base", None, []
@@ -201,7 +200,7 @@ class _Rule:
         )
 
     def _calm(self, admitted: Sequence[int], forgetting: Array | None) -> tuple[list[int], bool]:
-        """The least forgetting and those that forget alike; and was it measured."""
+        """Return the candidates tied for least forgetting, and whether it was measured."""
         values = self._forgetting if forgetting is None else forgetting
         known = [i for i in admitted if not np.isnan(values[i])]
         if not known or self.field.forgetting is None:
@@ -210,9 +209,9 @@ class _Rule:
         return [i for i in known if values[i] <= limit], True
 
     def _cheapest(self, places: Sequence[int], means: Array) -> tuple[int, str | None]:
-        """Least memory of the device, then time, then trainable parameters; the better one if equal.
+        """Return the cheapest: least device memory, then time, then trainable parameters.
 
-        One whose cost is unknown is passed over where that of another is known.
+        Ties go to the better quality. Candidates of unknown cost lose to those of known cost.
         """
         left, decided = list(places), None
         for name, same in SAME_COST.items():
@@ -250,7 +249,7 @@ class _Rule:
         return tuple((label, n / draws) for label, n in ordered)
 
     def _other_margins(self) -> tuple[tuple[float, Candidate], ...]:
-        """The margins at which the choice changes, and what it is from there on."""
+        """Return the margins at which the choice changes, with the choice from there on."""
         found: list[tuple[float, Candidate]] = []
         shortfall = self.contest.shortfall
         for limit in sorted({max(0.0, float(s)) for s in shortfall if np.isfinite(s)}):
@@ -268,7 +267,7 @@ class _Rule:
 
 
 def spent(candidate: Candidate, name: str) -> float | None:
-    """A cost that may decide. A CPU process's memory is none: it differs from run to run by a tenth."""
+    """Return a cost that may decide. CPU process memory may not: it varies by 10 % between runs."""
     if name == "seconds":
         train = candidate.cost.get("train_seconds")
         return None if train is None else train + candidate.cost.get("preparation_seconds", 0.0)
@@ -278,7 +277,7 @@ def spent(candidate: Candidate, name: str) -> float | None:
 
 
 def tie_letters(candidates: Sequence[Candidate], field: CandidateSet) -> dict[str, str]:
-    """label -> letters: two share one where they are not shown to differ in quality; '' if untested."""
+    """Return label -> letters. Two share one if they do not differ significantly in quality."""
     feasible = by_quality([c for c in candidates if c.feasible], field.maximize)
     if not feasible:
         return {}

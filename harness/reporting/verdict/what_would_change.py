@@ -12,7 +12,7 @@ from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_t
 
 
 def would_change(decision: Decision, field: CandidateSet) -> list[str]:
-    """The rule, run again on other conditions; only conditions that change the choice are named."""
+    """Run the rule again under other conditions and describe those that change the choice."""
     chosen, best = decision.chosen, decision.best
     lines = []
     if chosen is not None and best is not chosen:
@@ -30,11 +30,11 @@ def would_change(decision: Decision, field: CandidateSet) -> list[str]:
         condition = f"If its problem did not matter ({problems})"
         if not problems:  # one that is ruled out would raise the bar for the others
             out = f.joined([c.label for c in field.candidates if c.problems])
-            condition = f"If what is ruled out ({out}) still set the bar"
+            condition = f"If the excluded candidates ({out}) still counted as the best"
         lines.append(f"{condition}: {other.label}, {numbers(other)}.")
     if chosen is None:
         return lines
-    return lines or ["Nothing that was measured: no other condition tried here changes the choice."]
+    return lines or ["None of the other conditions tried here changes the choice."]
 
 
 def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list[str]:

@@ -1,4 +1,4 @@
-"""Estimates, differences and costs of candidates, as every sentence of a report writes them."""
+"""Wording of estimates, differences and costs, shared by every sentence of a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 
 def difference(found: Difference, field: CandidateSet, reverse: bool = False) -> str:
-    """'difference −2.1 [−5.0, 0.8], p = 0.31 among all pairs: not told apart'."""
+    """Write a difference: 'difference −2.1 [−5.0, 0.8], p = 0.31 among all pairs: not significant'."""
     gap, low, high = found.difference, found.low, found.high
     if reverse:
         gap = -gap
@@ -29,33 +29,33 @@ def difference(found: Difference, field: CandidateSet, reverse: bool = False) ->
     text = f"difference {told}"
     if found.p_family is None:
         return f"{text}, untested"
-    verdict = "distinguishable" if found.different else "not told apart"
+    verdict = "significant" if found.different else "not significant"
     return f"{text}, {f.equals_p(found.p_family)} among all pairs: {verdict}"
 
 
 def shortfall(standing: Standing, field: CandidateSet) -> str:
-    """'at most 0.7 worse than the best', with 95 % confidence for all candidates at once."""
+    """Write 'at most 0.7 worse than the best', at 95 % confidence for all candidates at once."""
     if not math.isfinite(standing.shortfall):
-        return "how far it may lie below the best is not known"
+        return "its possible distance below the best is unknown"
     if standing.shortfall <= 0:
         return f"at least {_bare(field, -standing.shortfall)} better than every other"
     return f"at most {_bare(field, standing.shortfall)} worse than the best"
 
 
 def in_quality(field: CandidateSet, value: float) -> str:
-    """'1.0 test BLEU'; of a perplexity '0.020 nats/token', as its differences are."""
+    """Write a difference in quality: '1.0 test BLEU', or '0.020 nats/token' for a perplexity."""
     if is_logarithmic(field.quality):
         return _bare(field, value)
     return f"{f.score(field.quality, value)} {f.title(field.quality)}"
 
 
 def as_compared(name: str) -> str:
-    """The measurement whose unit differences have: nats a token in place of a perplexity."""
+    """Return the measurement whose unit differences have: nats per token for a perplexity."""
     return f"{name.split('.')[0]}.nll" if is_logarithmic(name) else name
 
 
 def _bare(field: CandidateSet, value: float) -> str:
-    """With its unit, where the title does not say it all."""
+    """Write the value with its unit."""
     name = as_compared(field.quality)
     return f"{f.score(name, value)} {f.unit(name)}".strip()
 

@@ -1,1 +1,1 @@
-"""Comparisons of configurations over items and seeds, with errors held for the whole family."""
+"""Comparisons of configurations over items and seeds, with family-wise error control."""

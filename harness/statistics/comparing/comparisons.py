@@ -1,4 +1,4 @@
-"""Candidates compared by one measurement: every difference with its error, tested as one family."""
+"""Candidates compared in one measurement: differences with errors, tested as one family."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.statistics.scores import Array
 
 @dataclass(frozen=True)
 class Difference:
-    """a minus b, in the unit of the measurement, with what is known of its error."""
+    """Difference a minus b in the unit of the measurement, with its error as far as known."""
 
     difference: float
     low: (
@@ -37,9 +37,10 @@ class Difference:
 
 
 class Comparisons:
-    """k candidates, ``found`` of one measurement; an untested difference is never called one.
+    """Comparisons of k candidates in one measurement. Untested differences are never significant.
 
-    A difference is tested where between-seed variance is known: from seeds of its own or of others.
+    A difference is tested if the between-seed variance is known, from its own seeds or those of
+    others.
     """
 
     def __init__(self, found: Sequence[Replicates], maximize: bool) -> None:
@@ -52,7 +53,7 @@ class Comparisons:
         return self.errors.seeds_known
 
     def interval(self, i: int) -> tuple[float, float] | None:
-        """95 % interval of candidate i's score, over new items and, where they are known, new seeds."""
+        """Return the 95 % interval of candidate i's score over new items and, if known, new seeds."""
         if not self.errors.known:
             return None
         error = self.errors.of(i)
@@ -62,7 +63,7 @@ class Comparisons:
         return float(self.means[i] - half), float(self.means[i] + half)
 
     def difference(self, i: int, j: int) -> Difference:
-        """Candidate i minus candidate j."""
+        """Return candidate i minus candidate j."""
         gap = float(self.means[i] - self.means[j])
         if not self.errors.known:
             return Difference(gap, None, None, None, None, None, False)
@@ -79,7 +80,7 @@ class Comparisons:
 
     @cached_property
     def _errors(self) -> tuple[Array, Array]:
-        """(k, k) standard errors and degrees of freedom of all differences."""
+        """Return (k, k) standard errors and degrees of freedom of all differences."""
         k = len(self.found)
         total, df = np.zeros((k, k)), np.ones((k, k))
         for i in range(k):
@@ -91,7 +92,7 @@ class Comparisons:
 
     @cached_property
     def different(self) -> np.ndarray:
-        """(k, k) whether two are shown to differ: Tukey's test of all pairs, 5 % for the family."""
+        """Return (k, k) significance of differences: Tukey's test of all pairs, 5 % for the family."""
         k = len(self.found)
         shown = np.zeros((k, k), dtype=bool)
         if not self.tested:
@@ -105,11 +106,11 @@ class Comparisons:
 
     @cached_property
     def shortfall(self) -> Array:
-        """(k,) how far below the best of the others each may lie at most, with 95 % confidence.
+        """Return (k,) bounds on how far each may lie below the best of the others, at 95 % confidence.
 
-        Negative where it is shown to be better than all others. The smallest margin at which candidate
-        i is shown not inferior to the best: lower bounds of Hsu's multiple comparisons with the best.
-        Infinite where seeds are not known; 0 of a single candidate.
+        Negative if a candidate is shown to be better than all others. The bound is the smallest
+        margin at which candidate i is shown not inferior to the best: lower bounds of Hsu's
+        multiple comparisons with the best. Infinite if seeds are unknown; 0 for a single candidate.
         """
         k = len(self.found)
         if k == 1:
@@ -118,7 +119,7 @@ class Comparisons:
 
     @cached_property
     def reaches(self) -> Array:
-        """(k, k) how far differences may lie from the truth, one-sided, k − 1 of them at once."""
+        """Return (k, k) one-sided error bounds of differences, k − 1 of them simultaneously."""
         total, df = self._errors
         return best_reach(len(self.found), df) * total
 
@@ -133,7 +134,10 @@ class Comparisons:
         return behind.max(axis=-1)
 
     def letters(self) -> list[str]:
-        """(k,) letters, A with the best: two share one where they are not shown to differ."""
+        """Return (k,) letters, A with the best.
+
+        Two candidates share one if they do not differ significantly.
+        """
         order = np.argsort(-self.means if self.maximize else self.means, kind="stable")
         found = compact_letters(self.different[np.ix_(order, order)])
         letters = [""] * len(order)

@@ -1,4 +1,4 @@
-"""Scores as other items and other seeds would have given them, by the errors that were estimated."""
+"""Scores redrawn for other items and seeds, from the estimated errors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from harness.statistics.scores import Array
 
 
 def redraw(errors: Errors, means: Array, draws: int, rng: np.random.Generator) -> Array:
-    """(k,) means -> (B, k): items drawn together for all candidates, seeds for each on its own.
+    """Redraw (k,) means as (B, k): items jointly for all candidates, seeds independently for each.
 
     A parametric bootstrap (Efron & Tibshirani 1993, §6.5): normal, with the estimated covariance.
-    To draw two or three seeds with replacement would carry (S − 1)/S of their variance. Errors that
-    nobody knows add nothing.
+    Drawing two or three seeds with replacement would carry only (S − 1)/S of their variance.
+    Unknown errors add nothing.
     """
     k = len(means)
     covariance = np.array(errors.item_covariance)

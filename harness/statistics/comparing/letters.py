@@ -1,4 +1,4 @@
-"""Letters that say which of several differ: a compact letter display, true of every pair."""
+"""Compact letter display of significant differences, valid for every pair."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compact_letters(different: np.ndarray) -> list[str]:
 
 
 def _insert(groups: Sequence[frozenset[int]], i: int, j: int) -> list[frozenset[int]]:
-    """Each group that holds both becomes two; what another group contains is absorbed."""
+    """Split each group that holds both, and absorb groups that another group contains."""
     kept = [group for group in groups if not (i in group and j in group)]
     for group in groups:
         if i in group and j in group:

@@ -20,7 +20,7 @@ SAME_FORGETTING = 0.1  # relative
 
 
 def margin_of(name: str, best: float, asked: float | None = None) -> float:
-    """As asked for, else by the kind; ``best`` is the best one's value. Of a perplexity of its log."""
+    """Return the configured margin, else the kind's at ``best``. For a perplexity, of its logarithm."""
     if asked is not None:
         return asked
     kind = METRIC_DEFINITIONS.get(kind_of(name))
@@ -28,7 +28,7 @@ def margin_of(name: str, best: float, asked: float | None = None) -> float:
 
 
 def alike(name: str, least: float) -> float:
-    """Forgetting up to this counts as the same as the least."""
+    """Return the largest forgetting that still counts as equal to the least."""
     return least + max(SAME_FORGETTING * abs(least), margin_of(name, least))
 
 

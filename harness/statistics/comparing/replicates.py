@@ -1,4 +1,4 @@
-"""One configuration measured again and again: its score by seed, and how items and seeds move it."""
+"""Repeated measurements of one configuration: scores by seed, and variation over items and seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.statistics.scores import Array, aggregate
 
 @dataclass(frozen=True)
 class Replicates:
-    """(S,) scores of S seeds on the same n items, and what is known of the items."""
+    """Scores (S,) of S seeds on the same n items, with the known influence of the items."""
 
     values: Array  # (S,)
     seeds: tuple[int, ...]
@@ -30,7 +30,7 @@ class Replicates:
 
     @property
     def n(self) -> int | None:
-        """Items."""
+        """Number of items."""
         return None if self.influences is None else self.influences.shape[1]
 
     @cached_property
@@ -61,7 +61,7 @@ class Replicates:
 def replicates(
     name: str, statistics: Array, seeds: Sequence[int], items_known: bool = True
 ) -> Replicates:
-    """From (S, n, k) per-item statistics of a measurement; of a perplexity, of its logarithm."""
+    """Build from (S, n, k) per-item statistics. For a perplexity, of its logarithm."""
     statistics = np.asarray(statistics, dtype=np.float64)
     values = np.atleast_1d(aggregate(name, statistics))
     found = influences(name, statistics) if items_known else None
@@ -79,10 +79,10 @@ def is_logarithmic(name: str) -> bool:
 
 
 def to_scale(name: str, values: Array) -> Array:
-    """Values on the scale that they are compared on."""
+    """Convert values to the scale on which they are compared."""
     return np.log(values) if is_logarithmic(name) else np.asarray(values, dtype=float)
 
 
 def from_scale(name: str, value: float) -> float:
-    """Back again."""
+    """Convert values back from the scale on which they are compared."""
     return math.exp(value) if is_logarithmic(name) else value

@@ -1,4 +1,4 @@
-"""All pairs at once, and all against the best: tests whose error is held for the whole family."""
+"""Simultaneous tests of all pairs, and of all against the best, with family-wise error control."""
 
 from __future__ import annotations
 

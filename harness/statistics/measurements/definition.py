@@ -1,4 +1,4 @@
-"""A kind of measurement: its formula, columns, unit, direction and words in one place."""
+"""Definition of a kind of measurement: formula, columns, unit, direction and wording."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Direction = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """All that is known of a kind of measurement. By default the mean of one column over examples."""
+    """Definition of a kind of measurement. The default is the mean of one column over examples."""
 
     title: str  # as a reader names it: 'BLEU'
     unit: str  # of the value in a record

@@ -124,9 +124,9 @@ OF_TASKS: dict[str, str] = {
 
 
 def kind_of(name: str) -> str:
-    """The kind of a measurement: 'bleu' of 'test.bleu', 'kl' of 'forgetting.kl.news'.
+    """Return the kind of a measurement: 'bleu' for 'test.bleu', 'kl' for 'forgetting.kl.news'.
 
-    Of a name that is none of ours, as other versions write them, its second part.
+    For an unknown name, as other versions write them, this is its second part.
     """
     parts = name.split(".")
     if parts[0] == "tasks":  # tasks.NAME.METRIC or METRIC,FILTER: a metric of lm-eval's
@@ -136,7 +136,7 @@ def kind_of(name: str) -> str:
 
 
 def own_kind(name: str) -> MetricDefinition:
-    """All that is known of a measurement that this version makes. Raises KeyError for another."""
+    """Return the definition of a measurement of this version. Raises KeyError for any other."""
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     if kind is None:
         raise KeyError(
@@ -146,5 +146,5 @@ def own_kind(name: str) -> MetricDefinition:
 
 
 def unit_of(name: str) -> str:
-    """The unit of a measurement's value in a record. Raises KeyError for a name that is not ours."""
+    """Return the unit of a measurement's value in a record. Raises KeyError for an unknown name."""
     return own_kind(name).unit

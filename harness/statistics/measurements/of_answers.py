@@ -1,4 +1,4 @@
-"""The kinds of score that generated answers have."""
+"""Definitions of the scores of generated answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of measurement of finalists alone: tasks of lm-eval, instructions, probes of knowledge."""
+"""Definitions of the finalists' measurements: lm-eval tasks, instructions, knowledge probes."""
 
 from __future__ import annotations
 

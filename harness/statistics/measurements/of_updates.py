@@ -1,4 +1,4 @@
-"""The kinds of measurement of what training did to the weights, and of what merging changes."""
+"""Definitions of the measurements of weight updates, and of changes by merging."""
 
 from __future__ import annotations
 
