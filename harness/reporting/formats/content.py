@@ -137,9 +137,10 @@ def _summary(run: Run, field: CandidateSet) -> str:
     n_search = sum(row.record.stage != "confirm" for row in run.rows)
     parts = [part for part in (sweep.model, sweep.data) if part]
     parts.append(f"{len(sweep.methods)} method{'s' if len(sweep.methods) != 1 else ''}")
-    parts.append(f"{n_search} search trials")
+    parts.append(f"{n_search} search trial{'s' if n_search != 1 else ''}")
     if field.confirmed:
-        parts.append(f"{len(run.rows) - n_search} confirm trials")
+        n_confirm = len(run.rows) - n_search
+        parts.append(f"{n_confirm} confirm trial{'s' if n_confirm != 1 else ''}")
     seconds = [s for row in run.rows if (s := search_tables.trial_seconds(row.record)) is not None]
     if seconds:
         parts.append(f"{f.duration(sum(seconds))} of trial time")
