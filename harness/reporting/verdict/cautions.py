@@ -55,16 +55,9 @@ def cautions(run: Run, field: CandidateSet, decision: Decision) -> list[str]:
 def unfinished(run: Run) -> list[str]:
     if not run.unfinished:
         return []
-<<<<<<< HEAD
-    which = "1 trial has" if run.unfinished == 1 else f"{run.unfinished} trials have"
-    return [f"{which} no record (still running, or stopped) and are left out of this report."]
-=======
     n = run.unfinished
     which, are = ("1 trial has", "is") if n == 1 else (f"{n} trials have", "are")
-    return [
-        f"{which} no record, being still at work or stopped, and {are} left out of this report."
-    ]
->>>>>>> 8f34ff4 (One trial is one trial in the report's words)
+    return [f"{which} no record (still running, or stopped) and {are} left out of this report."]
 
 
 def _how_sure(decision: Decision, field: CandidateSet) -> list[str]:
