@@ -153,8 +153,8 @@ class LocalLauncher:
             if worker.device != "cpu":
                 device = f"GPU {worker.environment['CUDA_VISIBLE_DEVICES']}"
             print(
-                f"Worker {number} on {device} died under {LOST_AFTER} tasks in a row: it is given no "
-                f"more while others are well. See {self._logs}/worker-{number}.log",
+                f"Worker {number} on {device} exited during {LOST_AFTER} tasks in a row: it gets no "
+                f"more while other devices work. See {self._logs}/worker-{number}.log",
                 file=sys.stderr,
             )
 

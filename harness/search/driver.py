@@ -275,7 +275,7 @@ class Driver:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])
         if job.attempt > self._sweep.launcher.retries:
-            reason = f"its worker died {job.attempt} times, the last time {why}"
+            reason = f"its worker exited {job.attempt} times, the last time {why}"
             status = "infeasible" if end.starved else "failed"
             return self._given_up(job, job.record(status, reason=reason))
         self._submit(job)

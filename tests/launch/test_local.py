@@ -319,7 +319,7 @@ def test_a_device_that_is_lost_gets_no_more_tasks_while_others_are_well(launch, 
     second = task(launcher, tmp_path / "b")
     assert ends(launcher) == [Ended(second, lost=1)]
     assert not launcher.has_room(), "the other is busy, this one is given up"
-    assert "Worker 0 on a CPU died under 2 tasks in a row" in capsys.readouterr().err
+    assert "Worker 0 on a CPU exited during 2 tasks in a row" in capsys.readouterr().err
     assert ends(launcher) == [Ended(works)]
     for name in ("a", "b"):
         folder = task(launcher, tmp_path / name)

@@ -36,6 +36,8 @@ def test_a_worker_that_was_killed_is_asked_again(tmp_path):
     (tmp_path / "check").mkdir()
     (tmp_path / "check" / ERROR).write_text("an earlier one's\n")
     launcher = Broken(None)
-    with pytest.raises(WorkersDied, match="the first worker died 3 times, the last time with exit"):
+    with pytest.raises(
+        WorkersDied, match="the first worker exited 3 times, the last time with exit"
+    ):
         ask(launcher, tmp_path / "check", {}, retries=2)
     assert len(launcher.submitted) == 3

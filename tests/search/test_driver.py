@@ -125,7 +125,7 @@ def test_after_its_retries_a_trial_is_given_up():
     records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
     (given_up,) = [record for record in records if record.status == "failed"]
     assert given_up.attempt == 2 and given_up.trial == 1 and given_up.measurements == {}
-    assert "died 2 times" in given_up.reason and "-9" in given_up.reason
+    assert "exited 2 times" in given_up.reason and "-9" in given_up.reason
     assert sum(job.trial == 1 for job in launcher.submitted) == 2
     assert study().trials[1].state.name == "FAIL" and study().trials[1].values is None
     counted("lora")
@@ -147,7 +147,7 @@ def test_a_trial_that_hangs_is_given_up_with_the_reason():
     launcher = FakeLauncher(fault=lambda job: "hangs" if job.trial == 1 else None)
     records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
     (given_up,) = [record for record in records if record.status == "failed"]
-    assert "died 2 times" in given_up.reason
+    assert "exited 2 times" in given_up.reason
     assert "hung: no progress for 5 minutes" in given_up.reason
 
 

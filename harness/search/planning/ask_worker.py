@@ -25,7 +25,7 @@ class WorkersDied(RuntimeError):
         self.code = code
         said = _last_line(path / ERROR)
         if said is None:
-            why = f"the first worker died {times} times, the last time with exit code {code}"
+            why = f"the first worker exited {times} times, the last time with exit code {code}"
         else:
             why = f"what was asked of the first worker before the sweep ended in {said}"
         super().__init__(f"{why}: see {path.parent}/workers/")
