@@ -1,4 +1,4 @@
-"""From the command line to checked configuration. The only folder that knows Hydra."""
+"""Composition of the command line into checked configuration. The only folder that knows Hydra."""
 
 from harness.compose.command_line import compose_sweep, compose_trial
 

@@ -22,7 +22,7 @@ _COMPOSED |= {"search.space": Mapping[str, Any]}
 
 @dataclass(frozen=True)
 class Accepted:
-    """The kinds of value that a key takes. Of an unknown key nothing is known: all are False."""
+    """Types of value that a key accepts. For an unknown key all are False."""
 
     text: bool = False
     list: bool = False
@@ -63,7 +63,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _hints(key: str) -> list[Any]:
-    """The types that stand at ``key``: several where methods or launchers differ."""
+    """Return the types at ``key``; several if methods or launchers differ."""
     if key in _COMPOSED:
         return [_COMPOSED[key]]
     first, *rest = key.split(".")
@@ -77,7 +77,7 @@ def _hints(key: str) -> list[Any]:
 
 
 def _below(hint: Any, part: str) -> list[Any]:
-    """The types at the field or key ``part`` of what ``hint`` describes."""
+    """Return the types at the field or key ``part`` of the type ``hint``."""
     found = []
     for option in _members(hint):
         if is_dataclass(option):

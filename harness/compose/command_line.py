@@ -41,7 +41,7 @@ def hydra_asked(arguments: Sequence[str]) -> bool:
 
 
 def show_hydra(arguments: Sequence[str], usage: str) -> None:
-    """Let Hydra answer, after ``usage`` where help is asked for.
+    """Let Hydra answer, after ``usage`` if help is requested.
 
     ``--help KEY`` explains that key alone. Searched values are shown at their first choice.
     Raises InputError for a key that does not exist.
@@ -75,7 +75,7 @@ def show_hydra(arguments: Sequence[str], usage: str) -> None:
 
 
 def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPlan, ...]]:
-    """The sweep and its methods' plans, checked as far as that goes without loading a model.
+    """Return the sweep and its methods' plans, checked as far as possible without loading a model.
 
     Raises InputError with one message for anything that cannot be used.
     """
@@ -98,7 +98,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
 
 
 def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, Any]]:
-    """One trial by hand: its plan, and the whole tree resolved. Raises InputError."""
+    """Return the plan of a single trial, and the whole resolved tree. Raises InputError."""
     for argument in arguments:
         if argument in ("--multirun", "-m"):
             raise InputError(
@@ -120,7 +120,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
 
 
 def _check_space(plan: MethodPlan) -> None:
-    """Build the defaults and every end of every range: what cannot be built is said now."""
+    """Build the defaults and both ends of every range, so that invalid values fail early."""
     plan.trial({})
     for key, dimension in plan.space.items():
         for value in dimension.ends():
@@ -151,7 +151,7 @@ def _check_alike(plans: Sequence[MethodPlan]) -> None:
 
 
 def _made_name(label: str, plans: Sequence[MethodPlan]) -> str:
-    """One made of what runs: the same command finds its folder again."""
+    """Derive a name from the configuration, so that the same command finds its folder again."""
     what = [
         [
             plan.method,

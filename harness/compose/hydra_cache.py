@@ -1,4 +1,4 @@
-"""Building blocks as Hydra composes them, once a process for each choice of them.
+"""Cache of building blocks composed by Hydra, one composition per process for each choice.
 
 A composition costs 0.2 s: Hydra reads every file again. Values only change its outcome at the end,
 so blocks are composed by themselves and kept, and values are written into a copy.
@@ -32,11 +32,14 @@ class HydraCache:
         self._searched = [f"hydra.searchpath=['file://{beside.resolve()}']"] if beside else []
 
     def options(self, group: str) -> list[str]:
-        """The names that a block of our own can be chosen by."""
+        """Return the names of the available blocks of a group."""
         return _options(self._files, group)
 
     def tree(self, overrides: Sequence[str]) -> DictConfig:
-        """Not to be changed: another may be given the same. Raises what Hydra and OmegaConf raise."""
+        """Return the composed tree.
+
+        It is shared: do not modify it. Raises Hydra's and OmegaConf's errors.
+        """
         parsed = [override_grammar.parse(text) for text in overrides]
         values = [override for override in parsed if self._is_value(override)]
         blocks = [*self._searched, *(str(o.input_line) for o in parsed if o not in values)]

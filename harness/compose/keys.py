@@ -1,4 +1,4 @@
-"""Keys of the configuration: those that are the user's to name, siblings, whose they are."""
+"""Configuration keys: those that users may name freely, their siblings, and their owner."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ FREE = ("evaluation.per_task", "launcher.options", "search.space", "variants", "
 
 
 def free_parent(key: str) -> str | None:
-    """The mapping of a method's that ``key`` lies in and whose keys are not ours to know."""
+    """Return the mapping that contains ``key`` if users may choose its keys freely, else None."""
     free = (*methods.free_fields(), *FREE)
     return next((name for name in free if key.startswith(f"{name}.")), None)
 
 
 def opened(override: str) -> str:
-    """A key below such a mapping need not exist yet: Hydra wants that said."""
+    """Mark a key below a free mapping as new, which Hydra requires."""
     free = override.split("=")[0] in (*methods.free_fields(), *FREE)
     return f"++{override}" if free or free_parent(override) is not None else override
 
 
 def siblings(key: str, keys: set[str]) -> set[str]:
-    """The keys beside ``key``: those under its parent, or the top ones if there is no such parent."""
+    """Return the keys beside ``key``: those of its parent, or the top ones if it has none."""
     parent = key.rpartition(".")[0]
     if parent not in keys:
         return {name for name in keys if "." not in name}
@@ -43,7 +43,7 @@ def of_trial(override: str) -> bool:
 
 
 def checked_name(given: Any, what: str = "name=") -> str | None:
-    """``name=`` as text. Raises InputError where it is no name of a folder."""
+    """Return ``name=`` as text. Raises InputError if it cannot name a folder."""
     if given is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
         return None if given is None else str(given)
     raise InputError(

@@ -1,4 +1,4 @@
-"""One method of a sweep as it was composed, and the trials that can be made of it."""
+"""One composed method of a sweep, and the trials that it can build."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """One method of a sweep: its configuration with the defaults, and what is searched."""
+    """One method of a sweep: its default configuration and its search space."""
 
     method: str
     tree: Mapping[str, Any]  # everything composed, interpolations still open
@@ -31,7 +31,10 @@ class MethodPlan:
     overrides: tuple[str, ...]  # what a person types to get this configuration
 
     def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
-        """The trial with ``values`` (by dotted key) and ``fixed`` (seed, stage). Raises InputError."""
+        """Build the trial with ``values`` (by dotted key) and ``fixed`` (seed, stage).
+
+        Raises InputError.
+        """
         whole = self._with({**values, **fixed})
         config = from_mapping(TrialConfig, {key: whole[key] for key in TRIAL_KEYS})
         method = methods.build(config.method)  # raises for a value that the method cannot take
@@ -54,7 +57,7 @@ class MethodPlan:
         return config
 
     def _with(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole tree, resolved, with ``values`` in it."""
+        """Return the whole resolved tree with ``values`` in it."""
         if self._is_plain and not _is_open(values):
             whole = copy.deepcopy(dict(self.tree))
             for key, value in values.items():
@@ -75,7 +78,7 @@ class MethodPlan:
         return not _is_open(self.tree)
 
     def pinned(self, revision: str | None) -> MethodPlan:
-        """The same plan with ``model.revision`` set to the commit it stands for."""
+        """Return the plan with ``model.revision`` set to the commit it refers to."""
         if revision is None:
             return self
         return replace(
@@ -97,7 +100,7 @@ def _is_open(values: Mapping[str, Any]) -> bool:
 
 
 def plain(tree: DictConfig) -> dict[str, Any]:
-    """The tree's own keys, resolved. Raises InputError for an interpolation that leads nowhere."""
+    """Resolve the tree's own keys. Raises InputError for a dangling interpolation."""
     for key in tree:
         if OmegaConf.is_missing(tree, key):
             raise InputError(f"{key} is missing: set {key}=...")

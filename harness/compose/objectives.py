@@ -24,7 +24,7 @@ KNOWN = (*(f"validation.{name}" for name in SHORT), *FORGETTING, "drift.kl_targe
 def resolve_objectives(
     given: Any, data: Mapping[str, Any], evaluation: Mapping[str, Any]
 ) -> dict[str, str]:
-    """As configured, 'bleu' meaning 'validation.bleu'; null: what these data allow.
+    """Return the objectives in full: 'bleu' as 'validation.bleu', null as the data's default.
 
     Raises InputError for what cannot be searched by: the test split above all.
     """
@@ -72,13 +72,13 @@ def resolve_objectives(
 
 
 def _in_full(name: str) -> str:
-    """'validation.bleu' of 'bleu'."""
+    """Return 'validation.bleu' for 'bleu'."""
     short = name in SHORT or name.startswith("evaluate.")
     return f"validation.{name}" if short else name
 
 
 def _check_measured(name: str, metric: str, evaluation: Mapping[str, Any]) -> None:
-    """Raises InputError where no trial of the search would have it."""
+    """Raise InputError if no trial of the search would have the measurement."""
     asked = [str(each) for each in evaluation["metrics"]]
     of_scripts = [measured_as(each) for each in asked if is_external(each)]
     given = any(metric == each or metric.startswith(f"{each}.") for each in of_scripts)
@@ -96,7 +96,7 @@ def _check_measured(name: str, metric: str, evaluation: Mapping[str, Any]) -> No
 
 
 def _check_direction(name: str, direction: Any) -> None:
-    """Raises InputError where a known measurement would be searched for its worst values."""
+    """Raise InputError if a known measurement would be searched for its worst values."""
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     better = None if kind is None else kind.direction
     if direction not in ("maximize", "minimize") or better not in (None, direction):
@@ -109,7 +109,7 @@ def _check_direction(name: str, direction: Any) -> None:
 def that_tell(
     sweep: SweepConfig, config: TrialConfig, splits: Splits, by_default: bool
 ) -> dict[str, Direction]:
-    """The objectives of ``sweep``, each of which can tell right answers from wrong ones.
+    """Return the objectives of ``sweep`` that can separate right answers from wrong ones.
 
     They are looked at on each split that selects or tests. ``by_default``: nobody named them, and the
     first metric that sees most of the answers takes the place of one that does not. Raises InputError
@@ -150,7 +150,7 @@ def that_tell(
 
 
 def check_values(objectives: Mapping[str, str], without: Mapping[str, str]) -> None:
-    """Raises InputError for an objective whose measurement ``without`` says something is wrong with.
+    """Raise InputError for an objective whose measurement has a problem, see ``without``.
 
     Its keys are measurements behind their split, as ``evaluation.metrics.without`` gives them.
     """
@@ -163,7 +163,7 @@ def check_values(objectives: Mapping[str, str], without: Mapping[str, str]) -> N
 def check_general(
     objectives: Mapping[str, str], limit: float | None, domains: Collection[str]
 ) -> None:
-    """Raises InputError where forgetting is searched by or limited, without text to measure it on.
+    """Raise InputError if forgetting is an objective or limited, but there is no general text.
 
     ``domains`` are those of the general text, ``limit`` is limits.forgetting.
     """

@@ -1,4 +1,4 @@
-"""Overrides as they are typed: Hydra's grammar, and plain text where a key takes text.
+"""Overrides as typed: Hydra's grammar, with plain text for keys that take text.
 
 Hydra refuses unquoted values that hold ``~``, ``=``, brackets or letters beyond ASCII, and in a shell
 its quotes need quotes of their own. So what it cannot read is the text that it is, unless it was
@@ -48,7 +48,7 @@ _WRITTEN = {
 
 
 def parse_all(texts: Sequence[str]) -> list[Override]:
-    """A command line's overrides. Raises InputError for the first that is none."""
+    """Parse a command line's overrides. Raises InputError for the first invalid one."""
     found = []
     for place, text in enumerate(texts):
         _, equals, value = text.partition("=")
@@ -69,7 +69,7 @@ def parse_all(texts: Sequence[str]) -> list[Override]:
 
 
 def parse(text: str) -> Override:
-    """One override. Raises InputError where ``text`` is none, with what to type instead."""
+    """Parse one override. Raises InputError with a suggestion if ``text`` is invalid."""
     head, equals, value = text.partition("=")
     if not equals and not head.startswith("~"):
         raise InputError(f"{text!r} is not an override: {_without_equals(text)}")
@@ -177,7 +177,7 @@ def _literal(key: str, head: str, value: str, error: Exception) -> Any:
 
 
 def _split(value: str) -> list[str]:
-    """At the commas outside of brackets."""
+    """Split at the commas outside of brackets."""
     return [item.strip(" \"'") for item in re.split(r",(?![^()\[\]{}]*[)\]}])", value)]
 
 
@@ -209,7 +209,7 @@ def _check_commas(override: Override, value: str) -> None:
 
 
 def for_hydra(override: Override) -> str:
-    """The override in words that Hydra's own parser reads."""
+    """Return the override in a form that Hydra's own parser reads."""
     value, head = override.value(), override.get_key_element()
     if value is None or not isinstance(value, str | list):
         return str(override.input_line)
@@ -231,7 +231,7 @@ def is_swept(override: Override) -> bool:
 
 
 def dimension(override: Override) -> search_space.Dimension:
-    """choice(...), range(...), interval(...) and their tags. Raises InputError for an empty one."""
+    """Return the dimension of choice(...), range(...), interval(...) and tags. InputError if empty."""
     key, value = override.key_or_group, override.value()
     if isinstance(value, ChoiceSweep):
         assert value.list is not None
@@ -250,7 +250,7 @@ def dimension(override: Override) -> search_space.Dimension:
 
 
 def dimension_of(key: str, text: str) -> search_space.Dimension:
-    """The same from a YAML's ``search.space``, where the range is a string."""
+    """Return the dimension written as a string in a YAML's ``search.space``."""
     override = parse(f"{key}={text}")
     if not override.is_sweep_override():
         raise InputError(
@@ -261,7 +261,7 @@ def dimension_of(key: str, text: str) -> search_space.Dimension:
 
 
 def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a composed tree, inner nodes included."""
+    """Return every dotted key of a composed tree, including inner nodes."""
     if not isinstance(tree, DictConfig):
         return
     for key in tree:

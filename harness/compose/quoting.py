@@ -1,4 +1,4 @@
-"""Quotes and backslashes in typed values: in double quotes as in YAML, elsewhere as they stand."""
+"""Quotes and backslashes in typed values: YAML's rules in double quotes, literal elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESERVED = {"true", "false", "null", "nan", "inf"}
 
 
 def pieces(value: str) -> list[str]:
-    """``value`` in the order of its parts: quoted texts with their quotes, interpolations, the rest."""
+    """Split ``value`` into quoted texts with their quotes, interpolations and the rest, in order."""
     return _PIECE.findall(value)
 
 
@@ -43,7 +43,7 @@ def _character(match: re.Match[str]) -> str:
 
 
 def unread_escape(value: str) -> str | None:
-    r"""The first ``\n``, ``\t`` or ``\r`` outside of double quotes, where it stays two letters."""
+    r"""Return the first ``\n``, ``\t`` or ``\r`` outside of double quotes, where it stays literal."""
     skipped = (len(piece) > 1 and piece[0] in '"$' for piece in pieces(value))
     plain = ("\0" if skip else piece for skip, piece in zip(skipped, pieces(value), strict=True))
     found = _UNREAD.search("".join(plain))
@@ -51,7 +51,7 @@ def unread_escape(value: str) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """``value`` so that the grammar reads exactly it again."""
+    """Write ``value`` so that the grammar reads exactly it."""
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(shown, value)) + "]"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""One composed tree a method: groups, tuned presets, variants and what was typed, in that order."""
+"""One composed tree per method: groups, tuned presets, variants and typed overrides, in that order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
 
 
 def conf_dir() -> Path:
-    """``conf/`` of the repository, or its copy inside an installed wheel."""
+    """Return the repository's ``conf/``, or its copy inside an installed wheel."""
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
@@ -37,7 +37,7 @@ def conf_dir() -> Path:
 
 @contextmanager
 def method_trees(arguments: Sequence[str]) -> Iterator[MethodTrees]:
-    """Hydra's Compose API on our conf/, with the user's own ``--config-dir`` beside it."""
+    """Open Hydra's Compose API on our conf/, together with the user's ``--config-dir``."""
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
     _check_flags(flags, rest)
     folder = None if flags.config_dir is None else user_path(flags.config_dir)
@@ -50,7 +50,7 @@ def method_trees(arguments: Sequence[str]) -> Iterator[MethodTrees]:
 
 
 def _check_flags(flags: Any, rest: Sequence[str]) -> None:
-    """Refuse options that are not ours, and those of Hydra's that would do nothing here."""
+    """Refuse unknown options, and those of Hydra that have no effect here."""
     if rest:
         meant = rest[0].lstrip("-")
         hint = f": {meant}" if "=" in meant else ""
@@ -64,7 +64,7 @@ def _check_flags(flags: Any, rest: Sequence[str]) -> None:
 
 
 class MethodTrees:
-    """Composes one tree a method from the same command line."""
+    """Composes one tree per method from the same command line."""
 
     def __init__(self, typed: list[Override], folder: Path | None) -> None:
         self.typed, self._folder = typed, folder
@@ -117,7 +117,7 @@ class MethodTrees:
         return "-".join(names) if len(names) < 4 else f"{len(names)}-methods"
 
     def method(self, name: str, names: Sequence[str]) -> tuple[MethodPlan, DictConfig]:
-        """The plan and the whole tree of one of ``names``."""
+        """Return the plan and the whole tree of one of ``names``."""
         given = [override_grammar.parse(text) for text in self._own.get(name, ())]
         given += [override for override in self.typed if override.key_or_group != "method"]
         option = self._option(name)
@@ -198,7 +198,7 @@ class MethodTrees:
         raise unknown(what, key, keys | of_any, siblings(key, keys | of_any))
 
     def _option(self, name: str) -> str:
-        """The file in conf/method of a method or variant."""
+        """Return the file in conf/method of a method or variant."""
         chosen = [text for text in self._variants.get(name, ()) if text.startswith("method=")]
         if name not in self._variants:
             return name
@@ -233,7 +233,7 @@ class MethodTrees:
         return [f"tuned={name}" for name in presets if name in known][:1]
 
     def _check_tuned(self, name: str, groups: Sequence[str], tree: DictConfig) -> None:
-        """Raises InputError where a preset sets fields that the method does not have."""
+        """Raise InputError if a preset sets fields that the method does not have."""
         own = {*methods.field_names(str(tree.method.name)), "name", "match"}
         known = str(tree.method.name) in methods.METHODS
         others = sorted(str(f) for f in tree.method if known and str(f) not in own)
@@ -246,7 +246,7 @@ class MethodTrees:
                 )
 
     def _check_block(self, override: Override) -> None:
-        """Raises InputError where a group is given anything but one of its blocks."""
+        """Raise InputError if a group is set to anything but one of its blocks."""
         group, value = override.key_or_group, override.value()
         if group == "method" and (override_grammar.is_swept(override) or isinstance(value, list)):
             return  # several methods, checked by name
@@ -282,7 +282,7 @@ class MethodTrees:
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:
-    """``per_method`` or ``variants``: a list of overrides each. Raises InputError."""
+    """Return the lists of overrides in ``per_method`` or ``variants``. Raises InputError."""
     found = {}
     for name, own in (lists or {}).items():
         if isinstance(own, str):

@@ -169,12 +169,12 @@ class DataConfig:
 
     @property
     def is_classification(self) -> bool:
-        """A text belongs to one of several classes; nothing is written."""
+        """True if each text belongs to one of several classes, and nothing is generated."""
         return self.label_column is not None
 
     @property
     def is_chat(self) -> bool:
-        """Prompts and answers are turns of conversations, written by a chat template."""
+        """True if prompts and answers are turns of conversations, written by a chat template."""
         return self.chat or self.messages_column is not None
 
     def of_texts(self) -> DataConfig:
@@ -190,5 +190,5 @@ class DataConfig:
 
     @property
     def is_plain_text(self) -> bool:
-        """Language modelling: no prompt, no answer."""
+        """True for language modelling without prompts and answers."""
         return self.text_column is not None and not self.is_classification

@@ -1,4 +1,4 @@
-"""The URL of a study's database: shown by host and name; the whole of it stays in this process."""
+"""URL of a study's database, shown by host and name. The full URL stays in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WHOLE: dict[str, str] = {}  # shown → as it was given; never written, and gon
 
 
 def keep_whole(url: str) -> str:
-    """``url`` without user, password and options, under which ``whole`` finds it again."""
+    """Return ``url`` without user, password and options; ``whole`` finds the full URL by it."""
     shown = hide_secrets(url)
     if shown != url or shown not in _WHOLE:
         _WHOLE[shown] = url
@@ -16,7 +16,7 @@ def keep_whole(url: str) -> str:
 
 
 def whole(shown: str) -> str:
-    """The URL that ``shown`` stands for."""
+    """Return the full URL that ``shown`` stands for."""
     return _WHOLE.get(shown, shown)
 
 

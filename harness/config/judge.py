@@ -1,4 +1,4 @@
-"""The language model that judges answers: where it is asked, how, and what that may cost."""
+"""Settings of the language model that judges answers: endpoint, request and cost limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FREE = (
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """For the metric 'judge': any endpoint that speaks OpenAI's chat completions."""
+    """Settings of the metric 'judge', for any OpenAI-compatible chat endpoint."""
 
     endpoint: str | None  # up to and without /chat/completions: http://localhost:8000/v1
     model: str | None  # as the endpoint calls it

@@ -1,4 +1,4 @@
-"""Launchers of other machines: SLURM and Ray. What they share with the local one is LauncherConfig."""
+"""Settings of the SLURM and Ray launchers, beyond the shared LauncherConfig."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THAT_RUN = ("wrap", "export", "export-file", "get-user-env", "container", "bb", 
 
 @dataclass(frozen=True)
 class SlurmConfig(LauncherConfig):
-    """A job a trial on a SLURM cluster."""
+    """Launcher that submits one job per trial to a SLURM cluster."""
 
     max_jobs: int
     partition: str | None
@@ -55,7 +55,7 @@ class SlurmConfig(LauncherConfig):
 
 @dataclass(frozen=True)
 class RayConfig(LauncherConfig):
-    """An actor a worker on a Ray cluster that is there."""
+    """Launcher that runs one actor per worker on an existing Ray cluster."""
 
     address: str
     num_gpus: float  # of one worker
@@ -72,7 +72,7 @@ class RayConfig(LauncherConfig):
 
 
 def _check_option(name: str, value: Any) -> None:
-    """Raises InputError for what would be a line of the job's script, or would run something."""
+    """Raise InputError for text that would add a line to the job's script, or run a command."""
     named = f"launcher.options.{name}"
     require(bool(OPTION.fullmatch(name)), named, value, "an option of sbatch, without its dashes")
     scalar = isinstance(value, str | int | float)

@@ -31,7 +31,7 @@ def external_path(metric: str) -> str:
 
 
 def measured_as(metric: str) -> str:
-    """The measurement behind its split: 'bleu'; 'evaluate.meteor' of 'evaluate:meteor'.
+    """Return the measurement name after the split: 'bleu'; 'evaluate.meteor' for 'evaluate:meteor'.
 
     A script that gives several values has the name of each behind that.
     """
@@ -42,7 +42,7 @@ def measured_as(metric: str) -> str:
 
 
 def check_metrics(metrics: list[str]) -> None:
-    """Raises InputError for a name that is no metric, and for scripts of strangers."""
+    """Raise InputError for an unknown metric, and for third-party scripts."""
     for metric in metrics:
         if metric in ALWAYS + OF_CLASSES:
             when = "always measured" if metric in ALWAYS else "always measured of a classifier"

@@ -10,7 +10,7 @@ from harness.config.strict import require
 
 @dataclass(frozen=True)
 class RetentionConfig:
-    """Switches against forgetting that every method can be trained with; 0 is off.
+    """Options against forgetting that every method can be trained with; 0 is off.
 
     ``data.replay`` is the general text that they look back at.
     """
@@ -35,7 +35,7 @@ class RetentionConfig:
 
     @property
     def looks_back(self) -> str | None:
-        """The first switch that needs replay text; None: none of those that are on."""
+        """Return the first active option that needs replay text, or None."""
         if self.replay_share:
             return f"retention.replay_share={self.replay_share:g}"
         if self.kl_weight and self.kl_on == "replay":

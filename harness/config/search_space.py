@@ -53,7 +53,7 @@ Space = Mapping[str, Dimension]  # dotted configuration key → what it may be
 
 
 def points(dimension: Dimension) -> tuple[Any, ...] | None:
-    """All values of a dimension; None where there is no end of them."""
+    """Return all values of a dimension; None if they are not finite in number."""
     if isinstance(dimension, Choice):
         return dimension.values
     if dimension.integer:
@@ -62,7 +62,7 @@ def points(dimension: Dimension) -> tuple[Any, ...] | None:
 
 
 def at_share(dimension: Dimension, share: float) -> Any:
-    """The value below which ``share`` of the range lies, by its logarithm where it is searched so."""
+    """Return the value below which ``share`` of the range lies, on its logarithm if searched so."""
     if isinstance(dimension, Choice):
         return dimension.values[min(int(share * len(dimension.values)), len(dimension.values) - 1)]
     low, high = dimension.low, dimension.high
@@ -104,7 +104,7 @@ def interval(key: str, low: float, high: float, *, log: bool, integer: bool) -> 
 
 
 def stepped(key: str, start: float, stop: float, step: float) -> Dimension:
-    """``range(start, stop, step)`` as Python has it: the stop is not among the values."""
+    """Return the values of ``range(start, stop, step)`` as in Python, without the stop."""
     if step <= 0 or start >= stop:
         raise InputError(
             f"{key}: range({start:g}, {stop:g}, {step:g}) is empty; it needs start < stop, step > 0."

@@ -1,4 +1,4 @@
-"""From plain mappings to frozen dataclasses: no unknown key, no missing one, no other type."""
+"""Strict conversion of mappings to frozen dataclasses: unknown, missing or mistyped keys fail."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.errors import InputError, unknown
 
 
 def require(good: bool, field: str, value: object, accepted: str) -> None:
-    """Raises InputError naming the field, the value and what would be accepted."""
+    """Raise InputError with the field, the value and the accepted values if a check fails."""
     if not good:
         raise InputError(f"{field}={value!r} cannot be used: it must be {accepted}.")
 
 
 def from_mapping(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
-    """``data`` as an instance of the dataclass ``cls``, strictly.
+    """Return ``data`` as an instance of the dataclass ``cls``, strictly.
 
     Raises InputError for a key that ``cls`` does not have (with the nearest one it has), for one
     that is missing, and for a value of another type. Where ``cls`` has BY_NAME, ``data["name"]`` says
@@ -49,7 +49,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as ``hint`` says; an integer passes for a float, nothing else is coerced."""
+    """Convert ``value`` to the type ``hint``. Integers pass for floats, without other coercion."""
     if is_dataclass(hint):
         return from_mapping(typing.cast(type, hint), value, where)
     for option in _options(hint):

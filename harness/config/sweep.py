@@ -1,4 +1,4 @@
-"""A sweep around its trials: search, confirmation, limits, tracking, launcher."""
+"""Settings of a sweep around its trials: search, confirmation, limits, tracking, launcher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Direction = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The first stage: how configurations are proposed. The budget is per method."""
+    """First stage: the proposal of configurations. The budget is per method."""
 
     trials: int
     seconds: float | None  # of training, of a method's finished trials together; null: no limit
@@ -49,7 +49,7 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class ConfirmConfig:
-    """The second stage: how many configurations a method are run again, with how many seeds."""
+    """Second stage: the number of configurations per method to repeat, and of seeds."""
 
     finalists: int
     seeds: int

@@ -13,7 +13,7 @@ MULTIPLE_CHOICE = ("likelihood", "generation")
 
 
 class TaskSettings(Protocol):
-    """The fields of EvaluationConfig that are about tasks."""
+    """Fields of EvaluationConfig that concern tasks."""
 
     tasks: list[str]
     task_folder: str | None
@@ -27,7 +27,7 @@ class TaskSettings(Protocol):
 
 
 def check_task_settings(config: TaskSettings) -> None:
-    """Raises InputError for a value that cannot be used. Names of tasks only lm-eval knows."""
+    """Raise InputError for an invalid value. Only lm-eval knows the names of tasks."""
     _count("evaluation.task_limit", config.task_limit, least=1)
     _count("evaluation.num_fewshot", config.num_fewshot, least=0)
     size = config.task_batch_size

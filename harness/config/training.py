@@ -1,4 +1,4 @@
-"""The loop: how long, how fast, with what."""
+"""Settings of the training loop: duration, learning rate, optimizer and precision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Schedule = Literal["constant", "linear", "cosine", "stlr"]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The loop: how long, how fast, with what."""
+    """Settings of the training loop: duration, learning rate, optimizer and precision."""
 
     learning_rate: float
     # pattern (re.search in a parameter's name) → the rate of what matches, the first that does

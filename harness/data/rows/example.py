@@ -1,4 +1,4 @@
-"""One example: what is asked and every answer accepted, and how examples are told apart."""
+"""One example, with its input, every accepted answer, and its identity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.data.rows.conversations import Turn, opening
 
 @dataclass(frozen=True)
 class Example:
-    """One input and every answer accepted. Plain text: prompt "", the document as reference.
+    """One input and every accepted answer. Plain text has prompt "" and the document as reference.
 
     Classification: the text as prompt, the name of its class as reference.
     A conversation: what was said before the last answer as ``turns``, and as text in ``prompt``.

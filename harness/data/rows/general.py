@@ -1,4 +1,4 @@
-"""General text, by domain: where forgetting is measured, and other text to replay against it."""
+"""General text by domain, used to measure forgetting, and other text to replay."""
 
 from __future__ import annotations
 

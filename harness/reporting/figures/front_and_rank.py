@@ -1,4 +1,4 @@
-"""The figures of the report. Each returns a Picture, or None where there is nothing to draw."""
+"""Figures of the Pareto front and of rank. Each returns a Picture, or None without data."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def front_figure(
 
 
 def _frame(axes: Axes, shown, tried: list[tuple[float, ...]], base: float | None) -> int:
-    """Let candidates and base set the frame, so that one wild trial cannot; how many it cuts."""
+    """Return axis limits from candidates and base, and the number of outlying trials outside."""
     moved = [e.high or e.value for c in shown if (e := c.forgetting)]
     edges = [
         v for c in shown if (e := c.quality) for v in (e.value, e.low, e.high) if v is not None
@@ -160,7 +160,7 @@ def _frame(axes: Axes, shown, tried: list[tuple[float, ...]], base: float | None
 
 
 def capacity_of(row: FinishedTrial) -> float | None:
-    """The size of an adapter: its rank, or its virtual tokens."""
+    """Return the size of an adapter: its rank, or its number of virtual tokens."""
     values = settings_of(row.record)
     known = (values.get(path) for path in CAPACITY)
     return next((float(v) for v in known if isinstance(v, int | float) and v > 0), None)

@@ -1,4 +1,4 @@
-"""The figure of where memory goes."""
+"""Figure of memory by purpose."""
 
 from __future__ import annotations
 

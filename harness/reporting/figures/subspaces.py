@@ -1,4 +1,4 @@
-"""Do adapters of different rank learn the same directions? LoRA's Figure 3, from the saved adapters."""
+"""Overlap of the directions that adapters of different rank learn: LoRA's Figure 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of how trials went and what they cost. Each returns a Picture, or None."""
+"""Figures of the trials' progress and cost. Each returns a Picture, or None."""
 
 from __future__ import annotations
 

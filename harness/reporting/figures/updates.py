@@ -1,4 +1,4 @@
-"""The figures of what training did to the weights. Each returns a Picture, or None."""
+"""Figures of the weight updates. Each returns a Picture, or None."""
 
 from __future__ import annotations
 

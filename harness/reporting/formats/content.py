@@ -1,4 +1,4 @@
-"""Everything a report says, gathered once, so that page, Markdown and JSON cannot differ."""
+"""Content of a report, gathered once, so that page, Markdown and JSON cannot differ."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Content:
 
 
 def gather(run: Run) -> Content:
-    """All of a report from what was read."""
+    """Gather the content of a report from a run."""
     field = candidate_set(run)
     recommendation = recommend(run, field)
     chosen = recommendation.chosen

@@ -1,4 +1,4 @@
-"""Whether the answers that scores rest on were whole: cut ones, and prompts cut for them."""
+"""Cautions about truncated answers, and about prompts truncated to make room for answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answer_cautions(field: CandidateSet) -> list[str]:
 
 
 def _about(candidate: Candidate) -> Mapping[str, Any]:
-    """What the record of a candidate's trial says of the length of answers."""
+    """Return the answer-length facts in the record of a candidate's trial."""
     for row in candidate.rows:
         about = row.record.provenance.get("answers")
         if isinstance(about, dict) and "tokens" in about:

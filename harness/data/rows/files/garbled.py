@@ -1,4 +1,4 @@
-"""Text that was read in the wrong encoding once: what it leaves in it, and when that is too much."""
+"""Detection of text that was once decoded with the wrong encoding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 0.5  # share of rows beyond which it is no accident
 
 
 class Garbled:
-    """Counts rows that hold such text."""
+    """Counts rows that contain such text."""
 
     def __init__(self) -> None:
         self.n, self._first = 0, ""
