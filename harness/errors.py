@@ -86,4 +86,4 @@ class Resumable(Exception):
 
 
 class DiskFull(Resumable):
-    """There is no room for what has to be written."""
+    """There is no room for a file that must be written."""

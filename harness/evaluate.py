@@ -1,4 +1,4 @@
-"""``python -m harness.evaluate model=... adapter=FOLDER data=...``: score what somebody tuned.
+"""``python -m harness.evaluate model=... adapter=FOLDER data=...``: score a saved adapter or model.
 
 ``adapter`` is a folder: an adapter saved by peft, ours or anyone's, or the weights of a whole model.
 Without one the untouched base is scored. The same code and record as of a trial, the same

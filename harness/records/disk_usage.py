@@ -1,4 +1,4 @@
-"""Disk usage, and the files of a trial that nobody needs once it has ended."""
+"""Disk usage, and the files of a trial that are no longer needed once it has ended."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gigabytes(n_bytes: int) -> str:
 
 
 def scratch_of(trial: Path) -> Iterator[Path]:
-    """Return the files of a finished trial that nobody will read again."""
+    """Return the files of a finished trial that will not be read again."""
     for name in (*TO_GO_ON_FROM, *LEFT_OVER):
         if (trial / name).exists():
             yield trial / name

@@ -138,7 +138,7 @@ class RayLauncher:
                 slot.asked, slot.submits = slot.actor.submit.remote(path, spec, sent), True
 
     def poll(self) -> list[Ended]:
-        """Tasks that ended since the last call."""
+        """Return the tasks that ended since the last call."""
         self._look_for_new()
         found = [self._of(slot) for slot in self._slots if slot.ready and slot.folder is not None]
         return [end for end in found if end is not None]
@@ -200,7 +200,7 @@ class RayLauncher:
         slot.__init__(self._actor())
 
     def close(self) -> None:
-        """Ask all workers to stop: those on a trial write a checkpoint first."""
+        """Stop all workers. Those on a trial write a checkpoint first."""
         import ray
 
         slots, self._slots = self._slots, []

@@ -24,7 +24,7 @@ class NodeSlot:
     def __init__(
         self, told: Mapping[str, Any], shared: Mapping[str, str] | None, on_gpu: bool
     ) -> None:
-        """``shared``: cwd, cache and logs of the driver, where they are the same folders here."""
+        """``shared``: cwd, cache and logs of the driver, if this node has the same folders."""
         self._scratch = None if shared else Path(tempfile.mkdtemp(prefix="harness-"))
         if shared:
             os.chdir(shared["cwd"])  # the paths of the configuration begin there

@@ -123,7 +123,7 @@ class SlurmLauncher:
         return executor
 
     def poll(self) -> list[Ended]:
-        """Tasks that ended since the last call."""
+        """Return the tasks that ended since the last call."""
         now = time.monotonic()
         if now < self._next_look:
             return []
