@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 from harness import methods
-from harness.compose.command_line import compose_trial
+from harness.compose.command_line import compose_trial, conf_dir
+from harness.errors import InputError
 from harness.methods.base import AdaptContext, Method
 
 PLAN: Any = AdaptContext(10, 10, None, None, 0)  # for methods that look at neither tokens nor texts
@@ -57,3 +58,18 @@ def _composed(option: str) -> dict[str, Any]:
 def trained(method: Method, model: Any) -> int:
     """How many parameters really require gradients, after ``adapt``."""
     return sum(p.numel() for p in method.adapt(model, PLAN).parameters() if p.requires_grad)
+
+
+@cache
+def refused_by_the_builtin_model() -> frozenset[str]:
+    """Methods that the built-in model cannot take: BitFit, since Llamas have no biases."""
+    from harness.models.load import load_skeleton
+
+    refused = set()
+    for path in sorted((conf_dir() / "method").glob("*.yaml")):
+        config = compose_trial([f"method={path.stem}"])[0].trial({})
+        try:
+            methods.fitted(config.method, load_skeleton(config.model))
+        except InputError:
+            refused.add(path.stem)
+    return frozenset(refused)

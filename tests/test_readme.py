@@ -1,5 +1,6 @@
 """Lists in README and docs come from the files themselves: modules from their docstring's first line,
-methods from their YAML's second, sweeps from their question, keys from conf/. Rewrite them with
+methods from their YAML's second, sweeps from their question, keys from conf/. sweeps/all_methods.yaml
+follows conf/method/. Rewrite them with
 
 python tests/test_readme.py
 """
@@ -98,6 +99,28 @@ def configuration() -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+ALL_METHODS = ROOT / "sweeps" / "all_methods.yaml"
+
+
+def all_methods() -> str:
+    """sweeps/all_methods.yaml with every method that the built-in model can take.
+
+    Methods that are in the file stay in their place; others follow them, by name.
+    """
+    from skeletons import refused_by_the_builtin_model
+
+    registered = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
+    registered -= refused_by_the_builtin_model()
+    text = ALL_METHODS.read_text(encoding="utf-8")
+    block = re.search(r"(?<=^methods:\n)(  .*\n)+", text, re.MULTILINE)
+    assert block is not None
+    lines = block.group().splitlines()
+    there = [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
+    kept = [line for line in lines if line.lstrip().startswith("#") or line[4:] in registered]
+    added = [f"  - {name}" for name in sorted(registered - set(there))]
+    return text.replace(block.group(), "\n".join([*kept, *added, ""]))
+
+
 LISTS = {
     ("docs/methods.md", "Methods"): method_list,
     ("docs/sweeps.md", "Sweeps that are ready"): sweep_list,
@@ -127,6 +150,10 @@ def test_the_commands_are_those_of_the_console():
     assert re.findall(r"^harness (\w+) {4,}(.+)$", text, re.MULTILINE) == list(COMMANDS.items())
 
 
+def test_the_sweep_of_all_methods_has_every_method_of_the_registry():
+    assert ALL_METHODS.read_text(encoding="utf-8") == all_methods()
+
+
 def test_the_two_commands_are_in_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -141,3 +168,4 @@ if __name__ == "__main__":
         whole = found.string[: found.start(2)] + made() + found.string[found.end(2) :]
         (ROOT / file).write_text(whole, encoding="utf-8")
     CONFIGURATION.write_text(configuration(), encoding="utf-8")
+    ALL_METHODS.write_text(all_methods(), encoding="utf-8")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from harness.errors import InputError, unknown
+from harness.statistics.measurements.of_answers import ANSWER_METRICS
 
-OWN = (
-    *("bleu", "chrf", "chrf++", "ter"),
-    *("exact_match", "token_f1", "rouge1", "rouge2", "rougeL"),
-)
+OWN = tuple(name for name, kind in ANSWER_METRICS.items() if kind.scorer)
 JUDGE = "judge"
 ALWAYS = ("perplexity", "bits_per_byte")
 OF_CLASSES = ("accuracy", "macro_f1", "loss")  # of a classifier, always

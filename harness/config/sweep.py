@@ -102,7 +102,7 @@ class LauncherConfig:
 
     BY_NAME: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
 
-    name: Literal["local", "slurm", "ray"]
+    name: str  # one of harness.launch.choose.LAUNCHERS
     workers: int | None  # null: one a device, one on a CPU
     devices: list[int] | None  # GPU indices; null: all visible ones
     devices_per_trial: int  # that train one trial together, data parallel; a CPU: processes

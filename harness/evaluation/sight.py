@@ -24,10 +24,10 @@ SCALE = 100.0  # what perfect answers score,
 PERFECT = {"ter": 0.0}  # but for these
 BY_SPACES = ("13a", "intl", "none")  # tokenizers of BLEU: words are what stands between spaces
 INSTEAD = ("exact_match", "chrf", "token_f1")
+NOTHING_COUNTED = "have nothing that it counts"  # of every other metric
 LACK = {
     "bleu": "have fewer than the four words in a row that BLEU counts",
     "rouge2": "have fewer than two words",
-    **dict.fromkeys(("rouge1", "rougeL", "chrf", "chrf++", "ter"), "have nothing that it counts"),
     **dict.fromkeys(
         ("exact_match", "token_f1"), "are empty or alike without case, punctuation and articles"
     ),
@@ -96,7 +96,7 @@ def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -
         return Sight(n, unseen, None)
     scores = f"the right answers themselves score {good:.1f}, no answer {none:.1f}"
     scores += f" and those of other examples {other:.1f}" if good == other != none else ""
-    return Sight(n, unseen, f"{scores}: {unseen} of {n} {LACK[metric]}")
+    return Sight(n, unseen, f"{scores}: {unseen} of {n} {LACK.get(metric, NOTHING_COUNTED)}")
 
 
 def _others(right: Sequence[str], references: Sequence[Sequence[str]]) -> list[str]:

@@ -1,36 +1,57 @@
-"""Choice of the configured launcher. Packages of one launcher are imported for it only."""
+"""Launchers by name. A launcher's module is imported only when a configuration asks for it."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Protocol, cast
 
-from harness.config import LauncherConfig, RayConfig, SlurmConfig
-from harness.launch import local
+from harness.config import LauncherConfig
+from harness.errors import unknown
 from harness.launch.launcher import Launcher
 
+# The name in a configuration → the module that offers ``check``, ``make`` and ``describe``.
+LAUNCHERS: dict[str, str] = {
+    "local": "harness.launch.local",
+    "slurm": "harness.launch.clusters.slurm",
+    "ray": "harness.launch.clusters.ray",
+}
 
-def launcher_for(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> Launcher:
-    """Build the configured launcher. Raises InputError if it cannot be used from here."""
-    if isinstance(config, SlurmConfig):
-        from harness.launch.clusters.slurm import SlurmLauncher
 
-        return SlurmLauncher(config, cache, logs)
-    if isinstance(config, RayConfig):
-        from harness.launch.clusters.ray import RayLauncher
+class LauncherModule(Protocol):
+    """The functions that a launcher's module offers. ``config`` is of the launcher's own class."""
 
-        return RayLauncher(config, cache, logs)
-    return local.LocalLauncher(config, cache, logs, lock)
+    def check(self, config: Any) -> None:
+        """Raises InputError for what can be seen to be missing before anything is begun."""
+
+    def make(self, config: Any, cache: Path, logs: Path, lock: int) -> Launcher:
+        """Return the launcher. ``lock`` is the open lock file of the sweep, which workers hold too.
+
+        Raises InputError where it cannot be used from here.
+        """
+        ...
+
+    def describe(self, config: Any) -> str:
+        """Return one line about where trials would run. Raises InputError where nothing answers."""
+        ...
 
 
 def check_launcher(config: LauncherConfig) -> None:
-    """Check the launcher before anything starts. Raises InputError for missing requirements."""
-    if isinstance(config, SlurmConfig):
-        from harness.launch.clusters.slurm import check_slurm
+    """Raises InputError for what can be seen to be missing before anything is begun."""
+    _module(config).check(config)
 
-        check_slurm(config)
-    elif isinstance(config, RayConfig):
-        from harness.launch.clusters.ray import check_ray
 
-        check_ray(config)
-    else:
-        local.check_launcher(config)
+def launcher_for(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> Launcher:
+    """Return the launcher that ``config`` names. Raises InputError if it cannot be used here."""
+    return _module(config).make(config, cache, logs, lock)
+
+
+def describe_launcher(config: LauncherConfig) -> str:
+    """Return one line about where trials would run. Raises InputError where nothing answers."""
+    return _module(config).describe(config)
+
+
+def _module(config: LauncherConfig) -> LauncherModule:
+    if config.name not in LAUNCHERS:
+        raise unknown("launcher.name", config.name, LAUNCHERS)
+    return cast(LauncherModule, import_module(LAUNCHERS[config.name]))

@@ -31,6 +31,11 @@ class Launcher(Protocol):
     """Runs tasks on workers."""
 
     @property
+    def size(self) -> int:
+        """How many tasks it runs at a time."""
+        ...
+
+    @property
     def sharing(self) -> int:
         """Return how many of its workers share one device."""
         ...

@@ -267,7 +267,7 @@ def visible_devices() -> list[int | str]:
     return [int(line) for line in listed.stdout.split() if line.isdigit()]
 
 
-def check_launcher(config: LauncherConfig) -> None:
+def check(config: LauncherConfig) -> None:
     """Check the configured devices. Raises InputError if some do not exist or there are too few."""
     known = visible_devices()
     n, k = len(set(known if config.devices is None else config.devices)), config.devices_per_trial
@@ -281,3 +281,14 @@ def check_launcher(config: LauncherConfig) -> None:
             raise InputError(
                 f"launcher.devices={config.devices} cannot be used: this machine's GPUs are {known}."
             )
+
+
+def make(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> LocalLauncher:
+    """Return the launcher of this machine."""
+    return LocalLauncher(config, cache, logs, lock)
+
+
+def describe(config: LauncherConfig) -> str:
+    """Return the number of workers in one line."""
+    workers = config.workers or max(1, len(config.devices or visible_devices()))
+    return f"local, {workers} worker{'s' * (workers > 1)}"

@@ -15,7 +15,7 @@ from sweeping import composed
 from harness.errors import InputError
 from harness.launch import local
 from harness.launch.launcher import Ended
-from harness.launch.local import LocalLauncher, check_launcher, visible_devices
+from harness.launch.local import LocalLauncher, check, visible_devices
 from harness.records import read_json
 
 # Does what worker.py does: one answer a line; how is said in the folder's name.
@@ -270,9 +270,9 @@ def test_several_devices_a_worker(launch, tmp_path, monkeypatch):
     seen = {(tmp_path / name / "seen").read_text().split()[1] for name in ("a", "b")}
     assert seen == {"0,1", "5,6"}
     config = replace(composed("method=full")[0].launcher, devices_per_trial=3)
-    check_launcher(config)
+    check(config)
     with pytest.raises(InputError, match=r"devices_per_trial=3 .* there are 2 GPUs"):
-        check_launcher(replace(config, devices=[5, 6]))
+        check(replace(config, devices=[5, 6]))
 
 
 def test_more_workers_than_devices_share_them_in_turn(launch, tmp_path, monkeypatch):
@@ -304,10 +304,10 @@ def alive(pid: int) -> bool:
 def test_devices_that_are_not_there(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     config = composed("method=full")[0].launcher
-    check_launcher(config)
-    check_launcher(replace(config, devices=[1]))
+    check(config)
+    check(replace(config, devices=[1]))
     with pytest.raises(InputError, match=r"launcher\.devices=\[2\]"):
-        check_launcher(replace(config, devices=[2]))
+        check(replace(config, devices=[2]))
 
 
 def test_a_device_that_is_lost_gets_no_more_tasks_while_others_are_well(launch, tmp_path, capsys):

@@ -15,7 +15,7 @@ import pytest
 from sweeping import SMALL, InProcessLauncher, composed
 
 from harness.errors import InputError
-from harness.launch.clusters.ray import RayLauncher, check_ray, connect
+from harness.launch.clusters.ray import RayLauncher, check, connect
 from harness.launch.clusters.ray_slot import changed, in_order, write_bytes
 from harness.launch.launcher import Ended
 from harness.records import read_json, read_record
@@ -237,7 +237,7 @@ def test_no_cluster_there():
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"finetune-harness\[ray\]"):
-        check_ray(configured())
+        check(configured())
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sweeping import composed
 
 from harness.errors import InputError
 from harness.launch.clusters import slurm
-from harness.launch.clusters.slurm import SlurmLauncher, check_slurm
+from harness.launch.clusters.slurm import SlurmLauncher, check
 from harness.launch.launcher import Ended
 from harness.records import read_json
 
@@ -294,14 +294,14 @@ def test_where_there_is_no_slurm(monkeypatch):
     assert (config.name, config.retries, config.max_jobs) == ("slurm", 2, 4)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(InputError, match=r"finetune-harness\[slurm\]"):
-        check_slurm(config)
+        check(config)
 
 
 def test_without_its_commands(monkeypatch, tmp_path):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="sbatch, srun, squeue, scancel not found"):
-        check_slurm(composed("method=full", "launcher=slurm")[0].launcher)
+        check(composed("method=full", "launcher=slurm")[0].launcher)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_the_script_of_a_job(tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="submitit is not installed: the extra [slurm]")
     from submitit.slurm.slurm import _make_sbatch_string
 
-    monkeypatch.setattr(slurm, "check_slurm", lambda config: None)
+    monkeypatch.setattr(slurm, "check", lambda config: None)
     monkeypatch.setattr("submitit.slurm.slurm.SlurmExecutor.affinity", lambda *a: 1)
     typed = ("launcher.modules=[cuda/12.4,gcc]", "+launcher.options.qos=long")
     config = composed("method=full", "launcher=slurm", "launcher.partition=low", *typed)[0].launcher

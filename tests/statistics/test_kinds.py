@@ -7,7 +7,9 @@ import pytest
 
 from harness.compose.objectives import KNOWN
 from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN
+from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.collector import MeasurementCollector
+from harness.evaluation.sight import PERFECT, SCALE
 from harness.reporting.evidence.run_folder import default_direction
 from harness.statistics.measurements.definitions import (
     METRIC_DEFINITIONS,
@@ -16,6 +18,7 @@ from harness.statistics.measurements.definitions import (
     own_kind,
     unit_of,
 )
+from harness.statistics.scores import aggregate
 
 NO_DIRECTION = {
     *("evaluate", "written_minus_likely", "relative_norm", "effective_rank", "stable_rank"),
@@ -71,3 +74,19 @@ def test_nothing_is_measured_without_a_kind():
         MeasurementCollector(100).add("test.nosuch", np.ones((2, 1)), "")
     assert kind_of("test.nosuch") == "nosuch"
     assert default_direction("test.nosuch") is None  # a record of another version's: nobody guesses
+
+
+@pytest.mark.parametrize("metric", OWN)
+def test_a_metric_has_a_scorer_whose_columns_its_formula_takes(metric):
+    """One entry: the name in a configuration, the kind, and the scorer that it names."""
+    right = ["a red boat sails on the lake", "the old mill stands by the river bank"]
+    references = [[text] for text in right]
+    scores = []
+    for texts in (right, right[::-1]):
+        statistics, signature = answer_statistics(metric, texts, references, "13a")
+        assert len(statistics) == 2 and statistics.shape[1] in METRIC_DEFINITIONS[metric].columns
+        assert signature
+        scores.append(float(aggregate(f"test.{metric}", statistics)))
+    good, wrong = scores
+    assert good == pytest.approx(PERFECT.get(metric, SCALE))
+    assert good > wrong if METRIC_DEFINITIONS[metric].direction == "maximize" else good < wrong

@@ -31,7 +31,7 @@ def tokens(text: str) -> list[str]:
 
 
 def statistics(
-    metric: str, texts: Sequence[str], references: Sequence[Sequence[str]]
+    metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[np.ndarray, str]:
     """Return (n, 1) shares in [0, 1] for the best reference of each answer, and the signature."""
     one = exact_match if metric == "exact_match" else token_f1

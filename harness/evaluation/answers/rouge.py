@@ -25,7 +25,7 @@ class UnicodeWords:
 
 
 def statistics(
-    metric: str, texts: Sequence[str], references: Sequence[Sequence[str]]
+    metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[np.ndarray, str]:
     """Return (n, 1) F1 in [0, 1] with the best reference of each answer, and the signature."""
     from rouge_score.rouge_scorer import RougeScorer

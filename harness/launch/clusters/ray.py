@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class RayLauncher:
     slot_class: type = NodeSlot
 
     def __init__(self, config: RayConfig, cache: Path, logs: Path) -> None:
-        check_ray(config)
+        check(config)
         self._config = config
         places = {"cwd": os.getcwd(), "cache": str(cache.absolute()), "logs": str(logs.absolute())}
         self._shared = places if config.shared else None
@@ -223,12 +224,23 @@ class RayLauncher:
             ray.shutdown()
 
 
-def check_ray(config: RayConfig) -> None:
+def check(config: RayConfig) -> None:
     """Check the installation. Raises InputError if the package or a file to send is missing."""
     if find_spec("ray") is None:
         raise InputError("launcher=ray needs the package ray: pip install 'finetune-harness[ray]'")
     if config.working_dir is not None and not user_path(config.working_dir).is_dir():
         raise InputError(f"launcher.working_dir={config.working_dir!r} is no folder.")
+
+
+def make(config: RayConfig, cache: Path, logs: Path, lock: int) -> RayLauncher:
+    """Return the launcher, connected to the cluster. Raises InputError where none answers."""
+    return RayLauncher(config, cache, logs)
+
+
+def describe(config: RayConfig) -> str:
+    """Return version and address in one line. Raises InputError if no cluster answers."""
+    reach(config)
+    return f"ray {version('ray')} at {config.address}; {config.num_gpus:g} GPUs a worker"
 
 
 def connect(config: RayConfig) -> bool:

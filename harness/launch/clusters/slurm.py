@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -46,7 +47,7 @@ class SlurmLauncher:
     """Runs tasks as SLURM jobs. Jobs survive a killed driver, and the next one finds them."""
 
     def __init__(self, config: SlurmConfig, cache: Path, logs: Path) -> None:
-        check_slurm(config)
+        check(config)
         self._config, self._cache, self._logs = config, cache.absolute(), logs.absolute() / "slurm"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._tasks: dict[Path, _Task] = {}
@@ -218,7 +219,7 @@ class SlurmLauncher:
             time.sleep(QUEUE_SECONDS)
 
 
-def check_slurm(config: SlurmConfig) -> None:
+def check(config: SlurmConfig) -> None:
     """Check the SLURM commands. Raises InputError if this machine cannot submit jobs."""
     if find_spec("submitit") is None:
         raise InputError(
@@ -230,6 +231,33 @@ def check_slurm(config: SlurmConfig) -> None:
             f"launcher=slurm: {', '.join(missing)} not found: start the sweep where jobs are "
             "submitted from."
         )
+
+
+def make(config: SlurmConfig, cache: Path, logs: Path, lock: int) -> SlurmLauncher:
+    """Return the launcher. Raises InputError where this machine cannot submit."""
+    return SlurmLauncher(config, cache, logs)
+
+
+def describe(config: SlurmConfig) -> str:
+    """Return version and partition in one line. Raises InputError for an unknown partition."""
+    return f"slurm, submitit {version('submitit')}: {_partition(config)}"
+
+
+def _partition(config: SlurmConfig) -> str:
+    named = [f"--partition={config.partition}"] if config.partition else []
+    done = subprocess.run(
+        ["sinfo", "--noheader", "--format=%P %a, %D nodes, at most %l", *named],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        why = (done.stderr.strip().splitlines() or ["no such partition"])[0]
+        raise InputError(f"launcher=slurm: sinfo: {why}")
+    default = [line for line in lines if "*" in line.split()[0]]
+    return "partition " + (default or lines)[0]
 
 
 def _name(logs: Path) -> str:

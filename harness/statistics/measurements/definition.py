@@ -29,4 +29,5 @@ class MetricDefinition:
         None  # so much worse is as good, in the value's unit; None: 2 % of the value
     )
     logarithmic: bool = False  # compared by its logarithm: a ratio means the same at every size
+    scorer: str = ""  # of a metric that can be asked for: its module in harness.evaluation.answers
     blind_below: float | None = None  # where everybody scores less, the score tells nobody apart

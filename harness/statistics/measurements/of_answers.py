@@ -1,4 +1,7 @@
-"""Definitions of the scores of generated answers."""
+"""Definitions of the scores of generated answers.
+
+An entry with a ``scorer`` is a metric that can be asked for: its key is its name in a configuration.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         definition="BLEU, 0 to 100, of the whole corpus (sacrebleu; not a mean over sentences).",
         margin=1.0,
         blind_below=5.0,
+        scorer="corpus",
     ),
     "chrf": MetricDefinition(
         title="chrF",
@@ -29,6 +33,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         definition="chrF, 0 to 100, character n-grams of the whole corpus (sacrebleu).",
         margin=1.0,
         blind_below=10.0,
+        scorer="corpus",
     ),
     "chrf++": MetricDefinition(
         title="chrF++",
@@ -41,6 +46,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         definition="chrF++, 0 to 100: chrF with words and pairs of words besides (sacrebleu).",
         margin=1.0,
         blind_below=10.0,
+        scorer="corpus",
     ),
     "ter": MetricDefinition(
         title="TER",
@@ -53,6 +59,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         definition="TER: edits a person would make, in percent of the reference's words; the fewer "
         "the better, and it may exceed 100 (sacrebleu).",
         margin=1.0,
+        scorer="corpus",
     ),
     "exact_match": MetricDefinition(
         title="exact match, %",
@@ -64,6 +71,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         "that the signature names.",
         margin=1.0,
         blind_below=1.0,
+        scorer="matching",
     ),
     "token_f1": MetricDefinition(
         title="token F1",
@@ -75,6 +83,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         "reference, as SQuAD; Chinese, Japanese and Korean by character.",
         margin=1.0,
         blind_below=5.0,
+        scorer="matching",
     ),
     "rouge1": MetricDefinition(
         title="ROUGE-1",
@@ -85,6 +94,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         definition="ROUGE-1, 0 to 100: mean over answers of the best F1 of shared words.",
         margin=1.0,
         blind_below=5.0,
+        scorer="rouge",
     ),
     "rouge2": MetricDefinition(
         title="ROUGE-2",
@@ -95,6 +105,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         definition="ROUGE-2, 0 to 100: mean over answers of the best F1 of shared pairs of words.",
         margin=1.0,
         blind_below=2.0,
+        scorer="rouge",
     ),
     "rougeL": MetricDefinition(
         title="ROUGE-L",
@@ -106,6 +117,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         "subsequence of words.",
         margin=1.0,
         blind_below=5.0,
+        scorer="rouge",
     ),
     "unfinished": MetricDefinition(
         title="unfinished answers, %",
