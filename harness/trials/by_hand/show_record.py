@@ -43,6 +43,9 @@ def show(record: Any, folder: Path) -> None:
         said = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
         said += [outcome.note] if outcome.note else []
         console.print(f"{name}: {', '.join(said)}", soft_wrap=True)
+    hint = (record.provenance.get("written") or {}).get("hint")
+    if hint:
+        console.print(f"Note: {hint}", soft_wrap=True, markup=False)
     if record.reason:
         console.print(f"{record.status}: {record.reason}")
     costs = [f"{name} {value:,.3f}".rstrip("0").rstrip(".") for name, value in record.cost.items()]
