@@ -31,7 +31,7 @@ def quality(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """Adds perplexity, bits per byte and the configured metrics of ``texts.split``.
+    """Add perplexity, bits per byte and the configured metrics of ``texts.split``.
 
     Where answers turn out not to be the model's own, what is measured of them is missing.
 

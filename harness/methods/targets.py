@@ -87,7 +87,7 @@ def is_conv1d(model: nn.Module, name: str) -> bool:
 
 
 def refuse_conv1d(model: nn.Module, shapes: Shapes, method: str) -> None:
-    """Raises InputError where a target is a Conv1D and peft's ``method`` knows Linear only."""
+    """Raise InputError if a target is a Conv1D and peft's ``method`` knows Linear only."""
     for name in shapes:
         if is_conv1d(model, name):
             raise InputError(

@@ -55,7 +55,7 @@ class Template:
     """One tokenizer's chat template, or the one given, with the arguments given."""
 
     def __init__(self, tokenizer: Any, config: DataConfig | None = None) -> None:
-        """Raises InputError for a tokenizer that has no template."""
+        """Raise InputError for a tokenizer that has no template."""
         template = template_of(tokenizer, config)
         if not template:
             raise InputError(
@@ -122,7 +122,7 @@ class Template:
         return self.render(turns, ask=True) + self.around(turns)[0]
 
     def check(self, turns: Sequence[Turn], text: str) -> None:
-        """Raises InputError where ``text`` leaves out what is said; counts other fields."""
+        """Raise InputError if ``text`` leaves out what is said; counts other fields."""
         for at, turn in enumerate(turns):
             unsaid = turn.role != "assistant" and turn.content.strip() not in text
             if unsaid and self._same(turns, [*turns[:at], *turns[at + 1 :]]):

@@ -58,7 +58,7 @@ class ChatFormat:
     """One tokenizer with one template."""
 
     def __init__(self, tokenizer: Any, config: DataConfig) -> None:
-        """Raises InputError for a tokenizer that has no template, and for one without offsets."""
+        """Raise InputError for a tokenizer that has no template, and for one without offsets."""
         self.template = Template(tokenizer, config)
         if not getattr(tokenizer, "is_fast", False):
             raise InputError(

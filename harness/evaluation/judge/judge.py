@@ -29,7 +29,7 @@ def add_judged(
     config: EvaluationConfig,
     cache: Path,
 ) -> None:
-    """Adds ``SPLIT.judge`` of the answers in ``measured``, and that of the base's answers.
+    """Add ``SPLIT.judge`` of the answers in ``measured``, and that of the base's answers.
 
     Where there is no value the reason is in ``measured.missing``; tokens and their price are added
     to ``measured.cost``: only of what was not in ``cache``.

@@ -24,7 +24,7 @@ EVA_BATCH = 8  # sequences
 
 
 def check(model: nn.Module, shapes: Shapes, init: str, r: int, eva_rho: float) -> None:
-    """Raises InputError for a start that these layers cannot have; a skeleton will do."""
+    """Raise InputError for a start that these layers cannot have; a skeleton will do."""
     if init == "olora":
         refuse_conv1d(model, shapes, "OLoRA")  # peft decomposes it the wrong way round
     if init == "eva":

@@ -19,7 +19,7 @@ TOLERANCE = 1e-6
 
 
 def check_causal(model: nn.Module, name: str) -> None:
-    """Raises InputError where the logits of ``model`` depend on tokens that come later.
+    """Raise InputError if the logits of ``model`` depend on tokens that come later.
 
     The gradient of the first logits with respect to the embeddings of the last tokens is exactly zero
     in a causal model, at any precision, because what is masked is multiplied by zero. The logits
@@ -45,7 +45,7 @@ def check_causal(model: nn.Module, name: str) -> None:
 
 
 def refuse_encoder_decoder(config: Any, name: str) -> None:
-    """Raises InputError for a checkpoint of which a causal model would be the decoder alone."""
+    """Raise InputError for a checkpoint of which a causal model would be the decoder alone."""
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"model.name={name!r} cannot be used: {config.model_type} is an encoder-decoder. Its "

@@ -23,7 +23,7 @@ PREFIXES = {
 
 
 def check_complete(model: nn.Module, info: Mapping[str, Any], name: str) -> None:
-    """Raises InputError where weights of ``model`` were not in its checkpoint, or some were not read.
+    """Raise InputError if weights of ``model`` were not in its checkpoint, or some were not read.
 
     ``info`` is what ``from_pretrained(..., output_loading_info=True)`` gives. Tied weights and what the
     architecture computes by itself are not among the missing ones. A tensor of no layer (an image

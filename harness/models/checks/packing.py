@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
-    """Raises InputError where ``model`` does not keep packed texts apart.
+    """Raise InputError if ``model`` does not keep packed texts apart.
 
     Tried, not looked up: the logits of a text must be the same alone and after another one. It is
     random tokens, ``length`` of them at most. Models without attention masks (state space models,

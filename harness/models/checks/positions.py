@@ -30,7 +30,7 @@ class Positions:
     made_for: int | None  # what the configuration names
 
     def check(self, longest: int) -> None:
-        """Raises InputError where a text of ``longest`` tokens has more than the model has rows for."""
+        """Raise InputError if a text of ``longest`` tokens has more than the model has rows for."""
         if self.rows is not None and longest > self.rows:
             raise InputError(
                 f"The longest text has {longest} tokens (what is generated included), and this model "
@@ -52,7 +52,7 @@ class Positions:
 
 @lru_cache(maxsize=8)
 def positions_of(config: ModelConfig) -> Positions:
-    """Raises InputError where the model cannot be loaded."""
+    """Raise InputError if the model cannot be loaded."""
     return positions(load_skeleton(config))
 
 

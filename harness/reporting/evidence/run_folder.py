@@ -57,7 +57,7 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Raises InputError where the folder is not one of a sweep."""
+    """Raise InputError if the folder is not one of a sweep."""
     if not folder.is_dir():
         raise InputError(f"No folder {folder}. Give the folder of a sweep, such as runs/NAME.")
     if not (folder / "sweep.yaml").exists() and not (folder / "trials").is_dir():
