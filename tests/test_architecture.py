@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.methods import METHODS
+from harness.statistics.measurements import names
 
 ROOT = Path(__file__).parent.parent
 HARNESS = ROOT / "harness"
@@ -262,3 +263,12 @@ def test_no_drawer_for_everything_and_no_giant():
     assert not [path for path in FILES if path.stem in ("utils", "common", "helpers", "misc")]
     long = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert {name: n for name, n in long.items() if n > 400} == {}
+
+
+def test_names_of_measurements_are_written_in_one_place():
+    known = {value for key, value in vars(names).items() if key.isupper()}
+    assert "forgetting.kl" in known
+    for path in set(FILES) - {Path(names.__file__)}:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        written = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not known & {text for text in written if isinstance(text, str)}, path

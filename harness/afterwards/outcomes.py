@@ -23,6 +23,7 @@ from harness.models.pool import ModelPool
 from harness.models.stored_bytes import stored_bytes
 from harness.records import Measurement, Outcome
 from harness.statistics.measurements.definitions import unit_of
+from harness.statistics.measurements.names import MERGED_DIFFERENCE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -128,7 +129,7 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     again = measured_again(trained, model)
     measured = again.measurements
     signature = f"as trained and as merged|split:{trained.texts.split}|first answers"
-    name = "merged.max_logit_difference"
+    name = MERGED_DIFFERENCE
     measured[name] = Measurement(difference, unit_of(name), len(logits), None, signature)
     notes = []
     if not (trained.folder / "adapter" / "adapter_config.json").exists():

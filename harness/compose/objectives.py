@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING, Any
 from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN, is_external, measured_as
 from harness.errors import InputError, unknown
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Direction, kind_of
+from harness.statistics.measurements.names import (
+    AGREEMENT,
+    DRIFT_KL,
+    FORGETTING,
+    FORGETTING_KL,
+    FORGETTING_NLL,
+    FORGETTING_NLL_WORST,
+    GENERAL,
+    INSTRUCTIONS,
+    PROBES,
+    TASKS,
+    TEST,
+    VALIDATION,
+    VALIDATION_ACCURACY,
+    VALIDATION_BLEU,
+    VALIDATION_PERPLEXITY,
+)
 
 if TYPE_CHECKING:
     from harness.config import SweepConfig, TrialConfig
@@ -16,9 +33,9 @@ if TYPE_CHECKING:
 
 OF_ANSWERS = (*OWN, JUDGE)
 SHORT = (*OF_ANSWERS, *ALWAYS, *OF_CLASSES)  # of the validation split
-FORGETTING = ("forgetting.kl", "forgetting.nll")  # overall; of one domain with its name behind
-NOT_SEARCHED = ("test.", "general.", "tasks.", "probes.", "instructions.", "agreement.", "base.")
-KNOWN = (*(f"validation.{name}" for name in SHORT), *FORGETTING, "drift.kl_target")
+WHOLE_FORGETTING = (FORGETTING_KL, FORGETTING_NLL)  # overall; of one domain with its name behind
+NOT_SEARCHED = (TEST, GENERAL, TASKS, PROBES, INSTRUCTIONS, AGREEMENT, "base.")
+KNOWN = (*(f"{VALIDATION}{name}" for name in SHORT), *WHOLE_FORGETTING, DRIFT_KL)
 
 
 def resolve_objectives(
@@ -30,12 +47,12 @@ def resolve_objectives(
     """
     is_text, has_classes = data["text_column"] is not None, data["label_column"] is not None
     if given is None and has_classes:
-        return {"validation.accuracy": "maximize", "forgetting.kl": "minimize"}
+        return {VALIDATION_ACCURACY: "maximize", FORGETTING_KL: "minimize"}
     if given is None:
-        quality = {"validation.bleu": "maximize"}
+        quality = {VALIDATION_BLEU: "maximize"}
         if is_text or "bleu" not in evaluation["metrics"]:
-            quality = {"validation.perplexity": "minimize"}
-        return {**quality, "forgetting.kl": "minimize"}
+            quality = {VALIDATION_PERPLEXITY: "minimize"}
+        return {**quality, FORGETTING_KL: "minimize"}
     if not isinstance(given, Mapping) or not given:
         raise InputError(f"objectives={given!r} cannot be used: map a measurement to a direction.")
     named = {_in_full(str(name)): direction for name, direction in given.items()}
@@ -45,12 +62,12 @@ def resolve_objectives(
                 f"objectives: {name!r} cannot be searched by; name a measurement of the validation "
                 "split (validation.bleu, validation.perplexity, ...), forgetting.* or drift.*."
             )
-        metric = name.removeprefix("validation.")
+        metric = name.removeprefix(VALIDATION)
         external = metric.startswith("evaluate.")
         if (
             name not in KNOWN
             and not external
-            and not name.startswith(tuple(f"{kind}." for kind in FORGETTING))
+            and not name.startswith(tuple(f"{kind}." for kind in WHOLE_FORGETTING))
         ):
             raise unknown("measurement in objectives", name, (*KNOWN, *SHORT), KNOWN)
         if metric in SHORT and (metric in OF_CLASSES) != has_classes:
@@ -58,7 +75,7 @@ def resolve_objectives(
             measured = OF_CLASSES if has_classes else [m for m in SHORT if m not in OF_CLASSES]
             raise InputError(
                 f"objectives: {name} is not measured where data.label_column {what}: use one of "
-                f"{', '.join(f'validation.{m}' for m in measured)}."
+                f"{', '.join(VALIDATION + m for m in measured)}."
             )
         if is_text and (external or metric in OF_ANSWERS):
             raise InputError(
@@ -74,7 +91,7 @@ def resolve_objectives(
 def _in_full(name: str) -> str:
     """Return 'validation.bleu' for 'bleu'."""
     short = name in SHORT or name.startswith("evaluate.")
-    return f"validation.{name}" if short else name
+    return f"{VALIDATION}{name}" if short else name
 
 
 def _check_measured(name: str, metric: str, evaluation: Mapping[str, Any]) -> None:
@@ -127,12 +144,12 @@ def that_tell(
     always = "loss" if config.data.is_classification else "perplexity"
     objectives: dict[str, Direction] = {}
     for name, direction in sweep.objectives.items():
-        metric = name.removeprefix("validation.")
+        metric = name.removeprefix(VALIDATION)
         blind = [(split, s.why) for split, s in found.get(metric, []) if s.why is not None]
         if by_default and metric in found and metric not in telling:
             metric = next(iter(telling), always)
             name, direction = (
-                f"validation.{metric}",
+                f"{VALIDATION}{metric}",
                 METRIC_DEFINITIONS[metric].direction or direction,
             )
         elif blind:
@@ -156,7 +173,7 @@ def check_values(objectives: Mapping[str, str], without: Mapping[str, str]) -> N
     """
     for name in objectives:
         for measured, why in without.items():
-            if f"{name}.".startswith(f"validation.{measured}."):
+            if f"{name}.".startswith(f"{VALIDATION}{measured}."):
                 raise InputError(f"objectives: {name} cannot be used: it {why}.")
 
 
@@ -167,10 +184,10 @@ def check_general(
 
     ``domains`` are those of the general text, ``limit`` is limits.forgetting.
     """
-    asked = [f"objectives: {name}" for name in objectives if name.startswith("forgetting.")]
+    asked = [f"objectives: {name}" for name in objectives if name.startswith(FORGETTING)]
     asked += ["limits.forgetting"] if limit is not None else []
     if asked and not domains:
-        left = [f"{k}:{way}" for k, way in objectives.items() if not k.startswith("forgetting.")]
+        left = [f"{k}:{way}" for k, way in objectives.items() if not k.startswith(FORGETTING)]
         without = f"'objectives={{{','.join(left) or 'validation.perplexity:minimize'}}}'"
         raise InputError(
             f"{asked[0]} is measured on general text, and data.general is not set: give "
@@ -178,9 +195,9 @@ def check_general(
             "data.general=builtin, or leave it out "
             f"({without if asked[0] != 'limits.forgetting' else 'limits.forgetting=null'})."
         )
-    parts = [f"{kind}.{domain}" for kind in FORGETTING for domain in domains]
-    parts.append("forgetting.nll.worst_domain")
+    parts = [f"{kind}.{domain}" for kind in WHOLE_FORGETTING for domain in domains]
+    parts.append(FORGETTING_NLL_WORST)
     measured = {*KNOWN, *parts} if len(domains) > 1 else set(KNOWN)  # of one, the whole is all
     for name in objectives:
-        if name not in measured and not name.startswith("validation.evaluate."):
+        if name not in measured and not name.startswith(VALIDATION + "evaluate."):
             raise unknown("measurement in objectives", name, measured)

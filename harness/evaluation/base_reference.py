@@ -23,6 +23,7 @@ from harness.models.logprobs import LogProbs, base_logprobs
 from harness.models.quantization import Quantization
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest, evaluation_identity
+from harness.statistics.measurements.names import GENERAL_BITS_PER_BYTE, GENERAL_PERPLEXITY
 
 FORMAT = 2
 KEPT_IN_MEMORY = 4
@@ -145,11 +146,11 @@ def _general(measured: MeasurementCollector, texts: Texts, nll: np.ndarray) -> N
     columns = by_example(texts.general, nll, n_labels(texts.general))
     by_bytes = by_example(texts.general, nll, texts.general.label_bytes)
     about = f"text:general for {texts.split}|weight:token"
-    measured.add("general.perplexity", columns, about)
-    measured.add("general.bits_per_byte", by_bytes, about)
+    measured.add(GENERAL_PERPLEXITY, columns, about)
+    measured.add(GENERAL_BITS_PER_BYTE, by_bytes, about)
     for domain in dict.fromkeys(texts.domains):
         chosen = np.asarray(texts.domains) == domain
-        measured.add(f"general.perplexity.{domain}", columns[chosen], f"{about}|domain:{domain}")
+        measured.add(f"{GENERAL_PERPLEXITY}.{domain}", columns[chosen], f"{about}|domain:{domain}")
 
 
 def _save(folder: Path, reference: Reference) -> None:

@@ -12,6 +12,7 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.texts import Texts
 from harness.models.logprobs import LogProbs
+from harness.statistics.measurements.names import DRIFT_KL
 from harness.statistics.scores import aggregate
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def drift(
     _, kl = sequence_nll(model, texts.drift, config.batch_size, device, reference.drift)
     statistics = by_example(texts.drift, kl, n_labels(texts.drift))
     about, at_least = _kl_signature(reference.drift, texts.split), reference.drift.is_cut
-    measured.add("drift.kl_target", statistics, about, at_least=at_least)
+    measured.add(DRIFT_KL, statistics, about, at_least=at_least)
 
 
 def general_text(texts: Texts) -> str:

@@ -14,6 +14,7 @@ from harness.evaluation.forgetting import drift, forgetting
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import Texts
+from harness.statistics.measurements.names import DRIFT_KL, FORGETTING_KL, FORGETTING_NLL
 from harness.statistics.scores import aggregate
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ def evaluate_during_training(
         about = by_example(texts.sequences, nll, n_labels(texts.sequences))
         columns[f"{texts.split}.perplexity"] = about
     for name, encoded, kept in (
-        ("forgetting.kl", texts.general, reference.general),
-        ("drift.kl_target", texts.drift, reference.drift),
+        (FORGETTING_KL, texts.general, reference.general),
+        (DRIFT_KL, texts.drift, reference.drift),
     ):
         if encoded is not None and kept is not None:
             nll, kl = sequence_nll(model, encoded, config.batch_size, device, kept)
             columns[name] = by_example(encoded, kl, n_labels(encoded))
-            if name == "forgetting.kl":
+            if name == FORGETTING_KL:
                 base = reference.general_nll
-                columns["forgetting.nll"] = by_example(encoded, nll, n_labels(encoded), base)
+                columns[FORGETTING_NLL] = by_example(encoded, nll, n_labels(encoded), base)
     with np.errstate(over="ignore"):
         values = {name: float(aggregate(name, statistics)) for name, statistics in columns.items()}
     return {name: value for name, value in values.items() if np.isfinite(value)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.config import SweepConfig
 from harness.records import Record
+from harness.statistics.measurements.names import FORGETTING_KL
 
 
 def training_seconds(cost: Mapping[str, float]) -> float | None:
@@ -26,7 +27,7 @@ def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
             limits.trainable_parameters,
             record.cost.get("trainable_parameters"),
         ),
-        "forgetting": (limits.forgetting, record.value(forgetting or "forgetting.kl")),
+        "forgetting": (limits.forgetting, record.value(forgetting or FORGETTING_KL)),
     }
     return {
         name: float(value - limit)

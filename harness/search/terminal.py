@@ -12,6 +12,7 @@ from harness.config import SweepConfig
 from harness.config.search_space import value_at
 from harness.records import Record
 from harness.records.measurement import shown
+from harness.statistics.measurements.names import TEST, VALIDATION
 from harness.trials.job import Job
 
 
@@ -66,7 +67,7 @@ class Terminal:
             self._bar.update(self._task, completed=self._done)
         measured = []
         for name in self._objectives:
-            name = name.replace("validation.", "test.") if record.stage == "confirm" else name
+            name = name.replace(VALIDATION, TEST) if record.stage == "confirm" else name
             value = record.value(name)
             measured.append(f"{name} {'–' if value is None else shown(value)}")
         said = (

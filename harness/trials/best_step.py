@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
 from harness.methods import Method
+from harness.statistics.measurements.names import (
+    FORGETTING_KL,
+    VALIDATION_LOSS,
+    VALIDATION_PERPLEXITY,
+)
 from harness.training.checkpoint import Checkpoint, CheckpointFolder
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORGETTING = "forgetting.kl"
 FOLDER = "selected"  # beside the trial's checkpoints
 
 
@@ -26,7 +30,7 @@ FOLDER = "selected"  # beside the trial's checkpoints
 class Selection:
     """Keeps the best step so far on disk, saved atomically, so that a resumed run finds it."""
 
-    limit: float | None  # nats a token of ``FORGETTING``
+    limit: float | None  # nats a token of ``FORGETTING_KL``
     quality: str  # a measurement, the lower the better
     kept: CheckpointFolder
     best: int | None = None
@@ -37,7 +41,7 @@ class Selection:
         """Return the selection; None if the last step is wanted."""
         if training.select_checkpoint == "last":
             return None
-        quality = "validation.loss" if classes else "validation.perplexity"
+        quality = VALIDATION_LOSS if classes else VALIDATION_PERPLEXITY
         kept = CheckpointFolder(folder / FOLDER, kept=1)
         return cls(training.select_forgetting_limit, quality, kept)
 
@@ -73,7 +77,7 @@ class Selection:
 
         Missing values are worst.
         """
-        forgetting = values.get(FORGETTING, math.inf)
+        forgetting = values.get(FORGETTING_KL, math.inf)
         beyond = self.limit is not None and forgetting > self.limit
         return beyond, forgetting if beyond else values.get(self.quality, math.inf)
 
@@ -94,8 +98,8 @@ class Selection:
         beyond, _ = self.rank(self.values)
         why = "the best quality among those that were evaluated"
         if self.limit is not None:
-            why = f"the best quality with {FORGETTING} of at most {self.limit:g}"
+            why = f"the best quality with {FORGETTING_KL} of at most {self.limit:g}"
         if beyond:
-            why = f"none had {FORGETTING} of at most {self.limit:g}: the one that forgot least"
-        shown = {name: self.values.get(name) for name in (self.quality, FORGETTING)}
+            why = f"none had {FORGETTING_KL} of at most {self.limit:g}: the one that forgot least"
+        shown = {name: self.values.get(name) for name in (self.quality, FORGETTING_KL)}
         return {"step": self.best, "by": self.quality, "limit": self.limit, "why": why, **shown}

@@ -13,6 +13,7 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.records import Measurement
 from harness.statistics.clusters import mean_error, mean_interval
 from harness.statistics.measurements.definitions import unit_of
+from harness.statistics.measurements.names import FORGETTING, FORGETTING_TASKS, TASKS
 
 
 def add(
@@ -24,7 +25,7 @@ def add(
     are reported separately, so that each question counts once over all items.
     """
     for name, reason in {**base.missing, **results.missing}.items():
-        measured.miss(f"tasks.{name}", reason)
+        measured.miss(f"{TASKS}{name}", reason)
     pairs: dict[str, tuple[np.ndarray, TaskScores]] = {}
     for name, scores in results.tasks.items():
         before = base.tasks.get(name)
@@ -39,10 +40,10 @@ def add(
         all_pairs = np.concatenate([pairs[name][0] for name in once])
         about = f"lm-eval|few-shot:{_shots(config)}|limit:{config.task_limit}|change from base"
         about += f"|of:{'+'.join(once)}" + "|clustered" * shared
-        _put(measured, "forgetting.tasks", all_pairs, about, clusters if shared else None)
+        _put(measured, FORGETTING_TASKS, all_pairs, about, clusters if shared else None)
     for name, (pair, scores) in pairs.items():
         about = f"{_about(scores, scores.main)}|change from base"
-        _put(measured, f"forgetting.tasks.{name}", pair, about, scores.clusters)
+        _put(measured, f"{FORGETTING_TASKS}.{name}", pair, about, scores.clusters)
     _add_scores(measured, results)
 
 
@@ -59,15 +60,15 @@ def _add_scores(measured: MeasurementCollector, results: Results) -> None:
         for metric, columns in scores.items.items():
             statistics = np.asarray(columns)
             about = _about(scores, metric)
-            _put(measured, f"tasks.{name}.{metric}", statistics, about, scores.clusters)
+            _put(measured, f"{TASKS}{name}.{metric}", statistics, about, scores.clusters)
         for metric, found in scores.corpus.items():
-            _put_corpus(measured, f"tasks.{name}.{metric}", found, scores, metric)
+            _put_corpus(measured, f"{TASKS}{name}.{metric}", found, scores, metric)
         by_likelihood = results.tasks.get(scores.generated_from or "")
         if by_likelihood is not None:
             both = [np.asarray(one.items["acc"])[:, 0] for one in (scores, by_likelihood)]
             about = f"{by_likelihood.about}|acc written minus acc by likelihood"
             difference = (both[0] - both[1])[:, None]
-            label = f"tasks.{scores.generated_from}.written_minus_likely"
+            label = f"{TASKS}{scores.generated_from}.written_minus_likely"
             _put(measured, label, difference, about, scores.clusters)
 
 
@@ -81,7 +82,7 @@ def _put(
     """Add a score with the standard error of a mean. Error and interval account for shared clusters."""
     measured.add(name, statistics, signature)
     known = measured.measurements.get(name)
-    mean = statistics.shape[1] == 1 or name.startswith("forgetting.")
+    mean = statistics.shape[1] == 1 or name.startswith(FORGETTING)
     if known is None or not mean:
         return
     values = statistics[:, 0] - statistics[:, 1] if statistics.shape[1] == 2 else statistics[:, 0]

@@ -14,6 +14,7 @@ from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import general_text
 from harness.evaluation.texts import Texts
+from harness.statistics.measurements.names import AGREEMENT_CHRF, AGREEMENT_EXACT_MATCH
 
 PROMPT_TOKENS = 32  # of a document, or half of it where it is shorter
 
@@ -45,6 +46,6 @@ def add_agreement(
         f"text:{general_text(texts)}|first {PROMPT_TOKENS} tokens|{how}|reference:the base's own"
     )
     same = np.array([[float(a == b)] for a, b in zip(answers, base, strict=True)])
-    measured.add("agreement.exact_match", same, f"exact|{about}")
+    measured.add(AGREEMENT_EXACT_MATCH, same, f"exact|{about}")
     statistics, signature = answer_statistics("chrf", answers, [[text] for text in base], "13a")
-    measured.add("agreement.chrf", statistics, f"{signature}|{about}")
+    measured.add(AGREEMENT_CHRF, statistics, f"{signature}|{about}")

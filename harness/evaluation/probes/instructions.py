@@ -19,6 +19,12 @@ from harness.errors import InputError
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.format_checks import check_form, kept
 from harness.paths import user_path
+from harness.statistics.measurements.names import (
+    FORGETTING_INSTRUCTION_CHECKS,
+    FORGETTING_INSTRUCTIONS,
+    INSTRUCTIONS_CHECKS,
+    INSTRUCTIONS_PROMPTS,
+)
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 SHIPPED = {
@@ -102,8 +108,8 @@ def add_levels(
     """``instructions.prompts``: the share of prompts of which every check is passed; ``.checks``."""
     passed = follows(instructions, answers)
     whole = _strictly(passed)
-    measured.add("instructions.prompts", whole, f"{about}|all checks of a prompt")
-    measured.add("instructions.checks", passed, f"{about}|each check alike")
+    measured.add(INSTRUCTIONS_PROMPTS, whole, f"{about}|all checks of a prompt")
+    measured.add(INSTRUCTIONS_CHECKS, passed, f"{about}|each check alike")
 
 
 def add_changes(
@@ -122,8 +128,8 @@ def add_changes(
     ours, before = _strictly(ours), _strictly(before)
     whole = np.stack([ours[:, 0], before[:, 0], ours[:, 1]], axis=1)
     about += "|change from base"
-    measured.add("forgetting.instructions", whole, f"{about}|all checks of a prompt")
-    measured.add("forgetting.instructions.checks", columns, f"{about}|each check alike")
+    measured.add(FORGETTING_INSTRUCTIONS, whole, f"{about}|all checks of a prompt")
+    measured.add(FORGETTING_INSTRUCTION_CHECKS, columns, f"{about}|each check alike")
 
 
 def _strictly(passed: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from harness.evaluation.probes.knowledge_verdicts import (
 from harness.models.load import Base
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
+from harness.statistics.measurements.names import PROBES, PROBES_CHAT_KEPT, PROBES_REPETITION
 
 if TYPE_CHECKING:
     from torch import nn
@@ -182,13 +183,13 @@ def add_knowledge(
         for measure, values in (("recalled", recalled), ("invented", invented)):
             if values:
                 how = f"{about}|kind:{kind}|the first value named"
-                measured.add(f"probes.{measure}{name}", _column(values), how)
+                measured.add(f"{PROBES}{measure}{name}", _column(values), how)
     repeated = [answer.repetition for answer in answers]
-    measured.add("probes.repetition", _column(repeated), f"{about}|{REPEATED}-grams of tokens")
+    measured.add(PROBES_REPETITION, _column(repeated), f"{about}|{REPEATED}-grams of tokens")
     chats = [one for one in kept(answers, base) if one is not None]
     if chats:
         how = f"{about}|one turn, ended, no role marker, at most {LONGER} x the base's longest"
-        measured.add("probes.chat_kept", _column(chats), how)
+        measured.add(PROBES_CHAT_KEPT, _column(chats), how)
 
 
 def rows(answers: Sequence[Answer], base: Sequence[Answer], config: EvaluationConfig) -> list[dict]:

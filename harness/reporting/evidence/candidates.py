@@ -34,6 +34,14 @@ from harness.reporting.evidence.run_folder import (
 from harness.reporting.formatting import gigabytes, score, settings
 from harness.statistics.comparing.margins import is_blind
 from harness.statistics.comparing.replicates import Replicates
+from harness.statistics.measurements.names import (
+    FORGETTING,
+    FORGETTING_KL,
+    FORGETTING_NLL,
+    TEST,
+    VALIDATION,
+    VALIDATION_BLEU,
+)
 from harness.statistics.pareto import front
 from harness.statistics.scores import Array
 
@@ -103,7 +111,7 @@ def candidate_set(run: Run) -> CandidateSet:
     sweep = run.sweep
     confirm = [row for row in run.rows if row.record.stage == "confirm"]
     confirmed = any(row.record.status == "complete" for row in confirm)
-    objective = sweep.objectives[0] if sweep.objectives else ("validation.bleu", "maximize")
+    objective = sweep.objectives[0] if sweep.objectives else (VALIDATION_BLEU, "maximize")
     rows = confirm if confirmed else [r for r in run.rows if r.record.stage != "confirm"]
     complete = [row for row in rows if row.record.status == "complete"]
     quality = quality_measurement(objective[0], complete) if confirmed else objective[0]
@@ -178,14 +186,14 @@ def _seeing(field: CandidateSet) -> CandidateSet:
 
 def quality_measurement(objective: str, complete: list[FinishedTrial]) -> str:
     """test.X for the objective validation.X, where every finalist has it."""
-    test = objective.replace("validation.", "test.", 1)
+    test = objective.replace(VALIDATION, TEST, 1)
     measured = [test in row.record.measurements for row in complete]
     return test if measured and all(measured) else objective
 
 
 def _forgetting_measurement(sweep: Sweep, complete: list[FinishedTrial]) -> str | None:
-    asked = [name for name, _ in sweep.objectives[1:] if name.startswith("forgetting.")]
-    for name in (*asked, "forgetting.kl", "forgetting.nll"):
+    asked = [name for name, _ in sweep.objectives[1:] if name.startswith(FORGETTING)]
+    for name in (*asked, FORGETTING_KL, FORGETTING_NLL):
         if any(name in row.record.measurements for row in complete):
             return name
     return None

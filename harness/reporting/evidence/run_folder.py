@@ -17,6 +17,15 @@ from harness.records.curves import on_the_same_texts
 from harness.records.footprint import Footprint
 from harness.records.plan_file import read_plan
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Direction, kind_of
+from harness.statistics.measurements.names import (
+    FORGETTING_KL,
+    FORGETTING_NLL,
+    VALIDATION,
+    VALIDATION_ACCURACY,
+    VALIDATION_BLEU,
+    VALIDATION_CHRF,
+    VALIDATION_PERPLEXITY,
+)
 from harness.statistics.scores import Array
 
 
@@ -149,10 +158,10 @@ def default_direction(measurement: str) -> Direction | None:
 def _guessed_objectives(rows: list[FinishedTrial]) -> tuple[tuple[str, str], ...]:
     measured = sorted({name for row in rows for name in row.record.measurements})
     ways = {name: way for name in measured if (way := default_direction(name)) is not None}
-    known = ("validation.bleu", "validation.chrf", "validation.accuracy", "validation.perplexity")
-    others = [name for name in ways if name.startswith("validation.")]
+    known = (VALIDATION_BLEU, VALIDATION_CHRF, VALIDATION_ACCURACY, VALIDATION_PERPLEXITY)
+    others = [name for name in ways if name.startswith(VALIDATION)]
     quality = [name for name in known if name in ways] or others
-    forgetting = [name for name in ("forgetting.kl", "forgetting.nll") if name in ways]
+    forgetting = [name for name in (FORGETTING_KL, FORGETTING_NLL) if name in ways]
     return tuple((name, ways[name]) for name in quality[:1] + forgetting[:1])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.reporting.evidence.candidates import Candidate
 from harness.statistics.clusters import mean_error
+from harness.statistics.measurements.names import FORGETTING_TASKS
 from harness.statistics.resampling import mcnemar_exact
 
 
@@ -28,7 +29,7 @@ def task_results(candidate: Candidate) -> dict[str, TaskResult]:
     """measurement -> result, where items [correct, base_correct] are there and are 0 or 1."""
     results = {}
     for name, statistics in candidate.items.items():
-        if not name.startswith("forgetting.tasks") or statistics.shape[-1] != 2:
+        if not name.startswith(FORGETTING_TASKS) or statistics.shape[-1] != 2:
             continue
         if not ((statistics == 0) | (statistics == 1)).all():
             continue  # a graded score: McNemar does not apply

@@ -21,6 +21,14 @@ from harness.reporting.figures.style import (
     svg,
 )
 from harness.statistics.budget import running_best
+from harness.statistics.measurements.names import (
+    DRIFT_KL,
+    FORGETTING_KL,
+    FORGETTING_NLL,
+    VALIDATION_ACCURACY,
+    VALIDATION_BLEU,
+    VALIDATION_PERPLEXITY,
+)
 
 
 def search_points(run: Run, *names: str) -> list[tuple[FinishedTrial, tuple[float, ...]]]:
@@ -38,12 +46,12 @@ def search_points(run: Run, *names: str) -> list[tuple[FinishedTrial, tuple[floa
 
 CURVES = (
     ("loss", "training loss, nats/token"),
-    ("validation.perplexity", "validation perplexity"),
-    ("validation.bleu", "validation BLEU"),
-    ("validation.accuracy", "validation accuracy"),
-    ("forgetting.kl", "forgetting (KL), nats/token"),
-    ("forgetting.nll", "forgetting (NLL rise), nats/token"),
-    ("drift.kl_target", "drift on the task, nats/token"),
+    (VALIDATION_PERPLEXITY, "validation perplexity"),
+    (VALIDATION_BLEU, "validation BLEU"),
+    (VALIDATION_ACCURACY, "validation accuracy"),
+    (FORGETTING_KL, "forgetting (KL), nats/token"),
+    (FORGETTING_NLL, "forgetting (NLL rise), nats/token"),
+    (DRIFT_KL, "drift on the task, nats/token"),
 )
 
 
@@ -58,7 +66,7 @@ def curves_figure(field: CandidateSet, look: Look) -> Picture | None:
     known = [
         (name, words) for name, words in CURVES if any(len(s.get(name, ())) > 1 for _, s in read)
     ]
-    known = [k for k in known if k[0] != "forgetting.nll" or "forgetting.kl" not in dict(known)][:3]
+    known = [k for k in known if k[0] != FORGETTING_NLL or FORGETTING_KL not in dict(known)][:3]
     if not known:
         return None
     figure, axes_list = panels(len(known), 10.9, 3.5)

@@ -26,6 +26,7 @@ from harness.reporting.tables.split_scores import split_scores
 from harness.reporting.tables.tasks import task_scores_table, tasks_table
 from harness.reporting.tables.variants import variant_tables
 from harness.reporting.verdict.recommendation import Recommendation, recommend
+from harness.statistics.measurements.names import FORGETTING_KL, FORGETTING_NLL
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def gather(run: Run) -> Content:
     order = ranked(field)
     measured = objective(run, field)
     domains = []
-    for prefix in ("forgetting.kl", "forgetting.nll"):
+    for prefix in (FORGETTING_KL, FORGETTING_NLL):
         table = leaderboard.domain_table(field, prefix, chosen)
         if table.rows:
             domains.append((f"{f.title(prefix)}, {f.unit(prefix)}", table))

@@ -14,6 +14,7 @@ from harness.reporting import formatting as f
 from harness.reporting.table import Cell, Table
 from harness.statistics import sequences
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
+from harness.statistics.measurements.names import FORGETTING_KL, FORGETTING_NLL
 
 
 def _signed_scores(data: Mapping[str, Any]) -> np.ndarray:
@@ -88,7 +89,7 @@ def _summary(data: Mapping[str, Any]) -> Table:
 
 def _besides(data: Mapping[str, Any]) -> Table:
     """Distance from the untouched base on general text, and tasks that were never trained on."""
-    moved = [name for name in ("forgetting.kl", "forgetting.nll")
+    moved = [name for name in (FORGETTING_KL, FORGETTING_NLL)
              if any(name in stage["general"] for stage in data["stages"])]  # fmt: skip
     abilities = list(dict.fromkeys(n for stage in data["stages"] for n in stage["abilities"]))
     rows = []

@@ -10,8 +10,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.updates import UPDATE, looked_at_again, read_update
 from harness.reporting.table import Cell, Table
-
-DIFFERENCE = "merged.max_logit_difference"
+from harness.statistics.measurements.names import MERGED_DIFFERENCE
 
 
 def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
@@ -81,7 +80,7 @@ def _scores(measured: Mapping[str, Measurement], names: list[str]) -> Iterator[C
 
 
 def _how(outcome: Outcome) -> str:
-    difference = outcome.measurements.get(DIFFERENCE)
+    difference = outcome.measurements.get(MERGED_DIFFERENCE)
     parts = [outcome.note] if outcome.note else []
     if difference is not None:
         parts.append(f"logits differ by at most {f.setting(float(difference.value))}")

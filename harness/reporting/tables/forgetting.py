@@ -10,6 +10,20 @@ from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
+from harness.statistics.measurements.names import (
+    AGREEMENT_CHRF,
+    AGREEMENT_EXACT_MATCH,
+    DRIFT_KL,
+    FORGETTING_INSTRUCTION_CHECKS,
+    FORGETTING_INSTRUCTIONS,
+    FORGETTING_KL,
+    FORGETTING_NLL,
+    FORGETTING_NLL_GAINED,
+    FORGETTING_NLL_LOST,
+    INSTRUCTIONS_PROMPTS,
+    QUANTIZED_KL,
+    QUANTIZED_NLL,
+)
 from harness.statistics.resampling import mcnemar_exact
 from harness.statistics.scores import Array
 
@@ -47,13 +61,15 @@ def _text(order: list[Candidate], marked: int | None) -> Table:
     rows = []
     for candidate in order:
         found = candidate.estimates
-        if "forgetting.nll_lost" not in found:
+        if FORGETTING_NLL_LOST not in found:
             continue
-        values = [interval_text(found.get(f"forgetting.nll_{way}")) for way in ("lost", "gained")]
-        values.append(_signed(found.get("forgetting.nll")))
-        values += [_worst(candidate, "forgetting.nll", _signed)]
-        values += [_worst(candidate, "forgetting.kl", interval_text)]
-        values.append(interval_text(found.get("drift.kl_target")))
+        values = [
+            interval_text(found.get(name)) for name in (FORGETTING_NLL_LOST, FORGETTING_NLL_GAINED)
+        ]
+        values.append(_signed(found.get(FORGETTING_NLL)))
+        values += [_worst(candidate, FORGETTING_NLL, _signed)]
+        values += [_worst(candidate, FORGETTING_KL, interval_text)]
+        values.append(interval_text(found.get(DRIFT_KL)))
         rows.append(_cells(candidate, values))
     note = (
         "In nats per token. Lost: summed over documents that became harder. Gained: summed over those "
@@ -85,15 +101,15 @@ def _asked(order: list[Candidate], marked: int | None) -> Table:
     rows = []
     for candidate in order:
         found = candidate.estimates
-        change, same = found.get("forgetting.instructions"), found.get("agreement.exact_match")
+        change, same = found.get(FORGETTING_INSTRUCTIONS), found.get(AGREEMENT_EXACT_MATCH)
         if change is None and same is None:
             continue
-        level, base = found.get("instructions.prompts"), candidate.base.get("instructions.prompts")
+        level, base = found.get(INSTRUCTIONS_PROMPTS), candidate.base.get(INSTRUCTIONS_PROMPTS)
         values = [_percent(level.value if level else None), _percent(base.value if base else None)]
         values.append(_signed(change))
-        values += _mcnemar(candidate.items.get("forgetting.instructions"))
-        values.append(_signed(found.get("forgetting.instructions.checks")))
-        values += [interval_text(same), interval_text(found.get("agreement.chrf"))]
+        values += _mcnemar(candidate.items.get(FORGETTING_INSTRUCTIONS))
+        values.append(_signed(found.get(FORGETTING_INSTRUCTION_CHECKS)))
+        values += [interval_text(same), interval_text(found.get(AGREEMENT_CHRF))]
         rows.append(_cells(candidate, values))
     note = (
         "A prompt is followed if a program finds every requested feature of form in the answer. Gains "
@@ -125,13 +141,13 @@ def _quantization(order: list[Candidate], marked: int | None) -> Table:
     rows = []
     for candidate in order:
         found = candidate.estimates
-        whole, own = found.get("forgetting.nll"), found.get("forgetting_from_quantized.nll")
+        whole, own = found.get(FORGETTING_NLL), found.get(QUANTIZED_NLL)
         if whole is None or own is None:
             continue
         rest = f.with_interval(whole.name, whole.value - own.value, None, None, sign=True)
         values = [_signed(whole), rest, _signed(own)]
-        values += [interval_text(found.get("forgetting.kl"))]
-        values += [interval_text(found.get("forgetting_from_quantized.kl"))]
+        values += [interval_text(found.get(FORGETTING_KL))]
+        values += [interval_text(found.get(QUANTIZED_KL))]
         rows.append(_cells(candidate, values))
     note = (
         "In nats per token, for methods with a quantized base. In all: against the base at the user's "

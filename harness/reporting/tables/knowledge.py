@@ -11,16 +11,24 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
+from harness.statistics.measurements.names import (
+    PROBES_CHAT_KEPT,
+    PROBES_INVENTED,
+    PROBES_INVENTED_UNANSWERABLE,
+    PROBES_RECALLED,
+    PROBES_RECALLED_OLD,
+    PROBES_REPETITION,
+)
 
 MODELS, LONGEST = 6, 320  # answering side by side; characters of an answer that are shown
 SHOWN = {"new": 8, "old": 4, "unanswerable": 4}  # probes in sight, evenly spaced; the others folded
 COLUMNS = {
-    "probes.recalled": "New facts recalled",
-    "probes.invented": "New facts invented",
-    "probes.invented.unanswerable": "Invented where there is no answer",
-    "probes.recalled.old": "Old facts recalled",
-    "probes.repetition": "Repetition",
-    "probes.chat_kept": "Chat kept",
+    PROBES_RECALLED: "New facts recalled",
+    PROBES_INVENTED: "New facts invented",
+    PROBES_INVENTED_UNANSWERABLE: "Invented where there is no answer",
+    PROBES_RECALLED_OLD: "Old facts recalled",
+    PROBES_REPETITION: "Repetition",
+    PROBES_CHAT_KEPT: "Chat kept",
 }
 
 

@@ -11,6 +11,7 @@ from harness.reporting.evidence.ranking import ranked, second_measurements
 from harness.reporting.evidence.task_results import task_results
 from harness.reporting.table import Cell, Table
 from harness.reporting.verdict.rule import tie_letters
+from harness.statistics.measurements.names import FORGETTING_TASKS
 
 
 def interval_text(estimate: Estimate | None) -> str:
@@ -25,7 +26,7 @@ def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
     forgetting = field.forgetting
     order = ranked(field)
     extra = [name for name in second_measurements(field) if any(name in c.estimates for c in order)]
-    tasks = any("forgetting.tasks" in c.estimates for c in order)
+    tasks = any(FORGETTING_TASKS in c.estimates for c in order)
     headers = ["", "Method", "Configuration", "Seeds", f.title(field.quality), "Tied"]
     headers += [f.title(name) for name in extra]
     if forgetting:
@@ -99,11 +100,11 @@ def _seed_count(candidate: Candidate) -> str:
 
 def tasks_text(candidate: Candidate) -> str:
     """'−1.2 [−2.0, −0.4], p = 0.01', the change on tasks it was not trained for."""
-    estimate = candidate.estimates.get("forgetting.tasks")
+    estimate = candidate.estimates.get(FORGETTING_TASKS)
     if estimate is None:
         return f.MISSING
     text = f.with_interval(estimate.name, estimate.value, estimate.low, estimate.high, sign=True)
-    result = task_results(candidate).get("forgetting.tasks")
+    result = task_results(candidate).get(FORGETTING_TASKS)
     return text if result is None else f"{text}, {f.equals_p(result.p_value)}"
 
 

@@ -7,8 +7,7 @@ from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.task_results import TaskResult, task_results
 from harness.reporting.table import Cell, Table
-
-WHOLE = "forgetting.tasks"
+from harness.statistics.measurements.names import FORGETTING_TASKS, TASKS
 
 
 def tasks_table(field: CandidateSet) -> Table:
@@ -19,7 +18,7 @@ def tasks_table(field: CandidateSet) -> Table:
     for candidate in (c for c in ranked(field) if c.rows):
         results = task_results(candidate)
         for name, estimate in candidate.estimates.items():
-            if not name.startswith(f"{WHOLE}."):
+            if not name.startswith(f"{FORGETTING_TASKS}."):
                 continue
             change = f.with_interval(name, estimate.value, estimate.low, estimate.high, sign=True)
             items = f.MISSING if estimate.n is None else str(estimate.n)
@@ -27,7 +26,7 @@ def tasks_table(field: CandidateSet) -> Table:
             if clusters is not None:
                 items += f" in {clusters}"
             values = _values(results.get(name), change, items)
-            cells = (*_who(candidate), Cell(name.removeprefix(f"{WHOLE}.")))
+            cells = (*_who(candidate), Cell(name.removeprefix(f"{FORGETTING_TASKS}.")))
             rows.append(cells + tuple(Cell(value, "number") for value in values))
     note = (
         "Change and its standard error (SE) are paired by item, in percentage points. If items share a "
@@ -61,9 +60,9 @@ def task_scores_table(field: CandidateSet) -> Table:
     rows = []
     for candidate in (c for c in ranked(field) if c.rows):
         for name, estimate in candidate.estimates.items():
-            if not name.startswith("tasks."):
+            if not name.startswith(TASKS):
                 continue
-            task, _, metric = name.removeprefix("tasks.").rpartition(".")
+            task, _, metric = name.removeprefix(TASKS).rpartition(".")
             base = candidate.base.get(name)
             before, after = None if base is None else base.value, estimate.value
             low, high = estimate.low, estimate.high

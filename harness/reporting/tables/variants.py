@@ -12,6 +12,7 @@ from harness.reporting.evidence.ranking import second_measurements
 from harness.reporting.evidence.run_folder import Run, settings_of
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
+from harness.statistics.measurements.names import VALIDATION_LOSS, VALIDATION_PERPLEXITY
 
 LEAST = 2  # variants that make a comparison
 
@@ -111,7 +112,7 @@ def _validation_loss(run: Run, candidate: Candidate) -> str:
     for row in run.rows:
         record = row.record
         same = record.configuration == candidate.configuration and record.stage != "confirm"
-        perplexity, loss = record.value("validation.perplexity"), record.value("validation.loss")
+        perplexity, loss = record.value(VALIDATION_PERPLEXITY), record.value(VALIDATION_LOSS)
         if same and record.method == candidate.method and (perplexity or loss is not None):
             return f"{math.log(perplexity) if perplexity else loss:.3f}"
     return f.MISSING

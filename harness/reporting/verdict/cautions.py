@@ -19,6 +19,7 @@ from harness.reporting.evidence.run_folder import FinishedTrial, Run
 from harness.reporting.verdict.cut_answers import answer_cautions
 from harness.reporting.verdict.rule import Decision
 from harness.statistics.measurements.definitions import kind_of
+from harness.statistics.measurements.names import DRIFT_KL, TEST, VALIDATION
 
 STEADY = 0.8  # share of redraws with the same choice, below which a caution is shown
 
@@ -103,9 +104,9 @@ def _left_out(chosen: Candidate) -> list[str]:
 
 def _validation_disagrees(run: Run, field: CandidateSet) -> list[str]:
     """Return a caution if validation ranks another finalist first than test does."""
-    if not field.confirmed or not field.quality.startswith("test."):
+    if not field.confirmed or not field.quality.startswith(TEST):
         return []
-    name = field.quality.replace("test.", "validation.", 1)
+    name = field.quality.replace(TEST, VALIDATION, 1)
     searched = {
         (row.record.method, row.record.configuration): row.record.value(name)
         for row in run.rows
@@ -166,7 +167,7 @@ def _lower_bounds(field: CandidateSet) -> list[str]:
         (name, one.signature.split("|")[1])
         for row in rows
         for name, one in row.record.measurements.items()
-        if "(a lower bound)" in one.signature and name in (field.forgetting, "drift.kl_target")
+        if "(a lower bound)" in one.signature and name in (field.forgetting, DRIFT_KL)
     }
     return [
         f"{f.title(name)} is a lower bound ({form}). The true value is higher, by a few percent on a "

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from harness.config.metrics import OF_CLASSES
 from harness.records import append_jsonl, read_jsonl
 from harness.search.pruning.pareto_fronts import ParetoFronts, crowding
+from harness.statistics.measurements.names import VALIDATION, VALIDATION_PERPLEXITY
 
-WATCHED = tuple(f"validation.{kind}" for kind in ("perplexity", *OF_CLASSES))
+WATCHED = tuple(f"{VALIDATION}{kind}" for kind in ("perplexity", *OF_CLASSES))
 
 
 def watched(name: str, way: str) -> tuple[str, str]:
     """Return the metric to prune by: perplexity in place of scores that training does not measure."""
-    if name.startswith("validation.") and name not in WATCHED:
-        return "validation.perplexity", "minimize"
+    if name.startswith(VALIDATION) and name not in WATCHED:
+        return VALIDATION_PERPLEXITY, "minimize"
     return name, way
 
 

@@ -17,6 +17,7 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.texts import Texts, prepare
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS
+from harness.statistics.measurements.names import TEST
 from harness.trials.workbench import Workbench, quantization_of
 
 
@@ -47,10 +48,10 @@ def measured_by(configs: Sequence[TrialConfig], measure: str | None) -> str:
     likelihoods = ["bits_per_byte", "perplexity"]
     known = [*(configs[0].evaluation.metrics if answered else []), *likelihoods]
     if measure is None:
-        return f"test.{known[0]}"
+        return f"{TEST}{known[0]}"
     if measure not in known or METRIC_DEFINITIONS[measure].direction is None:
         raise unknown("measure that all tasks of the sequence have", measure, known)
-    return f"test.{measure}"
+    return f"{TEST}{measure}"
 
 
 def merged_model(folder: Path) -> Path:
