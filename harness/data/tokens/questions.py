@@ -36,3 +36,11 @@ def questions(
     if data is not None and data.template_arguments:
         about += f", with {dict(sorted(data.template_arguments.items()))}"
     return [np.array(ids, np.int32) for ids in prompts], about
+
+
+def turn_ends(tokenizer: Any, data: DataConfig | None = None) -> tuple[int, ...]:
+    """The token that the chat template writes behind an answer; () if it writes none, or only text."""
+    behind = Template(tokenizer, data).around([Turn("user", "a")])[1].strip()
+    known = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    ids = SpecialTokens(tokenizer).tokens(behind)[0] if behind else []
+    return tuple([token for token in ids if token in known][:1])

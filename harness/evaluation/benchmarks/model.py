@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.data.tokens.batches import left_padded
 from harness.data.tokens.encode import pad_id
+from harness.data.tokens.questions import turn_ends
 from harness.data.tokens.special_tokens import begins_with
 from harness.evaluation.benchmarks.chat import template
 from harness.evaluation.decoding import GREEDY
@@ -38,6 +39,8 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
     chat = None if config.apply_chat_template is False else template(tokenizer, config)
     begin = begins_with(tokenizer) if chat is None else []  # a template writes all of it
+    turn_end = () if chat is None else turn_ends(tokenizer)
+    last = sorted({tokenizer.eos_token_id, *turn_end} - {None})
     n_virtual = n_virtual_tokens(model)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
@@ -125,7 +128,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
             if not do_sample:  # tasks say temperature 0 then, which transformers warns about
                 drawing = ("temperature", "top_p", "top_k")
                 options = {name: value for name, value in options.items() if name not in drawing}
-            ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": pad_id(tokenizer)}
+            ends = {"eos_token_id": last or None, "pad_token_id": pad_id(tokenizer)}
             output = said = continued(
                 *(model, context, attention_mask),
                 max_new_tokens=max_length - length,
@@ -138,7 +141,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
                 if do_sample or options:  # else these are greedy answers already
                     n = min(LOOKED_AT, max_length - length)
                     said = continued(model, context, attention_mask, max_new_tokens=n, **ends)
-                _look(model, tokenizer, context, attention_mask, said[:, length:].tolist())
+                _look(model, last, context, attention_mask, said[:, length:].tolist())
                 self.looked = True
             return output
 
@@ -155,15 +158,15 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
 
 def _look(
-    model: nn.Module, tokenizer: Any, ids: torch.Tensor, mask: torch.Tensor, said: list[list[int]]
+    model: nn.Module, last: list[int], ids: torch.Tensor, mask: torch.Tensor, said: list[list[int]]
 ) -> None:
     """Raise NotTheModels if the text generated after the (B, T) ``ids`` is not the model's own."""
-    end = tokenizer.eos_token_id
     prompts = [row[real.bool()].cpu().numpy() for row, real in zip(ids, mask, strict=True)]
-    answers = [row[: row.index(end) + 1] if end in row else row for row in said]
+    ends = (next((i for i, token in enumerate(row) if token in last), len(row)) for row in said)
+    answers = [row[: end + 1] for row, end in zip(said, ends, strict=True)]
     chosen = chosen_prompts(prompts)
     about = ([prompts[i] for i in chosen], [answers[i] for i in chosen])
-    check_own_words(model, *about, GREEDY, [end], str(ids.device))
+    check_own_words(model, *about, GREEDY, last, str(ids.device))
 
 
 @contextmanager

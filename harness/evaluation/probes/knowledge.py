@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
 from harness.data.rows.chat_template import read_template
+from harness.data.tokens.questions import turn_ends
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import batches_of, generate
@@ -37,7 +38,7 @@ from harness.statistics.measurements.names import PROBES, PROBES_CHAT_KEPT, PROB
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 3  # of what is kept of the base's answers
+FORMAT = 4  # of what is kept of the base's answers
 FORMS = ("completion", "chat")
 LONGER = (
     2  # times the longest answer of the untouched model: what is longer is no answer of its kind
@@ -78,6 +79,8 @@ def ask(
     """
     assert config.probes is not None
     prompts = asked(read_probes(config.probes), tokenizer, data)
+    in_chat = any(form == "chat" for form, _, _ in prompts)
+    ends = turn_ends(tokenizer, data) if in_chat else ()
     made = generate(
         model,
         tokenizer,
@@ -87,11 +90,12 @@ def ask(
         batch_size=config.batch_size,
         device=device,
         decoding=_decoding(config),
+        ends=ends,
     )
     markers, end = role_markers(tokenizer), tokenizer.eos_token
     answers = []
     for (form, prompt, _), text, tokens in zip(prompts, made.texts, made.tokens, strict=True):
-        ended = tokens[-1:] == [tokenizer.eos_token_id]
+        ended = bool(tokens) and tokens[-1] in (tokenizer.eos_token_id, *ends)
         said = tokens[:-1] if ended else tokens
         whole = None
         if form == "chat":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
+from harness.data.tokens.questions import turn_ends
 from harness.evaluation.answers.length import WITHOUT_REFERENCES
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.generation import batches_of, generate
@@ -23,7 +24,7 @@ from harness.records import read_json, write_json
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 2  # of what is kept of the base's answers
+FORMAT = 3  # of what is kept of the base's answers
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Probe:
     level: (
         Callable[[MeasurementCollector, Sequence[str]], None] | None
     )  # what answers are worth by themselves
+    ends: tuple[int, ...] = ()  # tokens that end an answer beside the end of a text
 
     @property
     def longest(self) -> int:
@@ -70,7 +72,8 @@ def probes(
             level(measured, answers)
             add_changes(measured, instructions, answers, base, about)
 
-        found.append(Probe("instructions", prompts, length, change, level))
+        ends = () if form == "plain" else turn_ends(tokenizer, data)
+        found.append(Probe("instructions", prompts, length, change, level, ends))
     if config.agreement_prompts and texts.general is not None:
         chosen = beginnings(texts, config.agreement_prompts)
         length = config.max_new_tokens or WITHOUT_REFERENCES
@@ -104,6 +107,7 @@ def answers(
         num_beams=1,
         batch_size=config.batch_size,
         device=device,
+        ends=probe.ends,
     )
     return made.texts
 
