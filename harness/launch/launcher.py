@@ -32,7 +32,7 @@ class Launcher(Protocol):
 
     @property
     def size(self) -> int:
-        """How many tasks it runs at a time."""
+        """The number of tasks that it runs at a time."""
         ...
 
     @property
