@@ -190,6 +190,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
     config, splits = job.config, inputs.splits
     tokens = inputs.train.counts | tuning.criterion.cut(progress.step)
     selected = {} if found.selected is None else {"selected": found.selected}
+    pruned = {} if tuning.standing is None else {"pruned": tuning.standing}
     return {
         **environment(),
         "device": device_name(tuning.bench.device),
@@ -213,6 +214,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
         "warnings": [*tuning.cautions, *progress.warnings],
         **described(config.training, inputs.tokenizer),
         **selected,
+        **pruned,
     }
 
 

@@ -30,6 +30,7 @@ from harness.trials.best_step import Selection
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.lengths import length_cautions
+from harness.trials.pruned import pruned_reason, read_standing
 from harness.trials.workbench import BaseResults, Inputs, Workbench
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Tuning:
         self.size: dict[str, float] = {}
         self.trained: set[str] = set()  # names of the trained parameters
         self.status, self.reason = "complete", None
+        self.standing: dict[str, Any] | None = None  # among other trials, where it was pruned
         self.weights = (
             sum(map(number_of_weights, base.model.parameters())),
             stacked_share(base.model),
@@ -90,7 +92,8 @@ class Tuning:
             check_limits(self.job.limits, self.clock)
             if self.progress.pruned:
                 step, steps = self.progress.step, self.plan.total_steps
-                self.status, self.reason = "pruned", f"stopped at step {step} of {steps}"
+                self.standing = read_standing(self.job.path, step)
+                self.status, self.reason = "pruned", pruned_reason(step, steps, self.standing)
         except Diverged as error:
             self.status, self.reason = "diverged", str(error)
         except (Infeasible, OutOfMemory) as error:

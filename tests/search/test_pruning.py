@@ -243,3 +243,17 @@ def test_the_table_grows_by_a_line_and_stays_quick(tmp_path):
         spent.append(time.process_time() - began)
     assert len(read_jsonl(tmp_path / "rungs.jsonl")) == 2000
     assert np.median(spent[-200:]) < 8 * np.median(spent[100:300]) + 1e-3
+
+
+@pytest.mark.parametrize("ties", ["crowding", "epsnet"])
+def test_a_stopped_trial_knows_its_rank_and_the_best_and_a_restart_says_the_same(tmp_path, ties):
+    rungs = table(tmp_path, ties=ties)
+    for name in OTHERS:
+        rungs.goes_on("lora", 3, name, OTHERS[name])
+    go, standing = rungs.decide("lora", 3, "new", values(14.5, 0.55))
+    assert not go and standing is not None
+    assert (standing.evaluation, standing.trials, standing.kept) == (3, 7, 2)
+    assert standing.rank == 6, "all but the last of them are better in both"
+    assert standing.values == values(14.5, 0.55) and standing.best == values(10, 0.1)
+    assert table(tmp_path).decide("lora", 3, "new", values(14.5, 0.55)) == (go, standing)
+    assert rungs.decide("lora", 3, "best", values(1, 0.01)) == (True, None)

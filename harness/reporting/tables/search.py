@@ -105,6 +105,8 @@ def search_table(run: Run, field: CandidateSet) -> Table:
     objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
     names = [name for name, _ in run.sweep.objectives] or [objective]
     headers = ("Method", "Trial", "Settings", "Status", *map(f.title, names), "Memory", "Time")
+    stopped = any(_stopped(row.record) for row in run.rows)
+    headers += ("Stopped",) * stopped
     rows = []
     for method in run.sweep.methods:
         own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
@@ -117,9 +119,24 @@ def search_table(run: Run, field: CandidateSet) -> Table:
             cells += [Cell(_recorded(record, name), "number") for name in names]
             cells.append(Cell(f.gigabytes(record.cost.get("peak_memory_gb")), "number"))
             cells.append(Cell(f.duration(trial_seconds(record)), "number"))
+            cells += [Cell(_stopped(record) or f.MISSING)] * stopped
             rows.append(tuple(cells))
     note = "A pruned trial's values are those at the step where it was stopped."
+    if stopped:
+        note += (
+            " Its rank is among the trials of its method that had reached the same evaluation, by "
+            "all objectives that are measured during training."
+        )
     return Table(headers, tuple(rows), note)
+
+
+def _stopped(record: Record) -> str:
+    """The rank that a pruned trial had, and where; '' for any other, and where it was not recorded."""
+    standing = record.provenance.get("pruned")
+    if record.status != "pruned" or not isinstance(standing, dict):
+        return ""
+    rank, trials = standing.get("rank"), standing.get("trials")
+    return f"rank {rank} of {trials} at evaluation {standing.get('evaluation')}"
 
 
 def _recorded(record: Record, name: str) -> str:

@@ -9,8 +9,9 @@ the first objective comes first, then those that cover most of the front: see ``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,29 @@ def watched(name: str, way: str) -> tuple[str, str]:
     return name, way
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Rank of a trial that was stopped, among those that had reached the same rung."""
+
+    evaluation: int  # the rung: the number of the evaluation, from 1
+    rank: int  # from 1, by fronts, and within one by the order that cuts it
+    trials: int  # that had reached the rung, this one among them
+    kept: int  # so many of them go on
+    values: dict[str, float]  # of this trial
+    best: dict[str, float]  # of any trial on the rung, each measurement by itself
+
+
+@dataclass(frozen=True)
+class _Seen:
+    losses: list[float]
+    go: bool
+    standing: Standing | None = None  # None: it went on
+
+
 @dataclass
 class _Rung:
     levels: ParetoFronts
-    seen: dict[str, tuple[list[float], bool]] = field(default_factory=dict)  # trial → losses, go
+    seen: dict[str, _Seen] = field(default_factory=dict)  # by trial
 
 
 class RungTable:
@@ -58,25 +78,41 @@ class RungTable:
         self._ranked = TIES[tie_break]
         self._rungs: dict[str, _Rung] = {}
         for row in read_jsonl(path):
-            self._remember(row["rung"], row["trial"], row["losses"], row["go"])
+            told = row.get("standing")
+            seen = _Seen(row["losses"], row["go"], Standing(**told) if told else None)
+            self._remember(row["rung"], row["trial"], seen)
 
     def goes_on(self, study: str, evaluation: int, trial: str, values: Mapping[str, float]) -> bool:
-        """Record ``trial`` at its ``evaluation``-th one (from 1), and return whether it continues.
+        """Record ``trial`` at its ``evaluation``-th one (from 1), and return whether it continues."""
+        return self.decide(study, evaluation, trial, values)[0]
+
+    def decide(
+        self, study: str, evaluation: int, trial: str, values: Mapping[str, float]
+    ) -> tuple[bool, Standing | None]:
+        """Return whether ``trial`` continues, and its standing if it is stopped.
 
         The same values give the same answer. Between rungs every trial continues.
         """
         if not self._is_rung(evaluation) or any(name not in values for name, _ in self._objectives):
-            return True
+            return True, None
         losses = [values[name] * (-1 if way == "maximize" else 1) for name, way in self._objectives]
         name = f"{study}/{evaluation}"
         before = self._rungs[name].seen.get(trial) if name in self._rungs else None
-        if before is not None and before[0] == losses:
-            return before[1]
-        rung, place = self._remember(name, trial, losses)
-        go = self._decide(rung.levels, place, losses)
-        rung.seen[trial] = losses, go
-        append_jsonl(self._path, [{"rung": name, "trial": trial, "losses": losses, "go": go}])
-        return go
+        if before is not None and before.losses == losses:
+            return before.go, before.standing
+        rung, place = self._remember(name, trial, _Seen(losses, True))
+        n = len(rung.levels)
+        kept = max(1, n // self._factor) if n >= self._factor else n
+        rank = self._rank(rung.levels, place, losses, kept)
+        go, standing = rank <= kept, None
+        row: dict[str, Any] = {"rung": name, "trial": trial, "losses": losses, "go": go}
+        if not go:
+            own = {name: values[name] for name, _ in self._objectives}
+            standing = Standing(evaluation, rank, n, kept, own, self._best(rung))
+            row["standing"] = asdict(standing)
+        rung.seen[trial] = _Seen(losses, go, standing)
+        append_jsonl(self._path, [row])
+        return go, standing
 
     def _is_rung(self, evaluation: int) -> bool:
         """Return whether it is a rung: the first after the grace period, then each η times further."""
@@ -85,9 +121,7 @@ class RungTable:
             rung *= self._factor
         return rung == evaluation
 
-    def _remember(
-        self, name: str, trial: str, losses: list[float], go: bool = True
-    ) -> tuple[_Rung, int]:
+    def _remember(self, name: str, trial: str, seen: _Seen) -> tuple[_Rung, int]:
         """Put a trial on a rung, replacing its earlier values.
 
         The rung, and the front that the trial is in.
@@ -96,29 +130,33 @@ class RungTable:
         if rung is None or trial in rung.seen:
             others = {} if rung is None else {k: v for k, v in rung.seen.items() if k != trial}
             rung = self._rungs[name] = _Rung(ParetoFronts(len(self._objectives)), others)
-            for kept, _ in others.values():
-                rung.levels.add(kept)
-        rung.seen[trial] = losses, go
-        return rung, rung.levels.add(losses)
+            for kept in others.values():
+                rung.levels.add(kept.losses)
+        rung.seen[trial] = seen
+        return rung, rung.levels.add(seen.losses)
 
-    def _decide(self, levels: ParetoFronts, place: int, losses: list[float]) -> bool:
-        if len(levels) < self._factor:
-            return True
-        free = max(1, len(levels) // self._factor) - levels.before(place)
-        if free <= 0:
-            return False
+    def _rank(self, levels: ParetoFronts, place: int, losses: list[float], kept: int) -> int:
+        """Return the rank of a newcomer in front ``place``; 1 to ``kept`` if it continues.
+
+        Its front is ranked only if the cut goes through it or it lies behind.
+        """
+        ahead = levels.before(place)
         front = levels.front(place)
-        if len(front) <= free:
-            return True
+        if ahead + len(front) <= kept:
+            return ahead + 1
         points, counts = np.unique(front, axis=0, return_counts=True)  # sorted by value
         (own,) = np.flatnonzero((points == losses).all(axis=1))
         for index in self._ranked(points):
             if index == own:
-                return True
-            free -= counts[index]
-            if free <= 0:
                 break
-        return False
+            ahead += int(counts[index])
+        return ahead + 1
+
+    def _best(self, rung: _Rung) -> dict[str, float]:
+        every = [seen.losses for seen in rung.seen.values()]
+        least = [min(column) for column in zip(*every, strict=True)]
+        named = zip(self._objectives, least, strict=True)
+        return {name: loss * (-1 if way == "maximize" else 1) for (name, way), loss in named}
 
 
 def by_crowding(points: NDArray[np.float64]) -> Sequence[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness.config import SweepConfig
@@ -65,5 +65,6 @@ class Curves:
             if not row.get("comparable", True):
                 continue  # the method is not comparable yet; the trial does not wait
             job, values = curve.job, row["measurements"]
-            go = self._rungs.goes_on(job.method, number, job.fingerprint, values)
-            write_json(job.path / f"decision-{step}.json", {"go": go})
+            go, standing = self._rungs.decide(job.method, number, job.fingerprint, values)
+            told = {} if standing is None else {"standing": asdict(standing)}
+            write_json(job.path / f"decision-{step}.json", {"go": go, **told})
