@@ -18,6 +18,7 @@ from harness.models.load import Base
 from harness.models.precision import computing
 from harness.models.stored_bytes import number_of_weights
 from harness.records.disk_full import require_room
+from harness.records.pruned import pruned_reason, read_standing
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.first_pass import answer_one_token, freeze_what_text_never_trains
@@ -30,7 +31,6 @@ from harness.trials.best_step import Selection
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.lengths import length_cautions
-from harness.trials.pruned import pruned_reason, read_standing
 from harness.trials.workbench import BaseResults, Inputs, Workbench
 
 if TYPE_CHECKING:
