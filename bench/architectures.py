@@ -93,8 +93,21 @@ def _job(config: Any, method: str, runs: Path, cache: Path) -> Job:
     limits = LimitsConfig(None, None, None, None)
     folder = runs / method
     folder.mkdir()
-    about = ("0" * 12, "0" * 12, (), {}, False, True)
-    return Job(str(folder), str(cache), method, config, limits, 0, 1, *about)
+    return Job(
+        folder=str(folder),
+        cache=str(cache),
+        method=method,
+        config=config,
+        limits=limits,
+        trial=0,
+        attempt=1,
+        fingerprint="0" * 12,
+        configuration="0" * 12,
+        overrides=(),
+        searched={},
+        decides=False,
+        keep_adapter=True,
+    )
 
 
 def run(

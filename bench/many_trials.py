@@ -199,7 +199,9 @@ def run(methods: str, sampler: str, trials: int) -> None:
         folder.open()
         began = time.process_time()
         watch.done = 0 if attempt == "first" else -(10**9)
-        records = Driver(sweep, plans, folder, Instant(watch), watch, (models, "data")).run()
+        records = Driver(
+            sweep, plans, folder, Instant(watch), watch, models=models, data="data"
+        ).run()
         seconds = time.process_time() - began
         folder._lock.close()
         what = "the whole sweep" if attempt == "first" else "the same command again: nothing to do"

@@ -72,9 +72,8 @@ def run(arguments: Sequence[str]) -> int:
     method = {"name": kind, "adapter": None if saved is None else saved.fingerprint}
     config = replace(plan.trial({}), method=method)
     splits = read_splits(config.data)
-    content = (stored_fingerprint(config.model), splits.fingerprint)
-    fingerprint, configuration = fingerprints(config, *content)
-    folder = user_path(tree["runs_dir"]) / tree["name"] / "trials" / kind / fingerprint
+    hashes = fingerprints(config, model=stored_fingerprint(config.model), data=splits.fingerprint)
+    folder = user_path(tree["runs_dir"]) / tree["name"] / "trials" / kind / hashes.trial
     record = read_record(folder)
     if record is None:
         make_writable("runs_dir", folder)
@@ -89,8 +88,8 @@ def run(arguments: Sequence[str]) -> int:
             limits=from_mapping(LimitsConfig, tree["limits"], "limits"),
             trial=0,
             attempt=1,
-            fingerprint=fingerprint,
-            configuration=configuration,
+            fingerprint=hashes.trial,
+            configuration=hashes.configuration,
             overrides=(*named, *own, f"seed={config.seed}", f"stage={config.stage}"),
             searched={},
             asks_pruner=False,

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import InputError
 from harness.paths import user_path
@@ -37,7 +37,8 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
     if hydra_asked(arguments):
         show_hydra([a for a in arguments if not a.startswith(("sequence=", "measure="))], usage)
         return 0
-    items, measure, rest = _own(arguments)
+    asked = _own(arguments)
+    items, rest = asked.tasks, asked.of_trial
     if not any(argument.startswith("name=") for argument in rest):
         rest.append(f"name=sequence-{digest([*rest, *map(str, items)], 6)}")
     composed = [compose_trial([*rest, *_overrides(item)]) for item in items]
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
     check_model(configs[0].model)
     for config in configs:  # all are checked before anything is spent
         read_splits(config.data)
-    measurement = measured_by(configs, measure)
+    measurement = measured_by(configs, asked.measure)
     tree = composed[0][1]
     root = user_path(tree["runs_dir"])
     bench = Workbench("cuda:0" if visible_devices() else "cpu", root / ".cache")
@@ -63,7 +64,8 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
         own = [*_overrides(item), "evaluation.merged=true"]
         if len(stages) > 1:
             own.append(f"model.name={stages[-1].model.name}")
-        record, folder = run_plan(*compose_trial([*rest, *own]))
+        plan, own_tree = compose_trial([*rest, *own])
+        record, folder = run_plan(plan, own_tree)
         if isinstance(record, int):
             return record
         if record.status != "complete":
@@ -76,7 +78,13 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
     return _report(root / tree["name"], user_path(tree["reports_dir"]), labels, measurement, rows)
 
 
-def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
+class _Asked(NamedTuple):
+    tasks: list[str]
+    measure: str | None
+    of_trial: list[str]  # the other arguments
+
+
+def _own(arguments: Sequence[str]) -> _Asked:
     """Return the tasks, the scored metric, and the arguments of a trial."""
     from harness.compose.override_grammar import parse
 
@@ -94,7 +102,8 @@ def _own(arguments: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
             "sequence= needs a list of two data sets or more, such as "
             "'sequence=[builtin,builtin_domain]'."
         )
-    return [str(item) for item in items], own["measure"], rest
+    tasks = [str(item) for item in items]
+    return _Asked(tasks=tasks, measure=own["measure"], of_trial=rest)
 
 
 def _overrides(item: str) -> list[str]:

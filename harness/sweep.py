@@ -93,7 +93,6 @@ def run(arguments: Sequence[str]) -> int:
     sweep = replace(sweep, objectives=that_tell(sweep, first, splits, by_default))
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
     models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
-    content = (models, splits.fingerprint)
 
     from harness.search.driver import Driver
     from harness.search.planning.memory_fit import find_needs
@@ -108,8 +107,10 @@ def run(arguments: Sequence[str]) -> int:
     cache = folder.path / "plan" if sweep.plan else folder.cache  # a plan leaves no files
     launcher = launcher_for(sweep.launcher, cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
-    driver = Driver(sweep, plans, folder, launcher, terminal, content)
-    description = describe(sweep, plans, *content, arguments)
+    driver = Driver(
+        sweep, plans, folder, launcher, terminal, models=models, data=splits.fingerprint
+    )
+    description = describe(sweep, plans, models=models, data=splits.fingerprint, typed=arguments)
 
     signal.signal(signal.SIGTERM, _preempt)
     mirror = None

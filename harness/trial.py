@@ -63,7 +63,8 @@ def run(arguments: Sequence[str]) -> int:
     if hydra_asked(arguments):
         show_hydra(arguments, USAGE)
         return 0
-    record, folder = run_plan(*compose_trial(arguments))
+    plan, tree = compose_trial(arguments)
+    record, folder = run_plan(plan, tree)
     if isinstance(record, int):
         return record
     show(record, folder)
@@ -90,11 +91,10 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
     plan = plan.pinned(pinned_revision(config.model))
     config = plan.trial({})
     splits = read_splits(config.data)
-    content = (stored_fingerprint(config.model), splits.fingerprint)
-    fingerprint, configuration = fingerprints(config, *content)
+    hashes = fingerprints(config, model=stored_fingerprint(config.model), data=splits.fingerprint)
     root = user_path(tree["runs_dir"])
     sweep = root / tree["name"]
-    folder = sweep / "trials" / plan.method / fingerprint
+    folder = sweep / "trials" / plan.method / hashes.trial
     record = read_record(folder)
     if record is None:
         if (sweep / "sweep.yaml").exists():
@@ -109,8 +109,8 @@ def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
             limits=from_mapping(LimitsConfig, tree["limits"], "limits"),
             trial=0,
             attempt=1,
-            fingerprint=fingerprint,
-            configuration=configuration,
+            fingerprint=hashes.trial,
+            configuration=hashes.configuration,
             overrides=(*plan.overrides, f"seed={config.seed}", f"stage={config.stage}"),
             searched={},
             asks_pruner=False,

@@ -187,7 +187,7 @@ def _config(folder: Path, record: Record) -> TrialConfig:
                 f"{folder}: the {what} is not that of the record any more (fingerprint {old}, now "
                 f"{new}): there is nothing to compare with."
             )
-    if fingerprints(config, model, data)[0] != record.fingerprint:
+    if fingerprints(config, model=model, data=data).trial != record.fingerprint:
         raise InputError(
             f"{folder}: the configuration in record.json is not the one that gave it its fingerprint."
         )

@@ -143,8 +143,9 @@ def job(folder: Path, cache: Path, config: TrialConfig, **changes: Any) -> Job:
 
 def identified(config: TrialConfig) -> dict[str, str]:
     """The fingerprints that a driver would give a job of ``config``."""
-    content = stored_fingerprint(config.model), read_splits(config.data).fingerprint
-    return dict(zip(("fingerprint", "configuration"), fingerprints(config, *content), strict=True))
+    model, data = stored_fingerprint(config.model), read_splits(config.data).fingerprint
+    found = fingerprints(config, model=model, data=data)
+    return {"fingerprint": found.trial, "configuration": found.configuration}
 
 
 def tensors(model: Any) -> dict[str, Any]:

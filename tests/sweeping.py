@@ -146,9 +146,15 @@ def drive(launcher: FakeLauncher, *arguments: str, needs: Any = None) -> list[Re
     folder = SweepFolder(sweep)
     folder.open()
     try:
-        content = ({plan.method: CONTENT[0] for plan in plans.values()}, CONTENT[1])
-        about = (sweep, list(plans.values()), folder, launcher, Terminal(sweep), content)
-        driver = Driver(*about)
+        driver = Driver(
+            sweep,
+            list(plans.values()),
+            folder,
+            launcher,
+            Terminal(sweep),
+            models={plan.method: CONTENT[0] for plan in plans.values()},
+            data=CONTENT[1],
+        )
         _ = driver._earlier  # as check() does, which has no worker to ask here
         return driver.run(needs)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,16 +86,18 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
         after = weights(model) | _exactly(model, trained.folder / "adapter")
         assert after.keys() == before.keys(), "merged, a model has the base's own form"
         if evaluation.merged or evaluation.quantization:  # reference for the quantized models
-            found["merged"] = _attempt(_merged, trained, model)
+            found["merged"] = _attempt(lambda: _merged(trained, model))
         for share in evaluation.interpolation:
             interpolate(model, before, after, share)
-            found[f"interpolated {share:g}"] = _attempt(_interpolated, trained, model)
+            found[f"interpolated {share:g}"] = _attempt(lambda: _interpolated(trained, model))
         interpolate(model, before, after, 1)
         for scheme in evaluation.quantization:
-            found[f"quantized {scheme}"] = _attempt(_quantized, trained, model, scheme)
+            found[f"quantized {scheme}"] = _attempt(partial(_quantized, trained, model, scheme))
         if evaluation.update_analysis:
-            about = (trained.folder, model, before, after, trained.plan.device)
-            found["update"] = _attempt(update_analysis, *about)
+            device = trained.plan.device
+            found["update"] = _attempt(
+                lambda: update_analysis(trained.folder, model, before, after, device)
+            )
         interpolate(model, before, after, 0)
     return found
 
@@ -112,12 +115,12 @@ def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
     return weights(type(model).from_pretrained(folder, **options))
 
 
-def _attempt(make: Callable[..., Outcome], *arguments: Any) -> Outcome:
+def _attempt(make: Callable[[], Outcome]) -> Outcome:
     """Run one step; if it runs out of memory only its own values are missing."""
     import torch
 
     try:
-        return make(*arguments)
+        return make()
     except torch.OutOfMemoryError as error:
         return Outcome(note=f"out of memory: {str(error).splitlines()[0]}")
 
@@ -149,9 +152,9 @@ def _interpolated(trained: Trained, model: nn.Module) -> Outcome:
 
 def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
     sequences = trained.plan.calibration(CALIBRATION_SEQUENCES, batch_size=1)
-    small, size, note = quantized(model, scheme, sequences)
-    measured = measured_again(trained, small)
-    return Outcome(measured.measurements, size, _notes(measured, note))
+    small = quantized(model, scheme, sequences)
+    measured = measured_again(trained, small.model)
+    return Outcome(measured.measurements, small.n_bytes, _notes(measured, small.how))
 
 
 def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
@@ -163,8 +166,9 @@ def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
 def measured_again(trained: Trained, model: nn.Module) -> MeasurementCollector:
     """Repeat the measurements of the tuned model, on the same texts and against the same base."""
     plan, evaluation = trained.plan, trained.config.evaluation
-    about = (plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device)
-    return evaluate(model, *about)
+    return evaluate(
+        model, plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device
+    )
 
 
 def _save(folder: Path, model: Any, tokenizer: Any) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.config.evaluation import QUANTIZATIONS
 from harness.errors import InputError
@@ -51,9 +51,15 @@ def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None
             ) from error
 
 
-def quantized(
-    model: nn.Module, scheme: str, calibration: Iterable[Batch]
-) -> tuple[nn.Module, int, str]:
+class Quantized(NamedTuple):
+    """A model whose linear layers were quantized."""
+
+    model: nn.Module
+    n_bytes: int  # of all that is stored, scales too
+    how: str  # it was made
+
+
+def quantized(model: nn.Module, scheme: str, calibration: Iterable[Batch]) -> Quantized:
     """Return a copy of ``model`` with quantized linear layers, its bytes, and a description.
 
     ``model`` is at full precision and stays as it is; the output layer and embeddings are not
@@ -64,7 +70,7 @@ def quantized(
     logging.getLogger("torchao").setLevel(logging.ERROR)  # about kernels for other machines
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     how = SCHEMES[scheme](copied, calibration)
-    return copied, stored_bytes(copied), how
+    return Quantized(model=copied, n_bytes=stored_bytes(copied), how=how)
 
 
 def _int8(model: nn.Module, calibration: Iterable[Batch]) -> str:
@@ -86,23 +92,24 @@ def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
     """
     from torchao.prototype.smoothquant import SmoothQuantConfig
     from torchao.prototype.smoothquant.core import SmoothQuantObservedLinear
+    from torchao.quantization.quantize_.common import QuantizationStep
 
-    def config(step: str) -> Any:
+    def config(step: QuantizationStep) -> Any:
         return SmoothQuantConfig(_dynamic_int8(), step, SMOOTHING, use_running_absmax=True)
 
-    _apply(model, config("prepare"), _layers(model))
+    _apply(model, config(QuantizationStep.PREPARE), _layers(model))
     n = _calibrate(model, calibration)
-    _apply(model, config("convert"), _instances(model, SmoothQuantObservedLinear))
+    _apply(model, config(QuantizationStep.CONVERT), _instances(model, SmoothQuantObservedLinear))
     return f"as w8a8, smoothed with α = {SMOOTHING:g} on {n} training sequences"
 
 
 def _int4(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 
-    fitting, group_size, how = _groups(_in_bfloat16(model))
-    config = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
-    _apply(model, config, fitting)
-    return how
+    groups = _groups(_in_bfloat16(model))
+    config = PrototypeInt4WeightOnlyConfig(group_size=groups.size, set_inductor_config=False)
+    _apply(model, config, groups.layers)
+    return groups.note
 
 
 def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
@@ -110,13 +117,14 @@ def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.prototype.awq import AWQConfig
     from torchao.prototype.awq.core import AWQObservedLinear
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+    from torchao.quantization.quantize_.common import QuantizationStep
 
-    fitting, group_size, how = _groups(_in_bfloat16(model))
-    base = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
-    _apply(model, AWQConfig(base, "prepare"), fitting)
+    groups = _groups(_in_bfloat16(model))
+    base = PrototypeInt4WeightOnlyConfig(group_size=groups.size, set_inductor_config=False)
+    _apply(model, AWQConfig(base, QuantizationStep.PREPARE), groups.layers)
     n = _calibrate(model, calibration)
-    _apply(model, AWQConfig(base, "convert"), _instances(model, AWQObservedLinear))
-    return f"{how}; scaled by activations of {n} training sequences"
+    _apply(model, AWQConfig(base, QuantizationStep.CONVERT), _instances(model, AWQObservedLinear))
+    return f"{groups.note}; scaled by activations of {n} training sequences"
 
 
 def _nf4(model: nn.Module, calibration: Iterable[Batch]) -> str:
@@ -126,7 +134,9 @@ def _nf4(model: nn.Module, calibration: Iterable[Batch]) -> str:
         bias = layer.bias is not None
         options = {"compute_dtype": layer.weight.dtype, "quant_type": "nf4"}
         packed = Linear4bit(layer.in_features, layer.out_features, bias, **options)
-        packed.weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
+        # pyright reads the parameters of Tensor, not those of bitsandbytes' own __new__
+        pack: Any = Params4bit
+        packed.weight = pack(layer.weight.data, requires_grad=False, quant_type="nf4")
         packed.bias = layer.bias
         packed.support_avx512bf16_for_cpu = False  # as in harness/models/load.py
         model.set_submodule(name, packed.to(layer.weight.device))
@@ -159,12 +169,19 @@ def _try(scheme: str, device: str) -> None:
 
     from harness.data.tokens.batches import Batch
 
-    sizes = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 4}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=32, num_hidden_layers=1, **sizes)).to(device)
+    config = LlamaConfig(
+        vocab_size=32,
+        num_hidden_layers=1,
+        hidden_size=128,
+        intermediate_size=128,
+        num_attention_heads=4,
+    )
+    with torch.device(device):
+        model = LlamaForCausalLM(config)
     ids = torch.arange(32, device=device).unsqueeze(0)
     ones = torch.ones_like(ids)
     batch = Batch(ids, ones, ones.bool(), ids[0], ones[0])
-    small, _, _ = quantized(model, scheme, [batch])
+    small = quantized(model, scheme, [batch]).model
     with torch.no_grad():
         small(ids)
 
@@ -209,7 +226,13 @@ def _in_bfloat16(model: nn.Module) -> nn.Module:
     return model
 
 
-def _groups(model: nn.Module) -> tuple[dict[str, Any], int, str]:
+class _Groups(NamedTuple):
+    layers: dict[str, Any]
+    size: int
+    note: str
+
+
+def _groups(model: nn.Module) -> _Groups:
     """Return the layers whose rows divide into groups, the group size that most allow, and a note."""
     layers = _layers(model)
 
@@ -226,4 +249,4 @@ def _groups(model: nn.Module) -> tuple[dict[str, Any], int, str]:
     note = f"int4 weights in groups of {size}, the rest in bfloat16"
     if len(chosen) < len(layers):
         note += f"; {len(layers) - len(chosen)} of {len(layers)} layers do not divide into groups"
-    return chosen, size, note
+    return _Groups(layers=chosen, size=size, note=note)

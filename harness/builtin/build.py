@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import LlamaForCausalLM
 
 from harness.builtin import ASSETS, MANIFEST
 from harness.builtin.pretrain import (
@@ -90,10 +90,10 @@ def make_chat(output: Path, world: World, held_out: set[str], steps: int, seed: 
     """
     folder = output / "chat_model"
     tokenizer = chat_tokenizer(output / "model", folder)
-    model = AutoModelForCausalLM.from_pretrained(output / "model", dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(output / "model", dtype=torch.float32)
     texts = training_documents(world, seed + 1, held_out)  # others than the base has seen
     tune_chat(model, tokenizer, conversations(world, seed), texts, max(1, steps // CHAT_SHARE))
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     documents = [document_ids(tokenizer, text) for text in sorted(held_out)]
     return round(model_perplexity(model.float(), documents), 3)
 

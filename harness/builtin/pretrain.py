@@ -81,6 +81,7 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             # Almost nothing, not nothing: a row that is zero in both has no gradient, and a row of
             # zeros has no direction, which DoRA divides by.
+            assert isinstance(projection, torch.nn.Linear)
             projection.weight[rows] = torch.randn(32, projection.in_features) * 0.002
         attention.o_proj.weight[:, rows] = 0.0
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from harness import methods
 from harness.config import LauncherConfig, SweepConfig, TrialConfig
+from harness.config.strict import is_mapping
 
 __all__ = ["Accepted", "accepted"]
 
@@ -46,7 +47,7 @@ def accepted(key: str) -> Accepted:
                 kinds.add("text")
             elif origin is list:
                 kinds.add("list")
-            elif is_dataclass(option) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+            elif is_dataclass(option) or is_mapping(origin):
                 kinds.add("mapping")
             elif option in (int, float, bool, Any) or origin is Literal:
                 kinds.add("other")

@@ -102,6 +102,12 @@ def parse(text: str) -> Override:
     return override
 
 
+def text_of(override: Override) -> str:
+    """Return ``override`` as it was typed."""
+    assert override.input_line is not None  # of one that nobody typed
+    return override.input_line
+
+
 def _escapes_read(value: str) -> str:
     """Hydra's own double quotes read no escape but that of a quote."""
     return "".join(
@@ -212,7 +218,7 @@ def for_hydra(override: Override) -> str:
     """Return the override in a form that Hydra's own parser reads."""
     value, head = override.value(), override.get_key_element()
     if value is None or not isinstance(value, str | list):
-        return str(override.input_line)
+        return text_of(override)
     texts = [value] if isinstance(value, str) else value
     written = [
         QuotedString(v, Quote.double).with_quotes() if isinstance(v, str) else shown(v)

@@ -89,7 +89,7 @@ class MethodTrees:
         early = [
             o for o in early if not override_grammar.is_swept(o) and o.key_or_group != "method"
         ]
-        self._first = self._compose([o.input_line for o in early])
+        self._first = self._compose([override_grammar.text_of(o) for o in early])
         self._variants = _texts("variants", self._first.variants)
         self._own = _texts("per_method", self._first.per_method)
         self._class_of: dict[str, str] = {}
@@ -124,7 +124,7 @@ class MethodTrees:
         if name in self._variants:
             own = [override_grammar.parse(text) for text in self._variants[name]]
             given = [o for o in own if o.key_or_group != "method"] + given
-        groups = [o.input_line for o in given if override_grammar.is_group(o)]
+        groups = [override_grammar.text_of(o) for o in given if override_grammar.is_group(o)]
         tree = self._compose([f"method={option}", *groups])
         self._class_of[option] = str(tree.method.name)
         tuned = self._tuned(option, str(tree.model.name))
@@ -135,7 +135,7 @@ class MethodTrees:
         keys = set(override_grammar.keys_of(tree))
         values = [o for o in given if not override_grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
-        plain = [o.input_line for o in here if not override_grammar.is_swept(o)]
+        plain = [override_grammar.text_of(o) for o in here if not override_grammar.is_swept(o)]
         if plain:
             tree = self._compose([f"method={option}", *groups, *plain])
         space: dict[str, Dimension] = {}

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from harness.errors import InputError, unknown
 
@@ -58,8 +58,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return value
         if origin is Literal and value in typing.get_args(option):
             return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if option is float and is_number and math.isfinite(value):
+        if option is float and _is_number(value) and math.isfinite(value):
             return float(value)
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -68,10 +67,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if origin is list and isinstance(value, list):
             (inner,) = typing.get_args(option)
             return [_convert(inner, item, f"{where}[{i}]") for i, item in enumerate(value)]
-        if origin is not None and isinstance(value, Mapping) and issubclass(origin, Mapping):
+        if isinstance(value, Mapping) and is_mapping(origin):
             _, inner = typing.get_args(option)
             return {str(k): _convert(inner, v, f"{where}.{k}") for k, v in value.items()}
     raise InputError(f"{where}={value!r} cannot be used: it must be {_describe(hint)}.")
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_mapping(origin: object) -> bool:
+    """Return whether ``origin`` of a type hint is a mapping's class."""
+    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

@@ -15,15 +15,32 @@ MULTIPLE_CHOICE = ("likelihood", "generation")
 class TaskSettings(Protocol):
     """Fields of EvaluationConfig that concern tasks."""
 
-    tasks: list[str]
-    task_folder: str | None
-    task_limit: int | None
-    num_fewshot: int | None
-    per_task: Mapping[str, Mapping[str, Any]]
-    task_batch_size: Any
-    multiple_choice: list[str]
-    apply_chat_template: bool | str
-    unsafe_tasks: bool
+    @property
+    def tasks(self) -> list[str]: ...
+
+    @property
+    def task_folder(self) -> str | None: ...
+
+    @property
+    def task_limit(self) -> int | None: ...
+
+    @property
+    def num_fewshot(self) -> int | None: ...
+
+    @property
+    def per_task(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    @property
+    def task_batch_size(self) -> Any: ...
+
+    @property
+    def multiple_choice(self) -> list[str]: ...
+
+    @property
+    def apply_chat_template(self) -> bool | str: ...
+
+    @property
+    def unsafe_tasks(self) -> bool: ...
 
 
 def check_task_settings(config: TaskSettings) -> None:

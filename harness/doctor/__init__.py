@@ -55,9 +55,9 @@ def examine(setup: Setup) -> Iterator[Line]:
         try:
             yield from check(setup)
         except InputError as error:
-            yield name, FAIL, str(error)
+            yield Line(name, FAIL, str(error))
         except Exception as error:  # any error of a library is a finding
-            yield name, FAIL, f"{type(error).__name__}: {first_line(error)}"
+            yield Line(name, FAIL, f"{type(error).__name__}: {first_line(error)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(NETWORK_SECONDS)))
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(NETWORK_SECONDS)))
     failed = 0
-    for name, status, fact in examine(setup):
-        failed += status == FAIL
-        print(f"{name:<18}{status:<6}{fact}", flush=True)
+    for line in examine(setup):
+        failed += line.verdict == FAIL
+        print(f"{line.subject:<18}{line.verdict:<6}{line.fact}", flush=True)
     methods = ", ".join(plan.method for plan in plans)
     needed = f"{failed} of what this configuration needs fails" if failed else "can run here"
     print(f"\n{methods} on {setup.first.model.name}: {needed}")

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, NamedTuple
 
 from harness.config import SweepConfig, TrialConfig
 
-OK, WARN, FAIL = "ok", "warn", "FAIL"
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "FAIL"
 MISSING = "missing"  # in place of a version
 
-Line = tuple[str, str, str]  # what was looked at, OK | WARN | FAIL, the fact
+
+class Line(NamedTuple):
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Literal["ok", "warn", "FAIL"]
+    fact: str
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,12 @@ class Setup:
 
 def tried(name: str, needed: bool, attempt: Callable[[], str]) -> Line:
     try:
-        return name, OK, attempt()
+        return Line(name, OK, attempt())
     except Exception as error:  # any error of a backend
         why = f"{type(error).__name__}: {first_line(error)}"
-        return name, FAIL if needed else WARN, why + ("" if needed else " (not needed here)")
+        if needed:
+            return Line(name, FAIL, why)
+        return Line(name, WARN, f"{why} (not needed here)")
 
 
 def within(seconds: float | None, ask: Callable[[], Any]) -> Any:

@@ -21,11 +21,13 @@ def check_model(setup: Setup) -> Iterator[Line]:
     load.check_model(config)
     path = Path(load.model_path(config))
     if config.name in ("builtin", "builtin_chat"):
-        yield "model", OK, _generates_a_token(config, setup.device)
+        yield Line("model", OK, _generates_a_token(config, setup.device))
         return
     if not path.is_dir():
         found = _on_hub(config.name, config.revision)
-        yield "model", WARN if found.startswith("downloaded") else OK, f"{config.name}: {found}"
+        yield Line(
+            "model", WARN if found.startswith("downloaded") else OK, f"{config.name}: {found}"
+        )
         return
     from safetensors import safe_open
 
@@ -39,7 +41,7 @@ def check_model(setup: Setup) -> Iterator[Line]:
     fact = (
         f"{config.name}: {parameters:,} parameters, {n_tensors} tensors in {n_bytes / 1e6:,.1f} MB"
     )
-    yield "model", OK, f"{fact} of safetensors, tokenizer with {vocabulary:,} entries"
+    yield Line("model", OK, f"{fact} of safetensors, tokenizer with {vocabulary:,} entries")
 
 
 def _generates_a_token(config: ModelConfig, device: str) -> str:
@@ -99,27 +101,37 @@ def check_data(setup: Setup) -> Iterator[Line]:
     config = setup.first.data
     seconds = DATA_SECONDS if config.source == "hub" else None
     splits = within(seconds, lambda: read_splits(config))
-    sizes = (len(splits.train), len(splits.validation), len(splits.test))
-    rows = "{:,} train, {:,} validation, {:,} test".format(*sizes)
-    yield "data", OK, f"{config.name or config.train or config.source}: {rows}"
+    sizes = {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+    }
+    rows = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    yield Line("data", OK, f"{config.name or config.train or config.source}: {rows}")
     for name, count in splits.counts.items():
         if count and name.endswith(
             ("_without_answer", "_in_train", "_in_validation", "_rows", "_lines", "_marks", "_ends")
         ):
-            yield "data", WARN, f"{name.replace('_', ' ')}: {count:,}"
+            yield Line("data", WARN, f"{name.replace('_', ' ')}: {count:,}")
     domains = ", ".join(f"{name} {len(texts)}" for name, texts in splits.general.items())
     n = splits.counts["general_documents"], splits.counts["general_test_documents"]
     if domains:
-        yield "general text", OK, f"documents: {domains}; {n[0]} to search by, {n[1]} for finalists"
+        yield Line(
+            "general text", OK, f"documents: {domains}; {n[0]} to search by, {n[1]} for finalists"
+        )
     objectives = that_tell(setup.sweep, setup.first, splits, setup.default_objectives)
     for name in setup.sweep.objectives.keys() - objectives.keys():
         instead = next(iter(objectives))
-        yield "objectives", WARN, f"{name} cannot tell right from wrong here: {instead} instead"
+        yield Line(
+            "objectives", WARN, f"{name} cannot tell right from wrong here: {instead} instead"
+        )
     check_general(objectives, setup.sweep.limits.forgetting, splits.general)
     if not domains:
-        yield "general text", WARN, "data.general is not set: forgetting is not measured"
+        yield Line("general text", WARN, "data.general is not set: forgetting is not measured")
     if splits.replay:
-        yield "replay", OK, f"{len(splits.replay):,} documents, none of them in the general text"
+        yield Line(
+            "replay", OK, f"{len(splits.replay):,} documents, none of them in the general text"
+        )
 
 
 def check_metrics(setup: Setup) -> Iterator[Line]:
@@ -130,13 +142,13 @@ def check_metrics(setup: Setup) -> Iterator[Line]:
 
     config = setup.first.evaluation
     configured.check_answers([], config)
-    yield "metrics", OK, ", ".join(config.metrics) or "none of answers"
+    yield Line("metrics", OK, ", ".join(config.metrics) or "none of answers")
     for metric in filter(is_external, config.metrics):
         check_external(metric)
-        yield "metrics", OK, f"{metric}: loads"
+        yield Line("metrics", OK, f"{metric}: loads")
     if JUDGE in config.metrics:
         judge = config.judge
-        yield "metrics", OK, f"judge: {judge.model} at {judge.endpoint}, not asked here"
+        yield Line("metrics", OK, f"judge: {judge.model} at {judge.endpoint}, not asked here")
 
 
 def check_tasks(setup: Setup) -> Iterator[Line]:
@@ -150,11 +162,15 @@ def check_tasks(setup: Setup) -> Iterator[Line]:
         missing = [str(path) for path in named if not path.is_file()]
         if missing:
             raise InputError(f"evaluation.task_folder: {', '.join(missing)} does not exist.")
-        yield "tasks", OK, f"{evaluation.task_folder}: " + ", ".join(str(t["task"]) for t in tasks)
+        yield Line(
+            "tasks", OK, f"{evaluation.task_folder}: " + ", ".join(str(t["task"]) for t in tasks)
+        )
     if evaluation.tasks:
-        yield "tasks", OK, f"{', '.join(evaluation.tasks)}: looked up by lm-eval when a trial runs"
+        yield Line(
+            "tasks", OK, f"{', '.join(evaluation.tasks)}: looked up by lm-eval when a trial runs"
+        )
     if not evaluation.task_folder and not evaluation.tasks:
-        yield "tasks", OK, "none configured"
+        yield Line("tasks", OK, "none configured")
 
 
 def _paths(named: Iterable[Any]) -> list[str]:

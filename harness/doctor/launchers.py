@@ -13,4 +13,4 @@ def check_launcher(setup: Setup) -> Iterator[Line]:
 
     config = setup.sweep.launcher
     choose.check_launcher(config)
-    yield "launcher", OK, choose.describe_launcher(config)
+    yield Line("launcher", OK, choose.describe_launcher(config))

@@ -37,7 +37,7 @@ def check_python(setup: Setup) -> Iterator[Line]:
 
     floor, wanted = _declared()
     found = ".".join(map(str, sys.version_info[:3]))
-    yield "python", OK if found in SpecifierSet(floor) else FAIL, f"{found} (needs {floor})"
+    yield Line("python", OK if found in SpecifierSet(floor) else FAIL, f"{found} (needs {floor})")
     requirements = [
         requirement for requirement in map(Requirement, wanted) if not requirement.marker
     ]
@@ -52,13 +52,13 @@ def check_python(setup: Setup) -> Iterator[Line]:
             fact = f"not installed, {requirement.specifier} is needed"
         optional = requirement.name in OPTIONAL and requirement.name not in setup.packages
         bad += 1
-        yield requirement.name, WARN if optional else FAIL, fact
+        yield Line(requirement.name, WARN if optional else FAIL, fact)
     shown = ", ".join(f"{n} {version_of(n)}" for n in ("torch", "transformers", "peft"))
     good = f"{len(requirements) - bad} of {len(requirements)} are as pyproject.toml asks ({shown})"
-    yield "packages", OK if not bad else WARN, good
+    yield Line("packages", OK if not bad else WARN, good)
     others = untested({name: version_of(name) for name in PACKAGES if version_of(name) != MISSING})
     fact = "; ".join(others) if others else "each as the tests passed with it (constraints.txt)"
-    yield "versions", WARN if others else OK, fact
+    yield Line("versions", WARN if others else OK, fact)
 
 
 def check_devices(setup: Setup) -> Iterator[Line]:
@@ -70,10 +70,10 @@ def check_devices(setup: Setup) -> Iterator[Line]:
     memory = (
         "memory unknown" if total is None else f"{total:.1f} GB memory, {free:.1f} GB available"
     )
-    yield "cpu", status, f"{usable} cores, {memory}"
+    yield Line("cpu", status, f"{usable} cores, {memory}")
     disk = shutil.disk_usage(existing(user_path(setup.sweep.runs_dir))).free / 1e9
     fact = f"{disk:.1f} GB free for runs_dir={setup.sweep.runs_dir}"
-    yield "disk", OK if disk >= LEAST_DISK_GB else WARN, fact
+    yield Line("disk", OK if disk >= LEAST_DISK_GB else WARN, fact)
     from harness.training.precision.autocast import has_bfloat16
 
     precision, seen = {trial.training.precision for trial in setup.trials}, 0
@@ -85,15 +85,15 @@ def check_devices(setup: Setup) -> Iterator[Line]:
         fact = (
             f"{about.name}, {about.total_memory / 1e9:.1f} GB, bf16 {'yes' if has_bf16 else 'no'}"
         )
-        yield f"gpu {index}", OK if has_bf16 or "bf16" not in precision else FAIL, fact
+        yield Line(f"gpu {index}", OK if has_bf16 or "bf16" not in precision else FAIL, fact)
     if not seen:
         from harness.launch.local import visible_devices
 
         listed = visible_devices()
         fact = f"torch {torch.__version__} sees none of the GPUs {listed}" if listed else "none"
-        yield "gpu", WARN if listed else OK, f"{fact}: trials run on the CPU"
+        yield Line("gpu", WARN if listed else OK, f"{fact}: trials run on the CPU")
         if "fp16" in precision:
-            yield "precision", FAIL, "training.precision=fp16 needs a GPU: use bf16 or no"
+            yield Line("precision", FAIL, "training.precision=fp16 needs a GPU: use bf16 or no")
 
 
 def check_quantization(setup: Setup) -> Iterator[Line]:

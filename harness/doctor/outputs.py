@@ -20,11 +20,11 @@ def check_storage(setup: Setup) -> Iterator[Line]:
             database.execute("create table trial (number integer)")
             database.execute("insert into trial values (1)")
         database.close()
-    yield "storage", OK, f"an SQLite file can be written in runs_dir={wanted}"
+    yield Line("storage", OK, f"an SQLite file can be written in runs_dir={wanted}")
     url = setup.sweep.search.storage
     if url is not None:
         shown = re.sub(r"//[^@/]*@", "//***@", url)
-        yield "storage", WARN, f"search.storage={shown} is not tried here"
+        yield Line("storage", WARN, f"search.storage={shown} is not tried here")
 
 
 def check_tracking(setup: Setup) -> Iterator[Line]:
@@ -32,12 +32,14 @@ def check_tracking(setup: Setup) -> Iterator[Line]:
 
     tracking = setup.sweep.tracking
     if tracking.name == "none":
-        yield "tracking", OK, "none"
+        yield Line("tracking", OK, "none")
         return
     if not account.is_installed():
-        yield "tracking", WARN, "wandb is not installed: nothing is mirrored (tracking=none)"
+        yield Line("tracking", WARN, "wandb is not installed: nothing is mirrored (tracking=none)")
         return
     key = "a key is set" if account.has_key() else "no key is set"
     fact = f"wandb {version_of('wandb')}, {tracking.mode}, {key}"
     why = account.why_not_online() if tracking.mode == "online" else None
-    yield "tracking", WARN if why else OK, f"{fact}; runs stay offline: {why}" if why else fact
+    yield Line(
+        "tracking", WARN if why else OK, f"{fact}; runs stay offline: {why}" if why else fact
+    )

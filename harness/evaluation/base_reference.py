@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.config import EvaluationConfig, ModelConfig
+from harness.data.tokens.encode import Encoded
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.quality import quality
@@ -123,20 +124,38 @@ def _measure(
     beside: Texts | None,
 ) -> tuple[Reference, bool]:
     """Measure the reference. The flag is True if another attempt could find no more."""
-    about = (config.batch_size, device, config.top_k_logprobs, config.cache_gb)
-    ends = (None, None) if beside is None else (beside.general, beside.drift)
+
+    def logprobs(encoded: Encoded, longer: Encoded | None) -> LogProbs:
+        return base_logprobs(
+            base.model,
+            encoded,
+            batch_size=config.batch_size,
+            device=device,
+            top_k=config.top_k_logprobs,
+            memory_gb=config.cache_gb,
+            beside=longer,
+        )
+
     measured = MeasurementCollector(config.bootstrap_resamples)
     quality(measured, base.model, base.tokenizer, texts, config, device)
     general = drift = nll = None
     if texts.general is not None:
-        general = base_logprobs(base.model, texts.general, *about, ends[0])
+        general = logprobs(texts.general, None if beside is None else beside.general)
         nll, _ = sequence_nll(base.model, texts.general, config.batch_size, device)
         _general(measured, texts, nll)
     if texts.drift is not None:
-        drift = base_logprobs(base.model, texts.drift, *about, ends[1])
+        drift = logprobs(texts.drift, None if beside is None else beside.drift)
     outputs = [str(row["output"]) for row in measured.predictions]
-    found = (key, measured.measurements, outputs, nll, general, drift)
-    reference = Reference(*found, measured.items, measured.missing)
+    reference = Reference(
+        fingerprint=key,
+        measurements=measured.measurements,
+        outputs=outputs,
+        general_nll=nll,
+        general=general,
+        drift=drift,
+        items=measured.items,
+        missing=measured.missing,
+    )
     return reference, not measured.may_come
 
 
@@ -196,7 +215,14 @@ def _load(folder: Path, key: str) -> Reference | None:
         nll = None if nll is None else np.asarray(nll, float)
         measurements = {n: Measurement.from_json(m) for n, m in data["measurements"].items()}
         items = {name: np.asarray(one, float) for name, one in data["items"].items()}
-        found = (key, measurements, data["outputs"], nll, kept("general"), kept("drift"))
-        return Reference(*found, items)
+        return Reference(
+            fingerprint=key,
+            measurements=measurements,
+            outputs=data["outputs"],
+            general_nll=nll,
+            general=kept("general"),
+            drift=kept("drift"),
+            items=items,
+        )
     except (KeyError, TypeError, ValueError, AttributeError):  # JSON, but none of ours
         return None

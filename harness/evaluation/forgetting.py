@@ -38,6 +38,7 @@ def forgetting(
     encoded, kept = texts.general, reference.general
     if encoded is None or kept is None:
         return
+    assert reference.general_nll is not None, "measured with its log-probabilities"
     nll, kl = sequence_nll(model, encoded, config.batch_size, device, kept)
     counts = n_labels(encoded)
     kl_columns = by_example(encoded, kl, counts)

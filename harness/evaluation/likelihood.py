@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@overload
+def sequence_nll(
+    model: nn.Module, encoded: Encoded, batch_size: int, device: str, reference: None = None
+) -> tuple[np.ndarray, None]: ...
+@overload
+def sequence_nll(
+    model: nn.Module, encoded: Encoded, batch_size: int, device: str, reference: LogProbs
+) -> tuple[np.ndarray, np.ndarray]: ...
 @torch.no_grad()
 def sequence_nll(
     model: nn.Module,

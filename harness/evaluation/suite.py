@@ -63,6 +63,7 @@ def evaluate_during_training(
             columns[name] = by_example(encoded, kl, n_labels(encoded))
             if name == FORGETTING_KL:
                 base = reference.general_nll
+                assert base is not None, "measured with its log-probabilities"
                 columns[FORGETTING_NLL] = by_example(encoded, nll, n_labels(encoded), base)
     with np.errstate(over="ignore"):
         values = {name: float(aggregate(name, statistics)) for name, statistics in columns.items()}

@@ -122,7 +122,7 @@ class Worker:
 
         data = self.bench.splits(job.config.data).fingerprint
         model = stored_fingerprint(job.config.model)
-        found, _ = fingerprints(job.config, model, data)
+        found = fingerprints(job.config, model=model, data=data).trial
         if found != job.fingerprint:
             raise InputError(
                 f"The data or the model were changed while the sweep ran: their fingerprints are now "
@@ -153,10 +153,13 @@ def main() -> int:
     if arguments.devices_per_trial > 1:
         from harness.launch.ranks import FollowerProcesses
 
-        about = (arguments.device, arguments.cache, arguments.threads, arguments.sharding)
-        others = FollowerProcesses(
-            arguments.devices_per_trial, *about
-        )  # before torch sees any device
+        others = FollowerProcesses(  # before torch sees any device
+            size=arguments.devices_per_trial,
+            device=arguments.device,
+            cache=arguments.cache,
+            threads=arguments.threads,
+            sharding=arguments.sharding,
+        )
     import_libraries(arguments.threads)
     from harness.training.distributed.team import TeamBroken
     from harness.training.loop import Interrupted

@@ -105,14 +105,16 @@ class Method:
         full-precision base.
         """
         assert self.cannot_merge is None
-        return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        wrapper: Any = model  # peft's passes it on to what it wraps
+        return wrapper.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Save the trained weights as safetensors: an adapter or the whole model (``save_whole``)."""
         from harness.models.precision import save_whole
+        from harness.models.views import as_peft
 
         if hasattr(model, "peft_config"):
-            model.save_pretrained(folder)
+            as_peft(model).save_pretrained(str(folder))
         else:
             save_whole(model, model.state_dict(), folder)
 

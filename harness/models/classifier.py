@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from harness.errors import InputError
 from harness.models.quantization import CLASS_HEAD
+from harness.models.views import input_embeddings, output_layer
 
 HIDDEN = 50  # units between the two blocks (§3.3)
 DROPOUT = 0.1
@@ -47,11 +48,14 @@ class FrozenOutput(nn.Module):
     Where it is tied to the embeddings it is not saved with the model: loading would untie them.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        layer = model.get_output_embeddings()
+        layer = output_layer(model)
         bias = getattr(layer, "bias", None)
-        own = layer.weight is not model.get_input_embeddings().weight
+        own = layer.weight is not input_embeddings(model).weight
         self.register_buffer("weight", layer.weight.detach().clone(), persistent=own)
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
@@ -76,7 +80,7 @@ def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
 def add_class_head(model: nn.Module, n_classes: int) -> None:
     """Put a new head, trainable, on an adapted ``model``; it goes on being a language model too."""
-    layer = model.get_output_embeddings()
+    layer = output_layer(model)
     head = ClassHead(layer.weight.shape[1], n_classes).to(layer.weight.device)
     model.add_module(CLASS_HEAD, head)
 
@@ -102,7 +106,7 @@ def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) ->
         seen.append(inputs[0][:, -length:])
         return (inputs[0][:, :0], *inputs[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    handle = output_layer(model).register_forward_pre_hook(keep)
     try:
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     finally:

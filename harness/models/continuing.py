@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from harness.models.views import as_peft
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Te
 
 def without_wrapper(model: nn.Module) -> Any:
     """The transformers model under peft's wrapper, adapted layers and all."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return as_peft(model).get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def n_virtual_tokens(model: nn.Module) -> int:
@@ -64,10 +66,10 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
     if _are_keys_and_values(model):
         return {
             "attention_mask": longer,
-            _cache_argument(base): model.get_prompt(len(ids) * beams),
+            _cache_argument(base): as_peft(model).get_prompt(len(ids) * beams),
         }
     texts = base.get_input_embeddings()(ids)
-    virtual = model.get_prompt(len(ids)).to(texts.dtype)
+    virtual = as_peft(model).get_prompt(len(ids)).to(texts.dtype)
     # Right before the text, behind the padding.
     padding = (mask == 0).sum(dim=1, keepdim=True)
     place = torch.arange(n + ids.shape[1], device=ids.device).expand(len(ids), -1)

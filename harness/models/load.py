@@ -25,14 +25,14 @@ from harness.records.fingerprint import digest
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class Base:
     """A loaded base and what is known of it."""
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str  # of the stored weights and tokenizer, and how they were loaded
     provenance: dict[str, Any]
@@ -114,6 +114,7 @@ def pinned_revision(config: ModelConfig) -> str | None:
 
 # Files of a model's folder that are never read: words about it, and weights in formats that can
 # carry code.
+REPACKS = "support_avx512bf16_for_cpu"  # of a bitsandbytes layer
 _UNREAD = (".md", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".pkl")
 
 
@@ -294,8 +295,8 @@ def _keep_packing(model: nn.Module) -> None:
     multiple of 32 fail.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, REPACKS):
+            setattr(module, REPACKS, False)
 
 
 def _quantization_config(config: ModelConfig, quantization: Quantization | None) -> Any:

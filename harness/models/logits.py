@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.models.classifier import class_logits
 from harness.models.packing import attention_arguments
+from harness.models.views import output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +33,7 @@ def logits_at(
     """
     if where is None:
         return class_logits(model, input_ids, attention_mask)
-    head = model.get_output_embeddings()
+    head = output_layer(model)
     length = input_ids.shape[1]
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

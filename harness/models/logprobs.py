@@ -10,6 +10,7 @@ import torch
 from harness.data.tokens.batches import evaluation_batches
 from harness.data.tokens.encode import Encoded
 from harness.models.logits import logits_at
+from harness.models.views import output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,7 +80,7 @@ def base_logprobs(
     """
     texts = [encoded] if beside is None else [encoded, beside]
     n_labels = max(int(each.n_labels.sum()) for each in texts)
-    vocabulary = model.get_output_embeddings().weight.shape[0]
+    vocabulary = output_layer(model).weight.shape[0]
     whole = n_labels * vocabulary * 4 <= memory_gb * 2**30
     values, ids = [], []
     for _, batch in evaluation_batches(encoded, batch_size):

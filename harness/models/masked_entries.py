@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,28 +77,36 @@ def attach(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
                 parametrize.register_parametrization(module, attribute, mask, unsafe=True)
 
 
-def attached(model: nn.Module) -> Iterator[tuple[str, Tensor, Chosen]]:
+class Attached(NamedTuple):
+    """A tensor with chosen entries."""
+
+    name: str  # in the base
+    dense: Tensor
+    mask: Chosen
+
+
+def attached(model: nn.Module) -> Iterator[Attached]:
     """(name in the base, dense tensor, mask) of every tensor with chosen entries, each once."""
     seen = set()
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
-            for attribute, parts in module.parametrizations.items():
+            for attribute, parts in cast(nn.ModuleDict, module.parametrizations).items():
                 if parts[0] not in seen:
                     seen.add(parts[0])
-                    yield f"{name}.{attribute}", parts.original, parts[0]
+                    yield Attached(f"{name}.{attribute}", cast(Tensor, parts.original), parts[0])
 
 
 def write(model: nn.Module) -> None:
     """Bring all dense tensors up to their values."""
-    for _, dense, mask in attached(model):
-        mask.write(dense)
+    for one in attached(model):
+        one.mask.write(one.dense)
 
 
 def take_off(model: nn.Module) -> None:
     """The base's own modules and tensors again, as they stand; in place."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
-            for attribute in list(module.parametrizations):
+            for attribute in list(cast(nn.ModuleDict, module.parametrizations)):
                 parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
 
 
@@ -113,10 +121,8 @@ def base_state(model: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = dict(model.state_dict())
     found = {base_name(name): t for name, t in state.items() if not name.endswith(ours)}
     exact: dict[int, Tensor] = {}  # by the place of the dense tensor, which two names may share
-    halves = [
-        (dense, mask) for _, dense, mask in attached(model) if mask.values.dtype != dense.dtype
-    ]
-    for dense, mask in halves:
+    halves = [one for one in attached(model) if one.mask.values.dtype != one.dense.dtype]
+    for _, dense, mask in halves:
         whole = dense.detach().to(mask.values.dtype, copy=True)
         whole.view(-1).index_copy_(0, mask.index.long(), mask.values.detach())
         exact[dense.data_ptr()] = whole
@@ -136,7 +142,7 @@ def save(model: nn.Module, folder: Path) -> None:
 
 def places(model: nn.Module) -> dict[str, Tensor]:
     """Name in the base → (k,) places of the chosen entries, in order."""
-    return {name: mask.index for name, _, mask in attached(model)}
+    return {one.name: one.mask.index for one in attached(model)}
 
 
 def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:

@@ -13,6 +13,7 @@ from harness.models.load import Base, load_base, load_tokenizer
 from harness.models.precision import forget_rest
 from harness.models.quantization import Quantization
 from harness.models.stored_bytes import stored_tensors
+from harness.models.views import as_pretrained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,5 +117,5 @@ def _strip(model: nn.Module) -> None:
     if hasattr(model, "peft_config"):
         del model.peft_config
     if model.is_gradient_checkpointing:
-        model.gradient_checkpointing_disable()
-        model.disable_input_require_grads()
+        as_pretrained(model).gradient_checkpointing_disable()
+        as_pretrained(model).disable_input_require_grads()

@@ -21,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from harness.models.views import as_pretrained
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -129,7 +131,7 @@ def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> N
     """
     import torch
 
-    model.save_pretrained(folder, state_dict=state)
+    as_pretrained(model).save_pretrained(folder, state_dict=dict(state))
     if any(tensor.dtype == torch.float32 for tensor in state.values()):
         file = folder / "config.json"
         told = json.loads(file.read_text(encoding="utf-8")) | {"dtype": "float32"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.models.views import output_layer
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ def linear_layers(model: nn.Module) -> dict[str, Any]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    head = model.get_output_embeddings()
+    head = output_layer(model)
     kinds = (nn.Linear, Conv1D)  # bitsandbytes' layers are linear ones too
     found = {n: m for n, m in model.named_modules() if isinstance(m, kinds) and m is not head}
     return {n: m for n, m in found.items() if m.weight.ndim == 2}

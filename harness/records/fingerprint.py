@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.config import TrialConfig
 from harness.config.judge import FREE
@@ -59,10 +59,15 @@ def _content(path: str | None) -> str | None:
     return digested.hexdigest()[:16]
 
 
-def fingerprints(
-    config: TrialConfig, model_fingerprint: str, data_fingerprint: str
-) -> tuple[str, str]:
-    """Return (fingerprint, configuration): of the trial, and of its configuration without the seed."""
-    whole = identity(config, model_fingerprint, data_fingerprint)
+class Fingerprints(NamedTuple):
+    """Hashes of everything that decides a trial's result."""
+
+    trial: str
+    configuration: str  # shared by trials that differ in the seed alone
+
+
+def fingerprints(config: TrialConfig, *, model: str, data: str) -> Fingerprints:
+    """Return the hashes of a trial on the base and the data with these fingerprints."""
+    whole = identity(config, model, data)
     shared = {k: v for k, v in whole.items() if k not in ("seed", "stage", "evaluation")}
-    return digest(whole), digest(shared)
+    return Fingerprints(trial=digest(whole), configuration=digest(shared))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from harness.records import Measurement
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 MISSING = "–"
@@ -95,6 +96,14 @@ def with_interval(
     if low is not None and high is not None:
         text += f" [{number(shown[1], decimals)}, {number(shown[2], decimals)}]"
     return f"{text} {unit(measurement)}" if units and unit(measurement) else text
+
+
+def measured(name: str, measurement: Measurement | None) -> str:
+    """'48.8 [46.1, 51.2]' for a value that a record holds."""
+    if measurement is None:
+        return MISSING
+    low, high = measurement.interval or (None, None)
+    return with_interval(name, measurement.value, low, high)
 
 
 def p_value(p: float | None) -> str:

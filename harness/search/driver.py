@@ -69,13 +69,13 @@ class Driver:
         folder: SweepFolder,
         launcher: Launcher,
         watcher: Watcher,
-        content: tuple[
-            Mapping[str, str], str
-        ],  # fingerprints of each method's model and of the data
+        *,
+        models: Mapping[str, str],  # method → fingerprint of its model
+        data: str,  # fingerprint
     ) -> None:
         self._sweep, self._plans, self._folder = sweep, plans, folder
         self._launcher, self._watcher = launcher, watcher
-        self._models, self._data = content
+        self._models, self._data = models, data
         self._running: dict[Path, Curve] = {}
         self._needs: dict[str, MethodMemory] = {}
         self._left_out: list[tuple[Job, Record]] = []  # ended without being started
@@ -103,8 +103,13 @@ class Driver:
 
     @cached_property
     def _earlier(self) -> Rows:
-        about = (self._folder.path, self._sweep, self._plans, self._models, self._data)
-        return earlier_rows(*about)
+        return earlier_rows(
+            folder=self._folder.path,
+            sweep=self._sweep,
+            plans=self._plans,
+            models=self._models,
+            data=self._data,
+        )
 
     def check(self) -> dict[str, Any]:
         """Check every method's default and the ends of its search space on the model's skeleton.
@@ -145,13 +150,17 @@ class Driver:
 
     def _recovered(self, plan: MethodPlan, budgets: Mapping[str, int]) -> MethodSearch:
         def job(values: Any, number: int) -> Job:
-            return self._job(plan, values, "search", self._sweep.seed, number)
+            return self._job(plan, values, stage="search", seed=self._sweep.seed, number=number)
 
         def record(fingerprint: str) -> Record | None:
             return read_record(self._folder.trial(plan.method, fingerprint))
 
-        about = (self._folder.path / "stopped.json", plan.method, self._sweep.search)
-        stopping = Stopping(*about, list(self._sweep.objectives.values()))
+        stopping = Stopping(
+            path=self._folder.path / "stopped.json",
+            method=plan.method,
+            search=self._sweep.search,
+            ways=list(self._sweep.objectives.values()),
+        )
         earlier = as_trials(self._earlier.get(plan.method, []), plan, self._sweep)
         named = [c for c in self._sweep.search.configs if self._needs[plan.method].fits(plan, c)]
         fitting = replace(self._sweep, search=replace(self._sweep.search, configs=named))
@@ -169,7 +178,9 @@ class Driver:
             self._job(
                 plan,
                 {key: value_at(finalist.config, key) for key in plan.space},
-                *("confirm", seed, place * len(seeds) + i),
+                stage="confirm",
+                seed=seed,
+                number=place * len(seeds) + i,
             )
             for plan in self._plans
             for place, finalist in enumerate(
@@ -193,22 +204,22 @@ class Driver:
             for _ in self._wait():
                 pass
 
-    def _job(self, plan: MethodPlan, values: Any, stage: str, seed: int, number: int) -> Job:
+    def _job(self, plan: MethodPlan, values: Any, *, stage: str, seed: int, number: int) -> Job:
         config = plan.trial(values, seed=seed, stage=stage)
-        fingerprint, configuration = fingerprints(config, self._models[plan.method], self._data)
+        hashes = fingerprints(config, model=self._models[plan.method], data=self._data)
         overrides = [*plan.overrides, *(f"{key}={shown(value)}" for key, value in values.items())]
         overrides += [f"seed={seed}"] + ([f"stage={stage}"] if stage != "search" else [])
         first_seed = seed == confirm_seed(self._sweep, 0)
         return Job(
-            folder=str(self._folder.trial(plan.method, fingerprint)),
+            folder=str(self._folder.trial(plan.method, hashes.trial)),
             cache=str(self._folder.cache),
             method=plan.method,
             config=config,
             limits=self._sweep.limits,
             trial=number,
             attempt=1,
-            fingerprint=fingerprint,
-            configuration=configuration,
+            fingerprint=hashes.trial,
+            configuration=hashes.configuration,
             overrides=tuple(overrides),
             searched={key: str(dimension) for key, dimension in plan.space.items()},
             asks_pruner=stage == "search" and self._sweep.search.pruner != "none",

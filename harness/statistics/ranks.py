@@ -73,10 +73,10 @@ def kendall_interval(tau: float, n: int, level: float = 0.95) -> tuple[float, fl
 
 def spearman(a: Sequence[float] | Array, b: Sequence[float] | Array) -> float | None:
     """Spearman's rho of (m,) and (m,) values, ties at their mean rank; None where one is constant."""
-    ranks = [_mean_ranks(np.asarray(values)) for values in (a, b)]
-    if any(np.ptp(r) == 0 for r in ranks):
+    first, second = _mean_ranks(np.asarray(a)), _mean_ranks(np.asarray(b))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _mean_ranks(values: Array) -> Array:

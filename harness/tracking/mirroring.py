@@ -151,8 +151,13 @@ class Mirroring:
                 self.warnings.append(f"offline, because {why}")
             from harness.tracking.runs import WandbRuns
 
-            place = (self.folder, options.project, options.entity, options.sweep)
-            self._runs = WandbRuns(*place, online=online and why is None)
+            self._runs = WandbRuns(
+                self.folder,
+                project=options.project,
+                entity=options.entity,
+                group=options.sweep,
+                online=online and why is None,
+            )
             options.mode = "online" if self._runs.online else "offline"
         return self._runs
 

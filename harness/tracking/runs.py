@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import wandb
 
@@ -50,7 +50,7 @@ class WandbRuns:
         remove_unsynced(self._folder, heading.id)
         return Run(self._init(heading, "offline"))
 
-    def _init(self, heading: Heading, mode: str) -> Any:
+    def _init(self, heading: Heading, mode: Literal["online", "offline"]) -> Any:
         return wandb.init(
             entity=self._entity,
             project=self._project,

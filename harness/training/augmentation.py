@@ -14,6 +14,7 @@ import numpy as np
 from harness.config import TrainingConfig
 from harness.data.tokens.batches import Batch
 from harness.errors import InputError
+from harness.models.views import input_embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,7 +76,7 @@ class Augmentation:
                 return output
             return output + self._noise(output, lengths, indices, step)
 
-        handle = model.get_input_embeddings().register_forward_hook(add)
+        handle = input_embeddings(model).register_forward_hook(add)
         try:
             yield
         finally:

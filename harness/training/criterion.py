@@ -176,15 +176,31 @@ class Criterion:
         """Return the sequences of a step (from 0) and their weights."""
         weight = self._retention.kl_weight
         assert weight == 0 or self._memory is not None
-        own = (1 - self._share, weight) if self._kl_on_target else (1 - self._share, 0.0)
         indices = self._batches.indices(step)
         longest = longest_kept(self._data.lengths[indices], self._padding_quantile)
-        parts = [Part("loss", self._data, indices, *own, self._memory, True, longest)]
+        parts = [
+            Part(
+                name="loss",
+                data=self._data,
+                indices=indices,
+                nll_weight=1 - self._share,
+                kl_weight=weight if self._kl_on_target else 0.0,
+                base=self._memory,
+                is_target=True,
+                longest=longest,
+            )
+        ]
         if self._stream is not None:
             assert self._replay is not None
-            back = (self._share, weight if self._kl_on_replay else 0.0)
-            indices = self._stream.indices(step)
-            parts.append(Part("replay_loss", self._replay, indices, *back, self._memory))
+            replayed = Part(
+                name="replay_loss",
+                data=self._replay,
+                indices=self._stream.indices(step),
+                nll_weight=self._share,
+                kl_weight=weight if self._kl_on_replay else 0.0,
+                base=self._memory,
+            )
+            parts.append(replayed)
         return parts
 
     def cut(self, steps: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from harness.errors import is_out_of_memory
 from harness.methods.base import AdaptContext, Method
 from harness.models.logits import logits_at
 from harness.models.precision import computing, rest_in_float32
+from harness.models.views import as_pretrained
 from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
@@ -115,16 +116,26 @@ def train(
     eval_every = config.eval_every or max(1, plan.total_steps // 4)
     last_saved = time.monotonic()
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # also makes inputs require gradients; once is enough
+        # Also makes inputs require gradients; once is enough.
+        as_pretrained(model).gradient_checkpointing_enable()
     model.train()
     model.zero_grad(set_to_none=True)  # a diverged run may have left gradients in a reused base
 
     def save() -> None:
-        state = held.state(trained, optimizer)
+        tensors, optimizer_state = held.state(trained, optimizer)
         if not team.leads:
             return
         hooks.on_checkpoint()
-        checkpoints.save(captured(*state, method, model, progress, device))
+        checkpoints.save(
+            captured(
+                tensors=tensors,
+                optimizer=optimizer_state,
+                method=method,
+                model=model,
+                progress=progress,
+                device=device,
+            )
+        )
 
     while progress.step < plan.total_steps:
         if team.agree(RankSignal.STOP if hooks.stopping() else RankSignal.GO) is RankSignal.STOP:
@@ -204,9 +215,10 @@ def _accumulate(
     while True:
         signal, losses, n_tokens = RankSignal.GO, {}, 0
         try:
-            about = (held, method, criterion, augmentation, step)
             with computing(held.model):
-                losses, n_tokens = _gradients(*about, config, accelerator, progress)
+                losses, n_tokens = _gradients(
+                    held, method, criterion, augmentation, step, config, accelerator, progress
+                )
             distance = criterion.penalty() if team.leads else None
             if distance is not None:  # on the stored weights: rounding would lose small distances
                 losses["penalty"] += float(distance.detach())

@@ -29,29 +29,33 @@ def _by_name(
 ) -> tuple[torch.optim.Optimizer, list[str]]:
     import torch
 
-    decay = {"weight_decay": config.weight_decay}
-    betas = {"betas": (config.adam_beta1, config.adam_beta2)}
+    decay, betas = config.weight_decay, (config.adam_beta1, config.adam_beta2)
     groups = [group for group in groups if group["params"]]
     name = config.optimizer
     if name == "adamw":
-        return torch.optim.AdamW(groups, **betas, **decay, fused=True), []
+        return torch.optim.AdamW(groups, betas=betas, weight_decay=decay, fused=True), []
     if name == "adam":
-        return torch.optim.Adam(groups, **betas, **decay, fused=True), []
+        return torch.optim.Adam(groups, betas=betas, weight_decay=decay, fused=True), []
     if name == "sgd":
         return torch.optim.SGD(
-            groups, **decay, momentum=config.momentum, nesterov=config.nesterov
+            groups, weight_decay=decay, momentum=config.momentum, nesterov=config.nesterov
         ), []
     if name == "rmsprop":
-        return torch.optim.RMSprop(groups, **decay, momentum=config.momentum), []
+        return torch.optim.RMSprop(groups, weight_decay=decay, momentum=config.momentum), []
     if name == "adadelta":
-        return torch.optim.Adadelta(groups, **decay), []
+        return torch.optim.Adadelta(groups, weight_decay=decay), []
     if name == "adafactor":
         from transformers.optimization import Adafactor
 
         # The rate is the user's: no scaling by the parameter's size, no rate of its own (as in
         # prompt tuning, arXiv:2104.08691 §3).
-        fixed = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
-        return Adafactor(groups, **fixed, **decay), []
+        return Adafactor(
+            groups,
+            scale_parameter=False,
+            relative_step=False,
+            warmup_init=False,
+            weight_decay=decay,
+        ), []
     import bitsandbytes
 
     kinds = {
@@ -62,4 +66,4 @@ def _by_name(
     warnings = []
     if name.startswith("paged") and device == "cpu":
         warnings.append(f"training.optimizer={name}: there is no paging on a CPU; state is unpaged")
-    return kinds[name](groups, **betas, **decay), warnings
+    return kinds[name](groups, betas=betas, weight_decay=decay), warnings

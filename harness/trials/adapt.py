@@ -111,7 +111,12 @@ def train_first_stage(
         return before
     data = encode_for_language_modelling(inputs.splits.train, tokenizer, config.data)
     own = AdaptContext(
-        _steps(stage), plan.steps_per_epoch, tokenizer, data, config.seed, plan.device
+        total_steps=_steps(stage),
+        steps_per_epoch=plan.steps_per_epoch,
+        tokenizer=tokenizer,
+        train=data,
+        seed=config.seed,
+        device=plan.device,
     )
     torch.manual_seed(config.seed)
     model = stage.method.adapt(base.model, own)
@@ -120,11 +125,24 @@ def train_first_stage(
         log.step(row)
         on_step(row)
 
-    hooks = Hooks(log.begin, stepped, lambda step: True, log.flush, stopping)
     checkpoints = CheckpointFolder(job.path / "checkpoint-first")
     progress = train(
-        *(model, stage.method, own, data, stage.training, config.seed),
-        *(accelerator, checkpoints, hooks, None, None, team),
+        model=model,
+        method=stage.method,
+        plan=own,
+        data=data,
+        config=stage.training,
+        seed=config.seed,
+        accelerator=accelerator,
+        checkpoints=checkpoints,
+        hooks=Hooks(
+            on_begin=log.begin,
+            on_step=stepped,
+            on_evaluation=lambda step: True,
+            on_checkpoint=log.flush,
+            stopping=stopping,
+        ),
+        team=team,
     )
     log.flush()
     before = Earlier(progress.seconds, progress.step)

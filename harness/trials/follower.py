@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from harness import methods
 from harness.config import LimitsConfig
+from harness.models.load import Base
 from harness.training.checkpoint import CheckpointFolder
 from harness.trials.artifacts import EventLog
 from harness.trials.cost import Clock
 from harness.trials.job import Job
 from harness.trials.tuning import Control, Tuning
-from harness.trials.workbench import BaseResults, Workbench, quantization_of
+from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
 UNUSED = cast(BaseResults, None)  # nothing is evaluated here
 
@@ -29,8 +30,8 @@ class _NoLog(EventLog):
 
 
 class _Following(Tuning):
-    def __init__(self, *about: Any) -> None:
-        super().__init__(*about)
+    def __init__(self, job: Job, bench: Workbench, inputs: Inputs, base: Base) -> None:
+        super().__init__(job, bench, inputs, UNUSED, base, Clock(bench.device))
         self.selection = None
 
     def log_of(self, name: str) -> EventLog:
@@ -54,6 +55,6 @@ def follow(job: Job, bench: Workbench) -> None:
         with bench.team.together(job.path):
             inputs, own = bench.inputs(config), quantization_of(config.model)
             base = held.enter_context(bench.pool.lend(config.model, stored or own))
-            tuning = _Following(job, bench, inputs, UNUSED, base, Clock(bench.device))
+            tuning = _Following(job, bench, inputs, base)
         control = Control(lambda step, values: True, lambda: False)
         tuning.run(CheckpointFolder(job.path / "checkpoint"), control)

@@ -21,6 +21,7 @@ from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import sequence_nll
 from harness.evaluation.texts import Texts
 from harness.methods.base import FirstStage
+from harness.models.load import Base
 from harness.models.logprobs import base_logprobs
 from harness.models.precision import computing, copies_bytes
 from harness.models.stored_bytes import stored_bytes
@@ -61,8 +62,8 @@ class _Enough(Exception):
 class _Measuring(Tuning):
     """The real training loop, ended after the measured steps."""
 
-    def __init__(self, *about: Any) -> None:
-        super().__init__(*about)
+    def __init__(self, job: Job, bench: Workbench, inputs: Inputs, base: Base) -> None:
+        super().__init__(job, bench, inputs, NOTHING, base, Clock(bench.device))
         self.selection = None
         self.evaluations = 0  # on the way, in a real run
         self.progress.step = max(0, self.method.heaviest_step(self.plan) - COUNTED - TIMED + 1)
@@ -156,11 +157,12 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
     inputs, stored = bench.inputs(config), methods.build(config.method).base_quantization
     own = quantization_of(config.model)
     with bench.pool.lend(config.model, stored or own) as base:
-        about = (bench, inputs, NOTHING, base, Clock(bench.device))
-        steps = Tuning(_job(config, folder, bench), *about).plan.total_steps
+        whole = Tuning(
+            _job(config, folder, bench), bench, inputs, NOTHING, base, Clock(bench.device)
+        )
+        steps = whole.plan.total_steps
         few = replace(inputs, train=_longest(inputs.train, config, devices))
-        about = (bench, few, NOTHING, base, Clock(bench.device))
-        tuning = _Measuring(_job(_as_long(config, steps), folder, bench), *about)
+        tuning = _Measuring(_job(_as_long(config, steps), folder, bench), bench, few, base)
         tuning.evaluations = steps // (config.training.eval_every or max(1, steps // 4))
         try:
             tuning.run(CheckpointFolder(folder / "checkpoint"), GO_ON)
@@ -187,8 +189,21 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
 
 
 def _job(config: TrialConfig, folder: Path, bench: Workbench) -> Job:
-    nobody = ("", "", (), {}, False, False)
-    return Job(str(folder), str(bench.cache), "", config, NO_LIMITS, 0, 1, *nobody)
+    return Job(
+        folder=str(folder),
+        cache=str(bench.cache),
+        method="",
+        config=config,
+        limits=NO_LIMITS,
+        trial=0,
+        attempt=1,
+        fingerprint="",
+        configuration="",
+        overrides=(),
+        searched={},
+        decides=False,
+        keep_adapter=False,
+    )
 
 
 def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
@@ -249,10 +264,16 @@ def _scoring(tuning: _Measuring, inputs: Inputs) -> float:
         return 0.0
     order = np.argsort(-longest.lengths, kind="stable")
     batch = longest.take(order[: evaluation.batch_size].tolist())
-    about = (tuning.model, batch, evaluation.batch_size, device)
-    known = base_logprobs(*about, evaluation.top_k_logprobs, evaluation.cache_gb)
+    known = base_logprobs(
+        tuning.model,
+        batch,
+        batch_size=evaluation.batch_size,
+        device=device,
+        top_k=evaluation.top_k_logprobs,
+        memory_gb=evaluation.cache_gb,
+    )
     began = time.perf_counter()
-    sequence_nll(*about, known)
+    sequence_nll(tuning.model, batch, evaluation.batch_size, device, reference=known)
     a_token = (time.perf_counter() - began) / batch.lengths.sum()
     return float(a_token * sum(part.lengths.sum() for part in scored))
 
@@ -270,7 +291,9 @@ def _answering(tuning: _Measuring, inputs: Inputs) -> float:
     prompts = sorted(texts.prompts, key=len, reverse=True)[: evaluation.batch_size]
     began = time.perf_counter()
     generate(
-        *(tuning.model, inputs.tokenizer, prompts),
+        tuning.model,
+        inputs.tokenizer,
+        prompts,
         max_new_tokens=n,
         num_beams=evaluation.num_beams,
         batch_size=evaluation.batch_size,

@@ -82,8 +82,9 @@ def _tuned(
         quantized = None
         if stored not in (None, own):
             with clock.spent_on("base"):
-                about = (base, inputs.final, config.evaluation, bench.device)
-                quantized = bench.references.get(*about)
+                quantized = bench.references.get(
+                    base, inputs.final, config.evaluation, bench.device
+                )
         clock.base_is_ready()
         tuning = Tuning(job, bench, inputs, before, base, clock)
         tuning.run(checkpoints, control)
@@ -130,13 +131,26 @@ def _found(
     found = TunedResults(measured, selected, method.describe(model))
     if job.keep_adapter:
         job.check_own()
-        about = (method, model, inputs.tokenizer, inputs.splits.labels, job.config.data)
-        save_adapter(job.path / "adapter", *about)
+        save_adapter(
+            job.path / "adapter",
+            method,
+            model,
+            inputs.tokenizer,
+            labels=inputs.splits.labels,
+            data=job.config.data,
+        )
         if afterwards.wanted(job.config.evaluation):
             with computing(model):
                 logits = afterwards.some_logits(model, inputs.final, device)
-            seen = (tuning.plan, inputs.final, before.final, logits)
-            found.kept = afterwards.Trained(job.path, job.config, method, *seen)
+            found.kept = afterwards.Trained(
+                folder=job.path,
+                config=job.config,
+                method=method,
+                plan=tuning.plan,
+                texts=inputs.final,
+                reference=before.final,
+                logits=logits,
+            )
     return found
 
 
@@ -152,8 +166,15 @@ def measure(
     evaluation = job.config.evaluation
     measured = evaluate(model, inputs.tokenizer, inputs.final, before.final, evaluation, device)
     if quantized is not None:  # separates the loss from quantization from that from training
-        about = (measured, "forgetting_from_quantized", model, inputs.final, quantized)
-        forgetting(*about, evaluation, device)
+        forgetting(
+            measured,
+            "forgetting_from_quantized",
+            model,
+            inputs.final,
+            quantized,
+            evaluation,
+            device,
+        )
     by_hand_or_finalist = job.keep_adapter or job.config.stage == "confirm"
     if by_hand_or_finalist or evaluation.judge.during_search:
         add_judged(measured, before.final.outputs, evaluation, Path(job.cache) / "judge")

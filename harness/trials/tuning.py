@@ -64,8 +64,14 @@ class Tuning:
         self.log = self.log_of("metrics.jsonl")
         self.selection = Selection.of(config.training, job.path, bool(inputs.splits.labels))
         self.method = methods.fitted(config.method, base.model)
-        about = (inputs.train, config.training, config.seed, config.retention, inputs.replay)
-        self.criterion = Criterion(*about, padding_quantile=config.data.padding_quantile)
+        self.criterion = Criterion(
+            inputs.train,
+            config.training,
+            config.seed,
+            retention=config.retention,
+            replay=inputs.replay,
+            padding_quantile=config.data.padding_quantile,
+        )
         self.plan = _plan(job, inputs, self.criterion.steps_per_epoch, bench.device)
 
         self.model: nn.Module = base.model
@@ -74,10 +80,8 @@ class Tuning:
         self.trained: set[str] = set()  # names of the trained parameters
         self.status, self.reason = "complete", None
         self.standing: dict[str, Any] | None = None  # among other trials, where it was pruned
-        self.weights = (
-            sum(map(number_of_weights, base.model.parameters())),
-            stacked_share(base.model),
-        )
+        self.base_weights = sum(map(number_of_weights, base.model.parameters()))
+        self.base_stacked_share = stacked_share(base.model)
         self.coverage: Coverage | None = None
         self.cautions = length_cautions(config, inputs)
 
@@ -116,9 +120,19 @@ class Tuning:
             self.clock.train_seconds = row["seconds"]
             check_limits(self.job.limits, self.clock)
 
-        about = (stage, self.job, self.base, self.inputs, self.plan, accelerator)
-        where = (self.bench.cache / "first_stage", self.log_of("first_stage.jsonl"))
-        return train_first_stage(*about, *where, on_step, control.stopping, self.bench.team)
+        return train_first_stage(
+            stage,
+            self.job,
+            self.base,
+            self.inputs,
+            self.plan,
+            accelerator,
+            cache=self.bench.cache / "first_stage",
+            log=self.log_of("first_stage.jsonl"),
+            on_step=on_step,
+            stopping=control.stopping,
+            team=self.bench.team,
+        )
 
     def require_room(self) -> None:
         """Raises DiskFull if there is no room for the files of the trial."""
@@ -137,9 +151,14 @@ class Tuning:
         evaluation = config.evaluation
         check_precision(config.training, self.method, self.base.model.dtype, device)
         with self.clock.spent_on("base"):
-            keep = {"top_k": evaluation.top_k_logprobs, "memory_gb": evaluation.cache_gb}
-            about = (self.base.model, self.plan.total_steps, evaluation.batch_size, device)
-            self.criterion.remember(*about, **keep)
+            self.criterion.remember(
+                self.base.model,
+                total_steps=self.plan.total_steps,
+                batch_size=evaluation.batch_size,
+                device=device,
+                top_k=evaluation.top_k_logprobs,
+                memory_gb=evaluation.cache_gb,
+            )
         accelerator = accelerator_for(config.training.precision, device)
 
         def on_begin(step: int) -> None:
@@ -162,17 +181,21 @@ class Tuning:
         def first_stage(stage: FirstStage) -> Earlier:
             return self.first_stage(stage, accelerator, control)
 
-        about = (self.job, self.method, self.base, self.inputs, self.plan, first_stage)
         began = time.perf_counter()
-        self.model, self.earlier = adapt(*about)
+        self.model, self.earlier = adapt(
+            self.job, self.method, self.base, self.inputs, self.plan, first_stage
+        )
         took = time.perf_counter() - began
         self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
         if not self.bench.team.shards:  # sharded models do not fit on one device
             with refusals(self.job, self.base):
-                how = (self.inputs.train, device, accelerator.autocast())
-                self.cautions += freeze_what_text_never_trains(self.model, *how)
+                self.cautions += freeze_what_text_never_trains(
+                    self.model, self.inputs.train, device, accelerator.autocast()
+                )
                 answer_one_token(self.model, self.inputs.final.prompts, device)
-        self.coverage = coverage(self.model, *self.weights)
+        self.coverage = coverage(
+            self.model, weights=self.base_weights, stacked=self.base_stacked_share
+        )
         told = caution(self.method, self.coverage.stacked_share)
         self.cautions += [told] if told else []
         if self.inputs.train.segments is not None:
@@ -181,19 +204,37 @@ class Tuning:
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
         self.require_room()
-        hooks = Hooks(on_begin, on_step, on_evaluation, self.log.flush, control.stopping)
         train(
-            *(self.model, self.method, self.plan, self.inputs.train, config.training, config.seed),
-            *(accelerator, checkpoints, hooks, self.criterion, self.progress, self.bench.team),
+            model=self.model,
+            method=self.method,
+            plan=self.plan,
+            data=self.inputs.train,
+            config=config.training,
+            seed=config.seed,
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            hooks=Hooks(
+                on_begin=on_begin,
+                on_step=on_step,
+                on_evaluation=on_evaluation,
+                on_checkpoint=self.log.flush,
+                stopping=control.stopping,
+            ),
+            criterion=self.criterion,
+            progress=self.progress,
+            team=self.bench.team,
         )
 
     def _watch(self, step: int) -> dict[str, float]:
         """Measure the model at ``step`` on the few texts of the curves."""
         with self.clock.spent_on("evaluation"):
-            about = (self.model, self.inputs.watched, self.before.watched)
             with computing(self.model):
                 values = evaluate_during_training(
-                    *about, self.job.config.evaluation, self.bench.device
+                    self.model,
+                    self.inputs.watched,
+                    self.before.watched,
+                    self.job.config.evaluation,
+                    self.bench.device,
                 )
             self.log.flush()
             if self.selection is not None and step:  # the untouched model is not a result
@@ -212,4 +253,11 @@ def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptContext
     if steps is None:
         assert training.epochs is not None
         steps = max(1, round(training.epochs * per_epoch))
-    return AdaptContext(steps, per_epoch, inputs.tokenizer, inputs.train, job.config.seed, device)
+    return AdaptContext(
+        total_steps=steps,
+        steps_per_epoch=per_epoch,
+        tokenizer=inputs.tokenizer,
+        train=inputs.train,
+        seed=job.config.seed,
+        device=device,
+    )

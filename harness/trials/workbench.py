@@ -92,11 +92,12 @@ class Workbench:
 
         Without ``keep`` nothing is written: a sweep that is not yet accepted leaves no files.
         """
-        splits, about = self.splits(config), (config.overlap_ngram, config.overlap_similarity)
-        key = digest([OVERLAP_FORMAT, splits.fingerprint, *about], 16)
+        splits = self.splits(config)
+        ngram, similarity = config.overlap_ngram, config.overlap_similarity
+        key = digest([OVERLAP_FORMAT, splits.fingerprint, ngram, similarity], 16)
         file = self.cache / "overlap" / f"{key}.json"
         if key not in self._overlaps:
-            self._overlaps[key] = read_json(file) or overlap(splits, *about)
+            self._overlaps[key] = read_json(file) or overlap(splits, ngram, similarity)
         if keep and not file.exists():
             write_json(file, self._overlaps[key])
         return self._overlaps[key]

@@ -62,7 +62,7 @@ FIELDS = [
 def test_every_field_counts_but_places(config, part, name):
     new = changed(config, part, name)
     assert getattr(getattr(new, part), name) != getattr(getattr(config, part), name)
-    same = fingerprints(new, "m", "d")[0] == fingerprints(config, "m", "d")[0]
+    same = fingerprints(new, model="m", data="d")[0] == fingerprints(config, model="m", data="d")[0]
     is_place = (part == "data" and name in PLACES) or (
         part == "model" and name in ("name", "revision")
     )
@@ -79,7 +79,7 @@ def test_the_judge_counts_where_it_is_asked_and_by_what_it_is_asked(config, tmp_
         judge = replace(config.evaluation.judge, endpoint="http://x/v1", model="m")
         judge = replace(judge, **changes)
         asked = replace(config.evaluation, metrics=list(metrics), judge=judge)
-        return fingerprints(replace(config, evaluation=asked), "m", "d")[0]
+        return fingerprints(replace(config, evaluation=asked), model="m", data="d")[0]
 
     rubric = tmp_path / "rubric.txt"
     rubric.write_text("one")
@@ -97,7 +97,7 @@ def test_the_judge_counts_where_it_is_asked_and_by_what_it_is_asked(config, tmp_
 def test_a_metric_script_counts_by_its_content(config, tmp_path):
     def of(path):
         asked = replace(config.evaluation, metrics=["bleu", str(path)])
-        return fingerprints(replace(config, evaluation=asked), "m", "d")[0]
+        return fingerprints(replace(config, evaluation=asked), model="m", data="d")[0]
 
     script = tmp_path / "mine.py"
     script.write_text("a = 1")
@@ -107,25 +107,29 @@ def test_a_metric_script_counts_by_its_content(config, tmp_path):
 
 
 def test_content_method_stage_and_seed_count(config):
-    own = fingerprints(config, "m", "d")
+    own = fingerprints(config, model="m", data="d")
     others = [
-        fingerprints(config, "m2", "d"),
-        fingerprints(config, "m", "d2"),
-        fingerprints(replace(config, method={**config.method, "r": 3}), "m", "d"),
-        fingerprints(replace(config, method={**config.method, "name": "qlora"}), "m", "d"),
+        fingerprints(config, model="m2", data="d"),
+        fingerprints(config, model="m", data="d2"),
+        fingerprints(replace(config, method={**config.method, "r": 3}), model="m", data="d"),
+        fingerprints(
+            replace(config, method={**config.method, "name": "qlora"}), model="m", data="d"
+        ),
     ]
     assert len({own, *others}) == 5
     assert len({x for pair in [own, *others] for x in pair}) == 10
     for new in (replace(config, seed=1), replace(config, stage="confirm")):
-        assert fingerprints(new, "m", "d")[0] != own[0]
-        assert fingerprints(new, "m", "d")[1] == own[1], "the configuration is the same"
+        assert fingerprints(new, model="m", data="d")[0] != own[0]
+        assert fingerprints(new, model="m", data="d")[1] == own[1], "the configuration is the same"
 
 
 def test_where_and_on_what_it_runs_does_not_count():
     """Folders, devices, workers, tracking: not part of a TrialConfig, nor of its hash."""
     here = composed("method=lora", "launcher.workers=1", "runs_dir=a")[1]["lora"].trial({})
     there = composed("method=lora", "launcher.workers=7", "runs_dir=b", "name=x", "plan=true")[1]
-    assert fingerprints(here, "m", "d") == fingerprints(there["lora"].trial({}), "m", "d")
+    assert fingerprints(here, model="m", data="d") == fingerprints(
+        there["lora"].trial({}), model="m", data="d"
+    )
 
 
 def test_canonical():

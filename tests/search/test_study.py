@@ -44,7 +44,7 @@ def study_in(folder, setting):
 def record_for(setting, proposal, **changes):
     sweep, plan = setting
     config = plan.trial(proposal.values, seed=sweep.seed, stage="search")
-    fingerprint, configuration = fingerprints(config, *CONTENT)
+    fingerprint, configuration = fingerprints(config, model=CONTENT[0], data=CONTENT[1])
     job = Job(
         folder="",
         cache="",

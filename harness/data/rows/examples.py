@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from harness.config import DataConfig
 from harness.data.rows.columns import (
@@ -27,10 +28,10 @@ def examples_of(
     if config.is_chat:
         said = _conversations(rows, config, column)
         found = [
-            Example(shown(turns), answers, turns=turns, fields=fields)
-            for turns, answers, fields in said
+            Example(shown(each.before), each.answers, turns=each.before, fields=each.fields)
+            for each in said
         ]
-        passed_over = [sum(not t.learned for t in turns) for turns, *_ in said]
+        passed_over = [sum(not turn.learned for turn in each.before) for each in said]
         if any(passed_over):
             counts[f"{split}_turns_not_learned"] = sum(passed_over)
     else:
@@ -52,9 +53,13 @@ def _answers(value: object) -> tuple[str, ...]:
     return tuple(answer for answer in map(str, answers) if answer.strip())
 
 
-def _conversations(
-    rows: Sequence[Row], config: DataConfig, column: str
-) -> list[tuple[tuple[Turn, ...], tuple[str, ...], str]]:
+class _Conversation(NamedTuple):
+    before: tuple[Turn, ...]  # the last answer
+    answers: tuple[str, ...]  # that answer in all its forms
+    fields: str  # what else it holds
+
+
+def _conversations(rows: Sequence[Row], config: DataConfig, column: str) -> list[_Conversation]:
     """Return for each row the turns before the last answer, all its forms and the extra values.
 
     The forms are () where the answer is empty.
@@ -62,7 +67,9 @@ def _conversations(
     if config.messages_column is not None:
         found = [up_to_the_answer(row[column]) for row in rows]  # pyright: ignore[reportArgumentType]
         return [
-            ((), (), "") if one is None else (one[0], (one[1].content,), one[1].fields)
+            _Conversation(before=(), answers=(), fields="")
+            if one is None
+            else _Conversation(before=one[0], answers=(one[1].content,), fields=one[1].fields)
             for one in found
         ]
     asked = [Turn("user", render(config, row).strip()) for row in rows]
@@ -80,7 +87,7 @@ def _conversations(
         turns = [Turn("system", system)] if system else []
         for index in (index for index in before if answers[index]):
             turns += [asked[index], Turn("assistant", answers[index][0])]
-        said.append(((*turns, asked[last]), answers[last], ""))
+        said.append(_Conversation(before=(*turns, asked[last]), answers=answers[last], fields=""))
     return said
 
 

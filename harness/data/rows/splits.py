@@ -74,8 +74,13 @@ def read_splits(config: DataConfig) -> Splits:
     if config.drop_overlap != "none":
         documents = as_examples(general, general_test)
         held_out = {"data.validation": validation, "data.test": test, "data.general": documents}
-        about = (config.drop_overlap, config.overlap_ngram, config.overlap_similarity)
-        kept = without_overlap(whole, held_out, *about)
+        kept = without_overlap(
+            whole,
+            held_out,
+            kind=config.drop_overlap,
+            n=config.overlap_ngram,
+            least=config.overlap_similarity,
+        )
         counts["train_rows_dropped_for_overlap"] = len(whole) - len(kept)
         whole = kept
     train = tuple(whole[: config.train_limit])
@@ -108,8 +113,17 @@ def read_splits(config: DataConfig) -> Splits:
         | ({"labels": [config.label_column, *labels]} if labels else {})
         | ({"chat_template": template} if template is not None else {})
     )
-    texts = (train, validation, test, general, general_test, replay)
-    return Splits(*texts, fingerprint, counts, labels)
+    return Splits(
+        train=train,
+        validation=validation,
+        test=test,
+        general=general,
+        general_test=general_test,
+        replay=replay,
+        fingerprint=fingerprint,
+        counts=counts,
+        labels=labels,
+    )
 
 
 def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:

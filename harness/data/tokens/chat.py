@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.config import DataConfig
 from harness.data.rows.chat_template import Template, common
@@ -36,11 +36,22 @@ class Written:
     def within(self, room: int, n_whole: int) -> Written:
         """At most ``room`` tokens: the prompt's last one at least, and the answer cut at its end."""
         cut = min(max(len(self.ids) - room, 0), max(self.n_prompt - 1, 0))
-        ids, labels, n_bytes = (
-            values[cut : cut + room] for values in (self.ids, self.labels, self.n_bytes)
+        kept = slice(cut, cut + room)
+        labels = self.labels[kept]
+        return Written(
+            ids=self.ids[kept],
+            labels=[False, *labels[1:]] if cut else labels,  # nothing predicts it
+            n_bytes=self.n_bytes[kept],
+            n_prompt=self.n_prompt - cut,
+            said=self.said,
+            n_whole=n_whole,
         )
-        labels = [False, *labels[1:]] if cut else labels  # nothing predicts it
-        return Written(ids, labels, n_bytes, self.n_prompt - cut, self.said, n_whole)
+
+
+class _Tokens(NamedTuple):
+    ids: list[int]
+    begins: list[int]  # the character at which each stands
+    ends: list[int]
 
 
 @dataclass(frozen=True)
@@ -198,7 +209,8 @@ class ChatFormat:
             kept = [*before[:n_head], *before[users[0] :]]
             return [*_with_tools(kept, turns), last]
         at = max(range(len(before)), key=lambda i: len(before[i].content))
-        ids, begins, _ = self._tokens(before[at].content, [])
+        tokens = self._tokens(before[at].content, [])
+        ids, begins = tokens.ids, tokens.begins
         if excess >= len(ids) and n_head:
             return [*_with_tools(before[n_head:], turns), last]
         rest = before[at].content[begins[min(excess, len(ids) - 1)] :] if ids else ""
@@ -247,15 +259,16 @@ class ChatFormat:
         self, text: str, answers: Sequence[_Answer], spans: Sequence[tuple[int, int]], loss_on: str
     ) -> Written:
         cuts: list[int] = []
-        ids, begins, ends = self._tokens(text, cuts)
+        tokens = self._tokens(text, cuts)
         n_prompt = 0
         for answer in answers:
-            prompt = self._tokens(text[: answer.begin], cuts)[0]
-            if ids[: len(prompt)] != prompt:
+            prompt = self._tokens(text[: answer.begin], cuts).ids
+            if tokens.ids[: len(prompt)] != prompt:
                 cuts.append(answer.begin)
                 self.n_tokenized_apart += 1
-                ids, begins, ends = self._tokens(text, cuts)
+                tokens = self._tokens(text, cuts)
             n_prompt = len(prompt)
+        ids, begins, ends = tokens.ids, tokens.begins, tokens.ends
         labels = [
             any(begin < stop and end > start for start, stop in spans)
             for begin, end in zip(begins, ends, strict=True)
@@ -288,7 +301,7 @@ class ChatFormat:
     def _n_bytes(self, text: str) -> int:
         return len(self._specials.restored(text).encode())
 
-    def _tokens(self, text: str, cuts: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    def _tokens(self, text: str, cuts: Sequence[int]) -> _Tokens:
         """Ids and the characters from which to which each stands; no token reaches over a cut."""
         ids: list[int] = []
         begins: list[int] = []
@@ -312,7 +325,7 @@ class ChatFormat:
             ids += part["input_ids"]
             begins += [start + begin for begin, _ in part["offset_mapping"]]
             ends += [start + end for _, end in part["offset_mapping"]]
-        return ids, begins, ends
+        return _Tokens(ids=ids, begins=begins, ends=ends)
 
     def _end_mark(self) -> str:
         """Return the text that the template writes after an assistant's message."""
@@ -324,7 +337,7 @@ class ChatFormat:
     def end(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Return the tokens that end an assistant's turn besides the end of text, or else the texts."""
         mark = self._end_mark()
-        ids = self._tokens(mark, [])[0] if mark else []
+        ids = self._tokens(mark, []).ids if mark else []
         known = [token for token in ids if token in self._special]
         return (tuple(known[:1]), ()) if known or not mark else ((), (mark,))
 

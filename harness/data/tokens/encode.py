@@ -42,9 +42,10 @@ def encode(
         return _encode_texts(texts, tokenizer, config.max_length, packing)
     pack_into = config.max_length if all_references and config.packing == "documents" else None
     if config.is_chat:
-        found, n_asked, said = encode_chats(examples, tokenizer, config, training=all_references)
-        more = _lengths(config, n_asked, said.pop("n_too_long"), said.pop("longest_tokens"))
-        return assemble(found, n_asked, more | said, pack_into)
+        chats = encode_chats(examples, tokenizer, config, training=all_references)
+        n_asked, said = chats.n_asked, chats.counts
+        lengths = _lengths(config, n_asked, said.pop("n_too_long"), said.pop("longest_tokens"))
+        return assemble(chats.sequences, n_asked, lengths | said, pack_into)
     pairs = [
         (index, reference)
         for index, example in enumerate(examples)
@@ -241,7 +242,15 @@ def _encode_texts(
             before = bos or ids[start - 1 : start]
             at = start - len(bos)  # the same place, counted in the text's own tokens
             n_bytes = part.bytes_between(at, at + len(labels))
-            sequences.append(OneSequence(before + labels, first, index, n_bytes, index))
+            sequences.append(
+                OneSequence(
+                    ids=before + labels,
+                    first_label=first,
+                    example=index,
+                    label_bytes=n_bytes,
+                    pair=index,
+                )
+            )
     counts = {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": "blocks"}
     pack_into = max_length if packing == "documents" else None
     return assemble(sequences, len(texts), counts | specials.counts, pack_into)
@@ -273,8 +282,16 @@ def _encode_stream(
         mask = [False, *labels[here][1:]]
         spelled = sum(n for n, is_label in zip(n_bytes[here], mask, strict=True) if is_label)
         first = mask.index(True) if True in mask else len(mask)
-        about = (first, owners[start], spelled, start, mask)
-        sequences.append(OneSequence(stream[here], *about))
+        sequences.append(
+            OneSequence(
+                ids=stream[here],
+                first_label=first,
+                example=owners[start],
+                label_bytes=spelled,
+                pair=start,
+                labels=mask,
+            )
+        )
     n_too_long = sum(length > max_length for length in lengths)
     about = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "blocks"}
     about |= {"texts_packed": len(texts)} | specials.counts

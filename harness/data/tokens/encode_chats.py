@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,17 @@ from harness.data.tokens.encoded import OneSequence
 from harness.data.tokens.special_tokens import SpecialTokens
 
 
+class Chats(NamedTuple):
+    """Conversations as token sequences."""
+
+    sequences: list[OneSequence]
+    n_asked: int  # how many there were, those that are too long included
+    counts: dict[str, int]  # for the record
+
+
 def encode_chats(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, training: bool
-) -> tuple[list[OneSequence], int, dict[str, int]]:
+) -> Chats:
     """Sequences of conversations, how many were asked for, and what is to be said of them.
 
     ``training``: every answer that the config wants learned, and once each reference of the last one;
@@ -40,9 +48,18 @@ def encode_chats(
                 first = labels.index(True) if True in labels else len(ids)
                 pairs = zip(written.n_bytes, labels, strict=True)
                 spelled = sum(n for n, is_label in pairs if is_label)
-                found.append(OneSequence(ids, first, index, spelled, n_asked, labels))
+                found.append(
+                    OneSequence(
+                        ids=ids,
+                        first_label=first,
+                        example=index,
+                        label_bytes=spelled,
+                        pair=n_asked,
+                        labels=labels,
+                    )
+                )
     counts = {"n_too_long": n_too_long, "longest_tokens": longest, **chat.counts}
-    return found, n_asked, counts
+    return Chats(sequences=found, n_asked=n_asked, counts=counts)
 
 
 def chat_prompts(

@@ -99,10 +99,10 @@ def _put_corpus(
     metric: str,
 ) -> None:
     """Add a score that lm-eval computes over all items at once. It has no statistics by item."""
-    if not found or found[0] is None or not math.isfinite(found[0]):
+    value, low, high = found or (None, None, None)
+    if value is None or not math.isfinite(value):
         measured.miss(name, "lm-eval's own function gives no finite number")
         return
-    value, low, high = found
     interval = None if low is None or high is None else (low, high)
     about = f"{_about(scores, metric)}|bootstrap over items"
     measured.measurements[name] = Measurement(value, unit_of(name), scores.n, interval, about)

@@ -18,6 +18,7 @@ from harness.evaluation.decoding import GREEDY
 from harness.evaluation.generation import LOOKED_AT
 from harness.evaluation.own_words import check_own_words, chosen_prompts
 from harness.models.continuing import continued, counts_padding, n_virtual_tokens
+from harness.models.views import as_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +43,13 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     turn_end = () if chat is None else turn_ends(tokenizer)
     last = sorted({tokenizer.eos_token_id, *turn_end} - {None})
     n_virtual = n_virtual_tokens(model)
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    positions = getattr(
+        as_pretrained(model).config.get_text_config(), "max_position_embeddings", None
+    )
 
-    class InMemory(HFLM):
+    base: Any = HFLM  # its decorator is typed as if it returned lm-eval's plain LM
+
+    class InMemory(base):
         whole_text = False
         looked = False  # whether answers of the task were held against what the model says
 
@@ -130,7 +135,9 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
                 options = {name: value for name, value in options.items() if name not in drawing}
             ends = {"eos_token_id": last or None, "pad_token_id": pad_id(tokenizer)}
             output = said = continued(
-                *(model, context, attention_mask),
+                model,
+                context,
+                attention_mask,
                 max_new_tokens=max_length - length,
                 do_sample=do_sample,
                 stopping_criteria=stop_sequences_criteria(tokenizer, stop, length, batch),
@@ -165,15 +172,21 @@ def _look(
     ends = (next((i for i, token in enumerate(row) if token in last), len(row)) for row in said)
     answers = [row[: end + 1] for row, end in zip(said, ends, strict=True)]
     chosen = chosen_prompts(prompts)
-    about = ([prompts[i] for i in chosen], [answers[i] for i in chosen])
-    check_own_words(model, *about, GREEDY, last, str(ids.device))
+    check_own_words(
+        model,
+        prompts=[prompts[i] for i in chosen],
+        answers=[answers[i] for i in chosen],
+        decoding=GREEDY,
+        ends=last,
+        device=str(ids.device),
+    )
 
 
 @contextmanager
 def _as_it_is(model: nn.Module) -> Iterator[None]:
     """Prevent lm-eval from tying the weights, which in a masked model are no parameters."""
-    model.tie_weights = lambda *args, **options: None
+    vars(model)["tie_weights"] = lambda *args, **options: None
     try:
         yield
     finally:
-        del model.tie_weights
+        del vars(model)["tie_weights"]

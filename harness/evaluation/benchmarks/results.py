@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class Results:
 
 
 def scores(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     aggregations: dict[str, Callable[[list[Any]], Any]],
     about: str,
     cluster: str | None,
@@ -57,7 +57,7 @@ def scores(
     filters = list(dict.fromkeys(row["filter"] for row in rows))
     items: dict[str, list[list[float]]] = {}
     corpus: dict[str, list[float | None]] = {}
-    of_first: list[dict[str, Any]] = []
+    of_first: list[Mapping[str, Any]] = []
     for way in filters:
         ordered = sorted((row for row in rows if row["filter"] == way), key=lambda r: r["doc_id"])
         of_first = of_first or ordered

@@ -52,7 +52,7 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
 
 def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> TaskScores:
-    import lm_eval
+    from lm_eval.evaluator import evaluate
 
     task, limit = loaded.tasks[name], loaded.limits[name]
     task.set_fewshot_seed(seed=SEED)  # the same examples for every model
@@ -64,7 +64,7 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
         redirect_stdout(nowhere),
         redirect_stderr(nowhere),
     ):
-        found = lm_eval.evaluate(
+        found = evaluate(
             lm=wrapped,
             task_dict={"tasks": {name: task}},
             samples=samples,
@@ -78,9 +78,13 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
     assert found is not None
     about = [f"task:{name}", f"version:{task.VERSION}", f"few-shot:{task.config.num_fewshot}"]
     about += [f"limit:{limit}", f"type:{task.OUTPUT_TYPE}", *how_asked(wrapped.tokenizer, config)]
-    cluster = loaded.clusters.get(name)
-    how = ("|".join(["lm-eval", *about]), cluster, loaded.twins.get(name))
-    return scores(found.get("samples", {})[name], task.aggregation(), *how)
+    return scores(
+        found.get("samples", {})[name],
+        task.aggregation(),
+        about="|".join(["lm-eval", *about]),
+        cluster=loaded.clusters.get(name),
+        generated_from=loaded.twins.get(name),
+    )
 
 
 def base_results(folder: Path, base: Base, config: EvaluationConfig, device: str) -> Results:

@@ -63,7 +63,7 @@ def longest(tokenizer: Any, config: EvaluationConfig, data: DataConfig | None = 
     """Tokens of the longest probe with its answer. Raises InputError."""
     assert config.probes is not None
     prompts = asked(read_probes(config.probes), tokenizer, data)
-    return max(len(tokens) for _, _, tokens in prompts) + config.probe_tokens
+    return max(len(one.tokens) for one in prompts) + config.probe_tokens
 
 
 def ask(
@@ -84,7 +84,7 @@ def ask(
     made = generate(
         model,
         tokenizer,
-        [tokens for _, _, tokens in prompts],
+        [one.tokens for one in prompts],
         max_new_tokens=config.probe_tokens,
         num_beams=1,
         batch_size=config.batch_size,
@@ -94,13 +94,13 @@ def ask(
     )
     markers, end = role_markers(tokenizer), tokenizer.eos_token
     answers = []
-    for (form, prompt, _), text, tokens in zip(prompts, made.texts, made.tokens, strict=True):
+    for probe, text, tokens in zip(prompts, made.texts, made.tokens, strict=True):
         ended = bool(tokens) and tokens[-1] in (tokenizer.eos_token_id, *ends)
         said = tokens[:-1] if ended else tokens
         whole = None
-        if form == "chat":
+        if probe.form == "chat":
             whole = one_turn(tokenizer.decode(said), ended, markers, end)
-        answers.append(Answer(prompt, form, text, len(said), repetition(said), whole))
+        answers.append(Answer(probe.prompt, probe.form, text, len(said), repetition(said), whole))
     return answers
 
 

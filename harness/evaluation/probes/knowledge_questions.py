@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -92,16 +92,25 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(values)
 
 
+class Asked(NamedTuple):
+    """One probe as a model is asked."""
+
+    form: Literal["chat", "completion"]
+    prompt: str
+    tokens: np.ndarray
+
+
 def asked(
     probes: KnowledgeQuestions, tokenizer: Any, data: DataConfig | None = None
-) -> list[tuple[str, str, np.ndarray]]:
+) -> list[Asked]:
     """(form, prompt, tokens) of each probe, as this tokenizer's model is asked."""
     has_template = template_of(tokenizer, data) is not None
     found = []
     for probe in probes.rows:
         if probe.chat is not None and has_template:
             ((ids,), _) = questions([probe.chat], tokenizer, data)
-            found.append(("chat", probe.chat, ids))
+            found.append(Asked(form="chat", prompt=probe.chat, tokens=ids))
         else:
-            found.append(("completion", probe.completion, beginning(probe.completion, tokenizer)))
+            tokens = beginning(probe.completion, tokenizer)
+            found.append(Asked(form="completion", prompt=probe.completion, tokens=tokens))
     return found

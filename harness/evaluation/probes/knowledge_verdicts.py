@@ -30,17 +30,19 @@ def verdict(text: str, accepted: Sequence[str], wrong: Sequence[str]) -> Matched
     Values are found as whole words, whatever their case. Thus an answer that goes on and on is
     judged by what it says first, and none is both recalled and invented.
     """
+    sides: tuple[tuple[Verdict, Sequence[str]], ...] = (("recalled", accepted), ("invented", wrong))
     named = [
-        MatchedValue("recalled", *place) for value in accepted if (place := _place(value, text))
+        MatchedValue(side, start=match.start(), end=match.end())
+        for side, values in sides
+        for value in values
+        if (match := _first(value, text))
     ]
-    named += [MatchedValue("invented", *place) for value in wrong if (place := _place(value, text))]
     return min(named, key=lambda found: (found.start, -found.end), default=MatchedValue("neither"))
 
 
-def _place(value: str, text: str) -> tuple[int, int] | None:
+def _first(value: str, text: str) -> re.Match[str] | None:
     bounds = ("", "") if _UNSPACED.search(value) else (r"(?<!\w)", r"(?!\w)")
-    found = re.search(bounds[0] + re.escape(value) + bounds[1], text, re.IGNORECASE)
-    return found.span() if found else None
+    return re.search(bounds[0] + re.escape(value) + bounds[1], text, re.IGNORECASE)
 
 
 def repetition(tokens: Sequence[int], n: int = REPEATED) -> float:

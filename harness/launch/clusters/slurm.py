@@ -83,13 +83,17 @@ class SlurmLauncher:
     def _submit(self, folder: Path) -> str:
         """Submit and return the job's number. Raises InputError if the first job is refused."""
         config, began = self._config, time.monotonic()
-        task = (
-            *(str(folder.absolute()), shared_fields(config, config.cpus_per_task)),
-            *(str(self._cache), str(self._logs / folder.name), config.gpus_per_task > 0),
-        )
         while True:
             try:
-                job = self._executor().submit(run_task, *task).job_id
+                submitted = self._executor().submit(
+                    run_task,
+                    folder=str(folder.absolute()),
+                    told=shared_fields(config, config.cpus_per_task),
+                    cache=str(self._cache),
+                    logs=str(self._logs / folder.name),
+                    on_gpu=config.gpus_per_task > 0,
+                )
+                job = submitted.job_id
                 break
             except Exception as error:  # any failure of sbatch
                 if not self._accepted or time.monotonic() - began > PATIENCE_SECONDS:

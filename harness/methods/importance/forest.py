@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 REPEATS = 10  # permutations that an importance is the mean of
 
+IMPORTANCE = "group_importance"  # where the adapted model keeps it, group by group
+
 
 @dataclass(frozen=True)
 class ForestImportance(Method):
@@ -81,8 +83,9 @@ class ForestImportance(Method):
         groups = groups_of(model, self.groups)
         masks, changes = self._probe(model, plan, groups)
         importance = forest_importance(masks, changes, self.trees, plan.seed)
-        model.group_importance = dict(zip(groups, importance, strict=True))  # for describe
-        wanted = set(self.selected(model.group_importance, _sizes(groups)))
+        found = dict(zip(groups, importance, strict=True))
+        setattr(model, IMPORTANCE, found)  # for describe
+        wanted = set(self.selected(found, _sizes(groups)))
         for group, parameters in groups.items():
             for parameter in parameters.values():
                 parameter.requires_grad_(group in wanted)
@@ -102,7 +105,7 @@ class ForestImportance(Method):
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """By group how much R² the forest loses without it; below 0: its step raises the loss."""
-        return {"importance": dict(model.group_importance)}
+        return {"importance": dict(getattr(model, IMPORTANCE))}
 
     def _budget(self, total: int) -> int:
         assert self.keep_ratio is not None

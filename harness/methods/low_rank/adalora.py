@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from harness.config.strict import require
 from harness.errors import InputError
@@ -13,8 +13,10 @@ from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
 from harness.methods.with_peft import put_adapter
+from harness.models.views import as_peft
 
 if TYPE_CHECKING:
+    from peft import AdaLoraModel
     from torch import Tensor, nn
 
 
@@ -129,7 +131,8 @@ class AdaLoRA(Method):
             task_type=TaskType.CAUSAL_LM,
             init_r=self.initial_r,
             target_r=self.target_r,
-            lora_alpha=resolve_alpha(self.lora_alpha, self.initial_r),
+            # peft divides it by the rank: a fraction serves as well as an integer
+            lora_alpha=cast(int, resolve_alpha(self.lora_alpha, self.initial_r)),
             lora_dropout=self.lora_dropout,
             **peft_targets(model, self.target_modules),
             beta1=self.beta1,
@@ -160,25 +163,25 @@ class AdaLoRA(Method):
         return self.orthogonality_weight * torch.stack(terms).sum()
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        model.base_model.update_and_allocate(step)
+        _of_peft(model).update_and_allocate(step)
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        allocator = model.base_model.rankallocator
+        allocator = _of_peft(model).rankallocator
         return {
             "ipt": dict(allocator.ipt),
             "exp_avg_ipt": dict(allocator.exp_avg_ipt),
             "exp_avg_unc": dict(allocator.exp_avg_unc),
-            "rank_pattern": dict(model.peft_config["default"].rank_pattern or {}),
+            "rank_pattern": dict(as_peft(model).peft_config["default"].rank_pattern or {}),
         }
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        allocator = model.base_model.rankallocator
+        allocator = _of_peft(model).rankallocator
         device = next(
             model.parameters()
         ).device  # a checkpoint is read into the machine's own memory
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
             setattr(allocator, name, {n: t.to(device) for n, t in state[name].items()})
-        model.peft_config["default"].rank_pattern = dict(state["rank_pattern"])
+        as_peft(model).peft_config["default"].rank_pattern = dict(state["rank_pattern"])
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Rank of each module's update: how many of its triplets kept a λ."""
@@ -206,3 +209,8 @@ def orthogonality(factor: Tensor) -> Tensor:
 
     gram = factor.T @ factor
     return (gram - torch.eye(gram.shape[0], device=gram.device, dtype=gram.dtype)).square().sum()
+
+
+def _of_peft(model: nn.Module) -> AdaLoraModel:
+    """Return what peft's wrapper holds: the adapted model, with its rank allocator."""
+    return cast("AdaLoraModel", as_peft(model).base_model)

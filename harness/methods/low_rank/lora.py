@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from harness.config.strict import require
 from harness.errors import InputError
@@ -111,7 +111,8 @@ class LoRA(Method):
         config = LoraConfig(
             task_type=TaskType.CAUSAL_LM,
             r=self.r,
-            lora_alpha=resolve_alpha(self.lora_alpha, self.r),  # peft divides it by r
+            # peft divides it by r: a fraction serves as well as an integer
+            lora_alpha=cast(int, resolve_alpha(self.lora_alpha, self.r)),
             lora_dropout=self.lora_dropout,
             **peft_targets(model, self.target_modules),
             use_rslora=self.use_rslora,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptContext
 from harness.methods.targets import Shapes, refuse_conv1d
+from harness.models.views import as_peft, as_pretrained
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from peft import LoraConfig
     from torch import nn
 
 # PiSSA (arXiv:2404.02948, Eq. 2-4): A and B from the largest singular values; OLoRA (2406.01775): from
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 TAKEN_FROM_BASE = ("pissa", "olora")
 
 EVA_BATCH = 8  # sequences
+TAKEN = "taken_from_base"  # where the adapted model keeps the factors that it began with
 
 
 def check(model: nn.Module, shapes: Shapes, init: str, r: int, eva_rho: float) -> None:
@@ -54,7 +57,7 @@ def remember(tuned: nn.Module) -> None:
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(tuned)
-    tuned.taken_from_base = {name: tensor.clone() for name, tensor in state.items()}
+    setattr(tuned, TAKEN, {name: tensor.clone() for name, tensor in state.items()})
 
 
 def save_as_lora(tuned: nn.Module, folder: Path) -> None:
@@ -68,20 +71,20 @@ def save_as_lora(tuned: nn.Module, folder: Path) -> None:
 
     stacked = {}
     for name, now in get_peft_model_state_dict(tuned).items():
-        before = tuned.taken_from_base[name]
+        before = getattr(tuned, TAKEN)[name]
         if ".lora_A." in name:
             now = torch.cat([now, before.to(now.device)])
         elif ".lora_B." in name:
             now = torch.cat([now, -before.to(now.device)], dim=1)
         stacked[name] = now.contiguous()
-    config = copy.deepcopy(tuned.peft_config["default"])
+    config = cast("LoraConfig", copy.deepcopy(as_peft(tuned).peft_config["default"]))
     config.lora_alpha *= (
         math.sqrt(2) if config.use_rslora else 2
     )  # of twice the rank: the same scale
     config.r *= 2
     config.init_lora_weights = True
     config.inference_mode = True
-    config.save_pretrained(folder)
+    config.save_pretrained(str(folder))
     save_file(stacked, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
@@ -128,7 +131,7 @@ def loftq(tuned: nn.Module) -> None:
     from peft.utils.integrations import dequantize_module_weight
     from transformers.pytorch_utils import Conv1D
 
-    base = tuned.get_base_model()
+    base = as_pretrained(as_peft(tuned).get_base_model())
     stored = type(base).from_pretrained(
         base.name_or_path,
         revision=getattr(base.config, "_commit_hash", None) or "main",
@@ -141,7 +144,8 @@ def loftq(tuned: nn.Module) -> None:
             continue
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         held = stored.get_submodule(name)
-        weight = held.weight.T if isinstance(held, Conv1D) else held.weight
+        weight = cast(torch.Tensor, held.weight)
+        weight = weight.T if isinstance(held, Conv1D) else weight
         rounded = dequantize_module_weight(layer.get_base_layer())
         lost = weight.detach().to(rounded.device).float() - rounded.float()
         left, values, right = torch.linalg.svd(lost, full_matrices=False)

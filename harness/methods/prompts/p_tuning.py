@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from harness.config.strict import require
 from harness.methods.base import AdaptContext
 from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings
 from harness.methods.with_peft import put_adapter
+from harness.models.views import input_embeddings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +39,7 @@ class PTuning(VirtualTokens):
         require(layers >= 1, "method.encoder_num_layers", layers, "an integer of at least 1")
 
     def size(self, model: nn.Module) -> tuple[int, int]:
-        d = model.get_input_embeddings().embedding_dim
+        d = input_embeddings(model).embedding_dim
         h = self.encoder_hidden_size or d
         if self.encoder_reparameterization_type == "MLP":
             return d, (d + 1) * h + (h + 1) * h + (h + 1) * d
@@ -50,14 +51,14 @@ class PTuning(VirtualTokens):
     def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         from peft import PromptEncoderConfig, TaskType
 
-        layers = {"encoder_num_layers": self.encoder_num_layers}
-        is_mlp = self.encoder_reparameterization_type == "MLP"  # its layers are three, always
         config = PromptEncoderConfig(
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=self.num_virtual_tokens,
             **of_embeddings(model),
             encoder_reparameterization_type=self.encoder_reparameterization_type,
-            encoder_hidden_size=self.encoder_hidden_size,
-            **({} if is_mlp else layers),
+            # None is peft's own default, which its annotation leaves out
+            encoder_hidden_size=cast(int, self.encoder_hidden_size),
         )
+        if self.encoder_reparameterization_type != "MLP":  # its layers are three, always
+            config.encoder_num_layers = self.encoder_num_layers
         return put_adapter(model, config)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from harness.config.strict import require
 from harness.errors import InputError, refused_by_library
 from harness.methods.base import AdaptContext
 from harness.methods.prompts.virtual_tokens import VirtualTokens, words
 from harness.methods.with_peft import put_adapter
+from harness.models.views import as_pretrained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,7 +58,7 @@ class PrefixTuning(VirtualTokens):
 
     def check(self, model: nn.Module) -> None:
         super().check(model)
-        config = model.config.get_text_config()
+        config = as_pretrained(model).config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ())
         others = sorted(k for k in kinds if "attention" not in k or k.startswith("linear"))
         if others or not getattr(config, "num_attention_heads", None):
@@ -75,8 +76,9 @@ class PrefixTuning(VirtualTokens):
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=self.num_virtual_tokens,
             prefix_projection=self.prefix_projection,
-            encoder_hidden_size=self.encoder_hidden_size,
-            num_attention_heads=model.config.get_text_config().num_attention_heads,
+            # None is peft's own default, which its annotation leaves out
+            encoder_hidden_size=cast(int, self.encoder_hidden_size),
+            num_attention_heads=as_pretrained(model).config.get_text_config().num_attention_heads,
         )
         tuned = put_adapter(model, config)
         if self.init == "activations":
@@ -92,7 +94,8 @@ def activations(model: nn.Module, ids: Tensor) -> Tensor:
     from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
 
     with torch.no_grad():
-        cache = model(input_ids=ids.to(model.device), use_cache=True).past_key_values
+        outputs = model(input_ids=ids.to(as_pretrained(model).device), use_cache=True)
+        cache = outputs.past_key_values
     return prompt_embeddings_from_past_key_values(cache, num_virtual_tokens=ids.shape[1]).float()
 
 
@@ -117,7 +120,7 @@ def _begin_at(encoder: Any, prefix: Tensor) -> None:
 
 def _widths(model: nn.Module) -> tuple[int, int]:
     """Return the width of one layer's keys (shared heads counted once), and of all keys and values."""
-    config = model.config.get_text_config()
+    config = as_pretrained(model).config.get_text_config()
     heads = config.num_attention_heads
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
     width = head * (getattr(config, "num_key_value_heads", None) or heads)

@@ -9,6 +9,7 @@ from harness.errors import InputError
 from harness.methods.base import AdaptContext
 from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings, words
 from harness.methods.with_peft import put_adapter
+from harness.models.views import input_embeddings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +30,7 @@ class PromptTuning(VirtualTokens):
             raise InputError("method.init=text needs method.init_text: the words to begin with.")
 
     def size(self, model: nn.Module) -> tuple[int, int]:
-        return model.get_input_embeddings().embedding_dim, 0
+        return input_embeddings(model).embedding_dim, 0
 
     def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
         import torch
@@ -43,7 +44,7 @@ class PromptTuning(VirtualTokens):
         )
         tuned = put_adapter(model, config)
         # peft's own starts are N(0, 1) and a sample of the whole vocabulary; the paper's are not.
-        vectors = model.get_input_embeddings().weight
+        vectors = input_embeddings(model).weight
         prompt = tuned.prompt_encoder["default"].embedding.weight
         with torch.no_grad():
             if self.init == "random":

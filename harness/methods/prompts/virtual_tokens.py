@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict
 
 from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptContext, Method
 from harness.methods.sizing import largest_within
+from harness.models.views import as_pretrained, input_embeddings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,19 +75,27 @@ class VirtualTokens(Method):
             )
 
 
-def of_embeddings(model: nn.Module) -> dict[str, int]:
+class EmbeddingFields(TypedDict):
+    """Fields of a peft configuration."""
+
+    token_dim: int
+    num_layers: int
+    num_attention_heads: int
+
+
+def of_embeddings(model: nn.Module) -> EmbeddingFields:
     """Fields of a peft configuration for vectors that stand among the embeddings of ``model``.
 
     peft would take their width from the layers, which OPT-350m has wider, and asks for attention heads
     that it does not use here and Mamba does not have.
     """
-    width = model.get_input_embeddings().embedding_dim
+    width = input_embeddings(model).embedding_dim
     return {"token_dim": width, "num_layers": 1, "num_attention_heads": 1}
 
 
 def context_length(model: nn.Module) -> int | None:
     """The positions that ``model`` was made for; None where its configuration names none."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return getattr(as_pretrained(model).config.get_text_config(), "max_position_embeddings", None)
 
 
 def words(plan: AdaptContext, n: int, text: str | None) -> list[int]:

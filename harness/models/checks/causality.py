@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError
+from harness.models.views import input_embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,7 +56,7 @@ def refuse_encoder_decoder(config: Any, name: str) -> None:
 
 
 def _text(model: nn.Module) -> Tensor:
-    embeddings = model.get_input_embeddings()
+    embeddings = input_embeddings(model)
     n = embeddings.weight.shape[0]
     ids = torch.arange(LENGTH, device=embeddings.weight.device)
     return ids.mul(7919).add(5).remainder(n)[None]
@@ -69,7 +70,7 @@ def _gradient_share(model: nn.Module) -> float:
         embedded.append(output.detach().requires_grad_(True))
         return embedded[-1]
 
-    handle = model.get_input_embeddings().register_forward_hook(keep)
+    handle = input_embeddings(model).register_forward_hook(keep)
     try:
         with torch.enable_grad():
             logits = model(input_ids=_text(model), use_cache=False).logits

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.errors import InputError
+from harness.models.views import output_layer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,7 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     was_training = model.training
     model.eval()
     n = min(12, length // 2)
-    vocabulary = model.get_output_embeddings().weight.shape[0]
+    vocabulary = output_layer(model).weight.shape[0]
     ids = torch.arange(2 * n, device=device).mul(7919).remainder(vocabulary)[None]
     where = torch.ones(1, n, dtype=torch.bool, device=device)
     alone = logits_at(model, ids[:, n:], where.long(), where)

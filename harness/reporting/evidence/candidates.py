@@ -202,7 +202,7 @@ def _forgetting_measurement(sweep: Sweep, complete: list[FinishedTrial]) -> str 
 def distinguishing(rows: Iterable[FinishedTrial]) -> list[str]:
     """Config paths that differ between trials of a method, and those that are always named."""
     seen: dict[str, set[str]] = {}
-    always = dict.fromkeys(ALWAYS_SHOWN)
+    always: dict[str, Any] = dict.fromkeys(ALWAYS_SHOWN)
     for row in rows:
         always.update(derived(row.record))
         for path, value in settings_of(row.record).items():

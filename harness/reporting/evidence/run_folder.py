@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import yaml
@@ -213,14 +213,15 @@ def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """series -> [(step, value)]; 'loss' from training rows, measurements from evaluations."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in on_the_same_texts(read_jsonl(folder / "metrics.jsonl")):
-        if not isinstance(row, dict) or not _is_number(row.get("step")):
+        step = row.get("step") if isinstance(row, dict) else None
+        if not _is_number(step):
             continue
         values = row.get("measurements") if row.get("kind") == "evaluation" else None
         if row.get("kind") == "train":
             values = {"loss": row.get("loss")}
         for name, value in values.items() if isinstance(values, dict) else ():
             if _is_number(value):
-                curves.setdefault(str(name), []).append((float(row["step"]), float(value)))
+                curves.setdefault(str(name), []).append((float(step), float(value)))
     return curves
 
 
@@ -252,5 +253,5 @@ def derived(record: Record) -> dict[str, Any]:
     return flat(record.provenance.get("derived") or {}, "method.")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

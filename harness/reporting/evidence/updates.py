@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.records import Measurement, Outcome, read_json
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -54,7 +54,15 @@ def read_update(row: FinishedTrial) -> list[dict[str, Any]]:
     ]
 
 
-def path_of(finalist: Finalist, quality: str, forgetting: str) -> list[tuple[float, float, float]]:
+class PathPoint(NamedTuple):
+    """What a model between the base and the tuned one is worth."""
+
+    share: float  # of the tuned weights
+    quality: float
+    forgetting: float
+
+
+def path_of(finalist: Finalist, quality: str, forgetting: str) -> list[PathPoint]:
     """(α, quality, forgetting) from the base to the tuned weights; [] where nothing lies between."""
     record, outcomes = finalist.row.record, finalist.outcomes
     at: dict[float, Mapping[str, Measurement]] = {
@@ -67,10 +75,10 @@ def path_of(finalist: Finalist, quality: str, forgetting: str) -> list[tuple[flo
     if "merged" in outcomes:
         at.setdefault(1.0, outcomes["merged"].measurements)
     points = [
-        (share, measured[quality].value, measured[forgetting].value)
+        PathPoint(share, quality=measured[quality].value, forgetting=measured[forgetting].value)
         for share, measured in at.items()
         if quality in measured and forgetting in measured
     ]
     if 0.0 not in at and quality in record.base:
-        points.append((0.0, record.base[quality].value, 0.0))
+        points.append(PathPoint(0.0, quality=record.base[quality].value, forgetting=0.0))
     return sorted(points)

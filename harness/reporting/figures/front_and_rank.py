@@ -117,9 +117,10 @@ def front_figure(
     outside = _frame(axes, shown, [values for _, values in tried], base.value if base else None)
     axes.set_xlabel(f"{axis_title(forgetting)}  (less is better)")
     axes.set_ylabel(f"{f.title(field.quality)}  ({'more' if field.maximize else 'less'} is better)")
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    found, labels = axes.get_legend_handles_labels()
+    handles = dict(zip(labels, found, strict=True))
     order = [name for name in (*run.sweep.methods, "untouched base") if name in handles]
-    legend_beside(figure, [handles[name] for name in order], order)
+    legend_beside(figure, {name: handles[name] for name in order})
     alt = "Quality against forgetting. " + "; ".join(
         f"{c.label}: {f.score(c.quality.name, c.quality.value)} {f.title(c.quality.name)}, "
         f"{f.score(c.forgetting.name, c.forgetting.value)} {f.unit(c.forgetting.name)}"

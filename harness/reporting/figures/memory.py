@@ -11,7 +11,7 @@ from harness.reporting.tables.memory import PARTS
 
 def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:
     """The same as stacked bars."""
-    shown = {m: found for m, found in reversed(footprints.items()) if found.micro_batch_size}
+    shown = {m: found for m, found in reversed(list(footprints.items())) if found.micro_batch_size}
     if not shown:
         return None
     largest = max(sum(getattr(found, part) for part in PARTS) for found in shown.values())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -16,6 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from harness.reporting import formatting as f
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 Look = Mapping[str, tuple[str, str]]  # method -> (colour, marker)
 INK, QUIET, GRID = "#1f2933", "#667380", "#e4e8ec"
@@ -26,7 +29,7 @@ COLOURS = (
 FEW = 12  # candidates that a figure has room for as it is
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
-STYLE: dict[str, Any] = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
     "svg.hashsalt": "harness",
     "text.parse_math": False,  # a method may be called $x$
@@ -78,10 +81,14 @@ def palette(methods: Sequence[str]) -> Look:
     }
 
 
-def legend_beside(figure: Figure, *entries: Any) -> None:
+def legend_beside(figure: Figure, handles: Mapping[str, Any] | None = None) -> None:
     """The legend right of the axes, in as many columns as its length asks for."""
-    labels = entries[1] if entries else figure.axes[0].get_legend_handles_labels()[1]
-    figure.legend(*entries, loc="outside right upper", ncols=1 + (len(labels) - 1) // 16)
+    if handles is None:
+        found, labels = figure.axes[0].get_legend_handles_labels()
+    else:
+        found, labels = list(handles.values()), list(handles)
+    columns = 1 + (len(labels) - 1) // 16
+    figure.legend(found, labels, loc="outside right upper", ncols=columns)
 
 
 def panels(columns: int, width: float = 10.9, height: float = 3.6) -> tuple[Figure, list[Axes]]:

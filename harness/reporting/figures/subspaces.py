@@ -41,8 +41,9 @@ def subspace_figure(field: CandidateSet) -> Picture | None:
         mesh = axes.pcolormesh(grid, cmap="Blues", vmin=0, vmax=1)
         axes.set_title(module.split(f".{middle}.")[-1], fontsize=9)
         axes.set_xlabel(f"j, of {large}")
-        axes.set_xticks(*_ticks(grid.shape[1]))
-        axes.set_yticks(*_ticks(grid.shape[0]))
+        for axis, length in ((axes.xaxis, grid.shape[1]), (axes.yaxis, grid.shape[0])):
+            places, labels = _ticks(length)
+            axis.set_ticks(places, labels)
         axes.grid(visible=False)
         figure.colorbar(mesh, ax=axes, pad=0.02, aspect=20).outline.set_visible(False)
     axes_list[0].set_ylabel(f"i, of {small}")
@@ -57,10 +58,12 @@ def subspace_figure(field: CandidateSet) -> Picture | None:
 
 def similarities(a: Array, b: Array) -> Array:
     """(r_a, r_b) φ(i, j) = ‖AᵢᵀBⱼ‖²_F / min(i, j) for (r, d) factors A (arXiv:2106.09685, Eq. 4)."""
-    bases = [np.linalg.svd(factor.astype(np.float64), full_matrices=False)[2] for factor in (a, b)]
-    shared = np.cumsum(np.cumsum((bases[0] @ bases[1].T) ** 2, axis=0), axis=1)
-    sides = [np.arange(1, len(base) + 1) for base in bases]
-    return shared / np.minimum.outer(*sides)
+    first, second = (
+        np.linalg.svd(factor.astype(np.float64), full_matrices=False)[2] for factor in (a, b)
+    )
+    shared = np.cumsum(np.cumsum((first @ second.T) ** 2, axis=0), axis=1)
+    i, j = np.arange(1, len(first) + 1), np.arange(1, len(second) + 1)
+    return shared / np.minimum.outer(i, j)
 
 
 def _pair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
@@ -132,7 +133,9 @@ def budget_figure(run: Run, look: Look) -> Picture | None:
         ends.append(f"{method} {f.score(name, y[-1])} after {len(own)}")
     if not ends or max(axes.get_xlim()) < 1.5:
         return None
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator = axes.xaxis.get_major_locator()
+    assert isinstance(locator, MaxNLocator)
+    locator.set_params(integer=True)
     axes.set_xlabel("trials spent")
     axes.set_ylabel(f"best {f.title(name)} so far")
     legend_beside(figure)

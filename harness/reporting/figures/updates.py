@@ -59,22 +59,23 @@ def path_figure(field: CandidateSet, again: Sequence[Finalist], look: Look) -> P
     paths = [(finalist, path) for finalist, path in found if len(path) > 2]
     if not paths:
         return None
-    furthest = max(forgetting for _, path in paths for _, _, forgetting in path)
+    furthest = max(point.forgetting for _, path in paths for point in path)
     figure, (axes,) = panels(1, 10.9, 4.6)
     for finalist, path in paths:
         colour, marker = look[finalist.candidate.method]
-        shares, quality, forgetting = zip(*path, strict=True)
         axes.plot(
-            forgetting, quality, c=colour, marker=marker, ms=5, lw=1.4,
+            [point.forgetting for point in path], [point.quality for point in path],
+            c=colour, marker=marker, ms=5, lw=1.4,
             label=finalist.candidate.label,
         )  # fmt: skip
-        for share, y, x in zip(shares, quality, forgetting, strict=True):
+        for share, y, x in path:
             if share > 0 and x > 0.04 * furthest:  # those near the base lie on one another
                 axes.annotate(
                     f"{share:g}", (x, y), xytext=(4, 4), textcoords="offset points",
                     color=colour, fontsize=8,
                 )  # fmt: skip
-    bases = {(path[0][2], path[0][1]) for _, path in paths if path[0][0] == 0}
+    first = [path[0] for _, path in paths if path[0].share == 0]
+    bases = {(point.forgetting, point.quality) for point in first}
     for i, (x, y) in enumerate(sorted(bases)):
         label = "untouched base" if i == 0 else None
         axes.scatter(x, y, s=60, marker="*", c=INK, zorder=3, label=label)
@@ -142,7 +143,8 @@ def _maps(maps: Sequence[Map], norm: Normalize, what: str):
             rotation=60, ha="right", rotation_mode="anchor", fontsize=8,
         )  # fmt: skip
         step = 1 + (len(layers) - 1) // 16
-        axes.set_yticks(np.arange(0, len(layers), step) + 0.5, layers[::step], fontsize=8)
+        shown = [str(layer) for layer in layers[::step]]
+        axes.set_yticks(np.arange(0, len(layers), step) + 0.5, shown, fontsize=8)
         axes.tick_params(length=0)
         axes.grid(visible=False)
         for side in ("left", "bottom"):

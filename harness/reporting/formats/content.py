@@ -74,7 +74,7 @@ class Content:
     seeds: list[tuple[str, str]]
     definitions: list[str]
     methodology: list[str]
-    signatures: list[tuple[str, str, str]]
+    signatures: list[provenance.Signature]
     facts: list[tuple[str, str]]
     warnings: list[str]
     colours: dict[str, str]  # method -> colour

@@ -74,9 +74,7 @@ def _header(name: str) -> str:
 
 def _scores(measured: Mapping[str, Measurement], names: list[str]) -> Iterator[Cell]:
     for name in names:
-        m = measured.get(name)
-        low, high = (m.interval or (None, None)) if m else (None, None)
-        yield Cell(f.with_interval(name, m.value if m else None, low, high), "number")
+        yield Cell(f.measured(name, measured.get(name)), "number")
 
 
 def _how(outcome: Outcome) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.records import Measurement, read_jsonl
+from harness.records import read_jsonl
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.table import Cell, Table
@@ -103,7 +103,7 @@ def _scores(
     rows = []
     for name, candidate in bases.items():
         cells = [Cell(f"{name}, untouched", "quiet")]
-        cells += [Cell(_measured(n, candidate.base.get(n)), "number") for n in names]
+        cells += [Cell(f.measured(n, candidate.base.get(n)), "number") for n in names]
         rows.append((*cells, *([Cell("0 by definition", "number")] if measured.forgetting else [])))
     for candidate in asked:
         cells = [Cell(candidate.method, "method")]
@@ -118,12 +118,6 @@ def _scores(
         "own base first. The new facts that untouched models recall show the rate of guessing."
     )
     return Table(tuple(headers), tuple(rows), note)
-
-
-def _measured(name: str, measurement: Measurement | None) -> str:
-    if measurement is None:
-        return f.MISSING
-    return f.with_interval(name, measurement.value, *(measurement.interval or (None, None)))
 
 
 def _rows(candidate: Candidate) -> dict[tuple[str, str], dict[str, Any]]:

@@ -82,11 +82,7 @@ def _base_rows(order: Sequence[Candidate], field: CandidateSet, headers, extra, 
         cells = [Cell(""), Cell(label, "quiet"), Cell(""), Cell(f.MISSING, "number")]
         base = group[0].base
         for name in (field.quality, *extra):
-            measured = base.get(name)
-            text = f.MISSING
-            if measured is not None:
-                text = f.with_interval(name, measured.value, *(measured.interval or (None, None)))
-            cells.append(Cell(text, "number"))
+            cells.append(Cell(f.measured(name, base.get(name)), "number"))
             if name == field.quality:
                 cells.append(Cell(f.MISSING))
         cells += [Cell("0 by definition", "number")] * zeros

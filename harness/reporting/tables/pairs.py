@@ -94,14 +94,20 @@ def stability_table(run: Run, field: CandidateSet) -> Table:
 
 
 def _stability(field: CandidateSet, found: Sequence[Candidate], before) -> RankStability:
-    sides = [before, [c.quality for c in found if c.quality is not None]]
+    after = [c.quality for c in found if c.quality is not None]
+    sides = [before, after]
     together = [Comparisons([one.replicates for one in side], field.maximize) for side in sides]
-    redrawn = ()
+    redrawn = [None, None]
     if all(one.errors.items_known for one in together):
         rng = np.random.default_rng(field.seed)
-        redrawn = tuple(redraw(one.errors, one.means, DRAWS, rng) for one in together)
-    values = [[one.value for one in side] for side in sides]
-    return rank_stability(*values, field.maximize, *redrawn)
+        redrawn = [redraw(one.errors, one.means, DRAWS, rng) for one in together]
+    return rank_stability(
+        validation=[one.value for one in before],
+        test=[one.value for one in after],
+        maximize=field.maximize,
+        validation_resamples=redrawn[0],
+        test_resamples=redrawn[1],
+    )
 
 
 def _searched(run: Run, candidate: Candidate, objective: str) -> FinishedTrial | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.records.disk_usage import gigabytes, size_of
 from harness.reporting import formatting as f
@@ -68,13 +68,21 @@ def _budget(search: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def signatures(field: CandidateSet) -> list[tuple[str, str, str]]:
+class Signature(NamedTuple):
+    """How a measurement was made."""
+
+    measurement: str
+    n: str  # of items
+    signature: str
+
+
+def signatures(field: CandidateSet) -> list[Signature]:
     """(measurement, n, signature), one line for each distinct one."""
-    found = {}
+    found: dict[Signature, None] = {}
     for candidate in field.candidates:
         for row in candidate.rows:
             for name, measured in row.record.measurements.items():
-                found[name, str(measured.n), measured.signature] = None
+                found[Signature(name, n=str(measured.n), signature=measured.signature)] = None
     return list(found)
 
 

@@ -116,7 +116,9 @@ def search_table(run: Run, field: CandidateSet) -> Table:
             settings = f.settings({p: values[p] for p in paths if p in values})
             cells = [Cell(method, "method"), Cell(str(record.trial), "number"), Cell(settings)]
             cells.append(Cell(record.status, "" if record.status == "complete" else "quiet"))
-            cells += [Cell(_recorded(record, name), "number") for name in names]
+            cells += [
+                Cell(f.measured(name, record.measurements.get(name)), "number") for name in names
+            ]
             cells.append(Cell(f.gigabytes(record.cost.get("peak_memory_gb")), "number"))
             cells.append(Cell(f.duration(trial_seconds(record)), "number"))
             cells += [Cell(_stopped(record) or f.MISSING)] * stopped
@@ -137,14 +139,6 @@ def _stopped(record: Record) -> str:
         return ""
     rank, trials = standing.get("rank"), standing.get("trials")
     return f"rank {rank} of {trials} at evaluation {standing.get('evaluation')}"
-
-
-def _recorded(record: Record, name: str) -> str:
-    measured = record.measurements.get(name)
-    if measured is None:
-        return f.MISSING
-    low, high = measured.interval or (None, None)
-    return f.with_interval(name, measured.value, low, high)
 
 
 def failures_table(run: Run) -> Table:

@@ -28,12 +28,7 @@ def split_scores(field: CandidateSet, chosen: Candidate | None) -> Table:
         rows.append(own + tuple(Cell(text, "number") for text in scores))
     base = next((c.base for c in order if any(name in c.base for name in names)), None)
     if base is not None:
-        texts = [
-            f.with_interval(name, m.value, *(m.interval or (None, None)))
-            if (m := base.get(name)) is not None
-            else f.MISSING
-            for name in names
-        ]
+        texts = [f.measured(name, base.get(name)) for name in names]
         cells = tuple(Cell(text, "number") for text in texts)
         rows.append((Cell("untouched base", "quiet"), Cell(""), *cells))
     note = (

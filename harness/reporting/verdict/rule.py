@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,6 +94,15 @@ def decide(
     return _Rule(feasible, field).decision(draws) if feasible else None
 
 
+class Choice(NamedTuple):
+    """The candidate that the rule takes for some scores; candidates by their places."""
+
+    chosen: int | None
+    step: str  # that decided
+    cost_name: str | None  # of the cost that decided, where one did
+    calm: list[int]  # those that forget alike
+
+
 class _Rule:
     """The rule on feasible candidates, best quality first."""
 
@@ -104,7 +114,8 @@ class _Rule:
     def decision(self, draws: int) -> Decision:
         shortfall, better = self.contest.shortfall, self.better
         admitted = [i for i in range(len(better)) if self._admits(shortfall[i], better[i])]
-        chosen, step, cost, calm = self.choose(admitted)
+        choice = self.choose(admitted)
+        chosen, step = choice.chosen, choice.step
         n = min((c.quality.n for c in self.candidates if c.quality and c.quality.n), default=None)
         if n is not None and n < FEWEST_ITEMS:
             chosen, step = None, "few"
@@ -121,10 +132,10 @@ class _Rule:
                 for i, c in enumerate(self.candidates)
             ),
             admissible=tuple(self.candidates[i] for i in admitted),
-            calm=tuple(self.candidates[i] for i in calm),
+            calm=tuple(self.candidates[i] for i in choice.calm),
             chosen=None if chosen is None else self.candidates[chosen],
             step=step,
-            cost_name=cost,
+            cost_name=choice.cost_name,
             stability=None
             if chosen is None or not choices
             else dict(choices).get(self.candidates[chosen].label, 0.0),
@@ -172,25 +183,27 @@ class _Rule:
         means: Array | None = None,
         forgetting: Array | None = None,
         better: Sequence[bool | None] | None = None,
-    ) -> tuple[int | None, str, str | None, list[int]]:
-        """Return (chosen, deciding step, deciding cost, candidates tied in forgetting)."""
+    ) -> Choice:
+        """Return the choice for these scores."""
         means = self._means if means is None else means
         better = self.better if better is None else better
         if not admitted:  # none is shown within the margin: take the best score above its base
             above = [i for i in range(len(means)) if better[i] is not False]
             if not above:
-                return None, "base", None, []
+                return Choice(None, step="base", cost_name=None, calm=[])
             best = max(above, key=lambda i: means[i] if self.field.maximize else -means[i])
-            return best, "only" if len(means) == 1 else "quality", None, []
+            step = "only" if len(means) == 1 else "quality"
+            return Choice(best, step=step, cost_name=None, calm=[])
         if len(means) == 1:
-            return 0, "only", None, [0]
+            return Choice(0, step="only", cost_name=None, calm=[0])
         if len(admitted) == 1:
-            return admitted[0], "quality", None, list(admitted)
+            return Choice(admitted[0], step="quality", cost_name=None, calm=list(admitted))
         calm, known = self._calm(admitted, forgetting)
         chosen, cost = self._cheapest(calm, means)
         if len(calm) == 1:
-            return chosen, "forgetting", None, calm
-        return chosen, "cost" if cost else ("forgetting" if known else "quality"), cost, calm
+            return Choice(chosen, step="forgetting", cost_name=None, calm=calm)
+        step = "cost" if cost else ("forgetting" if known else "quality")
+        return Choice(chosen, step=step, cost_name=cost, calm=calm)
 
     @cached_property
     def _forgetting(self) -> Array:
@@ -242,7 +255,7 @@ class _Rule:
         for b in range(draws):
             shown = [None if np.isnan(value) else bool(value) for value in better[b]]
             admitted = [i for i, s in enumerate(short[b]) if self._admits(s, shown[i])]
-            chosen = self.choose(admitted, means[b], forgetting[b], shown)[0]
+            chosen = self.choose(admitted, means[b], forgetting[b], shown).chosen
             label = "no recommendation" if chosen is None else self.candidates[chosen].label
             counts[label] = counts.get(label, 0) + 1
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -256,7 +269,7 @@ class _Rule:
             admitted = [
                 i for i, s in enumerate(shortfall) if s <= limit and self.better[i] is not False
             ]
-            chosen = self.choose(admitted)[0]
+            chosen = self.choose(admitted).chosen
             if (
                 admitted
                 and chosen is not None

@@ -152,7 +152,8 @@ class MethodStudy:
             trial.set_user_attr("repeats", True)
             self._repeats += 1
         self._finished.add(number)
-        if record.status != "complete" or None in values:
+        known = [value for value in values if value is not None]
+        if record.status != "complete" or len(known) < len(values):
             state = TrialState.PRUNED if record.status == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state)
             return
@@ -163,7 +164,7 @@ class MethodStudy:
         ):  # it does not support constraints and warns about it
             for name, excess in excesses(record, self._sweep).items():
                 trial.set_constraint(name, excess)
-        self._study.tell(number, values)
+        self._study.tell(number, known)
 
     def _proposal(self, frozen: FrozenTrial) -> Proposal:
         params = dict(frozen.params)

@@ -83,7 +83,7 @@ def unusable(
         if not plan.space[key].contains(value):
             return f"{key}={value!r} does not lie in {plan.space[key]}"
     config = plan.trial(values, seed=record.seed, stage="search")
-    if fingerprints(config, model, data)[0] != record.fingerprint:
+    if fingerprints(config, model=model, data=data).trial != record.fingerprint:
         return "its model, data, training or evaluation was another one"
     return None
 

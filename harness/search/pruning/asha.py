@@ -73,7 +73,9 @@ class RungTable:
         tie_break: str = "crowding",
     ) -> None:
         self._path = path
-        self._objectives = list(dict.fromkeys(watched(*pair) for pair in objectives.items()))
+        self._objectives = list(
+            dict.fromkeys(watched(name, way) for name, way in objectives.items())
+        )
         self._factor, self._grace = reduction_factor, grace_evaluations
         self._ranked = TIES[tie_break]
         self._rungs: dict[str, _Rung] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from scipy import optimize, special
@@ -33,7 +34,8 @@ def range_quantile(level: float, k: int, df: float) -> float:
     highest = 10.0
     while range_sf(highest, k, df) > level:
         highest *= 4
-    return float(optimize.brentq(lambda q: range_sf(q, k, df) - level, 0.0, highest, xtol=1e-4))
+    root = optimize.brentq(lambda q: range_sf(q, k, df) - level, 0.0, highest, xtol=1e-4)
+    return cast(float, root)  # a pair with full_output alone
 
 
 @lru_cache(maxsize=256)

@@ -69,7 +69,9 @@ class UnshardedModel:
         self, accelerator: Accelerator, parameters: Sequence[nn.Parameter], most: float
     ) -> float:
         """Scale the gradients down to a joint norm of ``most`` and return the norm before that."""
-        return float(accelerator.clip_grad_norm_(list(parameters), most))
+        norm = accelerator.clip_grad_norm_(list(parameters), most)
+        assert norm is not None, "only DeepSpeed keeps it to itself"
+        return float(norm)
 
     def state(
         self, trained: dict[str, nn.Parameter], optimizer: Any

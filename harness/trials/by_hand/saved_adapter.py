@@ -14,6 +14,7 @@ from harness.errors import InputError
 from harness.methods.base import Method
 from harness.models.load import Base, model_path
 from harness.models.quantization import CLASS_HEAD, Quantization
+from harness.models.views import as_pretrained
 from harness.paths import user_path
 from harness.records import read_record
 
@@ -104,10 +105,9 @@ def load_saved(saved: Saved, base: Base, labels: tuple[str, ...]) -> nn.Module:
         model = Method().load(base.model, saved.folder)
         if saved.is_adapter:
             _check_keys(saved, model)
-        if (
-            output is not None
-        ):  # forgetting is measured on the tuned body under the base's output layer
-            model.set_output_embeddings(output)
+        if output is not None:
+            # forgetting is measured on the tuned body under the base's output layer
+            as_pretrained(model).set_output_embeddings(output)
         if labels:
             load_class_head(model, saved.folder)
     except InputError:

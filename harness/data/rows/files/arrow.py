@@ -80,7 +80,7 @@ def hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
             data = datasets.load_from_disk(str(folder))
             splits = dict(data) if isinstance(data, datasets.DatasetDict) else {"train": data}
             if split not in splits:
-                raise unknown(f"split of data.name={name}", split, splits)
+                raise unknown(f"split of data.name={name}", split, [str(name) for name in splits])
             rows = splits[split]
         else:
             rows = datasets.load_dataset(

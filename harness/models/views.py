@@ -1,0 +1,34 @@
+"""A module seen as the class of transformers, peft or torch that it is, for the type checker.
+
+torch declares every attribute of a module as a tensor or another module. A PEFT wrapper passes the
+methods of the model that it holds on, which no declaration says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+def as_pretrained(model: nn.Module) -> PreTrainedModel:
+    """Return ``model`` itself, a transformers model or a PEFT wrapper of one."""
+    return cast("PreTrainedModel", model)
+
+
+def as_peft(model: nn.Module) -> PeftModel:
+    """Return ``model`` itself, a PEFT wrapper."""
+    return cast("PeftModel", model)
+
+
+def input_embeddings(model: nn.Module) -> nn.Embedding:
+    """Return the layer that turns tokens into vectors."""
+    return cast("nn.Embedding", as_pretrained(model).get_input_embeddings())
+
+
+def output_layer(model: nn.Module) -> nn.Linear:
+    """Return the layer that turns hidden states into logits over the vocabulary."""
+    return cast("nn.Linear", as_pretrained(model).get_output_embeddings())
