@@ -79,7 +79,7 @@ def ask(
     """
     assert config.probes is not None
     prompts = asked(read_probes(config.probes), tokenizer, data)
-    in_chat = any(form == "chat" for form, _, _ in prompts)
+    in_chat = any(one.form == "chat" for one in prompts)
     ends = turn_ends(tokenizer, data) if in_chat else ()
     made = generate(
         model,
