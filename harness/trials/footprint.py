@@ -201,7 +201,7 @@ def _job(config: TrialConfig, folder: Path, bench: Workbench) -> Job:
         configuration="",
         overrides=(),
         searched={},
-        decides=False,
+        asks_pruner=False,
         keep_adapter=False,
     )
 
