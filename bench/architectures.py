@@ -105,7 +105,7 @@ def _job(config: Any, method: str, runs: Path, cache: Path) -> Job:
         configuration="0" * 12,
         overrides=(),
         searched={},
-        decides=False,
+        asks_pruner=False,
         keep_adapter=True,
     )
 

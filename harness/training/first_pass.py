@@ -93,8 +93,11 @@ def _reached(
     return reached
 
 
-def answer_one_token(model: nn.Module, prompts: Sequence[np.ndarray], device: str) -> None:
-    """Generate one token, so that a model that cannot answer fails now and not after training."""
+def try_answering(model: nn.Module, prompts: Sequence[np.ndarray], device: str) -> None:
+    """Generate two tokens, so that a model that cannot answer fails now and not after training.
+
+    The second is the first that is read off what the model remembers.
+    """
     if not prompts:
         return
     ids = torch.from_numpy(min(prompts, key=len)[-TOKENS:].astype("int64"))[None].to(device)
@@ -102,7 +105,8 @@ def answer_one_token(model: nn.Module, prompts: Sequence[np.ndarray], device: st
     model.eval()
     try:
         with torch.no_grad():
-            continued(model, ids, torch.ones_like(ids), max_new_tokens=1, do_sample=False)
+            two = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False}
+            continued(model, ids, torch.ones_like(ids), **two)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):  # as above
             raise

@@ -21,7 +21,7 @@ from harness.records.disk_full import require_room
 from harness.records.pruned import pruned_reason, read_standing
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
-from harness.training.first_pass import answer_one_token, freeze_what_text_never_trains
+from harness.training.first_pass import freeze_what_text_never_trains, try_answering
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
 from harness.training.memory import first_line
 from harness.training.precision.autocast import accelerator_for, check_precision
@@ -192,7 +192,7 @@ class Tuning:
                 self.cautions += freeze_what_text_never_trains(
                     self.model, self.inputs.train, device, accelerator.autocast()
                 )
-                answer_one_token(self.model, self.inputs.final.prompts, device)
+                try_answering(self.model, self.inputs.final.prompts, device)
         self.coverage = coverage(
             self.model, weights=self.base_weights, stacked=self.base_stacked_share
         )

@@ -14,6 +14,7 @@ from harness.data.rows.overlap_report import overlap
 from harness.data.rows.splits import Splits, read_splits
 from harness.data.tokens.encode import Encoded
 from harness.data.tokens.token_cache import cached_encode
+from harness.errors import refused_by_library
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference, ReferenceStore
 from harness.evaluation.collector import MeasurementCollector
@@ -27,6 +28,7 @@ from harness.models.weight_normality import base_weights
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
 from harness.training.distributed.team import ALONE, Team
+from harness.training.first_pass import try_answering
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -141,6 +143,8 @@ class Workbench:
         if watched is not None and final is not None and not with_tasks and not asked:
             return BaseResults(watched, final, None)
         with self.pool.lend(config.model, own) as base:
+            with refused_by_library(f"model.name={config.model.name!r}"):
+                try_answering(base.model, inputs.final.prompts, self.device)
             get = self.references.get
             watched, final = (
                 get(base, text, evaluation, self.device, end)
