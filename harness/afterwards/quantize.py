@@ -92,7 +92,7 @@ def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
     """
     from torchao.prototype.smoothquant import SmoothQuantConfig
     from torchao.prototype.smoothquant.core import SmoothQuantObservedLinear
-    from torchao.quantization.quantize_.common import QuantizationStep
+    from torchao.quantization.quantize_.common.quantization_step import QuantizationStep
 
     def config(step: QuantizationStep) -> Any:
         return SmoothQuantConfig(_dynamic_int8(), step, SMOOTHING, use_running_absmax=True)
@@ -117,7 +117,7 @@ def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.prototype.awq import AWQConfig
     from torchao.prototype.awq.core import AWQObservedLinear
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
-    from torchao.quantization.quantize_.common import QuantizationStep
+    from torchao.quantization.quantize_.common.quantization_step import QuantizationStep
 
     groups = _groups(_in_bfloat16(model))
     base = PrototypeInt4WeightOnlyConfig(group_size=groups.size, set_inductor_config=False)

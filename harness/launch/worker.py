@@ -52,6 +52,10 @@ class Worker:
         return self.asked_to_stop or os.getppid() != self.driver
 
     def run(self, folder: Path) -> None:
+        from harness.training.distributed.team import TeamBroken
+        from harness.training.loop import Interrupted
+        from harness.trials.ownership import Superseded
+
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
         heartbeat.begin(folder)
@@ -69,6 +73,8 @@ class Worker:
                 self._trial(folder, spec)
         except InputError as error:
             write_json(folder / "rejected.json", {"message": str(error)})
+        except (Interrupted, Superseded, TeamBroken):
+            raise  # no fault of this process; and a folder that another attempt owns is left alone
         except Exception as error:
             if not is_disk_full(error):
                 write_text(folder / ERROR, scrub(traceback.format_exc()))

@@ -187,9 +187,9 @@ def test_the_bases_own_measurements_do_not_depend_on_what_is_asked(trial_config,
     config = trial_config("method=lora")
     texts = bench.inputs(config).final
     asked = replace(config.evaluation, merged=True, interpolation=[0.5], update_analysis=True)
-    assert _key("base", texts, asked) == _key("base", texts, config.evaluation)
+    assert _key("base", texts, asked, None) == _key("base", texts, config.evaluation, None)
     other = replace(config.evaluation, max_new_tokens=7)
-    assert _key("base", texts, other) != _key("base", texts, config.evaluation)
+    assert _key("base", texts, other, None) != _key("base", texts, config.evaluation, None)
 
 
 def test_shares_outside_0_and_1_are_refused(trial_config):
