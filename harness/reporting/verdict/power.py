@@ -57,6 +57,8 @@ def _advice(asked: Needed, n: int, best, decision: Decision, field: CandidateSet
         return f"{to_find} both must grow: neither is enough alone."
     if first.startswith("no number"):
         return f"{to_find} {first} alone is enough, but {second} would be."
+    if second.startswith("no number"):
+        return f"{to_find} use {first}; {second} alone is enough."
     return f"{to_find} use {first}. Alternatively, {second}."
 
 
