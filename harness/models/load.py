@@ -228,6 +228,7 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
             output_loading_info=True,
         )
     model, info = loaded
+    model.config.return_dict = True  # outputs are read by name, whatever the model's files say
     check_complete(model, info, config.name)
     if quantization is None:
         model.to(torch.device(device))

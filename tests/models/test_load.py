@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from harness import builtin
 from harness.errors import InputError
-from harness.models.load import pinned_revision, stored_fingerprint
+from harness.models.load import load_base, pinned_revision, stored_fingerprint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -59,3 +63,13 @@ def test_every_file_that_is_read_counts(tmp_path, model_config):
     read = ("chat_template.jinja", "a.tiktoken", "vocab.bpe", "additional_chat_templates/b.jinja")
     others = [fingerprint(f"m{i}", **{file: "x"}) for i, file in enumerate(read)]
     assert len({plain, *others, fingerprint("other", **{read[0]: "y"})}) == 6
+
+
+def test_a_configuration_that_asks_for_tuples_changes_nothing(tmp_path, trial_config):
+    folder = tmp_path / "model"
+    shutil.copytree(builtin.MODEL, folder)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | {"return_dict": False}))
+    model = replace(trial_config("method=lora").model, name=str(folder))
+    ids = torch.tensor([[1, 2, 3]])
+    assert load_base(model, None, "cpu").model(ids).logits.shape[:2] == (1, 3)
