@@ -55,7 +55,7 @@ def read_update(row: FinishedTrial) -> list[dict[str, Any]]:
 
 
 class PathPoint(NamedTuple):
-    """What a model between the base and the tuned one is worth."""
+    """Scores of a model between the base and the tuned one."""
 
     share: float  # of the tuned weights
     quality: float

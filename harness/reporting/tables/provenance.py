@@ -69,7 +69,7 @@ def _budget(search: Mapping[str, Any]) -> list[str]:
 
 
 class Signature(NamedTuple):
-    """How a measurement was made."""
+    """A measurement, its n, and the signature of how it was made."""
 
     measurement: str
     n: str  # of items
