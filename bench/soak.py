@@ -1,14 +1,15 @@
-"""A sweep that is shot at: workers killed at random all the time, the driver several times.
+"""Soak test of a sweep: workers are killed at random all the time, the driver several times.
 
     python -m bench.soak [--trials 200] [--workers 2] [--every 20] [--driver-kills 5] [--folder DIR]
 
-The same small sweep twice, once undisturbed. SIGKILL only: nobody gets to clean up. After each death of
-the driver the same command is given again. In the end every trial must have ended exactly once, with
-the values of the undisturbed sweep to the bit, and nothing may be left behind: no process, no shared
-memory, no half-written file, no checkpoint. Prints the figures; exit code 1 where one of it fails.
+The same small sweep runs twice, once undisturbed. Processes are killed by SIGKILL, so none can clean
+up. Whenever the driver was killed, the same command is started again. In the end every trial must have
+ended exactly once, with bit for bit the values of the undisturbed sweep. Nothing may be left behind: no
+process, no shared memory, no half-written file, no checkpoint. Prints the figures and exits with code 1
+if any of this fails.
 
-Proposals are drawn at random (``search.sampler=random``), so that both sweeps try the same trials: TPE
-with several workers proposes by what has ended first.
+Proposals are drawn at random (``search.sampler=random``), so that both sweeps run the same trials. With
+several workers, TPE's proposals depend on the order in which trials end.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ SMALL = (
 
 @dataclass
 class Shots:
-    """What was done to the sweep."""
+    """Processes that were killed, and how the driver ended each time."""
 
     workers: int = 0
     drivers: int = 0
@@ -64,7 +65,7 @@ class Shots:
 
 
 def command(options: argparse.Namespace) -> list[str]:
-    # Every death counts as an attempt, and here they are meant: nothing is to be given up.
+    # Every kill counts as an attempt, and here kills are intended: no trial may be given up.
     own = [f"search.trials={options.trials}", f"launcher.workers={options.workers}"]
     own += ["launcher.retries=1000", f"seed={options.seed}"]
     return [sys.executable, "-m", "harness.sweep", *SMALL, *own]
@@ -81,7 +82,7 @@ def start(options: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def workers_in(folder: Path) -> list[psutil.Process]:
-    """Processes of the harness that work in ``folder``, whoever is their parent by now."""
+    """Worker processes of the harness in ``folder``, whatever their parent is now."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -97,7 +98,7 @@ def done_in(folder: Path) -> int:
 
 
 def shoot(options: argparse.Namespace, folder: Path) -> Shots:
-    """Run the sweep to its end through all of it."""
+    """Run the sweep to its end while its processes are killed."""
     chance, shots, began = random.Random(options.seed), Shots(), time.monotonic()
     parts = options.driver_kills + 1
     at = [options.trials * (n + 1) // parts for n in range(options.driver_kills)]
@@ -116,9 +117,9 @@ def shoot(options: argparse.Namespace, folder: Path) -> Shots:
             shots.drivers += 1
         elif time.monotonic() > following:
             following = time.monotonic() + chance.uniform(0.2, 1.8) * options.every
-            alive = workers_in(folder)
-            if alive:
-                chance.choice(alive).kill()
+            running = workers_in(folder)
+            if running:
+                chance.choice(running).kill()
                 shots.workers += 1
     shots.seconds = time.monotonic() - began
     return shots

@@ -81,13 +81,13 @@ def record_of(job: Job, **changes: Any) -> Record:
 
 
 class Killed(BaseException):
-    """The driver, at a chosen moment."""
+    """Stands for the driver being killed at a chosen moment."""
 
 
 class FakeLauncher:
     """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
 
-    ``fault(job)`` may answer "dies", "starves", "hangs", "disk full", "no room", ("rejects",
+    ``fault(job)`` may answer "exits", "out of memory", "hangs", "disk full", "no room", ("rejects",
     message), ("record", changes), "killed before" the record is there, or "killed after" it.
     """
 
@@ -116,10 +116,10 @@ class FakeLauncher:
             return []
         folder, job = self._running.pop()
         match self.fault(job):
-            case "dies":
+            case "exits":
                 return [Ended(folder, lost=-9)]
-            case "starves":
-                return [Ended(folder, lost=-9, starved=True)]
+            case "out of memory":
+                return [Ended(folder, lost=-9, oom_killed=True)]
             case "disk full":
                 return [Ended(folder, lost=DISK_FULL)]
             case "no room":

@@ -109,7 +109,7 @@ class LauncherConfig:
     sharding: Literal["none", "fsdp"]  # fsdp: each of them holds its part of what is trained with
     threads: int | None  # CPU threads a worker; null: cores / workers
     isolate: bool  # a fresh process for every trial
-    retries: int  # attempts that a trial is given after its worker died
+    retries: int  # further attempts at a trial whose worker crashed or was killed
     heartbeat_minutes: float | None  # without any progress, after which it is killed; null: never
     measure: bool  # a few steps of each method first, to know what fits and how long it takes
     price_per_hour: float | None  # of one device, in whatever currency; null: no price is told

@@ -17,14 +17,14 @@ class Ended:
     """A task that has ended.
 
     ``lost`` is the exit code of a worker that crashed under it, or was killed because it made no
-    progress for ``hung`` minutes. ``starved``: killed by the system for lack of memory.
+    progress for ``hung`` minutes. ``oom_killed``: killed by the system for lack of memory.
     """
 
     folder: Path
     rejected: str | None = None  # message for the user if the input was at fault
     lost: int | None = None
     hung: float | None = None
-    starved: bool = False
+    oom_killed: bool = False
 
 
 class Launcher(Protocol):

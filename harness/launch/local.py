@@ -39,7 +39,7 @@ class _Worker:
     folder: Path | None = None  # the task it is on
     sign: int | None = None  # time of the last progress seen
     since: float = 0.0  # that time by the monotonic clock
-    died_under: set[Path] = field(default_factory=set)  # crashes since its last finished task
+    crashed_during: set[Path] = field(default_factory=set)  # crashes since its last finished task
 
 
 class LocalLauncher:
@@ -92,13 +92,13 @@ class LocalLauncher:
         Devices whose workers keep crashing are skipped as long as another device works: a lost GPU
         fails at once, and would use up the attempts of every trial.
         """
-        lost = [worker for worker in self._workers if len(worker.died_under) >= LOST_AFTER]
+        lost = [worker for worker in self._workers if len(worker.crashed_during) >= LOST_AFTER]
         given_up = lost if len(lost) < len(self._workers) else []
         return [w for w in self._workers if w.folder is None and w not in given_up]
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
         """Give a task to an idle worker, after deleting the answers of an earlier attempt."""
-        worker = min(self._idle(), key=lambda worker: len(worker.died_under))
+        worker = min(self._idle(), key=lambda worker: len(worker.crashed_during))
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "spec.json", spec)
@@ -122,20 +122,20 @@ class LocalLauncher:
             folder = worker.folder
             if folder is None:
                 continue
-            died = worker.process is None or worker.process.poll() is not None
+            exited = worker.process is None or worker.process.poll() is not None
             if any((folder / name).exists() for name in ANSWERS):
                 rejected = read_json(folder / "rejected.json")
                 message = None if rejected is None else rejected["message"]
                 (folder / "rejected.json").unlink(missing_ok=True)
                 ended.append(Ended(folder, rejected=message))
-                worker.died_under.clear()
-            elif died:
+                worker.crashed_during.clear()
+            elif exited:
                 code = worker.process.returncode if worker.process is not None else -1
                 kills, self._oom_kills = self._oom_kills, oom_kills()
-                starved = code == -signal.SIGKILL and self._oom_kills > kills
-                ended.append(Ended(folder, lost=code, starved=starved))
+                oom_killed = code == -signal.SIGKILL and self._oom_kills > kills
+                ended.append(Ended(folder, lost=code, oom_killed=oom_killed))
                 if code not in NO_FAULT_OF_THE_DEVICE:
-                    self._died(worker, folder)
+                    self._note_crash(worker, folder)
             elif self._hangs(worker, folder):
                 self._kill(worker)
                 ended.append(Ended(folder, lost=-9, hung=self._config.heartbeat_minutes))
@@ -146,9 +146,9 @@ class LocalLauncher:
                 self._end(worker)
         return ended
 
-    def _died(self, worker: _Worker, folder: Path) -> None:
-        worker.died_under.add(folder)
-        if len(worker.died_under) == LOST_AFTER and len(self._workers) > 1:
+    def _note_crash(self, worker: _Worker, folder: Path) -> None:
+        worker.crashed_during.add(folder)
+        if len(worker.crashed_during) == LOST_AFTER and len(self._workers) > 1:
             number, device = self._workers.index(worker), "a CPU"
             if worker.device != "cpu":
                 device = f"GPU {worker.environment['CUDA_VISIBLE_DEVICES']}"

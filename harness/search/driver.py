@@ -278,16 +278,16 @@ class Driver:
         if end.lost == NO_ROOM:
             return self._given_up(job, job.record("infeasible", reason=NO_ROOM_WHY))
         why = f"with exit code {end.lost}"
-        if end.lost == -9:  # SIGKILL is also what a system without memory sends
-            why += " (killed, with its node, or because memory ran out)"
-        if end.starved:
+        if end.lost == -9:  # a system that is out of memory sends SIGKILL too
+            why += " (killed by hand, with its node, or because memory ran out)"
+        if end.oom_killed:
             why = "killed by the system, which had no memory left"
         if end.hung is not None:
             why = f"killed because it hung: no progress for {end.hung:g} minutes"
-        append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker died": why}])
+        append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker exited": why}])
         if job.attempt > self._sweep.launcher.retries:
             reason = f"its worker exited {job.attempt} times, the last time {why}"
-            status = "infeasible" if end.starved else "failed"
+            status = "infeasible" if end.oom_killed else "failed"
             return self._given_up(job, job.record(status, reason=reason))
         self._submit(job)
         return None

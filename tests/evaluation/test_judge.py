@@ -195,7 +195,7 @@ def test_malformed_and_slow_replies_are_asked_again(server, config, tmp_path):
     assert len(server.requests) == 3
 
 
-def test_a_dead_endpoint_leaves_the_reason(config, server, tmp_path):
+def test_an_unreachable_endpoint_leaves_the_reason(config, server, tmp_path):
     server.shutdown()
     server.server_close()
     measured = judged(config, tmp_path, base=[row["output"] for row in ROWS])

@@ -96,7 +96,7 @@ def checkpoint(step):
 
 
 @pytest.mark.parametrize("left", [2_000, 300_000])
-def test_the_older_checkpoint_stays_and_no_part_of_the_new_one(disk, left):
+def test_the_older_checkpoint_stays_without_a_partial_new_one(disk, left):
     """There is room for nothing, or for the tensors and not for the optimizer's state."""
     folder = CheckpointFolder(disk.path / "checkpoint")
     folder.save(checkpoint(1))
@@ -119,7 +119,7 @@ def test_room_is_asked_for_before(disk):
     require_room(disk.path / "no such folder", 10**18)
 
 
-def test_a_worker_leaves_and_the_trial_goes_on_later(disk, pool, small_trial, tmp_path):
+def test_a_worker_exits_and_the_trial_resumes_later(disk, pool, small_trial, tmp_path):
     config = small_trial(
         *("method=lora", "method.r=8", "training.max_steps=6", "training.checkpoint_every=2")
     )
@@ -146,7 +146,7 @@ def test_a_worker_leaves_and_the_trial_goes_on_later(disk, pool, small_trial, tm
 ARGUMENTS = ("method=lora", "name=s", "search.trials=4", "confirm.finalists=0")
 
 
-def test_a_sweep_whose_study_finds_no_room(disk, capsys):
+def test_a_sweep_whose_study_has_no_disk_space(disk, capsys):
     """No good database is set aside for it, and no trial is lost or made twice."""
     runs = f"runs_dir={disk.path / 'runs'}"
     first = FakeLauncher(fault=lambda job: "disk full" if job.trial == 2 else None)

@@ -84,7 +84,7 @@ def test_deleted_while_a_sweep_runs(here, monkeypatch, capfd):
     assert len(runs(here)) == 5 and all(map(ends_with_exit, runs(here)))
 
 
-def test_no_room_for_the_mirror(tmp_path):
+def test_no_disk_space_for_the_mirror(tmp_path):
     """W&B itself would lose rows and say nothing: what has no room is not begun, and counted."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)]
     if (done := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode:

@@ -1,4 +1,4 @@
-"""What stands in for the worker on a cluster's nodes: no torch, steps of milliseconds, a checkpoint.
+"""Stand-in for the worker on a cluster's nodes: no torch, steps of milliseconds, a checkpoint.
 
 ``run_task`` and ``NodeSlot`` are imported on the node, so that the program is swapped there.
 """
@@ -11,7 +11,7 @@ import sys
 from harness.launch import local
 from harness.launch.clusters import slurm_task
 
-# Counts to the spec's ``steps``; asked to stop, or left alone, it writes how far it is.
+# Counts to the spec's ``steps``. If it is stopped or its parent exits, it writes a checkpoint.
 PROGRAM = """
 import json, os, pathlib, signal, sys, time
 stopped, parent = [], os.getppid()
@@ -28,7 +28,7 @@ for line in sys.stdin:
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
         starts.write(f"{step} {os.getpid()} {os.environ['OMP_NUM_THREADS']} [{gpus}]\\n")
     while step < spec["steps"]:
-        if spec.get("dies") == step:
+        if spec.get("exits") == step:
             os._exit(7)
         time.sleep(0.05)
         step += 1

@@ -18,7 +18,7 @@ from harness.launch.launcher import Ended
 from harness.launch.local import LocalLauncher, check, visible_devices
 from harness.records import read_json
 
-# Does what worker.py does: one answer a line; how is said in the folder's name.
+# Stands in for worker.py: one answer for each line. The folder's name selects the behaviour.
 WORKER = """
 import faulthandler, os, pathlib, signal, sys, time
 faulthandler.register(signal.SIGUSR1)
@@ -32,7 +32,7 @@ for line in sys.stdin:
     if folder.name.startswith("eats"):
         pathlib.Path(os.environ["GROUP"], "cgroup.procs").write_text(str(os.getpid()))
         eaten = bytearray(300_000_000)
-    if folder.name.startswith("dies"):
+    if folder.name.startswith("exits"):
         os._exit(7)
     if folder.name.startswith("kills"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -132,8 +132,8 @@ def test_several_workers(launch, tmp_path):
     assert launcher.has_room()
 
 
-@pytest.mark.parametrize(("name", "code"), [("dies", 7), ("kills", -9)])
-def test_a_worker_that_died_is_replaced(launch, tmp_path, name, code):
+@pytest.mark.parametrize(("name", "code"), [("exits", 7), ("kills", -9)])
+def test_a_worker_that_exits_is_replaced(launch, tmp_path, name, code):
     launcher = launch()
     folder = task(launcher, tmp_path / name)
     assert ends(launcher) == [Ended(folder, lost=code)]
@@ -157,7 +157,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced(launch, tmp_path, name):
     assert ("most recent call first" in log) == (name == "stubborn")
 
 
-def test_a_worker_that_is_slow_but_gets_on_is_left_alone(launch, tmp_path, monkeypatch):
+def test_a_slow_worker_that_makes_progress_is_left_alone(launch, tmp_path, monkeypatch):
     launcher = launch(heartbeat_minutes=1 / 60)
     folder = task(launcher, tmp_path / "works")
     wall = time.time
@@ -165,7 +165,7 @@ def test_a_worker_that_is_slow_but_gets_on_is_left_alone(launch, tmp_path, monke
     assert ends(launcher) == [Ended(folder)]
 
 
-def test_who_was_paused_with_its_driver_is_no_hung_worker(launch, tmp_path):
+def test_a_worker_paused_with_its_driver_is_not_hung(launch, tmp_path):
     """A machine that slept: nobody asked for a while, so nobody can tell who did nothing."""
     launcher = launch(heartbeat_minutes=1 / 60)
     folder = task(launcher, tmp_path / "stubborn")
@@ -224,7 +224,7 @@ def test_closing_does_not_wait_for_ever(launch, tmp_path, monkeypatch):
         os.kill(pid, 0)
 
 
-def test_a_worker_that_died_while_idle(launch, tmp_path):
+def test_a_worker_that_exits_while_idle(launch, tmp_path):
     """Its pipe is broken when the next task is written, or when it is closed: neither is an error."""
     launcher = launch()
     task(launcher, tmp_path / "a"), ends(launcher)
@@ -282,19 +282,19 @@ def test_more_workers_than_devices_share_them_in_turn(launch, tmp_path, monkeypa
     assert pinned == ["2", "3", "2", "3"]
 
 
-def test_what_a_worker_began_is_killed_with_it(launch, tmp_path):
+def test_child_processes_of_a_worker_are_killed_with_it(launch, tmp_path):
     launcher = launch(heartbeat_minutes=1 / 60)
     task(launcher, tmp_path / "begins")
     ends(launcher)
     pid = int((tmp_path / "begins" / "began").read_text())
     until = time.monotonic() + 5
-    while time.monotonic() < until and alive(pid):
+    while time.monotonic() < until and is_running(pid):
         time.sleep(0.01)
-    assert not alive(pid)
+    assert not is_running(pid)
 
 
-def alive(pid: int) -> bool:
-    """Not where it is dead and only waits to be asked after."""
+def is_running(pid: int) -> bool:
+    """False for a zombie, which has exited and only waits for its parent."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -326,7 +326,7 @@ def test_a_device_that_is_lost_gets_no_more_tasks_while_others_are_well(launch, 
         assert ends(launcher) == [Ended(folder)]
 
 
-def test_workers_that_somebody_kills_say_nothing_of_their_device(launch, tmp_path):
+def test_killed_workers_do_not_count_against_their_device(launch, tmp_path):
     launcher = launch(workers=2)
     for _ in range(3):
         folders = [task(launcher, tmp_path / name) for name in ("kills-1", "kills-2")]
@@ -334,9 +334,9 @@ def test_workers_that_somebody_kills_say_nothing_of_their_device(launch, tmp_pat
     assert len(launcher._idle()) == 2
 
 
-def test_where_all_are_lost_all_are_tried(launch, tmp_path):
+def test_if_every_device_is_lost_every_device_is_tried(launch, tmp_path):
     launcher = launch()
-    for name in ("dies-1", "dies-2", "dies-3"):
+    for name in ("exits-1", "exits-2", "exits-3"):
         folder = task(launcher, tmp_path / name)
         assert ends(launcher) == [Ended(folder, lost=7)]
     assert launcher.has_room()
@@ -345,7 +345,7 @@ def test_where_all_are_lost_all_are_tried(launch, tmp_path):
 def test_a_task_that_kills_every_worker_is_not_the_devices_fault(launch, tmp_path):
     launcher = launch(workers=2)
     for _ in range(4):
-        folder = task(launcher, tmp_path / "dies")
+        folder = task(launcher, tmp_path / "exits")
         assert ends(launcher) == [Ended(folder, lost=7)]
     both = [task(launcher, tmp_path / name) for name in ("a", "b")]
     assert sorted(end.folder for end in ends(launcher, 2)) == sorted(both)
@@ -371,10 +371,10 @@ def little_memory(monkeypatch):
         mine.rmdir()
 
 
-def test_the_system_kills_one_for_want_of_memory(launch, tmp_path, little_memory):
+def test_a_worker_that_the_system_kills_for_lack_of_memory(launch, tmp_path, little_memory):
     launcher = launch()
     folder = task(launcher, tmp_path / "eats")
-    assert ends(launcher) == [Ended(folder, lost=-9, starved=True)]
+    assert ends(launcher) == [Ended(folder, lost=-9, oom_killed=True)]
     folder = task(launcher, tmp_path / "kills")
     assert ends(launcher) == [Ended(folder, lost=-9)], "somebody's SIGKILL is another thing"
     folder = task(launcher, tmp_path / "a")

@@ -1,4 +1,4 @@
-"""A worker that is stopped under its trial and wakes: killed on this machine, elsewhere turned away."""
+"""A suspended worker is killed on this machine; on a cluster it leaves a reassigned trial alone."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def wait_for(what, seconds: float = 20.0):
     raise AssertionError("it did not happen")
 
 
-def test_stopped_by_the_system_it_is_killed_and_its_trial_done_once(tmp_path, monkeypatch):
-    """SIGSTOP is what a paused container looks like from outside; SIGCONT comes too late."""
+def test_a_suspended_worker_is_killed_and_its_trial_run_once(tmp_path, monkeypatch):
+    """From outside, a paused container looks like SIGSTOP. SIGCONT comes too late."""
     monkeypatch.setattr(local.subprocess, "Popen", node_worker._popen)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     config = replace(composed("method=full")[0].launcher, threads=1, heartbeat_minutes=1 / 60)
@@ -44,7 +44,7 @@ def test_stopped_by_the_system_it_is_killed_and_its_trial_done_once(tmp_path, mo
         os.kill(worker.pid, signal.SIGSTOP)
         wait_for(lambda: ended.extend(launcher.poll()) or ended)
         assert ended == [Ended(folder, lost=-9, hung=1 / 60)]
-        with pytest.raises(ProcessLookupError):  # nobody is left to wake up
+        with pytest.raises(ProcessLookupError):  # the process no longer exists
             os.kill(worker.pid, signal.SIGCONT)
         before = [json.loads(line)["step"] for line in rows.read_text().splitlines()]
 
@@ -60,10 +60,8 @@ def test_stopped_by_the_system_it_is_killed_and_its_trial_done_once(tmp_path, mo
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_a_node_that_wakes_says_nothing_of_a_task_that_another_job_has(
-    attempt, tmp_path, monkeypatch
-):
-    """Its worker is gone; only of its own attempt is that for the driver to know."""
+def test_a_suspended_node_reports_nothing_of_a_reassigned_task(attempt, tmp_path, monkeypatch):
+    """Its worker has exited. It reports this to the driver for its own attempt only."""
 
     class Paused:
         def submit(self, folder, spec):

@@ -165,9 +165,9 @@ def test_without_a_shared_folder_files_come_and_go_with_the_calls(launch, tmp_pa
     assert read_json(one / "record.json") == {"steps": 100}
     assert not (one / "checkpoint" / ".step.json").exists()
 
-    dies = task(launcher, tmp_path / "dies", steps=5, dies=2)
-    assert ends(launcher) == [Ended(dies, lost=7)]
-    assert (dies / "starts").read_text().split()[2:] == ["1", "[]"]  # threads, GPUs
+    failing = task(launcher, tmp_path / "failing", steps=5, exits=2)
+    assert ends(launcher) == [Ended(failing, lost=7)]
+    assert (failing / "starts").read_text().split()[2:] == ["1", "[]"]  # threads, GPUs
 
 
 @pytest.mark.cluster

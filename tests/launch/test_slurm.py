@@ -169,7 +169,7 @@ def test_jobs_are_preempted_requeued_killed_and_finished(launch, tmp_path, clust
     """Two at a time; one is requeued by the scheduler, one is cancelled: each ends once."""
     launcher = launch()
     one = task(launcher, tmp_path / "one", steps=60)
-    two = task(launcher, tmp_path / "two", steps=60, dies=None)
+    two = task(launcher, tmp_path / "two", steps=60, exits=None)
     assert not launcher.has_room()
     wait_for(lambda: under_way(one) and under_way(two))
     job = job_of(one)
@@ -232,16 +232,16 @@ def steps_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.cluster
-def test_the_end_of_a_jobs_time_and_a_worker_that_dies(launch, tmp_path):
+def test_the_end_of_a_jobs_time_and_a_worker_that_exits(launch, tmp_path):
     """Told to stop before its time is over, a task goes on in another job, and that is no attempt."""
     launcher = launch()
     one = task(launcher, tmp_path / "one", steps=60)
-    dies = task(launcher, tmp_path / "dies", steps=60, dies=2)
+    failing = task(launcher, tmp_path / "failing", steps=60, exits=2)
     wait_for(lambda: under_way(one))
     job = job_of(one)
     said("scancel", "--signal=USR2", job)  # what --signal=USR2@90 does
     ended = {end.folder: end for end in ends(launcher, 2)}
-    assert ended == {one: Ended(one), dies: Ended(dies, lost=7)}
+    assert ended == {one: Ended(one), failing: Ended(failing, lost=7)}
     assert job_of(one) != job and len(starts(one)) == 2 and starts(one)[1] >= 3
 
 
@@ -283,7 +283,7 @@ def test_what_the_scheduler_refuses(launch, tmp_path):
 
 
 @pytest.mark.cluster
-def test_a_job_that_would_wait_for_ever_is_said(launch, tmp_path, capfd):
+def test_a_job_that_would_wait_for_ever_is_reported(launch, tmp_path, capfd):
     launcher = launch(time_minutes=600)
     task(launcher, tmp_path / "one", steps=1)
     wait_for(lambda: launcher.poll() or "PartitionTimeLimit" in capfd.readouterr().out)

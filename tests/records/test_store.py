@@ -82,7 +82,7 @@ def test_a_crash_leaves_the_old_file(tmp_path, monkeypatch, moment):
         '"text"',
     ],
 )
-def test_a_record_that_is_none_is_set_aside_and_said(tmp_path, capsys, torn):
+def test_an_unreadable_record_is_set_aside_and_reported(tmp_path, capsys, torn):
     (tmp_path / "record.json").write_text(torn)
     assert read_record(tmp_path) is None
     assert "not readable" in capsys.readouterr().err

@@ -262,7 +262,7 @@ def build(folder: Path, n: int = 60, trials: int = 6, methods: int = 4) -> Maker
                 status, reason = {
                     "full": ("infeasible", "out of memory with micro-batch 1"),
                     "lora": ("diverged", "loss is NaN at step 35"),
-                    "qlora": ("failed", "worker died twice (signal 9)"),
+                    "qlora": ("failed", "its worker was killed twice (signal 9)"),
                 }.get(profile.method, ("pruned", "not in the best third at step 40"))
             maker.trial(profile, number, status=status, rate=rate, size=size, reason=reason)
         for number, seed in enumerate((101, 102)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.launch.launcher import ERROR, Ended
-from harness.search.planning.ask_worker import WorkersDied, ask
+from harness.search.planning.ask_worker import NoWorkerAnswered, ask
 
 
 class Broken:
@@ -26,7 +26,7 @@ class Broken:
 def test_an_exception_is_said_by_its_last_line_and_not_waited_for_again(tmp_path):
     launcher = Broken("ZeroDivisionError: of a layer")
     with pytest.raises(
-        WorkersDied, match=r"ended in ZeroDivisionError: of a layer: see .*workers/"
+        NoWorkerAnswered, match=r"ended in ZeroDivisionError: of a layer: see .*workers/"
     ):
         ask(launcher, tmp_path / "check", {}, retries=2)
     assert len(launcher.submitted) == 1
@@ -37,7 +37,7 @@ def test_a_worker_that_was_killed_is_asked_again(tmp_path):
     (tmp_path / "check" / ERROR).write_text("an earlier one's\n")
     launcher = Broken(None)
     with pytest.raises(
-        WorkersDied, match="the first worker exited 3 times, the last time with exit"
+        NoWorkerAnswered, match="the first worker exited 3 times, the last time with exit"
     ):
         ask(launcher, tmp_path / "check", {}, retries=2)
     assert len(launcher.submitted) == 3

@@ -108,7 +108,7 @@ def test_a_lost_worker_costs_one_attempt(undisturbed):
     def fault(job):
         if job.trial == 2 and job.config.stage == "search" and job.attempt == 1:
             lost.append(job.fingerprint)
-            return "dies"
+            return "exits"
         return None
 
     records = drive(FakeLauncher(fault=fault), *TWO)
@@ -121,7 +121,7 @@ def test_a_lost_worker_costs_one_attempt(undisturbed):
 
 
 def test_after_its_retries_a_trial_is_given_up():
-    launcher = FakeLauncher(fault=lambda job: "dies" if job.trial == 1 else None)
+    launcher = FakeLauncher(fault=lambda job: "exits" if job.trial == 1 else None)
     records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
     (given_up,) = [record for record in records if record.status == "failed"]
     assert given_up.attempt == 2 and given_up.trial == 1 and given_up.measurements == {}
@@ -135,7 +135,7 @@ def test_after_its_retries_a_trial_is_given_up():
 
 
 def test_a_trial_for_which_the_system_has_no_memory_is_infeasible():
-    launcher = FakeLauncher(fault=lambda job: "starves" if job.trial == 1 else None)
+    launcher = FakeLauncher(fault=lambda job: "out of memory" if job.trial == 1 else None)
     records = drive(launcher, *TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
     (given_up,) = [record for record in records if record.status != "complete"]
     assert given_up.status == "infeasible" and given_up.trial == 1
@@ -160,19 +160,19 @@ def test_one_that_ran_out_of_memory_among_its_devices_is_not_tried_again():
     assert sum(job.trial == 1 for job in launcher.submitted) == 1
 
 
-def test_what_it_cost_is_counted_by_the_next_driver_too():
-    """A poison trial that takes the driver with it is not given fresh attempts for ever."""
+def test_attempts_are_counted_across_drivers():
+    """A trial that also crashes the driver is not given new attempts for ever."""
 
     def fault(job):
         if job.trial != 1:
             return None
-        return "dies" if job.attempt == 1 else "killed before"
+        return "exits" if job.attempt == 1 else "killed before"
 
     arguments = (*TWO, "launcher.retries=1", "method=lora", "confirm.seeds=1")
     first = FakeLauncher(fault=fault)
     with pytest.raises(Killed):
         drive(first, *arguments)
-    second = FakeLauncher(fault=lambda job: "dies" if job.trial == 1 else None)
+    second = FakeLauncher(fault=lambda job: "exits" if job.trial == 1 else None)
     records = drive(second, *arguments)
     assert [job.attempt for job in second.submitted if job.trial == 1] == [2]
     assert [record.attempt for record in records if record.status == "failed"] == [2]

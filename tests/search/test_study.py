@@ -130,7 +130,7 @@ def test_two_fresh_studies_propose_the_same(setting, undisturbed, tmp_path):
     ("k", "loss"),
     [(1, "closed"), (7, "closed"), (7, "deleted"), (1, "garbage"), (7, "torn")],
 )
-def test_it_goes_on_as_if_nothing_had_been(setting, undisturbed, tmp_path, capsys, k, loss):
+def test_a_rebuilt_study_proposes_the_same_trials(setting, undisturbed, tmp_path, capsys, k, loss):
     _, records = advance(study_in(tmp_path, setting), setting, k)
     database = tmp_path / "study.db"
     if loss == "deleted":
@@ -175,13 +175,13 @@ def test_killed_in_the_middle_of_asking(setting, undisturbed, tmp_path, monkeypa
     _, records = advance(study, setting, 5)
     real, calls = optuna.trial.Trial._suggest, []
 
-    def dies(self, name, distribution):
+    def interrupt_at_third(self, name, distribution):
         calls.append(name)
         if len(calls) == 3:
             raise KeyboardInterrupt
         return real(self, name, distribution)
 
-    monkeypatch.setattr(optuna.trial.Trial, "_suggest", dies)
+    monkeypatch.setattr(optuna.trial.Trial, "_suggest", interrupt_at_third)
     with pytest.raises(KeyboardInterrupt):
         study.ask()
     monkeypatch.undo()

@@ -287,7 +287,7 @@ def test_preempted(disturbed):
     assert disturbed.notes["worker after SIGTERM"]
 
 
-def test_in_the_end_nothing_of_it_shows(undisturbed, disturbed):
+def test_results_equal_those_of_an_undisturbed_sweep(undisturbed, disturbed):
     """No trial twice, none lost, every measurement equal to the bit."""
     assert disturbed.runs[3].code == 0, disturbed.runs[3].err
     expected, found = records(undisturbed[0]), records(disturbed.folder)
@@ -328,13 +328,13 @@ def test_no_more_is_lost_than_the_steps_since_the_last_checkpoint(disturbed):
         assert newest in went_on[trial] and last - newest <= EVERY
 
 
-def test_what_was_torn_is_made_again(disturbed):
+def test_corrupt_files_are_rebuilt(disturbed):
     last = disturbed.runs[3]
     assert "record.json is not readable" in last.err
     assert "study.db is not readable" in last.out
     torn = disturbed.notes["killed worker"]
     assert (torn / "record.json.unreadable").exists()
-    assert records(disturbed.folder)[torn.name].attempt == 2, "a worker did die under it"
+    assert records(disturbed.folder)[torn.name].attempt == 2, "its worker was killed"
     assert (disturbed.folder / "reports" / NAME / "index.html").exists()
 
 

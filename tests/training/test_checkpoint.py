@@ -70,7 +70,7 @@ TEARS = {
 
 
 @pytest.mark.parametrize("tear", TEARS.values(), ids=TEARS)
-def test_a_torn_one_is_named_and_passed_over(folder, tear, capsys):
+def test_a_corrupt_checkpoint_is_named_and_skipped(folder, tear, capsys):
     tear(folder.folder / "step-6")
     assert folder.load().step == 4
     message = capsys.readouterr().err

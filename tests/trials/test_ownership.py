@@ -1,4 +1,4 @@
-"""Two attempts at one trial: the one that slept finds the other's number there, and writes nothing."""
+"""Two attempts at one trial: the suspended one finds the other's number and writes nothing."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def undisturbed(bench, small_trial, tmp_path_factory):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All but the sign of life, which says nothing of the trial."""
+    """All files but the heartbeat, which is no part of the trial."""
     found = [path for path in folder.rglob("*") if path.is_file() and path.name != "alive"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 @pytest.mark.parametrize("moment", ["an evaluation", "a step", "the last measurements", "an error"])
-def test_a_worker_that_wakes_when_another_has_its_trial(
+def test_a_suspended_worker_whose_trial_was_reassigned(
     worker, small_trial, tmp_path, monkeypatch, moment, undisturbed
 ):
     config = small_trial(*OVERRIDES)
@@ -51,7 +51,7 @@ def test_a_worker_that_wakes_when_another_has_its_trial(
     left: dict[str, bytes] = {}
 
     def handed_over():
-        """What happens while it sleeps."""
+        """Reassign the trial while the worker is suspended."""
         if not left:
             write_json(own.path / ownership.SPEC, replace(own, attempt=2).to_json())
             left.update(contents(own.path))

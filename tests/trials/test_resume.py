@@ -131,7 +131,9 @@ def killed_at(step, values):
 
 
 @pytest.mark.parametrize("tear", ["nothing", "newest cut", "newest empty", "all"])
-def test_killed_and_perhaps_torn(bench, small_trial, tmp_path, uninterrupted, capsys, tear):
+def test_killed_with_and_without_a_corrupt_checkpoint(
+    bench, small_trial, tmp_path, uninterrupted, capsys, tear
+):
     """Checkpoints at 3 and 6, killed at 8: from 6, or from 3 if 6 is torn, or from the start."""
     overrides = [*COMMON, "method=lora", "method.lora_dropout=0.2", "training.checkpoint_every=3"]
     expected, expected_rows = uninterrupted(overrides)

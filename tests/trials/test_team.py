@@ -135,7 +135,7 @@ def test_out_of_memory_on_one_device_is_that_of_both(
         assert record.status == "infeasible" and "one example" in record.reason
 
 
-def test_a_process_that_dies_breaks_the_others(run, pair, small_trial, tmp_path, cache):
+def test_a_process_that_exits_ends_the_others(run, pair, small_trial, tmp_path, cache):
     """It is no failed trial: there is no record, and the task is tried again."""
     own = job(tmp_path / "x", cache, small_trial(*CASES["lora"], *STEPS))
     real = loop.logits_at
@@ -143,13 +143,13 @@ def test_a_process_that_dies_breaks_the_others(run, pair, small_trial, tmp_path,
     def second(team):
         calls = []
 
-        def dies(*about):
+        def exit_at_third(*about):
             calls.append(1)
             if len(calls) == 3:
                 os._exit(0)
             return real(*about)
 
-        loop.logits_at = dies
+        loop.logits_at = exit_at_third
         follow(own, run.bench(team))
 
     with pair(second) as team, pytest.raises(TeamBroken):

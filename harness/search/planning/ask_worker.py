@@ -18,16 +18,16 @@ from harness.search.sweep_folder import SweepFolder
 POLL_SECONDS = 0.03
 
 
-class WorkersDied(RuntimeError):
+class NoWorkerAnswered(RuntimeError):
     """All workers exited without an answer."""
 
     def __init__(self, times: int, code: int | None, path: Path) -> None:
         self.code = code
-        said = _last_line(path / ERROR)
-        if said is None:
+        error = _last_line(path / ERROR)
+        if error is None:
             why = f"the first worker exited {times} times, the last time with exit code {code}"
         else:
-            why = f"what was asked of the first worker before the sweep ended in {said}"
+            why = f"the first worker's task before the sweep ended in {error}"
         super().__init__(f"{why}: see {path.parent}/workers/")
 
 
@@ -55,13 +55,13 @@ def check_configs(
 def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> dict[str, Any]:
     """Return a worker's answer to the task of folder ``path``; retried if the worker crashes.
 
-    Raises InputError for faults of the input, DiskFull, and WorkersDied after more than ``retries``
-    crashes.
+    Raises InputError for faults of the input, DiskFull, and NoWorkerAnswered after more than
+    ``retries`` crashes.
     """
     path.mkdir(parents=True, exist_ok=True)
     (path / ERROR).unlink(missing_ok=True)
     launcher.submit(path, spec)
-    died = 0
+    crashes = 0
     while True:
         for end in launcher.poll():
             if end.rejected is not None:
@@ -71,8 +71,8 @@ def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> d
                 return answer
             if end.lost == DISK_FULL:
                 raise DiskFull(stopped(path))
-            died += 1
-            if died > retries or (path / ERROR).is_file():  # an error would recur
-                raise WorkersDied(died, end.lost, path)
+            crashes += 1
+            if crashes > retries or (path / ERROR).is_file():  # an error would recur
+                raise NoWorkerAnswered(crashes, end.lost, path)
             launcher.submit(path, spec)
         time.sleep(POLL_SECONDS)

@@ -17,7 +17,7 @@ from harness.launch.launcher import Launcher
 from harness.records.footprint import Footprint
 from harness.search.budget import WORDS, search_budget
 from harness.search.cautions import cautions
-from harness.search.planning.ask_worker import WorkersDied, ask
+from harness.search.planning.ask_worker import NoWorkerAnswered, ask
 from harness.search.planning.needs import MeasuredConfig, MethodMemory, Values
 from harness.search.sweep_folder import SweepFolder
 from harness.search.terminal import Terminal
@@ -43,7 +43,7 @@ class Measurer:
         try:
             path, retries = self._folder.path / "check", settings.retries
             answer = ask(self._launcher, path, spec, retries if len(asked) == 1 else 0)
-        except WorkersDied as error:
+        except NoWorkerAnswered as error:
             if len(asked) > 1:
                 return None
             if error.code != KILLED:

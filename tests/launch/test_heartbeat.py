@@ -1,4 +1,4 @@
-"""Progress that others can see comes from what is done, not from being alive."""
+"""The heartbeat moves with work that is done, not with the existence of the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.records import heartbeat
 
 @pytest.fixture
 def moved(tmp_path, monkeypatch):
-    """`moved()`: whether there was progress since it was last asked."""
+    """``moved()`` is true if there was progress since its last call."""
     monkeypatch.setattr(heartbeat, "SECONDS", 0.0)
     heartbeat.begin(tmp_path)
     file, seen = tmp_path / heartbeat.NAME, []
