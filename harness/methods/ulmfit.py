@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -10,13 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from harness.config.strict import require
 from harness.config.training import Schedule
 from harness.methods.base import AdaptContext, FirstStage, Method
+from harness.methods.layers import layer_groups, layers_of
 from harness.methods.sizing import largest_within
-from harness.models.quantization import CLASS_HEAD
 
 if TYPE_CHECKING:
     from torch import nn
 
     from harness.config import TrainingConfig
+
+__all__ = ["ULMFiT", "layer_groups"]
 
 Unfreezing = Literal["gradual", "chain_thaw", "last", "full"]
 CHAIN_THAW_BELOW = 0.1  # §5: what lies below the last layer learns at a tenth of its rate
@@ -27,16 +28,21 @@ class ULMFiT(Method):
     """Language-model fine-tuning, then the task with gradual unfreezing (§3.1 to §3.3).
 
     First, where ``lm_steps`` is not 0, all of the base on the texts of the task (§3.2); then the
-    task, with layers thawed as ``unfreezing`` says and lower ones at lower rates. Layer groups from
-    top to bottom: the classifier, where there is one; the output layer with the final norm and the
-    last block; the other blocks one each; the embeddings. Tied input and output embeddings count as
-    embeddings. Slanted triangular rates are ``training.schedule=stlr``.
+    task, with layers thawed as ``unfreezing`` says and lower ones at lower rates.
+
+    Rates and thawing go by groups of layers. From top to bottom: the classifier, where there is one;
+    the blocks in ``block_groups`` groups, the output layer and the final norm with the topmost; the
+    embeddings, with tied output ones. The paper's model has three blocks: with a group for each block
+    the rates of 28 would span 2.6^27, and half of the layers would learn nothing. In four groups the
+    blocks' rates span 2.6^3 at any depth, and a model of up to four blocks has a group for each.
+    Slanted triangular rates are ``training.schedule=stlr``.
     """
 
     unfreezing: Unfreezing
     unfreeze_every_steps: int | None
-    discriminative_factor: float
-    layer_groups: int | None  # of the base, from the top
+    discriminative_factor: float  # from one group to the next
+    block_groups: int | None  # that the trained blocks are divided into; None: one for each block
+    layer_groups: int | None  # trained layers of the base, from the top: blocks, then embeddings
     lm_steps: int | None
     lm_learning_rate: float
     lm_discriminative_factor: float
@@ -58,8 +64,9 @@ class ULMFiT(Method):
         require(rate > 0, "method.lm_learning_rate", rate, "above 0")
         steps = self.lm_steps
         require(steps is None or steps >= 0, "method.lm_steps", steps, "null or at least 0")
-        n = self.layer_groups
-        require(n is None or n >= 1, "method.layer_groups", n, "null or at least 1")
+        for field in ("block_groups", "layer_groups"):
+            n = getattr(self, field)
+            require(n is None or n >= 1, f"method.{field}", n, "null or at least 1")
 
     @property
     def trains_base_weights(self) -> bool:
@@ -80,7 +87,7 @@ class ULMFiT(Method):
         return False
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Self:
-        """The top layer groups that have at most so many parameters together."""
+        """The top layers that have at most so many parameters together."""
         sums = list(accumulate(sum(p.numel() for p in group) for group in layer_groups(model)))
         n = largest_within(
             trainable_parameters,
@@ -126,11 +133,9 @@ class ULMFiT(Method):
 
     def _trained(self, model: nn.Module) -> list[list[nn.Parameter]]:
         """The groups that are trained at some time, from the top."""
-        groups = layer_groups(model)
         if self.unfreezing == "last":
-            return groups[:1]
-        has_classifier = hasattr(model, CLASS_HEAD)
-        return groups if self.layer_groups is None else groups[: self.layer_groups + has_classifier]
+            return layer_groups(model)[:1]
+        return layers_of(model).top(self.layer_groups, self.block_groups)
 
     def parameter_groups(
         self, model: nn.Module, learning_rate: float, plan: AdaptContext
@@ -189,32 +194,3 @@ def chain_thawed(phase: int, n_groups: int) -> range:
         return range(n_groups)
     alone = (n_groups - phase) % n_groups
     return range(alone, alone + 1)
-
-
-def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:
-    """All parameters by depth, top first; each once. A classifier on top is a group of its own.
-
-    A block is what lies under a numbered module of the longest such list (``layers.3``, ``h.3``):
-    parameters before the first numbered one are embeddings, those after the last one the head.
-    """
-    # In the order of definition, tied ones once.
-    named = [(n, p) for n, p in model.named_parameters() if not n.startswith(f"{CLASS_HEAD}.")]
-    numbered = [re.match(r"(.*?\.)(\d+)\.", name) for name, _ in named]
-    blocks = sorted({int(match.group(2)) for match in numbered if match})
-    bottom: list[nn.Parameter] = []
-    by_block: dict[int, list[nn.Parameter]] = {block: [] for block in blocks}
-    top: list[nn.Parameter] = []
-    seen_block = False
-    for (_, parameter), match in zip(named, numbered, strict=True):
-        if match:
-            by_block[int(match.group(2))].append(parameter)
-            seen_block = True
-        else:
-            (top if seen_block else bottom).append(parameter)
-    new = [[p for name, p in model.named_parameters() if name.startswith(f"{CLASS_HEAD}.")]]
-    new = new if new[0] else []
-    if not blocks:
-        return [*new, top + bottom]
-    first, *others = [by_block[block] for block in reversed(blocks)]
-    groups = [*new, top + first, *others]
-    return [*groups, bottom] if bottom else groups

@@ -137,6 +137,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
+def percent(value: float | None) -> str:
+    """'13.2 %'."""
+    return MISSING if value is None else f"{value:.3g} %"
+
+
 def gigabytes(value: float | None) -> str:
     if value is None:
         return MISSING

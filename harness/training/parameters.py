@@ -57,6 +57,18 @@ def with_own_rates(
     return split
 
 
+def percent_at_rate(groups: Sequence[Mapping[str, Any]], learning_rate: float) -> float:
+    """Return how many percent of the parameters in ``groups`` learn at 1 % of the rate or more.
+
+    Their own peak rate is compared with ``learning_rate``, the run's. The rest hardly moves.
+    """
+    n = {True: 0, False: 0}
+    for group in groups:
+        near = group["lr"] >= 0.01 * learning_rate
+        n[near] += sum(parameter.numel() for parameter in group["params"])
+    return 100 * n[True] / max(1, sum(n.values()))
+
+
 def _matching(field: str, pattern: str, trained: Mapping[str, Any]) -> None:
     if any(re.search(pattern, name) for name in trained):
         return

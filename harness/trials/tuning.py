@@ -24,6 +24,7 @@ from harness.training.criterion import Criterion
 from harness.training.first_pass import freeze_what_text_never_trains, try_answering
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
 from harness.training.memory import first_line
+from harness.training.parameters import percent_at_rate, with_own_rates
 from harness.training.precision.autocast import accelerator_for, check_precision
 from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
 from harness.trials.artifacts import EventLog
@@ -200,7 +201,7 @@ class Tuning:
         self.cautions += [told] if told else []
         if self.inputs.train.segments is not None:
             check_texts_apart(self.model, config.data.max_length, device)
-        self.size = sizes(self.model)
+        self.size = {**sizes(self.model), "percent_at_rate": self._percent_at_rate()}
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
         self.require_room()
@@ -224,6 +225,13 @@ class Tuning:
             progress=self.progress,
             team=self.bench.team,
         )
+
+    def _percent_at_rate(self) -> float:
+        """Return the percentage of the trained parameters that learn at 1 % of the rate or more."""
+        training = self.job.config.training
+        groups = self.method.parameter_groups(self.model, training.learning_rate, self.plan)
+        groups = with_own_rates(groups, training.learning_rate_of, self.model)
+        return round(percent_at_rate(groups, training.learning_rate), 6)
 
     def _watch(self, step: int) -> dict[str, float]:
         """Measure the model at ``step`` on the few texts of the curves."""

@@ -137,30 +137,43 @@ def test_triplets_are_scored_and_the_least_lose_their_value():
     assert by_hand == pytest.approx([0.7, 0.2, 0.45])
 
 
-def test_orthogonality_is_squared():
-    """O25: P = 2·I (3 × 2)."""
+def test_orthogonality_of_one_matrix():
+    """O25: P = 2·I (3 × 2) has PᵀP − I = 3·I, of Frobenius norm √18."""
     p = torch.zeros(3, 2)
     p[0, 0] = p[1, 1] = 2.0
-    assert float(orthogonality(p)) == 18.0
+    assert float(orthogonality(p)) == pytest.approx(18**0.5)
     square = torch.linalg.qr(torch.randn(5, 3, generator=torch.Generator().manual_seed(0))).Q
-    assert float(orthogonality(square)) < 1e-10
+    assert float(orthogonality(square)) < 1e-5
 
 
-def test_penalty_is_the_papers_sum(lend, trial_config):
-    """Equation 4 with other words: the singular values of P and Q, squared, minus one, squared."""
+def test_penalty_is_what_peft_adds_to_its_loss(lend, trial_config, encoded):
     config = trial_config("method=adalora", "method.orthogonality_weight=0.3")
     with lend() as base:
         done = adapted(base, config)
-        total = 0.0
-        for name, p in done.model.named_parameters():
-            if "lora_A" in name or "lora_B" in name:
-                values = torch.linalg.svdvals(p.detach())
-                total += float((values.square() - 1).square().sum())
+        ids = torch.from_numpy(encoded.sequence(0)[None].astype("int64"))
+        outputs = done.model(input_ids=ids, labels=ids)
+        pure = torch.nn.functional.cross_entropy(outputs.logits[0, :-1], ids[0, 1:])
         penalty = done.method.penalty(done.model)
-        assert float(penalty.detach()) == pytest.approx(0.3 * total, rel=1e-4)
+        assert float(penalty) == pytest.approx(float(outputs.loss - pure), rel=1e-4)
         penalty.backward()
         touched = {n.split(".")[-2] for n, p in done.model.named_parameters() if p.grad is not None}
     assert touched == {"lora_A", "lora_B"}
+
+
+def test_penalty_does_not_grow_with_depth():
+    """The same γ holds for 2 and for 28 blocks."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "vocab_size": 8}
+    found = []
+    for layers in (2, 28):
+        torch.manual_seed(0)
+        config = AutoConfig.for_model("llama", num_hidden_layers=layers, **small)
+        method = adalora(target_modules="all-linear")
+        plan = AdaptContext(10, 10, None, None, 0)
+        model = method.adapt(AutoModelForCausalLM.from_config(config), plan)
+        found.append(float(method.penalty(model)))
+    assert found[1] == pytest.approx(found[0], rel=0.01)
 
 
 def test_nll_at_the_start_is_the_bases_and_outputs_loss_is_not(lend, trial_config, encoded):

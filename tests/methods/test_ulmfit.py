@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from running import adapted, fit
+from skeletons import PLAN, configured, skeleton
 
 from harness.methods.base import AdaptContext
 from harness.methods.ulmfit import (
@@ -15,6 +16,7 @@ from harness.methods.ulmfit import (
     layer_groups,
 )
 from harness.models.classifier import add_class_head, concat_pool
+from harness.training.parameters import percent_at_rate
 
 
 def test_discriminative_rates():
@@ -86,6 +88,70 @@ def test_layer_groups_of_other_architectures(kind):
         assert any(f".{block}." in name for name in group)
         assert not any(f".{other}." in name for name in group for other in {0, 1, 2} - {block})
     assert any("embed" in name or "wte" in name for name in groups[-1])
+
+
+QWEN3 = {  # Qwen3-0.6B
+    "vocab_size": 151936,
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.mark.parametrize(("blocks", "sizes"), [(28, [7, 7, 7, 7]), (6, [2, 2, 1, 1]), (2, [1, 1])])
+def test_rates_span_the_papers_ratio_at_any_depth(blocks, sizes):
+    """The paper's model has four layers, 2.6 from one to the next; ours has as many groups."""
+    method = configured("ulmfit")
+    model = skeleton("qwen3", **QWEN3, num_hidden_layers=blocks)
+    groups = method.parameter_groups(method.adapt(model, PLAN), 5e-5, PLAN)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = [{names[id(p)].split(".")[2] for p in group["params"]} for group in groups[:-1]]
+    found[0].discard("weight")  # of the final norm
+    assert [len(group) for group in found] == sizes
+    order = [int(block) for group in found for block in sorted(group, key=int, reverse=True)]
+    assert order == list(range(blocks))[::-1]
+    assert [names[id(p)] for p in groups[-1]["params"]] == ["model.embed_tokens.weight"]
+    rates = [group["lr"] for group in groups]
+    assert rates == pytest.approx(discriminative_rates(5e-5, 2.6, len(sizes) + 1))
+    assert rates[0] / rates[-2] == pytest.approx(2.6 ** (len(sizes) - 1))
+    assert percent_at_rate(groups, 5e-5) == 100
+
+
+def test_a_group_for_each_of_28_blocks_leaves_most_parameters_where_they_were():
+    method = configured("ulmfit", block_groups=None)
+    model = skeleton("qwen3", **QWEN3, num_hidden_layers=28)
+    groups = method.parameter_groups(method.adapt(model, PLAN), 5e-5, PLAN)
+    assert len(groups) == 29
+    assert groups[14]["lr"] == pytest.approx(7.8e-11, rel=0.01)
+    assert percent_at_rate(groups, 5e-5) == pytest.approx(13.2, abs=0.05)
+
+
+def test_deep_models_thaw_by_groups():
+    method = configured("ulmfit", unfreeze_every_steps=3)
+    model = skeleton("qwen3", **QWEN3, num_hidden_layers=28)
+    method.adapt(model, PLAN)
+    trained = []
+    for step in range(15):
+        method.before_step(model, step, PLAN)
+        blocks = [all(p.requires_grad for p in b.parameters()) for b in model.model.layers]
+        assert blocks == sorted(blocks)  # the upper ones first
+        trained.append(sum(blocks) + model.model.embed_tokens.weight.requires_grad)
+    assert trained == [7] * 3 + [14] * 3 + [21] * 3 + [28] * 3 + [29] * 3
+    assert method.comparable_from(model, PLAN) == 12
+
+
+def test_layers_to_train_are_counted_as_blocks():
+    """The top ten of 28 blocks; of them the groups are made."""
+    method = configured("ulmfit", layer_groups=10)
+    model = skeleton("qwen3", **QWEN3, num_hidden_layers=28)
+    groups = method.parameter_groups(method.adapt(model, PLAN), 1.0, PLAN)
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    assert {id(p) for group in groups for p in group["params"]} == trained
+    assert [p.requires_grad for b in model.model.layers for p in b.parameters()].count(True) == 110
+    assert [len(group["params"]) for group in groups] == [34, 33, 22, 22]
 
 
 SCHEDULES = {

@@ -26,6 +26,7 @@ COSTS = {
     "trainable_parameters",
     "total_parameters",
     "trainable_percent",
+    "percent_at_rate",
 }
 
 

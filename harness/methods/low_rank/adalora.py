@@ -150,17 +150,18 @@ class AdaLoRA(Method):
         return tuned
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """γ·Σ_k ‖PᵀP − I‖²_F + ‖QQᵀ − I‖²_F (Eq. 4).
+        """Return γ times the mean of ‖PᵀP − I‖_F and ‖QQᵀ − I‖_F over all matrices P and Q.
 
-        peft would add another form of it (a mean of un-squared norms) to ``outputs.loss``; here the
-        loss is made of logits, so the paper's form is added instead.
+        As the authors' code and peft have it. Eq. 4 is printed as a sum of squares over the modules,
+        which would weigh the more against the loss the more modules a model has. peft adds it to
+        ``outputs.loss``; here the loss is made of logits, so it is added by itself.
         """
         if self.orthogonality_weight == 0:
             return None
         terms = [orthogonality(_tall(name, p)) for name, p in _factors(model)]
         import torch
 
-        return self.orthogonality_weight * torch.stack(terms).sum()
+        return self.orthogonality_weight * torch.stack(terms).mean()
 
     def after_step(self, model: nn.Module, step: int) -> None:
         _of_peft(model).update_and_allocate(step)
@@ -204,11 +205,11 @@ def _tall(name: str, factor: Tensor) -> Tensor:
 
 
 def orthogonality(factor: Tensor) -> Tensor:
-    """‖FᵀF − I‖²_F of a (d, r) matrix."""
+    """‖FᵀF − I‖_F of a (d, r) matrix."""
     import torch
 
     gram = factor.T @ factor
-    return (gram - torch.eye(gram.shape[0], device=gram.device, dtype=gram.dtype)).square().sum()
+    return torch.linalg.norm(gram - torch.eye(len(gram), device=gram.device, dtype=gram.dtype))
 
 
 def _of_peft(model: nn.Module) -> AdaLoraModel:

@@ -28,6 +28,7 @@ COSTS = (
     "trainable_parameters",
     "trainable_parameters_final",
     "trainable_percent",
+    "percent_at_rate",
     "total_parameters",
     "adapter_bytes",
 )

@@ -106,8 +106,18 @@ def tasks_text(candidate: Candidate) -> str:
 
 def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
     order = ranked(field)
-    headers = ("Method", "Configuration", "Trainable", "of all", "Adapter file", "Peak memory")
-    headers += ("Training", "Evaluation", "Overhead", "Train tokens/s", "Generated tokens/s")
+    at_rate = any("percent_at_rate" in candidate.cost for candidate in order)
+    headers = ("Method", "Configuration", "Trainable", "of all")
+    headers += ("of these near the rate",) * at_rate
+    headers += (
+        "Adapter file",
+        "Peak memory",
+        "Training",
+        "Evaluation",
+        "Overhead",
+        "Train tokens/s",
+        "Generated tokens/s",
+    )
     with_energy = any("energy_kwh" in candidate.cost for candidate in order)
     headers += ("Energy, kWh",) * with_energy
     rows = []
@@ -116,7 +126,7 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
         trainable, total = cost.get("trainable_parameters"), cost.get("total_parameters")
         share = f.MISSING
         if trainable is not None and total:
-            share = f"{100 * trainable / total:.3g} %"
+            share = f.percent(100 * trainable / total)
         final = cost.get("trainable_parameters_final")
         shown = f.count(trainable)
         if final is not None and final != trainable:
@@ -124,6 +134,7 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
         values = [
             shown,
             share,
+            *[f.percent(cost.get("percent_at_rate"))] * at_rate,
             f.file_size(cost.get("adapter_bytes")),
             f.gigabytes(cost.get("peak_memory_gb")),
             f.duration(cost.get("train_seconds")),
@@ -138,6 +149,10 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
         rows.append(cells + tuple(Cell(value, "number") for value in values))
     marked = order.index(chosen) if chosen in order else None
     note = "Mean over seeds; for peak memory, the largest. All rows are measured in the same way."
+    note += (
+        " Near the rate: parameters that learn at 1 % of the learning rate or more; the rest hardly "
+        "moves."
+    ) * at_rate
     return Table(headers, tuple(rows), note, marked)
 
 

@@ -1,0 +1,82 @@
+"""Layers of a model by depth: the classifier, the blocks with the output layer, the embeddings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from harness.models.quantization import CLASS_HEAD
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Layers:
+    """All parameters of a model by depth, each once; tied embeddings count as embeddings."""
+
+    classifier: list[nn.Parameter]  # [] where there is none
+    blocks: list[list[nn.Parameter]]  # top first; the output layer and final norm are in the first
+    embeddings: list[nn.Parameter]
+
+    @property
+    def of_base(self) -> list[list[nn.Parameter]]:
+        """The blocks and the embeddings, top first."""
+        return [*self.blocks, self.embeddings] if self.embeddings else self.blocks
+
+    def top(self, n: int | None, block_groups: int | None) -> list[list[nn.Parameter]]:
+        """The classifier and the top ``n`` layers of the base in groups, top first.
+
+        The blocks among them are divided into ``block_groups`` groups of consecutive blocks, as equal
+        as possible, the larger ones at the top; into as many as there are blocks if that is fewer or
+        None. Embeddings and classifier are groups of their own.
+        """
+        kept = self.of_base[:n]
+        blocks, below = kept[: len(self.blocks)], kept[len(self.blocks) :]
+        above = [self.classifier] if self.classifier else []
+        return [*above, *_divided(blocks, block_groups or len(blocks)), *below]
+
+
+def _divided(blocks: Sequence[list[nn.Parameter]], n: int) -> list[list[nn.Parameter]]:
+    n = min(n, len(blocks))
+    sizes = [len(blocks) // n + (place < len(blocks) % n) for place in range(n)]
+    ends = list(accumulate(sizes))
+    starts = [0, *ends[:-1]]
+    return [
+        [parameter for block in blocks[start:end] for parameter in block]
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def layers_of(model: nn.Module) -> Layers:
+    """Return the layers of ``model``, with or without a classifier on top.
+
+    A block is what lies under a numbered module of the longest such list (``layers.3``, ``h.3``):
+    parameters before the first numbered one are embeddings, those after the last one belong to the
+    top block.
+    """
+    # In the order of definition, tied ones once.
+    named = [(n, p) for n, p in model.named_parameters() if not n.startswith(f"{CLASS_HEAD}.")]
+    numbered = [re.match(r"(.*?\.)(\d+)\.", name) for name, _ in named]
+    numbers = sorted({int(match.group(2)) for match in numbered if match})
+    bottom: list[nn.Parameter] = []
+    by_block: dict[int, list[nn.Parameter]] = {number: [] for number in numbers}
+    top: list[nn.Parameter] = []
+    for (_, parameter), match in zip(named, numbered, strict=True):
+        if match:
+            by_block[int(match.group(2))].append(parameter)
+        else:
+            (top if any(by_block.values()) else bottom).append(parameter)
+    classifier = [p for name, p in model.named_parameters() if name.startswith(f"{CLASS_HEAD}.")]
+    if not numbers:
+        return Layers(classifier, [top + bottom], [])
+    first, *others = [by_block[number] for number in reversed(numbers)]
+    return Layers(classifier, [top + first, *others], bottom)
+
+
+def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:
+    """All parameters by depth, top first: each block by itself, embeddings and classifier too."""
+    return layers_of(model).top(None, None)
