@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.search.pruning.pareto_fronts import best_first
 from harness.statistics.resampling import (
     RESAMPLES,
     bootstrap_scores,
@@ -77,3 +78,8 @@ def tied(found: Sequence[Resampled], maximize: bool) -> list[int]:
 def chosen(quality: Sequence[Resampled], maximize: bool, forgetting: Sequence[Resampled]) -> int:
     """Of those tied in quality the least forgetting; what forgets alike, cost apart, in that order."""
     return min(tied(quality, maximize), key=lambda i: forgetting[i].value)
+
+
+def finalists(points: Sequence[Sequence[float]], directions: Sequence[str], n: int) -> list[int]:
+    """The best by the first objective, then the least crowded of the front, whose ends come first."""
+    return best_first(points, directions)[:n]

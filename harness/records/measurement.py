@@ -28,6 +28,14 @@ class Measurement:
         # A value that could not be measured is left out of the record, never stored as NaN.
         assert math.isfinite(self.value), f"{self.signature}: {self.value} is not a measurement"
 
+    @property
+    def error(self) -> float | None:
+        """The standard error over items, else what the interval implies; None without an interval."""
+        if self.standard_error is not None or self.interval is None:
+            return self.standard_error
+        low, high = self.interval
+        return (high - low) / (2 * 1.96)
+
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         if self.standard_error is None:

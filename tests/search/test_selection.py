@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from optuna.study._multi_objective import _fast_non_domination_rank
 from sweeping import composed, measurement
 
-from harness.records import Record
+from harness.records import Measurement, Record
 from harness.search.finalists import finalists
 from harness.search.limits import excesses
 from harness.search.pruning.pareto_fronts import best_first, crowding, fronts
@@ -93,18 +94,76 @@ def chosen(records, sweep):
     return [record.trial for record in finalists(records, sweep)]
 
 
-def test_the_best_in_quality_then_the_lonely_of_the_front(sweep_of):
+def test_the_best_and_what_may_be_as_good_and_forgets_less(sweep_of):
     records = [
         trial(0, 10, 5.0),
-        trial(1, 9, 1.0),
-        trial(2, 8, 0.9),
+        trial(1, 9.2, 1.0),
+        trial(2, 9.1, 0.9),
         trial(3, 2, 0.1),
-        trial(4, 1, 6.0),
+        trial(4, 8.9, 6.0),
+        trial(5, 9.3, 3.5),
     ]
-    assert chosen(records, sweep_of()) == [0, 3, 1]
-    assert chosen(records, sweep_of("confirm.finalists=1")) == [0]
+    order = [
+        0,
+        2,
+        5,
+        1,
+        4,
+        3,
+    ]  # within the margin of 1: the ends, then between them; then by quality
+    for n in (1, 2, 3, 4, 99):
+        assert chosen(records, sweep_of(f"confirm.finalists={n}")) == order[:n]
     assert chosen(records, sweep_of("confirm.finalists=0")) == []
-    assert len(chosen(records, sweep_of("confirm.finalists=99"))) == 5
+    assert chosen(records, sweep_of("confirm.margin=8")) == [0, 3, 5]
+    assert chosen(records, sweep_of("confirm.margin=0")) == [0, 5, 1]
+
+
+def test_the_example_sends_on_what_forgets_a_third_and_is_as_good(sweep_of):
+    """Full fine-tuning of the built-in example: at 4.25e-4 it forgets 0.272 instead of 0.902."""
+    records = [trial(0, 78.27, 0.902), trial(1, 77.96, 0.272), trial(2, 41.2, 0.011)]
+    assert chosen(records, sweep_of("confirm.finalists=2")) == [0, 1]
+    points = [(r.value("validation.bleu"), r.value("forgetting.kl")) for r in records]
+    assert best_first(points, BOTH)[:2] == [0, 2], "by crowding: the least forgetting extreme"
+
+
+@pytest.mark.parametrize(("half", "second"), [(0.0, 1), (0.98, 1), (1.96, 2), (9.8, 3)])
+def test_noise_of_items_and_of_the_seeds_that_were_not_run(sweep_of, half, second):
+    """Equals lie apart by less than 1.645·√2·√2 standard errors in 95 % of cases, here 3.29 each."""
+    records = [
+        replace(one, measurements={**one.measurements, "validation.bleu": Measurement(
+            value, "points", 100, (value - half, value + half), "made up")})
+        for one, value in zip(
+            [trial(0, 50, 0.9), trial(1, 0, 0.5), trial(2, 0, 0.3), trial(3, 0, 0.1)],
+            (50, 49.5, 47, 35), strict=True)
+    ]  # fmt: skip
+    assert chosen(records, sweep_of("confirm.finalists=2")) == [0, second]
+
+
+def test_a_perplexity_is_compared_by_its_logarithm(sweep_of):
+    sweep = sweep_of(
+        "objectives={perplexity:minimize,forgetting.kl:minimize}", "confirm.finalists=2"
+    )
+    records = [
+        trial(i, None, kl, **{"validation.perplexity": v})
+        for i, (v, kl) in enumerate([(100, 0.9), (101.9, 0.5), (102.1, 0.1)])
+    ]
+    assert chosen(records, sweep) == [0, 1], "2 % is the margin"
+
+
+@pytest.mark.parametrize("kind", ["bits_per_byte", "perplexity"])
+def test_where_the_score_is_blind_the_likelihood_selects_as_it_decides(sweep_of, kind):
+    """Near 0 for all, BLEU would send on what learned least."""
+    name = f"validation.{kind}"
+    records = [trial(0, 0.3, 0.5, **{name: 9.0}), trial(1, 0.2, 0.4, **{name: 3.0})]
+    records += [trial(2, 0.0, 0.001, **{name: 9.9}), trial(3, 0.1, 0.3, **{name: 3.005})]
+    assert chosen(records, sweep_of("confirm.finalists=2")) == [1, 3]
+    base = {"validation.bleu": measurement(40.0)}
+    seen = [replace(one, base=base) for one in records]
+    assert chosen(seen, sweep_of("confirm.finalists=2")) == [0, 2], "the base's 40 is seen"
+    without = [
+        trial(r.trial, r.value("validation.bleu"), r.value("forgetting.kl")) for r in records
+    ]
+    assert chosen(without, sweep_of("confirm.finalists=2")) == [0, 2], "nothing else is known"
 
 
 def test_what_is_not_whole_is_no_finalist(sweep_of):

@@ -32,7 +32,7 @@ from harness.reporting.evidence.run_folder import (
     settings_of,
 )
 from harness.reporting.formatting import gigabytes, score, settings
-from harness.statistics.comparing.margins import is_blind
+from harness.statistics.comparing.margins import INSTEAD_OF_BLIND, is_blind
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.measurements.names import (
     FORGETTING,
@@ -168,8 +168,7 @@ def _seeing(field: CandidateSet) -> CandidateSet:
     if not values or not is_blind(field.quality, values):
         return field
     split = field.quality.split(".")[0]
-    # Bits per byte first: they need no common tokenizer. The loss is that of classes.
-    for name in (f"{split}.bits_per_byte", f"{split}.perplexity", f"{split}.loss"):
+    for name in (f"{split}.{kind}" for kind in INSTEAD_OF_BLIND):
         if name != field.quality and all(name in c.estimates for c in able):
             return replace(
                 field,

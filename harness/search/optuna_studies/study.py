@@ -157,7 +157,8 @@ class MethodStudy:
             state = TrialState.PRUNED if record.status == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state)
             return
-        if len(values) == 1 and (error := _standard_error(record, self._sweep)) is not None:
+        error = record.measurements[next(iter(self._sweep.objectives))].error
+        if len(values) == 1 and error is not None:
             trial.set_user_attr("standard_error", error)
         if (
             self._sweep.search.sampler != "cmaes"
@@ -207,15 +208,6 @@ class MethodStudy:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         return build_sampler(self._sweep, seed_of(self._sweep, self.plan.method, number))
-
-
-def _standard_error(record: Record, sweep: SweepConfig) -> float | None:
-    """Return the standard error of the first objective; None if it was measured without an interval."""
-    measured = record.measurements[next(iter(sweep.objectives))]
-    if measured.standard_error is not None or measured.interval is None:
-        return measured.standard_error
-    low, high = measured.interval
-    return (high - low) / (2 * 1.96)
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

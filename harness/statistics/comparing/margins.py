@@ -17,6 +17,9 @@ from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind
 SHARE = 0.02  # of the value, where the kind has no margin of its own
 FEWEST_ITEMS = 10  # below it, neither a jackknife nor a reader can tell anything
 SAME_FORGETTING = 0.1  # relative
+# Measured on the same texts, and used in place of a score that carries no information. Bits per byte
+# first: they need no common tokenizer. The loss is that of classes.
+INSTEAD_OF_BLIND = ("bits_per_byte", "perplexity", "loss")
 
 
 def margin_of(name: str, best: float, asked: float | None = None) -> float:

@@ -1,0 +1,133 @@
+"""Searches of known truth: what the driver's own functions make of them, and what former ones did.
+
+    python -m bench.searching                # all tables
+    python -m bench.searching finalists      # some of them
+
+A made-up method has a best rate, from which its quality falls off to either side; it forgets more the
+higher the rate is. Its scores carry noise of items and of seeds, both in units of the standard error
+that the items give one score. What each table shows stands above it; ``docs/statistics.md`` holds the
+figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench import old_rule
+from bench.decisions import ITEM, made_up, present
+from harness.compose.command_line import compose_sweep
+from harness.records import Measurement, Record
+from harness.search.finalists import finalists
+from harness.statistics.comparing import one_seed
+
+QUALITY, FORGETTING = "validation.bleu", "forgetting.kl"
+MARGIN = 1.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """One method's trials: what is true of them, and the quality that one seed measured."""
+
+    quality: np.ndarray
+    forgetting: np.ndarray
+    measured: np.ndarray
+
+    @property
+    def records(self) -> list[Record]:
+        return [
+            record(i, {QUALITY: score(q), FORGETTING: score(kl, None)})
+            for i, (q, kl) in enumerate(zip(self.measured, self.forgetting, strict=True))
+        ]
+
+
+def score(value: float, error: float | None = ITEM) -> Measurement:
+    return Measurement(float(value), "", 200, None, "made up", error)
+
+
+def record(number: int, measurements: dict[str, Measurement], **more) -> Record:
+    about = dict(status="complete", stage="search", method="lora", trial=number, attempt=1, seed=0)
+    about |= dict(fingerprint=f"{number:06}", configuration=f"{number:06}", config={}, overrides=[])
+    return Record(**(about | more), measurements=measurements)
+
+
+def landscape(shares: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) places in the range of the rate -> quality and forgetting, of a method drawn at random."""
+    best, width, top = rng.uniform(0.4, 0.9), rng.uniform(0.25, 0.6), rng.uniform(40, 90)
+    quality = top * np.clip(1 - 0.5 * ((shares - best) / width) ** 2, 0.02, None)
+    quality = quality + rng.normal(0, 0.5, len(shares))  # ranks and the like
+    forgetting = 0.02 * np.exp(4.5 * shares + rng.normal(0, 0.2, len(shares)))
+    return quality, forgetting
+
+
+def searched(trials: int, seed_sd: float, rng: np.random.Generator) -> Search:
+    quality, forgetting = landscape(rng.random(trials), rng)
+    noise = np.hypot(ITEM, seed_sd * ITEM)
+    return Search(quality, forgetting, quality + rng.normal(0, noise, trials))
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def of_finalists(rng: np.random.Generator) -> None:
+    """Two finalists of twelve trials, confirmed with three seeds and decided by the report's rule.
+
+    Second: runs in which the second finalist is truly more than 10 worse than the best trial. Beyond:
+    the choice is truly worse than the best trial by more than the margin, of 1. Forgets: of the other
+    choices, over the least forgetting trial truly within the margin of the best.
+    """
+    sweep, _ = compose_sweep(["method=lora", "tracking=none", f"confirm.margin={MARGIN}"])
+    ways, n = list(sweep.objectives.values()), sweep.confirm.finalists
+
+    def before(search: Search) -> Sequence[int]:
+        points = np.stack([search.measured, search.forgetting], axis=1)
+        return old_rule.finalists(points.tolist(), ways, n)
+
+    def now(search: Search) -> Sequence[int]:
+        return [one.trial for one in finalists(search.records, sweep)]
+
+    print(f"{'seed SD':>7} {'rule':>14} {'second':>8} {'beyond':>8} {'forgets':>8}")
+    stated = one_seed.SEED_SHARE
+    for sd in (0.0, 0.5, 1.0, 2.0, 4.0):
+        state = rng.bit_generator.state
+        for label, rule, share in [("before", before, stated), *(
+            ("now" if s == stated else f"share {s:g}", now, s) for s in (0.0, 1.0, 3.0)
+        )]:  # fmt: skip
+            rng.bit_generator.state = state
+            one_seed.SEED_SHARE = share
+            second, beyond, forgets = [], [], []
+            for _ in range(300):
+                search = searched(12, sd, rng)
+                inner = np.random.default_rng(int(rng.integers(2**32)))
+                places = rule(search)
+                best = search.quality.max()
+                second.append(best - search.quality[places[1]] > 10)
+                means, moved = search.quality[places], search.forgetting[places]
+                case = made_up(n, 3, sd, inner, means, moved, method_sd=0.3, crossed_sd=0.3)
+                choice = places[present(case, MARGIN)[0]]
+                beyond.append(best - search.quality[choice] > MARGIN)
+                if not beyond[-1]:
+                    able = search.quality >= best - MARGIN
+                    forgets.append(search.forgetting[choice] / search.forgetting[able].min())
+            found = (np.mean(second), np.mean(beyond))
+            print(f"{sd:>7g} {label:>14} " + " ".join(f"{100 * x:>6.1f} %" for x in found)
+                  + f" {np.mean(forgets):>8.2f}")  # fmt: skip
+    one_seed.SEED_SHARE = stated
+
+
+TABLES = {"finalists": of_finalists}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tables", nargs="*", help=", ".join(TABLES))
+    for name in parser.parse_args().tables or TABLES:
+        print(f"\n{name}: {(TABLES[name].__doc__ or '').strip()}\n")
+        TABLES[name](np.random.default_rng(0))
+
+
+if __name__ == "__main__":
+    main()
