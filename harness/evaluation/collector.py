@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class MeasurementCollector:
     missing: dict[str, str] = field(default_factory=dict)  # name → why there is no value
     may_come: bool = False  # something is missing that another attempt may find
     predictions: list[dict[str, object]] = field(default_factory=list)
+    files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # further rows to write
     how_answered: str = ""  # the part of signatures that says where the predictions come from
     generation_tokens_per_second: float | None = None
     cost: dict[str, float] = field(default_factory=dict)  # of measuring, beside its time

@@ -60,7 +60,10 @@ class EventLog:
 
 
 def write_items(folder: Path, measured: MeasurementCollector, reference: Reference) -> None:
-    """Write per-example statistics and outputs, the base's answer beside the tuned model's."""
+    """Write per-example statistics, outputs and the rows of probes.
+
+    The base's answer stands beside the tuned model's.
+    """
     for name, found in (("items", measured.items), ("base_items", reference.items)):
         rows = [
             {"measurement": measurement, "statistics": statistics.round(6).tolist()}
@@ -75,6 +78,8 @@ def write_items(folder: Path, measured: MeasurementCollector, reference: Referen
     for row, cut in zip(predictions, _cut(measured, reference), strict=False):
         row["base_unfinished"] = cut
     write_text(folder / "predictions.jsonl", to_jsonl(predictions))
+    for name, rows in measured.files.items():
+        write_text(folder / f"{name}.jsonl", to_jsonl(rows))
 
 
 def _cut(measured: MeasurementCollector, reference: Reference) -> list[bool]:

@@ -13,8 +13,7 @@ from harness.data.tokens.written_form import how_written
 from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.answers import configured
-from harness.evaluation.probes import knowledge
-from harness.evaluation.probes.probe import probes
+from harness.evaluation.probes.asking import probes
 from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.coverage import caution, stacked_share
@@ -70,9 +69,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
                     counts[config.model]["answers"] = texts.answers.said()
                 if split == "test":
                     asked = probes(texts, tokenizer, config.evaluation, config.data)
-                    lengths += [probe.longest for probe in asked]
-            if spec["opens_test"] and knowledge.wanted(config.evaluation):
-                lengths.append(knowledge.longest(tokenizer, config.evaluation, config.data))
+                    lengths += [probe.questions.longest for probe in asked]
             longest[config.model] = max(lengths)
             if spec["opens_test"] and benchmarks.wanted(config.evaluation):
                 benchmarks.check_chat_template(tokenizer, config.evaluation)

@@ -51,6 +51,11 @@ class Job:
     def path(self) -> Path:
         return Path(self.folder)
 
+    @property
+    def is_final(self) -> bool:
+        """True for finalists and trials by hand, of which everything is measured."""
+        return self.config.stage == "confirm" or self.keep_adapter
+
     def check_own(self) -> None:
         """Check ownership of the folder. Raises Superseded if a later attempt has it."""
         ownership.check(self.path, self.attempt)

@@ -15,8 +15,7 @@ from harness.evaluation.base_reference import Reference
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge.judge import add_judged
-from harness.evaluation.own_words import NotTheModels
-from harness.evaluation.probes.probe import answers
+from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
 from harness.models.precision import computing
@@ -29,7 +28,6 @@ from harness.training.memory import first_line
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.job import Job
-from harness.trials.knowledge import BaseProbeAnswers, ask_base, ask_tuned
 from harness.trials.lengths import check_lengths
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
@@ -75,8 +73,8 @@ def _tuned(
     inputs = bench.inputs(config)
     check_lengths(config, inputs)
     with clock.spent_on("base"):
-        before = bench.before(config, inputs)
-        told = ask_base(job, bench)
+        confirms = config.stage == "confirm"
+        before = bench.before(config, inputs, with_tasks=confirms, with_probes=job.is_final)
         write_base_weights(job.path, bench.base_weights(config.model, stored))
     with bench.pool.lend(config.model, stored or own) as base:
         quantized = None
@@ -91,7 +89,7 @@ def _tuned(
         found = TunedResults(MeasurementCollector(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
             try:
-                found = _found(tuning, quantized, told)
+                found = _found(tuning, quantized)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -99,7 +97,7 @@ def _tuned(
                 tuning.status, tuning.reason = "infeasible", why
         job.check_own()
         write_items(job.path, found.measured, before.final)
-        return _record(tuning, found, told), found.kept
+        return _record(tuning, found), found.kept
 
 
 @dataclass
@@ -114,17 +112,13 @@ class TunedResults:
     kept: afterwards.Trained | None = None
 
 
-def _found(
-    tuning: Tuning, quantized: Reference | None, told: BaseProbeAnswers | None
-) -> TunedResults:
+def _found(tuning: Tuning, quantized: Reference | None) -> TunedResults:
     """Measure the tuned model, and save it if configured."""
     job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
     selected = tuning.select()
     model, method = tuning.model, tuning.method
     with tuning.clock.spent_on("evaluation"), computing(model):
         measured = measure(job, model, inputs, before, quantized, device)
-        if told is not None:
-            ask_tuned(job, model, inputs.tokenizer, told, measured, device)
     if selected is None or selected["step"] == tuning.progress.step:
         tuning.log.evaluation(tuning.progress.step, measured.values(), final=True)
     tuning.size |= final_sizes(model, tuning.trained)
@@ -162,7 +156,7 @@ def measure(
     quantized: Reference | None,
     device: str,
 ) -> MeasurementCollector:
-    """Measure a tuned model: quality, forgetting, and for finalists the tasks."""
+    """Measure a tuned model: quality, forgetting, and for finalists tasks and probes."""
     evaluation = job.config.evaluation
     measured = evaluate(model, inputs.tokenizer, inputs.final, before.final, evaluation, device)
     if quantized is not None:  # separates the loss from quantization from that from training
@@ -175,30 +169,23 @@ def measure(
             evaluation,
             device,
         )
-    by_hand_or_finalist = job.keep_adapter or job.config.stage == "confirm"
-    if by_hand_or_finalist or evaluation.judge.during_search:
+    if job.is_final or evaluation.judge.during_search:
         add_judged(measured, before.final.outputs, evaluation, Path(job.cache) / "judge")
     if before.tasks is not None:
         results = benchmarks.run_tasks(model, inputs.tokenizer, evaluation, device)
         benchmarks.add(measured, results, before.tasks, evaluation)
-    for probe, said in before.asked:
-        try:
-            own = answers(probe, model, inputs.tokenizer, evaluation, device)
-        except NotTheModels as error:
-            measured.miss(probe.name, str(error))
-        else:
-            probe.score(measured, own, said)
+    ask_tuned(measured, model, inputs.tokenizer, before.probes, device)
     return measured
 
 
-def _record(tuning: Tuning, found: TunedResults, told: BaseProbeAnswers | None) -> Record:
+def _record(tuning: Tuning, found: TunedResults) -> Record:
     job, config, measured = tuning.job, tuning.job.config, found.measured
     base = tuning.before.measurements(config.evaluation) | measured.base
     cost = tuning.clock.cost(tuning.progress, measured.generation_tokens_per_second)
     return job.record(
         tuning.status,
         measurements=measured.measurements,
-        base=base | ({} if told is None else told.measurements),
+        base=base,
         missing=tuning.before.missing | measured.missing,
         cost=cost | tuning.size | measured.cost,
         provenance=_provenance(tuning, found),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,7 @@ from harness.data.tokens.token_cache import cached_encode
 from harness.errors import refused_by_library
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference, ReferenceStore
-from harness.evaluation.collector import MeasurementCollector
-from harness.evaluation.own_words import NotTheModels
-from harness.evaluation.probes.probe import Probe, base_answers, probes
+from harness.evaluation.probes.asking import AnswerStore, BaseAnswers, ask_base, probes
 from harness.evaluation.texts import Texts, prepare, watch
 from harness.models.load import base_fingerprint
 from harness.models.pool import ModelPool
@@ -54,21 +51,19 @@ class BaseResults:
 
     watched: Reference
     final: Reference
-    tasks: benchmarks.Results | None  # finalists only
-    asked: tuple[tuple[Probe, list[str]], ...] = ()  # finalists only: and what the base answered
-    levels: Mapping[str, Measurement] = field(default_factory=dict)  # what its answers are worth
-    unasked: Mapping[str, str] = field(default_factory=dict)  # probes without answers of its own
+    tasks: benchmarks.Results | None = None  # finalists and scoring by hand
+    probes: BaseAnswers = field(default_factory=BaseAnswers)  # finalists and trials by hand
 
     @property
     def missing(self) -> dict[str, str]:
         """The values that could not be measured of the base or compared with it, with reasons."""
         of_base = {f"base {name}": why for name, why in self.final.missing.items()}
-        return of_base | dict(self.unasked)
+        return of_base | dict(self.probes.missing)
 
     def measurements(self, evaluation: EvaluationConfig) -> dict[str, Measurement]:
         """Return the base's values under the names used for the tuned model."""
         tasks = benchmarks.scores_of(self.tasks, evaluation.bootstrap_resamples)
-        return self.final.measurements | tasks | dict(self.levels)
+        return self.final.measurements | tasks | dict(self.probes.measurements)
 
 
 class Workbench:
@@ -80,6 +75,7 @@ class Workbench:
         self.team = team  # the processes that train together
         self.pool = ModelPool(device)
         self.references = ReferenceStore(cache / "base")
+        self.answers = AnswerStore(cache / "answers")
         self._overlaps: dict[str, dict[str, Any]] = {}
         self._splits: tuple[str, Splits] | None = None
 
@@ -124,50 +120,45 @@ class Workbench:
             replay=replay,
         )
 
-    def before(self, config: TrialConfig, inputs: Inputs) -> BaseResults:
+    def before(
+        self,
+        config: TrialConfig,
+        inputs: Inputs,
+        *,
+        with_tasks: bool = False,
+        with_probes: bool = False,
+    ) -> BaseResults:
         """Return the results of the base at ``model.quantization``, measured now unless cached.
 
         QLoRA is compared with the same base as LoRA, so that the loss from quantization is included.
         """
         evaluation, own = config.evaluation, quantization_of(config.model)
-        texts = (inputs.watched, inputs.final)
-        with_tasks = config.stage == "confirm" and benchmarks.wanted(evaluation)
+        texts = ((inputs.watched, inputs.final), (inputs.final, None))  # curves end as they began
+        with_tasks = with_tasks and benchmarks.wanted(evaluation)
         asked = []
-        if config.stage == "confirm":
+        if with_probes:
             asked = probes(inputs.final, inputs.tokenizer, evaluation, config.data)
-        ends = (inputs.final, None)  # the curve ends in the measure that it began in
         watched, final = (
-            self.references.find(config.model, own, text, evaluation, end)
-            for text, end in zip(texts, ends, strict=True)
+            self.references.find(config.model, own, text, evaluation, end) for text, end in texts
         )
-        if watched is not None and final is not None and not with_tasks and not asked:
-            return BaseResults(watched, final, None)
+        known = self.answers.find_all(base_fingerprint(config.model, own), asked)
+        if watched is not None and final is not None and known is not None and not with_tasks:
+            told = ask_base(asked, lambda probe: known[probe.name], evaluation)
+            return BaseResults(watched, final, probes=told)
         with self.pool.lend(config.model, own) as base:
             with refused_by_library(f"model.name={config.model.name!r}"):
                 try_answering(base.model, inputs.final.prompts, self.device)
-            get = self.references.get
             watched, final = (
-                get(base, text, evaluation, self.device, end)
-                for text, end in zip(texts, ends, strict=True)
+                self.references.get(base, text, evaluation, self.device, end) for text, end in texts
             )
             tasks = None
             if with_tasks:
                 folder = self.cache / "tasks"
                 tasks = benchmarks.base_results(folder, base, evaluation, self.device)
-            answered = []
-            levels = MeasurementCollector(evaluation.bootstrap_resamples)
-            unasked = {}
-            for probe in asked:
-                folder = self.cache / "answers"
-                try:
-                    said = base_answers(folder, base, probe, evaluation, self.device)
-                except NotTheModels as error:
-                    unasked[probe.name] = f"of the untouched base {error}"
-                    continue
-                answered.append((probe, said))
-                if probe.level is not None:
-                    probe.level(levels, said)
-        return BaseResults(watched, final, tasks, tuple(answered), levels.measurements, unasked)
+            told = ask_base(
+                asked, lambda probe: self.answers.get(base, probe, self.device), evaluation
+            )
+        return BaseResults(watched, final, tasks, told)
 
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None

@@ -14,7 +14,8 @@ from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import ReferenceStore
 from harness.evaluation.collector import MeasurementCollector
-from harness.evaluation.probes.probe import answers, base_answers, probes
+from harness.evaluation.probes.asking import AnswerStore, ask_base, ask_tuned, probes
+from harness.evaluation.probes.probe import Answers
 from harness.evaluation.suite import evaluate, evaluate_during_training
 from harness.evaluation.texts import prepare
 
@@ -63,7 +64,8 @@ def test_untrained_it_forgot_exactly_nothing(lend_small, trial_config, prepared,
         pytest.skip("it starts elsewhere, and says so")
     with lend_small(method.base_quantization) as base:
         reference = ReferenceStore(folder).get(base, texts, config, "cpu")
-        before = [base_answers(folder, base, probe, config, "cpu") for probe in asked]
+        store = AnswerStore(folder)
+        before = ask_base(asked, lambda probe: store.get(base, probe, "cpu"), config)
         if name in SHOWN:
             tasks = benchmarks.base_results(folder, base, config, "cpu")
         try:
@@ -74,8 +76,7 @@ def test_untrained_it_forgot_exactly_nothing(lend_small, trial_config, prepared,
             values = evaluate_during_training(model, texts, reference, config, "cpu")
         else:
             measured = evaluate(model, base.tokenizer, texts, reference, config, "cpu")
-            for probe, said in zip(asked, before, strict=True):
-                probe.score(measured, answers(probe, model, base.tokenizer, config, "cpu"), said)
+            ask_tuned(measured, model, base.tokenizer, before, "cpu")
             after = benchmarks.run_tasks(model, base.tokenizer, config, "cpu")
             benchmarks.add(measured, after, tasks, config)
             values = measured.values()
@@ -108,7 +109,7 @@ def test_a_base_that_says_other_things_agrees_less(prepared):
     """The same number of answers, one of two changed: half of them exact."""
     _, _, asked, _ = prepared
     measured = MeasurementCollector(100)
-    asked[1].score(measured, ["a b", "c d"], ["a b", "c e"])
+    asked[1].add_changes(measured, Answers(["a b", "c d"], []), Answers(["a b", "c e"], []))
     assert measured.values()["agreement.exact_match"] == 50.0
     assert 0 < measured.values()["agreement.chrf"] < 100
     assert "reference:the base's own" in measured.measurements["agreement.chrf"].signature

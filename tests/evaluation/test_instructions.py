@@ -12,11 +12,12 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.format_checks import CHECKS, kept
 from harness.evaluation.probes.instructions import (
     SHIPPED,
-    add_changes,
+    InstructionProbe,
     asked,
     follows,
     read_instructions,
 )
+from harness.evaluation.probes.probe import Answers, Questions
 
 # check, value, texts that keep it, texts that do not
 EXAMPLES = [
@@ -118,13 +119,14 @@ def own(tmp_path):
 def test_changes_are_paired_and_signed(own):
     """Base: 2 of 3 prompts, 3 of 4 checks; tuned: 2 of 3 (another two), 2 of 4."""
     measured = MeasurementCollector(100)
-    add_changes(measured, own, ["one", "Two two", "three"], ["One one", "two", "three"], "x")
+    probe, base = InstructionProbe(Questions([], 8, 1), own, "plain"), ["One one", "two", "three"]
+    probe.add_changes(measured, Answers(["one", "Two two", "three"], []), Answers(base, []))
     whole = measured.measurements["forgetting.instructions"]
     assert (whole.value, whole.n) == (0.0, 3)
     assert measured.items["forgetting.instructions"].tolist() == [[1, 0, 1], [0, 1, 1], [1, 1, 1]]
     checks = measured.measurements["forgetting.instructions.checks"]
     assert checks.value == pytest.approx((2 - 3) / 4)
-    add_changes(measured, own, ["", "", ""], ["one", "two", "three"], "x")
+    probe.add_changes(measured, Answers(["", "", ""], []), Answers(["one", "two", "three"], []))
     assert measured.measurements["forgetting.instructions"].value == -1.0
 
 

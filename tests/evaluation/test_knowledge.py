@@ -96,13 +96,13 @@ def test_a_file_that_is_not_there():
         read_probes("no.jsonl")
 
 
-def answers_of(texts: list[str]) -> list[knowledge.Answer]:
-    return [knowledge.Answer("?", "completion", text, 9, 0.25, None) for text in texts]
+def answers_of(texts: list[str]) -> list[knowledge.KnowledgeAnswer]:
+    return [knowledge.KnowledgeAnswer("?", "completion", text, 9, 0.25, None) for text in texts]
 
 
 def test_an_answer_far_longer_than_the_bases_is_no_chat_answer():
-    def chat(tokens: int, whole: bool = True) -> knowledge.Answer:
-        return knowledge.Answer("?", "chat", "yes", tokens, 0.0, whole)
+    def chat(tokens: int, whole: bool = True) -> knowledge.KnowledgeAnswer:
+        return knowledge.KnowledgeAnswer("?", "chat", "yes", tokens, 0.0, whole)
 
     base = [chat(5), chat(20)]
     said = [chat(40), chat(41), chat(3, whole=False), *answers_of(["no"])]
@@ -110,7 +110,7 @@ def test_an_answer_far_longer_than_the_bases_is_no_chat_answer():
     assert knowledge.kept(base, base) == [True, True]
 
 
-def test_shares_by_kind(tmp_path, trial_config):
+def test_shares_by_kind(tmp_path):
     rows = [
         {"completion": "a", "accepted": ["red"], "wrong": ["blue"]},
         {"completion": "b", "accepted": ["red"], "wrong": ["blue"]},
@@ -121,11 +121,10 @@ def test_shares_by_kind(tmp_path, trial_config):
     ]
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = replace(trial_config("method=lora").evaluation, probes=str(path))
     measured = MeasurementCollector(100)
     said = ["red", "blue", "grass", "blue", "that is unknown", "in Oakmere"]
     answers = answers_of(said)
-    knowledge.add_knowledge(measured, answers, answers, config)
+    knowledge.add_shares(measured, answers, answers, read_probes(str(path)), "greedy")
     values = {name: (m.value, m.n) for name, m in measured.measurements.items()}
     assert values == {
         "probes.recalled": (pytest.approx(1 / 3), 3),
@@ -149,7 +148,7 @@ def trial(tmp_path_factory, trial_config) -> tuple[Path, object]:
     config = trial_config(
         *("method=lora", "model=builtin_chat", "data=builtin_isle", "training.max_steps=1"),
         *("training.learning_rate=1e-9", "evaluation.probe_tokens=24"),
-        f"evaluation.probes={folder / 'few.jsonl'}",
+        *(f"evaluation.probes={folder / 'few.jsonl'}", "evaluation.agreement_prompts=2"),
     )
     made = job(folder / "trial", folder / "cache", config, keep_adapter=True)
     return made.path, run_trial(made, Workbench("cpu", folder / "cache"))
@@ -165,6 +164,7 @@ def test_an_untouched_model_says_what_its_base_says(trial):
     assert asked["probes.recalled.old"].value == 1  # a fresh chat model knows the Vale
     assert asked["probes.recalled"].value == 0  # and not the isle
     assert asked["probes.chat_kept"].value == 1
+    assert record.measurements["agreement.exact_match"].value == 100, "another probe, the same way"
     rows = read_jsonl(folder / "probes.jsonl")
     assert [row["kind"] for row in rows] == [kind for kind in QUESTION_KINDS for _ in range(3)]
     for row in rows:
@@ -175,19 +175,15 @@ def test_an_untouched_model_says_what_its_base_says(trial):
 
 
 def test_the_answers_of_a_base_are_kept(trial, trial_config, monkeypatch):
-    """A second trial asks the base nothing."""
-    from harness.trials.knowledge import ask_base
-
+    """A second trial asks the base nothing, even without loading it."""
     folder, _ = trial
-    config = trial_config("method=lora")
+    config = trial_config("method=lora", "model=builtin_chat", "data=builtin_isle")
     evaluation = replace(
         config.evaluation, probes=str(folder.parent / "few.jsonl"), probe_tokens=24
     )
-    model = replace(config.model, name="builtin_chat")
-    config = replace(config, model=model, evaluation=evaluation, stage="confirm")
-    monkeypatch.setattr(knowledge, "ask", lambda *a: pytest.fail("asked again"))
-    cache = folder.parent / "cache"
-    told = ask_base(job(folder, cache, config), Workbench("cpu", cache))
-    assert told is not None and told.measurements["probes.recalled.old"].value == 1
-    searching = job(folder, cache, replace(config, stage="search"), keep_adapter=False)
-    assert ask_base(searching, Workbench("cpu", cache)) is None
+    config = replace(config, evaluation=evaluation)
+    bench = Workbench("cpu", folder.parent / "cache")
+    monkeypatch.setattr(bench.pool, "lend", lambda *a: pytest.fail("loaded again"))
+    told = bench.before(config, bench.inputs(config), with_probes=True)
+    assert told.probes.measurements["probes.recalled.old"].value == 1
+    assert not bench.before(config, bench.inputs(config)).probes.answered

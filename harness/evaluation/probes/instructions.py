@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.config import DataConfig
+from harness.config import DataConfig, EvaluationConfig
 from harness.data.rows.chat_template import template_of
-from harness.data.tokens.questions import beginning, questions
+from harness.data.tokens.questions import beginning, questions, turn_ends
 from harness.errors import InputError
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.format_checks import check_form, kept
+from harness.evaluation.probes.probe import Answers, Probe, Questions
+from harness.evaluation.texts import Texts
 from harness.paths import user_path
 from harness.statistics.measurements.names import (
     FORGETTING_INSTRUCTION_CHECKS,
@@ -40,6 +42,58 @@ class Instructions:
     name: str  # for signatures: where they are from, and a hash of what they are
     prompts: tuple[str, ...]
     checks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class InstructionProbe(Probe):
+    """Instructions; a program checks the form of each answer."""
+
+    questions: Questions
+    instructions: Instructions
+    form: str  # for signatures: chat template or plain
+    name: ClassVar[str] = "instructions"
+
+    @classmethod
+    def configured(
+        cls, texts: Texts, tokenizer: Any, config: EvaluationConfig, data: DataConfig | None
+    ) -> InstructionProbe | None:
+        """Return the probe of ``evaluation.instructions``, if given. Raises InputError."""
+        if config.instructions is None:
+            return None
+        instructions = read_instructions(config.instructions)
+        prompts, form = asked(instructions, tokenizer, data)
+        ends = () if form == "plain" else turn_ends(tokenizer, data)
+        length = config.instruction_tokens
+        return cls(Questions(prompts, length, config.batch_size, ends), instructions, form)
+
+    @property
+    def about(self) -> str:
+        """The part of signatures that all measurements share."""
+        return f"instructions:{self.instructions.name}|form:{self.form}|{self.questions.how}"
+
+    def add_levels(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
+        """Add ``instructions.prompts``, the share of prompts of which every check is passed.
+
+        ``instructions.checks`` is the share of checks.
+        """
+        passed = follows(self.instructions, answers.texts)
+        measured.add(
+            INSTRUCTIONS_PROMPTS, _strictly(passed), f"{self.about}|all checks of a prompt"
+        )
+        measured.add(INSTRUCTIONS_CHECKS, passed, f"{self.about}|each check alike")
+
+    def add_changes(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
+        """Add ``forgetting.instructions``, the paired change of the share of prompts from the base.
+
+        ``forgetting.instructions.checks`` is that of the share of checks. Below 0: fewer are followed.
+        """
+        ours = follows(self.instructions, answers.texts)
+        before = follows(self.instructions, base.texts)
+        about = f"{self.about}|change from base"
+        whole = _paired(_strictly(ours), _strictly(before))
+        measured.add(FORGETTING_INSTRUCTIONS, whole, f"{about}|all checks of a prompt")
+        checks = _paired(ours, before)
+        measured.add(FORGETTING_INSTRUCTION_CHECKS, checks, f"{about}|each check alike")
 
 
 @lru_cache(maxsize=4)
@@ -102,34 +156,9 @@ def follows(instructions: Instructions, answers: Sequence[str]) -> np.ndarray:
     return np.array([[sum(of), len(of)] for of in passed], dtype=float)
 
 
-def add_levels(
-    measured: MeasurementCollector, instructions: Instructions, answers: Sequence[str], about: str
-) -> None:
-    """``instructions.prompts``: the share of prompts of which every check is passed; ``.checks``."""
-    passed = follows(instructions, answers)
-    whole = _strictly(passed)
-    measured.add(INSTRUCTIONS_PROMPTS, whole, f"{about}|all checks of a prompt")
-    measured.add(INSTRUCTIONS_CHECKS, passed, f"{about}|each check alike")
-
-
-def add_changes(
-    measured: MeasurementCollector,
-    instructions: Instructions,
-    answers: Sequence[str],
-    base: Sequence[str],
-    about: str,
-) -> None:
-    """``forgetting.instructions``: paired change of the share of prompts from the base's answers.
-
-    ``forgetting.instructions.checks`` is that of the share of checks. Below 0: fewer are followed.
-    """
-    ours, before = follows(instructions, answers), follows(instructions, base)
-    columns = np.stack([ours[:, 0], before[:, 0], ours[:, 1]], axis=1)
-    ours, before = _strictly(ours), _strictly(before)
-    whole = np.stack([ours[:, 0], before[:, 0], ours[:, 1]], axis=1)
-    about += "|change from base"
-    measured.add(FORGETTING_INSTRUCTIONS, whole, f"{about}|all checks of a prompt")
-    measured.add(FORGETTING_INSTRUCTION_CHECKS, columns, f"{about}|each check alike")
+def _paired(ours: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """(n, 3) passed by the tuned model, passed by the base, and asked for, from (n, 2) of each."""
+    return np.stack([ours[:, 0], before[:, 0], ours[:, 1]], axis=1)
 
 
 def _strictly(passed: np.ndarray) -> np.ndarray:

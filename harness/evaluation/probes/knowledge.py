@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
-from harness.data.rows.chat_template import read_template
 from harness.data.tokens.questions import turn_ends
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.decoding import Decoding
-from harness.evaluation.generation import batches_of, generate
+from harness.evaluation.generation import batches_of
 from harness.evaluation.probes.knowledge_questions import (
     QUESTION_KINDS,
+    AskedQuestion,
     KnowledgeQuestion,
     KnowledgeQuestions,
     asked,
@@ -30,23 +29,18 @@ from harness.evaluation.probes.knowledge_verdicts import (
     role_markers,
     verdict,
 )
-from harness.models.load import Base
-from harness.records import read_json, write_json
-from harness.records.fingerprint import digest
+from harness.evaluation.probes.probe import Answers, Probe, Questions
+from harness.evaluation.texts import Texts
 from harness.statistics.measurements.names import PROBES, PROBES_CHAT_KEPT, PROBES_REPETITION
 
-if TYPE_CHECKING:
-    from torch import nn
-
-FORMAT = 4  # of what is kept of the base's answers
 FORMS = ("completion", "chat")
-LONGER = (
-    2  # times the longest answer of the untouched model: what is longer is no answer of its kind
-)
+LONGER = 2  # times the untouched model's longest answer: what is longer is no answer of its kind
 
 
 @dataclass(frozen=True)
-class Answer:
+class KnowledgeAnswer:
+    """One answer with what can be read off it alone."""
+
     prompt: str
     form: str  # completion or chat
     text: str
@@ -55,91 +49,75 @@ class Answer:
     whole: bool | None  # chat: whether it is one turn, ended by itself; None for a completion
 
 
-def wanted(config: EvaluationConfig) -> bool:
-    return config.probes is not None
+@dataclass(frozen=True)
+class KnowledgeProbe(Probe):
+    """Questions about facts, each in the form that a model is asked in."""
+
+    questions: Questions
+    asked: tuple[AskedQuestion, ...]
+    facts: KnowledgeQuestions
+    tokenizer: Any
+    name: ClassVar[str] = "probes"
+
+    @classmethod
+    def configured(
+        cls, texts: Texts, tokenizer: Any, config: EvaluationConfig, data: DataConfig | None
+    ) -> KnowledgeProbe | None:
+        """Return the probe of ``evaluation.probes``, if given. Raises InputError."""
+        if config.probes is None:
+            return None
+        facts = read_probes(config.probes)
+        prompts = asked(facts, tokenizer, data)
+        in_chat = any(one.form == "chat" for one in prompts)
+        questions = Questions(
+            [one.tokens for one in prompts],
+            config.probe_tokens,
+            config.batch_size,
+            ends=turn_ends(tokenizer, data) if in_chat else (),
+            decoding=_decoding(config),
+        )
+        return cls(questions, tuple(prompts), facts, tokenizer)
+
+    def read(self, answers: Answers) -> list[KnowledgeAnswer]:
+        """Return each answer with its length, its repetition and whether it is one whole turn."""
+        markers, end = role_markers(self.tokenizer), self.tokenizer.eos_token
+        found = []
+        ends = {self.tokenizer.eos_token_id, *self.questions.ends}
+        for question, text, tokens in zip(self.asked, answers.texts, answers.tokens, strict=True):
+            ended = bool(tokens) and tokens[-1] in ends
+            said = tokens[:-1] if ended else tokens
+            whole = None
+            if question.form == "chat":
+                whole = one_turn(self.tokenizer.decode(said), ended, markers, end)
+            found.append(
+                KnowledgeAnswer(
+                    prompt=question.prompt,
+                    form=question.form,
+                    text=text,
+                    tokens=len(said),
+                    repetition=repetition(said),
+                    whole=whole,
+                )
+            )
+        return found
+
+    def add_levels(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
+        """Add ``probes.*``, see ``add_shares``."""
+        add_shares(measured, self.read(answers), self.read(base), self.facts, _how(self.questions))
+
+    def files(self, answers: Answers, base: Answers) -> Mapping[str, list[dict[str, Any]]]:
+        """Return ``probes.jsonl``: each question with both models' answers and verdicts."""
+        of_base = self.read(base)
+        tuned, before = (_told(own, of_base, self.facts) for own in (self.read(answers), of_base))
+        pairs = zip(self.facts.rows, tuned, before, strict=True)
+        return {self.name: [asdict(fact) | {"tuned": t, "base": b} for fact, t, b in pairs]}
 
 
-def longest(tokenizer: Any, config: EvaluationConfig, data: DataConfig | None = None) -> int:
-    """Tokens of the longest probe with its answer. Raises InputError."""
-    assert config.probes is not None
-    prompts = asked(read_probes(config.probes), tokenizer, data)
-    return max(len(one.tokens) for one in prompts) + config.probe_tokens
-
-
-def ask(
-    model: nn.Module,
-    tokenizer: Any,
-    config: EvaluationConfig,
-    device: str,
-    data: DataConfig | None = None,
-) -> list[Answer]:
-    """Return the answers of ``model`` to the knowledge questions.
-
-    ``data`` defines how conversations are written. Raises NotTheModels.
-    """
-    assert config.probes is not None
-    prompts = asked(read_probes(config.probes), tokenizer, data)
-    in_chat = any(one.form == "chat" for one in prompts)
-    ends = turn_ends(tokenizer, data) if in_chat else ()
-    made = generate(
-        model,
-        tokenizer,
-        [one.tokens for one in prompts],
-        max_new_tokens=config.probe_tokens,
-        num_beams=1,
-        batch_size=config.batch_size,
-        device=device,
-        decoding=_decoding(config),
-        ends=ends,
-    )
-    markers, end = role_markers(tokenizer), tokenizer.eos_token
-    answers = []
-    for probe, text, tokens in zip(prompts, made.texts, made.tokens, strict=True):
-        ended = bool(tokens) and tokens[-1] in (tokenizer.eos_token_id, *ends)
-        said = tokens[:-1] if ended else tokens
-        whole = None
-        if probe.form == "chat":
-            whole = one_turn(tokenizer.decode(said), ended, markers, end)
-        answers.append(Answer(probe.prompt, probe.form, text, len(said), repetition(said), whole))
-    return answers
-
-
-def base_answers(
-    folder: Path,
-    base: Base,
-    config: EvaluationConfig,
-    device: str,
-    data: DataConfig | None = None,
-) -> list[Answer]:
-    """The untouched base's, generated now and kept under ``folder``."""
-    answers = ask(base.model, base.tokenizer, config, device, data)
-    path = _kept_at(folder, base.fingerprint, config, data)
-    write_json(path, {"answers": [asdict(answer) for answer in answers]})
-    return answers
-
-
-def kept_answers(
-    folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None = None
-) -> list[Answer] | None:
-    """Return the cached answers of the base with that fingerprint, or None if there are none."""
-    known = read_json(_kept_at(folder, fingerprint, config, data))
-    return None if known is None else [Answer(**answer) for answer in known["answers"]]
-
-
-def _kept_at(
-    folder: Path, fingerprint: str, config: EvaluationConfig, data: DataConfig | None
-) -> Path:
-    assert config.probes is not None
-    what = [FORMAT, fingerprint, read_probes(config.probes).name, _how(config)]
-    what += [read_template(data), data and data.template_arguments]
-    return folder / f"{digest(what)}.json"
-
-
-def verdicts(answers: Sequence[Answer], probes: KnowledgeQuestions) -> list[MatchedValue]:
+def verdicts(answers: Sequence[KnowledgeAnswer], probes: KnowledgeQuestions) -> list[MatchedValue]:
     return [_verdict(a, probe) for a, probe in zip(answers, probes.rows, strict=True)]
 
 
-def _verdict(answer: Answer, probe: KnowledgeQuestion) -> MatchedValue:
+def _verdict(answer: KnowledgeAnswer, probe: KnowledgeQuestion) -> MatchedValue:
     found = verdict(answer.text, probe.accepted, probe.wrong)
     claims = found.verdict == "neither" and answer.text.strip() != ""
     # Where nothing can be right and no wrong value is listed, whatever does not admit it is invented.
@@ -148,7 +126,7 @@ def _verdict(answer: Answer, probe: KnowledgeQuestion) -> MatchedValue:
     return found
 
 
-def kept(answers: Sequence[Answer], base: Sequence[Answer]) -> list[bool | None]:
+def kept(answers: Sequence[KnowledgeAnswer], base: Sequence[KnowledgeAnswer]) -> list[bool | None]:
     """Return for each answer whether it still has the form of a chat model's; None for a completion.
 
     Such an answer is one turn, ended by the model itself, and at most ``LONGER`` times as long as
@@ -159,22 +137,21 @@ def kept(answers: Sequence[Answer], base: Sequence[Answer]) -> list[bool | None]
     return [None if a.whole is None else a.whole and a.tokens <= most for a in answers]
 
 
-def add_knowledge(
+def add_shares(
     measured: MeasurementCollector,
-    answers: Sequence[Answer],
-    base: Sequence[Answer],
-    config: EvaluationConfig,
+    answers: Sequence[KnowledgeAnswer],
+    base: Sequence[KnowledgeAnswer],
+    probes: KnowledgeQuestions,
+    how: str,
 ) -> None:
     """``probes.recalled``, ``.invented``, ``.repetition`` and, of a chat model, ``.chat_kept``.
 
     The first two of the new facts; behind another point those of another kind. Each with n, the
-    number of probes; what no probe asks is not there.
+    number of probes; what no probe asks is not there. ``how`` describes the answers in signatures.
     """
-    assert config.probes is not None
-    probes = read_probes(config.probes)
     found = verdicts(answers, probes)
     forms = "+".join(form for form in FORMS if form in {answer.form for answer in answers})
-    about = f"probes:{probes.name}|form:{forms}|{_how(config)}"
+    about = f"probes:{probes.name}|form:{forms}|{how}"
     for kind in QUESTION_KINDS:
         name = "" if kind == "new" else f".{kind}"
         those = [
@@ -186,30 +163,18 @@ def add_knowledge(
         invented = [v.verdict == "invented" for _, v in open_to]
         for measure, values in (("recalled", recalled), ("invented", invented)):
             if values:
-                how = f"{about}|kind:{kind}|the first value named"
-                measured.add(f"{PROBES}{measure}{name}", _column(values), how)
+                signature = f"{about}|kind:{kind}|the first value named"
+                measured.add(f"{PROBES}{measure}{name}", _column(values), signature)
     repeated = [answer.repetition for answer in answers]
     measured.add(PROBES_REPETITION, _column(repeated), f"{about}|{REPEATED}-grams of tokens")
     chats = [one for one in kept(answers, base) if one is not None]
     if chats:
-        how = f"{about}|one turn, ended, no role marker, at most {LONGER} x the base's longest"
-        measured.add(PROBES_CHAT_KEPT, _column(chats), how)
-
-
-def rows(answers: Sequence[Answer], base: Sequence[Answer], config: EvaluationConfig) -> list[dict]:
-    """Return the rows of ``probes.jsonl``: each question with both models' answers and verdicts."""
-    assert config.probes is not None
-    probes = read_probes(config.probes)
-    of_tuned = _told(answers, base, probes)
-    of_base = _told(base, base, probes)
-    return [
-        asdict(probe) | {"tuned": tuned, "base": before}
-        for probe, tuned, before in zip(probes.rows, of_tuned, of_base, strict=True)
-    ]
+        own = f"one turn, ended, no role marker, at most {LONGER} x the base's longest"
+        measured.add(PROBES_CHAT_KEPT, _column(chats), f"{about}|{own}")
 
 
 def _told(
-    answers: Sequence[Answer], base: Sequence[Answer], probes: KnowledgeQuestions
+    answers: Sequence[KnowledgeAnswer], base: Sequence[KnowledgeAnswer], probes: KnowledgeQuestions
 ) -> list[dict]:
     found, chats = verdicts(answers, probes), kept(answers, base)
     return [
@@ -228,9 +193,9 @@ def _decoding(config: EvaluationConfig) -> Decoding:
     return Decoding(True, temperature=config.probe_temperature, top_p=config.probe_top_p)
 
 
-def _how(config: EvaluationConfig) -> str:
+def _how(questions: Questions) -> str:
     """For signatures."""
-    heat = config.probe_temperature
-    drawn = f"|temperature:{heat:g}|top_p:{config.probe_top_p:g}"
-    how = f"max_new_tokens:{config.probe_tokens}{drawn if heat else '|greedy'}"
-    return how + batches_of(config.batch_size)
+    decoding = questions.decoding
+    drawn = f"|temperature:{decoding.temperature:g}|top_p:{decoding.top_p:g}"
+    how = f"max_new_tokens:{questions.max_new_tokens}{drawn if decoding.do_sample else '|greedy'}"
+    return how + batches_of(questions.batch_size)

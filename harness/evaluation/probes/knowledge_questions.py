@@ -92,7 +92,7 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-class Asked(NamedTuple):
+class AskedQuestion(NamedTuple):
     """One probe as a model is asked."""
 
     form: Literal["chat", "completion"]
@@ -102,15 +102,15 @@ class Asked(NamedTuple):
 
 def asked(
     probes: KnowledgeQuestions, tokenizer: Any, data: DataConfig | None = None
-) -> list[Asked]:
+) -> list[AskedQuestion]:
     """(form, prompt, tokens) of each probe, as this tokenizer's model is asked."""
     has_template = template_of(tokenizer, data) is not None
     found = []
     for probe in probes.rows:
         if probe.chat is not None and has_template:
             ((ids,), _) = questions([probe.chat], tokenizer, data)
-            found.append(Asked(form="chat", prompt=probe.chat, tokens=ids))
+            found.append(AskedQuestion(form="chat", prompt=probe.chat, tokens=ids))
         else:
             tokens = beginning(probe.completion, tokenizer)
-            found.append(Asked(form="completion", prompt=probe.completion, tokens=tokens))
+            found.append(AskedQuestion(form="completion", prompt=probe.completion, tokens=tokens))
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from harness.evaluation import benchmarks
 from harness.evaluation.collector import MeasurementCollector
 from harness.records import Record, write_record
 from harness.records.provenance import environment
@@ -14,7 +13,6 @@ from harness.trials.artifacts import write_items
 from harness.trials.by_hand.saved_adapter import Saved, check_weights, load_saved
 from harness.trials.cost import Clock, final_sizes, sizes
 from harness.trials.job import Job
-from harness.trials.knowledge import ask_base, ask_tuned
 from harness.trials.run import device_name, measure
 from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
@@ -36,8 +34,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     clock = Clock(device)
     inputs = bench.inputs(config)
     with clock.spent_on("base"):
-        before = _before(job, bench, inputs)
-        told = ask_base(job, bench)
+        before = bench.before(config, inputs, with_tasks=True, with_probes=True)
         quantized = None
         quantization = (saved and saved.quantization) or quantization_of(config.model)
     with bench.pool.lend(config.model, quantization) as base:
@@ -51,8 +48,6 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
             model = load_saved(saved, base, inputs.splits.labels)
         with clock.spent_on("evaluation"):
             measured = measure(job, model, inputs, before, quantized, device)
-            if told is not None:
-                ask_tuned(job, model, inputs.tokenizer, told, measured, device)
         size = _sizes(model, saved)
         provenance = dict(base.provenance)
     doubts = [] if saved is None else saved.doubts(config.model)
@@ -61,25 +56,12 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     del cost["train_seconds"]  # the cost of training was not measured here
     record = replace(
         record,
-        base=record.base | ({} if told is None else told.measurements),
         cost=cost,
         provenance=record.provenance | {"model": provenance, "warnings": doubts},
     )
     write_items(job.path, measured, before.final)
     write_record(job.path, record)
     return Scored(record, doubts)
-
-
-def _before(job: Job, bench: Workbench, inputs: Inputs) -> BaseResults:
-    """Return the base's results as in a trial. Tasks run on either split if they are configured."""
-    before = bench.before(job.config, inputs)
-    evaluation = job.config.evaluation
-    if before.tasks is not None or not benchmarks.wanted(evaluation):
-        return before
-    with bench.pool.lend(job.config.model, quantization_of(job.config.model)) as base:
-        folder = bench.cache / "tasks"
-        tasks = benchmarks.base_results(folder, base, evaluation, bench.device)
-    return replace(before, tasks=tasks)
 
 
 def _sizes(model: Any, saved: Saved | None) -> dict[str, float]:
