@@ -26,8 +26,29 @@ INK, QUIET, GRID = "#1f2933", "#667380", "#e4e8ec"
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255", "#44aa99",
 )  # fmt: skip
+ON_DARK = {
+    "#0072b2": "#2f86d1",
+    "#56b4e9": "#93d3f7",
+    "#882255": "#d97aa8",
+    INK: "#e3e8ed",
+    QUIET: "#9aa7b4",
+}
+# What changes with the page's theme besides: lines of axes and grids, and hollow markers.
+THEMED = {**ON_DARK, "#b8c1ca": "#55616e", GRID: "#2e3944", "#ffffff": "#12181f"}
 FEW = 12  # candidates that a figure has room for as it is
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+# The same shapes as Vega names them, for the interactive front.
+SHAPES = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
+    "P": "cross", "X": "M-.6,-.6L.6,.6M-.6,.6L.6,-.6", "<": "triangle-left",
+}  # fmt: skip
+# Methods in the order of their colours: a method looks the same in every report that it is part of.
+KNOWN_METHODS = (
+    "full", "lora", "qlora", "adalora", "ulmfit", "prompt_tuning", "dora", "prefix_tuning",
+    "pissa", "rslora", "lora_plus", "importance_mask", "random_mask", "bitfit", "p_tuning", "ia3",
+    "loftq", "olora", "eva", "forest_importance", "ln_tuning", "p_tuning_v2", "vera", "oft",
+    "shira", "lora_fa", "peft",
+)  # fmt: skip
 
 STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
@@ -74,11 +95,25 @@ class Picture:
 
 
 def palette(methods: Sequence[str]) -> Look:
-    """method -> (colour, marker), the same in every figure and on the page."""
-    return {
-        method: (COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
-        for i, method in enumerate(methods)
-    }
+    """method -> (colour, marker), the same in every figure, and in every report for known methods.
+
+    Other names, such as those of variants, take what is left in their order.
+    """
+    look = {m: _look(KNOWN_METHODS.index(m)) for m in methods if m in KNOWN_METHODS}
+    taken = set(look.values())
+    free = (pair for i in range(len(COLOURS) * len(MARKERS)) if (pair := _look(i)) not in taken)
+    for i, method in enumerate(m for m in methods if m not in look):
+        look[method] = next(free, _look(i))
+    return {method: look[method] for method in methods}
+
+
+def _look(i: int) -> tuple[str, str]:
+    return COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+
+
+def on_dark(colour: str) -> str:
+    """Return the shade of a colour that can be read on a dark page."""
+    return ON_DARK.get(colour, colour)
 
 
 def legend_beside(figure: Figure, handles: Mapping[str, Any] | None = None) -> None:
@@ -120,8 +155,19 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     width = float(size[1]) * 4 / 3 if size else 800.0  # points to CSS pixels
+    text = re.sub(r"#[0-9a-f]{6}\b", lambda m: _by_theme(m[0]), text)
     head = f'<svg role="img" aria-label="{escape(alt, quote=True)}" style="max-width:{width:.0f}px"'
     return text.replace("<svg", head, 1).strip()
+
+
+def variable(colour: str) -> str:
+    """Return the name of the CSS variable behind a colour, such as --c-1f2933."""
+    return f"--c-{colour.lstrip('#')}"
+
+
+def _by_theme(colour: str) -> str:
+    """Return a colour as a variable that a dark page sets; without one it is the colour itself."""
+    return f"var({variable(colour)}, {colour})" if colour in THEMED else colour
 
 
 def log_axis(axis, base: float, values: Sequence[float]) -> None:

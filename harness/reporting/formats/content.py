@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import CandidateSet, candidate_set
+from harness.reporting.evidence.candidates import Candidate, CandidateSet, candidate_set
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.run_folder import Run
+from harness.reporting.figures.explorer import explorer
 from harness.reporting.figures.front_and_rank import all_figures, objective
 from harness.reporting.figures.style import Picture, palette
 from harness.reporting.table import Table
@@ -47,6 +49,7 @@ class Content:
     field: CandidateSet
     recommendation: Recommendation
     command: str | None
+    next_steps: list[tuple[str, str]]  # what to do with the choice, and the command for it
     key_numbers: tuple[KeyNumber, ...]
     leaderboard: Table
     split_scores: Table
@@ -68,6 +71,7 @@ class Content:
     afterwards: Table
     updates: Table
     pictures: dict[str, Picture]
+    explorer: dict[str, Any] | None  # values of the interactive front
     examples: tuple[Example, ...]
     knowledge: Knowledge
     commands: list[tuple[str, str]]
@@ -98,6 +102,7 @@ def gather(run: Run) -> Content:
         field=field,
         recommendation=recommendation,
         command=command(chosen.rows[0].record) if chosen else None,
+        next_steps=_next_steps(run, chosen),
         key_numbers=tuple(_key_numbers(recommendation)),
         leaderboard=leaderboard.leaderboard(field, chosen),
         split_scores=split_scores(field, chosen),
@@ -119,6 +124,7 @@ def gather(run: Run) -> Content:
         afterwards=afterwards_table(field, chosen),
         updates=update_table(field),
         pictures=all_figures(run, field, chosen),
+        explorer=explorer(run, field, chosen, palette(run.sweep.methods), measured),
         examples=examples(order, field.quality.split(".")[0]),
         knowledge=knowledge(field, order),
         commands=search_tables.commands(run.rows),
@@ -146,6 +152,13 @@ def _summary(run: Run, field: CandidateSet) -> str:
     if seconds:
         parts.append(f"{f.duration(sum(seconds))} of trial time")
     return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
+
+
+def _next_steps(run: Run, chosen: Candidate | None) -> list[tuple[str, str]]:
+    """Return the commands that a reader of the recommendation needs next."""
+    if chosen is None:
+        return []
+    return [("Train it again:", command(chosen.rows[0].record))]
 
 
 def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.reporting.figures.style import THEMED, variable
+from harness.reporting.formats import libraries
 from harness.reporting.formats.content import Content
 from harness.reporting.formatting import title
 
 
+@dataclass(frozen=True)
+class Script:
+    """A script inside the page. The security policy allows it by its digest, and no other."""
+
+    text: str
+
+    @cached_property
+    def digest(self) -> str:
+        return libraries.digest(self.text)
+
+
 def render(content: Content) -> str:
-    """The whole document. Only our own SVG, whose text matplotlib escapes, goes in as it is."""
+    """Return the whole document.
+
+    Only our own scripts, the two libraries and our own SVG, whose text matplotlib escapes, go in as
+    they are.
+    """
     pictures = {name: (p, Markup(p.svg)) for name, p in content.pictures.items()}
     page = environment().get_template("page.html.j2")
     return page.render(
@@ -22,7 +42,16 @@ def render(content: Content) -> str:
         field=content.field,
         pictures=pictures,
         quality_title=title(content.field.quality),
+        themed=[(variable(colour), dark) for colour, dark in THEMED.items()],
+        scripts=_scripts(content),
     )
+
+
+def _scripts(content: Content) -> list[Script]:
+    """Return what the page needs: the chart library only where there is a chart."""
+    own = files("harness.reporting.formats").joinpath("page.js").read_text("utf-8")
+    charts = libraries.charts() if content.explorer else ""
+    return [Script(text) for text in (charts, libraries.tables(), own) if text]
 
 
 def environment() -> Environment:
@@ -35,6 +64,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["unbroken"] = unbroken
+    made.filters["order"] = order
     return made
 
 
@@ -43,3 +73,18 @@ def unbroken(text: str) -> str:
     text = re.sub(r"\[([−\d.,]+), ([−\d.,]+)\]", "[\\1,\u00a0\\2]", text)
     text = re.sub(r"(?<=\de-)(?=\d)", "\u2060", text)  # 3e-4 stays on one line
     return re.sub(r"\bp (=|<) ([\d.]+)", "p\u00a0\\1\u00a0\\2", text)
+
+
+MULTIPLES = {"k": 1e3, "M": 1e6, "B": 1e9, "min": 60.0, "h": 3600.0, "MB": 1e-3, "kB": 1e-6}
+
+
+def order(text: str) -> float | None:
+    """Return the number that a cell is sorted by; None for a cell of words.
+
+    '0.98 M' is 980,000, and '2.1 min' is 126: counts, seconds and gigabytes compare as such.
+    """
+    found = re.match(r"([−-]?[\d,]*\.?\d+(?:e-?\d+)?)(?: (k|M|B|min|h|MB|kB)\b)?", text)
+    if found is None:
+        return None
+    value = float(found[1].replace("−", "-").replace(",", ""))
+    return value * MULTIPLES.get(found[2] or "", 1.0)

@@ -9,6 +9,7 @@ from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.evidence.run_folder import Run
 from harness.reporting.verdict.cautions import cautions, unfinished
+from harness.reporting.verdict.in_words import in_words
 from harness.reporting.verdict.power import detectable_difference, power
 from harness.reporting.verdict.rule import Decision, compare, decide, spent
 from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change
@@ -30,6 +31,7 @@ class Recommendation:
 
     chosen: Candidate | None
     headline: str
+    meaning: tuple[str, ...]  # gain, loss and runner-up in terms a person knows
     reasons: tuple[str, ...]
     runners_up: tuple[tuple[str, str], ...]  # (label, why not)
     would_change: tuple[str, ...]
@@ -47,6 +49,7 @@ def recommend(run: Run, field: CandidateSet) -> Recommendation:
     return Recommendation(
         chosen=decision.chosen,
         headline=_headline(decision, field),
+        meaning=tuple(in_words(decision, field)),
         reasons=tuple(_reasons(decision, field) if chosen else _why_none(decision, field)),
         runners_up=tuple(_runners_up(decision, field)),
         would_change=tuple(would_change(decision, field)),
@@ -76,6 +79,7 @@ def _nothing(run: Run, field: CandidateSet) -> Recommendation:
     return Recommendation(
         chosen=None,
         headline="No recommendation.",
+        meaning=(),
         reasons=(why,),
         runners_up=tuple((c.label, "; ".join(c.problems)) for c in field.candidates if c.problems),
         would_change=tuple(changes),

@@ -1,0 +1,64 @@
+"""The choice in terms a person knows: what was gained, what was lost, and who came second."""
+
+from __future__ import annotations
+
+import math
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.ranking import by_quality
+from harness.reporting.verdict.rule import Decision
+from harness.reporting.verdict.wording import estimate_text, numbers
+from harness.statistics.measurements.names import FORGETTING_NLL, FORGETTING_TASKS
+
+
+def in_words(decision: Decision, field: CandidateSet) -> list[str]:
+    """Return sentences on gain, loss and runner-up, each with the numbers that it rests on."""
+    chosen = decision.chosen
+    if chosen is None:
+        return []
+    return [*_gained(chosen, field), *_lost(chosen), *_runner_up(decision, field)]
+
+
+def _gained(chosen: Candidate, field: CandidateSet) -> list[str]:
+    quality, base = chosen.quality, chosen.base.get(field.quality)
+    assert quality is not None
+    if base is None:
+        return []
+    better = quality.value > base.value if field.maximize else quality.value < base.value
+    return [
+        f"{'Gained' if better else 'Not gained'}: {f.title(field.quality)} goes from "
+        f"{f.score(field.quality, base.value)} (untouched base) to {estimate_text(quality)}."
+    ]
+
+
+def _lost(chosen: Candidate) -> list[str]:
+    """Return what general text and other tasks say.
+
+    A rise of the loss by d nats a token multiplies the perplexity by exp(d).
+    """
+    parts = []
+    rise = chosen.estimates.get(FORGETTING_NLL)
+    if rise is not None:
+        parts.append(f"perplexity on general text is {_times(rise.value, rise.low, rise.high)}")
+    elif chosen.forgetting is not None:
+        parts.append(f"predictions on general text move {estimate_text(chosen.forgetting, True)}")
+    tasks = chosen.estimates.get(FORGETTING_TASKS)
+    if tasks is not None:
+        told = f.with_interval(tasks.name, tasks.value, tasks.low, tasks.high, sign=True)
+        parts.append(f"other tasks change by {told} points")
+    return [f"Lost: {', and '.join(parts)}."] if parts else []
+
+
+def _times(rise: float, low: float | None, high: float | None) -> str:
+    """Write a ratio of perplexities: '2.49 [2.20, 2.81] times the base\\'s'."""
+    told = f"{math.exp(rise):.2f}"
+    if low is not None and high is not None:
+        told += f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
+    return f"{told} times the base's"
+
+
+def _runner_up(decision: Decision, field: CandidateSet) -> list[str]:
+    others = [c for c in by_quality(field.candidates, field.maximize) if c.feasible]
+    second = next((c for c in others if c is not decision.chosen), None)
+    return [f"Runner-up: {second.label}, {numbers(second)}."] if second is not None else []
