@@ -30,27 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    _announce(folder)
+    from rich.console import Console
+
+    from harness.reporting.formats.terminal import announce
+
+    announce(folder, Console(highlight=False))
     return 0
-
-
-def _announce(folder: Path) -> None:
-    """Print the recommendation of the report just written."""
-    from harness.records import read_json
-
-    report = read_json(folder / "report.json")
-    assert report is not None, f"{folder} was just written"
-    recommendation = report["recommendation"]
-    print(recommendation["headline"])
-    for reason in recommendation["reasons"]:
-        print(f"  - {reason}")
-    if recommendation["cautions"]:
-        print("Before acting on this:")
-        for caution in recommendation["cautions"]:
-            print(f"  - {caution}")
-    if recommendation["command"]:
-        print(f"Run it: {recommendation['command']}")
-    print(f"Report: {folder / 'index.html'}")
 
 
 if __name__ == "__main__":

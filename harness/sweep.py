@@ -157,12 +157,13 @@ def run(arguments: Sequence[str]) -> int:
 
     from harness.records.disk_usage import gigabytes, size_of
     from harness.reporting import build_report
+    from harness.reporting.formats.terminal import announce
 
     report = build_report(folder.path, user_path(sweep.reports_dir))
     folder.sweep_up()
     used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))
     terminal.say(f"Disk: {folder.path} {used}, {folder.cache} {shared}")
-    terminal.say(f"Report: {report}")
+    announce(report, terminal.console)
     if mirror is not None:
         mirror.finish(report)
     complete = any(record.status in ("complete", "pruned") for record in records)

@@ -20,15 +20,15 @@ class Terminal:
     """A bar with the time left on a terminal, and a line per finished trial everywhere."""
 
     def __init__(self, sweep: SweepConfig) -> None:
-        self._console = Console(stderr=False, highlight=False)
+        self.console = Console(stderr=False, highlight=False)
         self._objectives = list(sweep.objectives)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            console=self._console,
-            disable=not self._console.is_terminal,
+            console=self.console,
+            disable=not self.console.is_terminal,
             transient=True,
         )
         self._task: Any = None
@@ -81,7 +81,7 @@ class Terminal:
         values = " ".join(f"{k.split('.')[-1]}={_short(v)}" for k, v in searched.items())
         seconds = record.cost.get("train_seconds", 0.0)
         number = f"{self._phase} {self._done}/{self._total}"
-        self._console.print(
+        self.console.print(
             f"{number:>15}  {record.method:<14} {values:<34} {said}  ({seconds:.1f} s)",
             soft_wrap=True,
             markup=False,
@@ -92,7 +92,7 @@ class Terminal:
                 self.say(f"{'':>15}  {name} is missing: {why}")
 
     def say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=True, markup=False)
 
     def _describe(self, text: str) -> None:
         if self._task is not None:

@@ -120,7 +120,7 @@ def test_no_torch_and_a_light_package(sweep_folder, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 10
-    assert "Run it: python -m harness.trial" in done.stdout
+    assert "Train it again: python -m harness.trial" in done.stdout
 
 
 def test_what_models_and_files_say_is_escaped(tmp_path):

@@ -61,9 +61,11 @@ def explorer(
         ]
     base = _base(run, names, field.forgetting)
     points += [base] if base else []
-    known = [axis for axis in axes if sum(axis["key"] in p["values"] for p in points) > 1]
-    for axis in known:
-        axis["log"] = axis["key"] in LOGARITHMIC
+    known = [
+        {**axis, "log": axis["key"] in LOGARITHMIC}
+        for axis in axes
+        if sum(axis["key"] in p["values"] for p in points) > 1
+    ]
     methods = [m for m in run.sweep.methods if any(p["method"] == m for p in points)]
     return {
         "axes": known,

@@ -73,6 +73,7 @@ def as_json(content: Content) -> dict[str, Any]:
             "stage": "confirm" if field.confirmed else "search",
             "decided_by": r.decision.step if r.decision else None,
             "headline": r.headline,
+            "meaning": list(r.meaning),
             "reasons": list(r.reasons),
             "runners_up": [{"label": label, "why": why} for label, why in r.runners_up],
             "would_change": list(r.would_change),

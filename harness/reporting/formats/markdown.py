@@ -18,6 +18,7 @@ def render(content: Content) -> str:
     r = content.recommendation
     lines = [f"# {escaped(content.run.sweep.name)}", "", escaped(content.summary), ""]
     lines += ["## Recommendation", "", f"**{escaped(r.headline)}**", ""]
+    lines += [f"- {escaped(line)}" for line in r.meaning]
     for number in content.key_numbers:
         value = f"{number.value} {number.interval}".strip()
         lines.append(f"- {escaped(number.label)}: {escaped(value)} ({escaped(number.beside)})")

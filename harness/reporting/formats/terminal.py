@@ -1,0 +1,90 @@
+"""The report in a terminal: the decision, the leader board, and where to read on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.records import read_json
+from harness.reporting import formatting as f
+
+SHOWN = 12  # rows of the leader board
+ROOMY = 100  # columns that a table with costs needs
+
+
+def announce(folder: Path, console: Console) -> None:
+    """Print what the report in ``folder`` says, in a screenful. Its pages say more."""
+    report = read_json(folder / "report.json")
+    assert report is not None, f"{folder} was just written"
+    recommendation = report["recommendation"]
+    say = _plain(console)
+    say("")
+    say(recommendation["headline"], style="bold")
+    meaning = recommendation["meaning"]
+    if recommendation["chosen"] is None:
+        meaning = recommendation["reasons"]
+    for line in meaning:
+        say(f"  {line}")
+    cautions = recommendation["cautions"]
+    if cautions:
+        say("Before acting on this:")
+        for caution in cautions[:3]:
+            say(f"  - {caution}")
+        if len(cautions) > 3:
+            say(f"  - and {len(cautions) - 3} more on the page")
+    if report["leaderboard"]:
+        say("")
+        console.print(_board(report, console.width))
+    if recommendation["command"]:
+        say(f"Train it again: {recommendation['command']}")
+    say(f"Report: {folder} (open {folder / 'index.html'})")
+
+
+def _plain(console: Console):
+    """Return a function that prints text as it is: a method may be called [red]."""
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(Text(text, style=style or ""), soft_wrap=not console.is_terminal)
+
+    return say
+
+
+def _board(report: Mapping[str, Any], width: int) -> Table:
+    quality, forgetting = report["quality"]["measurement"], report["forgetting"]
+    roomy = width >= ROOMY
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", justify="right")
+    table.add_column("configuration", overflow="fold", min_width=16)
+    table.add_column(f.title(quality), justify="right")
+    table.add_column("tied")
+    if forgetting:
+        unit = f.unit(forgetting)
+        name = f"{f.title(forgetting)}, {unit}" if roomy and unit else "forgetting"
+        table.add_column(name, justify="right")
+    if roomy:
+        table.add_column("peak memory", justify="right")
+        table.add_column("training", justify="right")
+    for place, row in enumerate(report["leaderboard"][:SHOWN], 1):
+        measured, cost = row["measurements"], row["cost"]
+        cells = [str(place) if row["eligible"] else f.MISSING, row["label"]]
+        cells.append(_estimate(quality, measured.get(quality)))
+        cells.append(row["tied"] or f.MISSING)
+        if forgetting:
+            cells.append(_estimate(forgetting, measured.get(forgetting)))
+        if roomy:
+            cells.append(f.gigabytes(cost.get("peak_memory_gb")))
+            cells.append(f.duration(cost.get("train_seconds")))
+        chosen = row["label"] == report["recommendation"]["chosen"]
+        table.add_row(*map(Text, cells), style="bold" if chosen else "")
+    return table
+
+
+def _estimate(name: str, estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return f.MISSING
+    return f.with_interval(name, estimate["value"], estimate["low"], estimate["high"])
