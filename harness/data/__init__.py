@@ -1,1 +1,1 @@
-"""From files and hubs to batches: rows and their splits, then tokens."""
+"""Data from files and hubs to batches: rows and their splits, then tokens."""

@@ -60,7 +60,7 @@ def test_a_rare_class_may_be_drawn_away_and_the_same_text_keeps_both_classes(jso
         (
             ROWS,
             {"text_column": None, "prompt_column": "text", "prompt_template": "{text} {kind}"},
-            "shows data.label_column 'kind' in the prompt",
+            "the prompt would contain data.label_column 'kind'",
         ),
         (ROWS, {"text_column": None}, "data.prompt_column"),
     ],

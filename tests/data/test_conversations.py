@@ -246,11 +246,13 @@ def test_bad_templates_are_named(chat_tokenizer, tokenizer, talk, config, here):
     ):
         encode(splits.train, tokenizer, data, all_references=True)
     data, splits = talk([TALK], HEADLESS)
-    with pytest.raises(InputError, match="prompt is no beginning of the conversation"):
+    with pytest.raises(InputError, match="does not begin with its prompt"):
         encode(splits.train, chat_tokenizer, data, all_references=True)
     strict = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
     data, splits = talk([TALK], strict + "{% endif %}{% endfor %}")
-    with pytest.raises(InputError, match=r"cannot write a conversation of system, user.*no system"):
+    with pytest.raises(
+        InputError, match=r"cannot render a conversation of system, user.*no system"
+    ):
         encode(splits.train, chat_tokenizer, data, all_references=True)
     with pytest.raises(InputError, match=r"^data\.chat_template='chat\.jinja', line 1: "):
         talk([TALK], "{% for %}")
@@ -266,7 +268,7 @@ def test_a_template_counts_by_its_content(talk):
 def test_a_template_cannot_reach_out(chat_tokenizer, talk):
     """It is rendered in transformers' sandbox."""
     data, splits = talk([TALK], "{{ messages.__class__.__mro__ }}{{ messages.append(1) }}")
-    with pytest.raises(InputError, match="The chat template cannot write"):
+    with pytest.raises(InputError, match="The chat template cannot render"):
         encode(splits.train, chat_tokenizer, data, all_references=True)
 
 

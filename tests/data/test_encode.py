@@ -78,7 +78,7 @@ def test_without_bos_eos_and_pad(bare_tokenizer, config):
     assert encoded.counts["n_dropped"] == 1, "one token, and nothing to predict it from"
     assert pad_id(bare_tokenizer) == 0
     with pytest.raises(
-        InputError, match=r"^The prompt '' has no tokens, and this tokenizer has no"
+        InputError, match=r"^The prompt '' has no tokens, and this tokenizer adds none"
     ):
         prompts(empty, bare_tokenizer, config(), reserve=8)
 
@@ -168,8 +168,8 @@ def test_prompts_for_generation(tokenizer, bare_tokenizer, config):
     with pytest.raises(InputError) as error:
         prompts(LONG, tokenizer, config(max_length=12), reserve=11)
     assert str(error.value) == (
-        "data.max_length=12 leaves no room for a prompt beside 11 generated tokens: "
-        "raise it, or lower evaluation.max_new_tokens."
+        "data.max_length=12 leaves no room for a prompt before 11 generated tokens. "
+        "Raise it, or lower evaluation.max_new_tokens."
     )
 
 

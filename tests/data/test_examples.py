@@ -146,13 +146,13 @@ BAD = {
     ),
     "template without a column": (
         {"train": "train.jsonl", "prompt_template": "Say it: {{prompt}}"},
-        "data.prompt_template='Say it: {{prompt}}' cannot be used: it must hold the place of a "
-        "column, e.g. '{prompt}'.",
+        "data.prompt_template='Say it: {{prompt}}' cannot be used: it must name at least one "
+        "column in braces, e.g. '{prompt}'.",
     ),
     "template with the answer": (
         {"train": "train.jsonl", "prompt_template": "{prompt} {answer}"},
-        "data.prompt_template='{prompt} {answer}' cannot be used: it shows data.answer_column "
-        "'answer' in the prompt.",
+        "data.prompt_template='{prompt} {answer}' cannot be used: the prompt would contain "
+        "data.answer_column 'answer'.",
     ),
     "too few to draw": (
         {"train": "train.jsonl"},
@@ -175,8 +175,9 @@ BAD = {
     ),
     "general of one document": (
         {"train": "train.jsonl", "validation": "train.jsonl", "general": "one.txt"},
-        "data.general: domain 'general' has one document, two are needed: one to search by, one "
-        "for the test. Put blank lines between documents (in a .txt), or set data.general_test.",
+        "data.general: domain 'general' has one document. At least two are needed: one for the "
+        "search and one for the test. In a text file, separate documents by blank lines. Or set "
+        "data.general_test.",
     ),
     "general without text": (
         {"train": "train.jsonl", "validation": "train.jsonl", "general": "train.jsonl"},
@@ -189,7 +190,7 @@ BAD = {
             "validation": "train.jsonl",
             "general": ["one.txt", "more/one.txt"],
         },
-        "data.general: Two files have one name (one.txt, more/one.txt). Name the domains, e.g. "
+        "data.general: Two files have the same name (one.txt, more/one.txt). Name the domains, e.g. "
         "'data.general={news: a/text.jsonl, law: b/text.jsonl}'.",
     ),
 }

@@ -190,7 +190,7 @@ def test_rows_of_train_are_dropped_by_kind(kind, left):
 
 def test_nothing_left_is_refused():
     rows = [Example("one", ("x",)), Example("two", ("y",))]
-    with pytest.raises(InputError, match=r"data\.drop_overlap='near' leaves nothing .* prompt"):
+    with pytest.raises(InputError, match=r"data\.drop_overlap='near' removes all .* prompt"):
         without_overlap(rows, {"data.test": rows}, "near", 13, 0.8)
 
 

@@ -103,7 +103,7 @@ def test_charsets(here, config, raw, text):
     ("raw", "message"),
     [
         (b"<p>caf\xe9", "a.html is not UTF-8, and declares no charset: byte 0xe9 at offset 6."),
-        (b"<meta charset=klingon>x", "a.html declares the charset 'klingon', which is not known."),
+        (b"<meta charset=klingon>x", "a.html declares the unknown charset 'klingon'."),
         (b"<meta charset=utf-8>\xff", "a.html is not utf-8, by what it declares: byte 0xff at"),
         (b"", "a.html is empty."),
     ],
@@ -118,5 +118,5 @@ def test_pages_that_cannot_be_read(here, config, raw, message):
 
 def test_a_folder_without_pages(here, config):
     (here / "photos").mkdir()
-    with pytest.raises(InputError, match=r"^data\.train: photos holds no page: files that end in"):
+    with pytest.raises(InputError, match=r"^data\.train: photos has no page: no file that ends in"):
         read_splits(config(**TEXT, train="photos"))

@@ -85,9 +85,9 @@ def test_a_conversation_is_in_one_split(jsonl, config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"id": 1}, "the id '1' is that of rows 1 and 2"),
-        ({"parent": 9}, "row 2 has the parent '9', which no row is"),
-        ({"parent": 3}, "row 2 comes before itself"),
+        ({"id": 1}, "rows 1 and 2 have the same id '1'"),
+        ({"parent": 9}, "row 2 has the parent '9', but no row has this id"),
+        ({"parent": 3}, "row 2 is its own ancestor"),
     ],
 )
 def test_broken_chains_are_named(jsonl, config, changes, message):

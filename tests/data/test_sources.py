@@ -173,7 +173,7 @@ NAMED = {
     "tar": (b"\0" * 257 + b"ustar\0" + b"\0" * 20, "a tar archive"),
     "gzip of a PDF": (gzip.compress(b"%PDF-1.7\n"), "packed, and inside a PDF"),
     "half a gzip": (gzip.compress(b"prompt,answer\n" * 99)[:-9], "cannot be unpacked"),
-    "half of UTF-16": ("prompt,answer\na,b".encode("utf-16")[:-1], "Was it cut off?"),
+    "half of UTF-16": ("prompt,answer\na,b".encode("utf-16")[:-1], "Is it truncated?"),
     "UTF-16BE": ("prompt,answer".encode("utf-16-be"), "UTF-16BE without a byte order mark"),
     "UTF-32LE": ("prompt,answer".encode("utf-32-le"), "UTF-32LE without a byte order mark"),
 }
@@ -231,8 +231,8 @@ def test_missing_file(here, jsonl, config):
     for path, message in {
         "data/trian.jsonl": "data/trian.jsonl does not exist. Did you mean data/train.jsonl?",
         "data/zzz": "data/zzz does not exist.",
-        "dta/train.jsonl": "dta/train.jsonl does not exist: there is no folder dta.",
-        "data": "data is a directory, a file is needed.",
+        "dta/train.jsonl": "dta/train.jsonl does not exist: the folder dta does not exist.",
+        "data": "data is a directory. Give the path of a file.",
     }.items():
         with pytest.raises(InputError) as error:
             read_rows("jsonl", path, config())
@@ -251,7 +251,7 @@ def test_json(here, config, content):
 BAD_JSON = {
     "two lists": (
         '{"a": [], "b": []}',
-        "a.json holds one object with 2 list fields (a, b): it must be a list of objects, "
+        "a.json holds one object with 2 list fields (a, b): the file must hold a list of objects, "
         "or an object with exactly one list.",
     ),
     "text": ('"a"', "a.json holds 'a': it must be a list of objects."),
@@ -325,7 +325,7 @@ BAD_CSV = {
     ),
     "zero byte": (
         "prompt,answer\na,b\0\n",
-        "a.csv:2 holds a zero byte: the file is damaged, or no text.",
+        "a.csv:2 holds a zero byte: the file is damaged, or is not text.",
     ),
 }
 
@@ -378,7 +378,7 @@ def test_datasets_sources(here, config, monkeypatch):
     for source, split, name, message in [
         ("hub", "frist", "two", "Unknown split of data.name=two 'frist'. Did you mean first?"),
         ("hub", "test", "files", "data.name='files', split 'test' cannot be loaded: Unknown split"),
-        ("hub", "train", "./gone", "data.name='./gone' is no directory."),
+        ("hub", "train", "./gone", "data.name='./gone' is not a directory."),
         ("parquet", "bad.parquet", None, "bad.parquet is not valid parquet: "),
         ("parquet", "null.parquet", None, "null.parquet, row 2, column 'answer' (data.answer_col"),
     ]:
@@ -419,7 +419,7 @@ def test_parquet_values_as_their_own_type_prints_them(here, config):
     with pytest.raises(InputError, match=r"^a\.parquet holds no rows\.$"):
         read_rows("parquet", "a.parquet", config())
     (here / "a.parquet").write_text("prompt,answer\n")
-    with pytest.raises(InputError, match="Is it text"):
+    with pytest.raises(InputError, match="If it is text"):
         read_rows("parquet", "a.parquet", config())
 
 

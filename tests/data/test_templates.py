@@ -160,7 +160,9 @@ def test_what_a_turn_says_besides_is_written_or_refused(chatty, talk):
         (ASKED, {"tools": json.dumps(call)}, "'tools'"),
     ):
         data, splits = talk(PLAIN, turns, row=row)
-        with pytest.raises(InputError, match=f"holds {what}, which the chat template does not"):
+        with pytest.raises(
+            InputError, match=f"has the field {what}, which the chat template does not"
+        ):
             encode(splits.train, chatty, data, all_references=True)
     two = "{% for m in messages if m.role != 'system' %}{{ m.content }}<|im_end|>{% endfor %}"
     data, splits = talk(two, [{"role": "system", "content": "Hush."}, *ASKED])

@@ -1,4 +1,6 @@
-"""Chat templates: conversations as the text that a model was tuned on, in transformers' sandbox."""
+"""Chat templates: render conversations as the text that a model was tuned on.
+
+Templates run in the sandbox of transformers."""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from harness.errors import InputError
 from harness.paths import user_path
 
 _MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# Templates that name a day ask for today's: the same conversation would be other tokens tomorrow.
+# Some templates write today's date. A fixed date keeps a conversation's tokens the same every day.
 _FIXED = {"date_string": "26 Jul 2024"}
-_STAND_IN = "stand-in-for-an-answer"  # shows what a template writes around any answer
-# Fields of a turn that are a part of what is said; any other may be left out of the text.
+_STAND_IN = "stand-in-for-an-answer"  # reveals the text that a template writes around any answer
+# Fields of a turn that the text must contain. A template may leave out any other field.
 _SAYS = (
     *("tool_calls", "function_call", TOOLS, "reasoning_content", "reasoning", "thinking"),
     *("refusal", "audio", "images", "documents", "train_detail", "training_detail"),
@@ -25,7 +27,9 @@ _SAYS = (
 
 
 def read_template(config: DataConfig | None) -> str | None:
-    """The text of ``data.chat_template``, None where none is given. InputError if it is no template."""
+    """Return the text of ``data.chat_template``, or None if it is not set.
+
+    Raises InputError if the text is not a template."""
     if config is None or config.chat_template is None:
         return None
     from jinja2 import TemplateSyntaxError
@@ -37,7 +41,9 @@ def read_template(config: DataConfig | None) -> str | None:
         plain = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)  # known to transformers alone
         ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.chat_template={config.chat_template!r}: {error}.") from None
+        raise InputError(
+            f"data.chat_template={config.chat_template!r} cannot be read: {error}."
+        ) from None
     except TemplateSyntaxError as error:
         raise InputError(
             f"data.chat_template={config.chat_template!r}, line {error.lineno}: {error.message}."
@@ -46,13 +52,13 @@ def read_template(config: DataConfig | None) -> str | None:
 
 
 def template_of(tokenizer: Any, config: DataConfig | None) -> str | None:
-    """The template that conversations are written by: the one given, else the model's own."""
+    """Return the template that renders conversations: the configured one, else the model's own."""
     template = read_template(config) or getattr(tokenizer, "chat_template", None)
     return template.get("default") if isinstance(template, dict) else template
 
 
 class Template:
-    """One tokenizer's chat template, or the one given, with the arguments given."""
+    """The chat template of one tokenizer, or the configured one, with the configured arguments."""
 
     def __init__(self, tokenizer: Any, config: DataConfig | None = None) -> None:
         """Raise InputError for a tokenizer that has no template."""
@@ -67,14 +73,14 @@ class Template:
         self.marks_answers = bool(_MARKS_ANSWERS.search(template))
         given = {} if config is None else dict(config.template_arguments or {})
         self._arguments = tokenizer.special_tokens_map | _FIXED | given
-        self.unwritten: Counter[str] = Counter()  # fields of turns that no text shows
+        self.unwritten: Counter[str] = Counter()  # fields of turns that are missing from the text
 
     def render(self, turns: Sequence[Turn], *, ask: bool = False) -> str:
-        """The text of a conversation; ``ask``: up to where the assistant's next turn begins."""
+        """Return the text of a conversation. ``ask``: up to where the assistant's next turn begins."""
         return self.rendered(turns, ask)[0]
 
     def rendered(self, turns: Sequence[Turn], ask: bool) -> tuple[str, list[tuple[int, int]]]:
-        """And the ranges of characters that the template marks as the assistant's own."""
+        """Return the text, and the character ranges that the template marks as the assistant's own."""
         from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -91,8 +97,8 @@ class Template:
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise InputError(
-                f"The chat template cannot write a conversation of {_roles(turns)}: {error}. "
-                "Change the rows, or give another template with data.chat_template."
+                f"The chat template cannot render a conversation of {_roles(turns)}: {error}. "
+                "Change the rows, or set data.chat_template to another template."
             ) from None
         own: Any = ranges[0] if self.marks_answers else ()
         return texts[0], [(start, stop) for start, stop in own]
@@ -114,22 +120,22 @@ class Template:
         before, found, behind = text[len(prompt) :].partition(_STAND_IN)
         if not found or not text.startswith(prompt):
             return "", ""
-        # White space alone belongs to the answer: a prompt that ends with it is other tokens.
+        # White space belongs to the answer: at the end of a prompt it would change the tokens.
         return (before.rstrip(" ") if before.strip() else ""), behind
 
     def question(self, turns: Sequence[Turn]) -> str:
-        """The text that a model is given to answer: all that stands before the words of an answer."""
+        """Return the prompt for an answer: all text before the words of the answer."""
         return self.render(turns, ask=True) + self.around(turns)[0]
 
     def check(self, turns: Sequence[Turn], text: str) -> None:
-        """Raise InputError if ``text`` leaves out what is said; counts other fields."""
+        """Raise InputError if ``text`` leaves out content of a turn; count other missing fields."""
         for at, turn in enumerate(turns):
             unsaid = turn.role != "assistant" and turn.content.strip() not in text
             if unsaid and self._same(turns, [*turns[:at], *turns[at + 1 :]]):
                 raise InputError(
                     f"The chat template leaves out turn {at + 1} of a conversation of "
-                    f"{_roles(turns)}. Change the rows, or give another template with "
-                    "data.chat_template."
+                    f"{_roles(turns)}. Change the rows, or set data.chat_template to another "
+                    "template."
                 )
             for key in turn.more:
                 rest = {name: value for name, value in turn.more.items() if name != key}
@@ -138,14 +144,14 @@ class Template:
                     continue
                 if key in _SAYS:
                     raise InputError(
-                        f"A turn of {turn.role} holds {key!r}, which the chat template does not "
-                        "write: it would be lost. Take it out of the rows, put it into the content, "
-                        "or give a template that writes it with data.chat_template."
+                        f"A turn of {turn.role} has the field {key!r}, which the chat template does "
+                        "not write. Remove it from the rows, move it into the content, or set "
+                        "data.chat_template to a template that writes it."
                     )
                 self.unwritten[key] += 1
 
     def _same(self, turns: Sequence[Turn], others: Sequence[Turn]) -> bool:
-        """Return True if two conversations render to the same text; False if one cannot be rendered."""
+        """Return True if two conversations render to the same text, False if one cannot be rendered."""
         try:
             return self.render(turns) == self.render(others)
         except InputError:

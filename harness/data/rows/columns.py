@@ -15,12 +15,20 @@ from harness.data.rows.conversations import Turn, turns_of
 from harness.data.rows.files.garbled import Garbled
 from harness.errors import InputError, unknown
 
-_NONE = ("None", "nan", "NaN", "null", "NULL", "N/A", "#N/A")  # what programs write for nothing
+_NONE = (
+    "None",
+    "nan",
+    "NaN",
+    "null",
+    "NULL",
+    "N/A",
+    "#N/A",
+)  # written by programs for a missing value
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 
 
 class Repeated:
-    """In a table's row the value of a name that several columns have."""
+    """Value of a column whose name several columns of the table have."""
 
     def __repr__(self) -> str:
         return "named twice in the header"
@@ -30,36 +38,36 @@ Row = dict[str, str | list[str] | list[Turn]]
 
 
 def template_columns(config: DataConfig) -> list[str]:
-    """The columns that the prompt is made of.
+    """Return the columns that the prompt is made of.
 
-    ``{prompt}`` stands for the prompt column, ``{system}`` for the system column where one is named.
+    ``{prompt}`` stands for the prompt column, ``{system}`` for the system column if one is configured.
 
-    Raises InputError where there are none, or where the answer would be shown in the prompt.
+    Raises InputError if there are none, or if the prompt would contain the answer.
     """
     names = [match[1] for match in _PLACEHOLDER.finditer(config.prompt_template) if match[1]]
     if not names:
         raise InputError(
-            f"data.prompt_template={config.prompt_template!r} cannot be used: it must hold "
-            "the place of a column, e.g. '{prompt}'."
+            f"data.prompt_template={config.prompt_template!r} cannot be used: it must name at "
+            "least one column in braces, e.g. '{prompt}'."
         )
     columns = [_column(config, name) for name in names]
     column, field = answer_field(config)
     if column in columns:
         raise InputError(
             f"data.prompt_template={config.prompt_template!r} cannot be used: "
-            f"it shows {field} '{column}' in the prompt."
+            f"the prompt would contain {field} '{column}'."
         )
     return list(dict.fromkeys(columns))
 
 
 def _column(config: DataConfig, name: str) -> str:
-    """The column that a name in the template stands for."""
+    """Return the column that a name in the template stands for."""
     own = {"prompt": str(config.prompt_column), "system": config.system_column or "system"}
     return own.get(name, name)
 
 
 def system_turn(config: DataConfig, row: Row) -> str:
-    """The system's text of a row, '' where there is none, or where the template shows it."""
+    """Return the system text of a row, '' if there is none or if the prompt template contains it."""
     column = config.system_column
     if column is None or column in template_columns(config):
         return ""
@@ -67,7 +75,7 @@ def system_turn(config: DataConfig, row: Row) -> str:
 
 
 def answer_field(config: DataConfig) -> tuple[str, str]:
-    """The column of what is to be learned, and the field that names it."""
+    """Return the column of the text to be learned, and the field that names it."""
     if config.is_plain_text:
         return str(config.text_column), "data.text_column"
     if config.is_classification:
@@ -78,7 +86,7 @@ def answer_field(config: DataConfig) -> tuple[str, str]:
 
 
 def needed_columns(config: DataConfig) -> dict[str, str]:
-    """`{column: the field that names it}`."""
+    """Return the needed columns as `{column: the field that names it}`."""
     if config.text_column is not None:
         return {config.text_column: "data.text_column"} | dict([answer_field(config)])
     if config.messages_column is not None:
@@ -97,9 +105,9 @@ def needed_columns(config: DataConfig) -> dict[str, str]:
 def check_rows(
     records: Iterable[tuple[str, Any]], config: DataConfig, seen: Counter[str] | None = None
 ) -> list[Row]:
-    """The needed columns of every row as text; what is odd about them is counted in ``seen``.
+    """Return the needed columns of every row as text, and count oddities in ``seen``.
 
-    InputError names the place of the first bad row, and text that was read in the wrong encoding.
+    Raises InputError with the place of the first bad row, or of text decoded with a wrong encoding.
     """
     needed = needed_columns(config)
     seen, rows = Counter() if seen is None else seen, []
@@ -134,7 +142,7 @@ def check_rows(
 
 
 def as_text(value: Any, where: str) -> str:
-    """Text as it stands, a number as its digits; InputError for anything else."""
+    """Return text unchanged and a number as its digits. Raises InputError for anything else."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -159,15 +167,15 @@ def _kind(value: Any) -> str:
 
 
 def render(config: DataConfig, row: Row) -> str:
-    """The prompt of a row. A regex, not `str.format`: values and templates may hold any braces.
+    """Return the prompt of a row. For classification this is the text itself.
 
-    A text that is to be classified stands for itself.
+    A regex instead of `str.format`, because values and templates may contain any braces.
     """
     return rendered(config, row)[0]
 
 
 def rendered(config: DataConfig, row: Row) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The prompt of a row, and which characters of it are the template's own words."""
+    """Return the prompt of a row, and which of its characters the template wrote."""
     if config.text_column is not None:
         return str(row[config.text_column]), ()
     system = "" if config.chat else system_turn(config, row)

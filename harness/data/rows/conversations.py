@@ -14,8 +14,8 @@ class Turn(NamedTuple):
 
     role: str  # 'system', 'developer', 'user', 'assistant' or 'tool'
     content: str
-    learned: bool = True  # False: an answer that the data mark as one not to learn
-    fields: str = ""  # whatever else the turn holds, for the template, as a JSON object
+    learned: bool = True  # False: the data mark this answer as not to be learned
+    fields: str = ""  # all other fields of the turn, for the template, as a JSON object
 
     @property
     def more(self) -> dict[str, Any]:
@@ -32,17 +32,17 @@ _ROLES = {
 }
 _ROLE_OF = {name: role for role, names in _ROLES.items() for name in names}
 _SPEAKER, _SAID = ("role", "from"), ("content", "value", "text")
-# The spellings of a turn's mark that it is, or is not, to be learned.
+# Names of the field that marks a turn as to be learned or not.
 _LEARNED = ("weight", "train", "training", "trainable", "loss", "loss_mask")
 _YES_OR_NO = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
-TOOLS = "tools"  # what a conversation may call, with its first turn's fields
+TOOLS = "tools"  # functions that a conversation may call; kept in the fields of its first turn
 
 
 def turns_of(value: Any, where: str, as_text: Any, tools: Any = None) -> list[Turn]:
-    """A list of {role, content}, or {from, value}, as turns; in a CSV cell as JSON.
+    """Parse a list of {role, content} or {from, value} into turns. In a CSV cell the list is JSON.
 
-    ``as_text(value, where)`` is how a turn's content is checked; ``tools``: what the row says can be
-    called. Whatever else a turn holds is kept for the template. InputError names the bad turn.
+    ``as_text(value, where)`` checks the content of a turn. ``tools`` are the functions that may be
+    called. All other fields of a turn are kept for the template. InputError names the bad turn.
     """
     value = _parsed(value, where, "a list of turns")
     if not isinstance(value, list):
@@ -64,7 +64,7 @@ def turns_of(value: Any, where: str, as_text: Any, tools: Any = None) -> list[Tu
 
 
 def _parsed(value: Any, where: str, what: str) -> Any:
-    """A value that may be written as JSON."""
+    """Parse a value that may be written as JSON."""
     if not isinstance(value, str):
         return value
     try:
@@ -119,7 +119,7 @@ def _field(turn: dict[str, Any], names: Sequence[str], place: str) -> str:
 
 
 def _joined(content: Any) -> Any:
-    """Text in parts, as some interfaces write it, as one text."""
+    """Join content that some interfaces write in parts into one text."""
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
         parts = [part.get("text") for part in content]
         if all(isinstance(part, str) for part in parts):
@@ -150,30 +150,30 @@ def shown(turns: Sequence[Turn]) -> str:
 
 
 def opening(turns: Sequence[Turn]) -> str:
-    """The first thing a user says: conversations that share it belong to one split."""
+    """Return the first message of a user. Conversations that share it belong to one split."""
     return next(turn.content for turn in turns if turn.role == "user")
 
 
 def chained(
     ids: Sequence[str], parents: Sequence[str], fields: str, whole_only: bool
 ) -> list[list[int]]:
-    """The rows of each conversation from its first one on, by index, in the order of their last rows.
+    """Return the row indices of each conversation, first to last, in the order of their last rows.
 
-    ``parents``: '' where a row begins a conversation. One conversation ends at each row;
-    ``whole_only``: at each row that is no other's parent. Raises InputError for an id that is there
-    twice, a parent that is not there, and a row that comes before itself.
+    ``parents`` holds '' where a row begins a conversation. One conversation ends at each row; with
+    ``whole_only``, at each row that is not the parent of another. Raises InputError for a duplicate
+    id, a missing parent, and a row that is its own ancestor.
     """
     place: dict[str, int] = {}
     for index, name in enumerate(ids):
         if name in place:
             raise InputError(
-                f"{fields}: the id '{name}' is that of rows {place[name] + 1} and {index + 1}."
+                f"{fields}: rows {place[name] + 1} and {index + 1} have the same id '{name}'."
             )
         place[name] = index
     for index, parent in enumerate(parents):
         if parent and parent not in place:
             raise InputError(
-                f"{fields}: row {index + 1} has the parent '{parent}', which no row is."
+                f"{fields}: row {index + 1} has the parent '{parent}', but no row has this id."
             )
     chains = []
     has_children = set(parents)
@@ -184,7 +184,7 @@ def chained(
         while parents[at]:
             at = place[parents[at]]
             if at in chain:
-                raise InputError(f"{fields}: row {index + 1} comes before itself.")
+                raise InputError(f"{fields}: row {index + 1} is its own ancestor.")
             chain.append(at)
         chains.append(chain[::-1])
     if not chains:

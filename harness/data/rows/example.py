@@ -1,4 +1,4 @@
-"""One example, with its input, every accepted answer, and its identity."""
+"""Example: an input, every accepted answer, and the identity of both."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from harness.data.rows.conversations import Turn, opening
 
 @dataclass(frozen=True)
 class Example:
-    """One input and every accepted answer. Plain text has prompt "" and the document as reference.
+    """One input and every accepted answer.
 
-    Classification: the text as prompt, the name of its class as reference.
-    A conversation: what was said before the last answer as ``turns``, and as text in ``prompt``.
+    Plain text: the prompt is "" and the document is the reference.
+    Classification: the text is the prompt and the name of its class is the reference.
+    Conversation: the turns before the last answer are in ``turns``, and as text in ``prompt``.
     """
 
     prompt: str
     references: tuple[str, ...]
-    label: int | None = None  # classification: the place of its class in ``Splits.labels``
-    turns: tuple[Turn, ...] = ()  # of a conversation, earlier answers included
-    fields: str = ""  # of a conversation's last answer, see Turn: reasoning, calls of tools
-    # Which characters of the prompt the template writes: special tokens are tokens in these alone.
+    label: int | None = None  # classification: index of its class in ``Splits.labels``
+    turns: tuple[Turn, ...] = ()  # of a conversation, with earlier answers
+    fields: str = ""  # of a conversation's last answer, as in Turn: reasoning, tool calls
+    # Characters of the prompt that the template wrote. Special tokens count as tokens only in these.
     template: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     def conversation(self, reference: str) -> tuple[Turn, ...]:
-        """All turns, with one of the references as the last answer."""
+        """Return all turns, with one of the references as the last answer."""
         return (*self.turns, Turn("assistant", reference, fields=self.fields))
 
     @property
     def key(self) -> str:
-        """Return the value that two examples with the same input share."""
+        """Return a value that is equal for examples with the same input."""
         return self.prompt or self.references[0]
 
     @property
     def group(self) -> str:
-        """Return the value that drawn splits must not share: the input, or a chat's beginning."""
+        """Return a value that no two drawn splits may share: the input, or a chat's beginning."""
         return opening(self.turns) if self.turns else self.key
 
 
 def merge(examples: Sequence[Example]) -> list[Example]:
-    """Examples of one prompt become one, with all references in order and none twice."""
+    """Merge the examples of one prompt into one, with all references in order and without repeats."""
     merged: dict[tuple[str, tuple[Turn, ...], str], tuple[Example, dict[str, None]]] = {}
     for example in examples:
         about = (example.prompt, example.turns, example.fields)
@@ -52,13 +53,13 @@ def merge(examples: Sequence[Example]) -> list[Example]:
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 over prompts, references and classes, in order."""
+    """Return the sha256 over prompts, references and classes, in order."""
     classes = [example.label for example in examples if example.label is not None]
     return digest([plain(examples), classes] if classes else plain(examples))
 
 
 def plain(examples: Sequence[Example]) -> list[list[object]]:
-    """Prompt and references of each, and the turns of conversations."""
+    """Return prompt and references of each example, with the turns of conversations."""
     return [
         [
             example.prompt,
@@ -71,6 +72,6 @@ def plain(examples: Sequence[Example]) -> list[list[object]]:
 
 
 def digest(content: object) -> str:
-    """sha256 of anything that is JSON."""
+    """Return the sha256 of a value that can be written as JSON."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

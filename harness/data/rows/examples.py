@@ -1,4 +1,4 @@
-"""From rows to examples."""
+"""Conversion of rows to examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.errors import InputError, unknown
 def examples_of(
     rows: Sequence[Row], config: DataConfig, split: str, counts: dict[str, int]
 ) -> list[Example]:
-    """Rows as examples; empty answers are left out and counted. InputError if none is left."""
+    """Convert rows to examples. Empty answers are dropped and counted; InputError if none is left."""
     column, field = answer_field(config)
     if config.is_chat:
         said = _conversations(rows, config, column)
@@ -48,15 +48,15 @@ def examples_of(
 
 
 def _answers(value: object) -> tuple[str, ...]:
-    """One answer or several, without empty ones."""
+    """Return the answers of a value that holds one or several, without empty ones."""
     answers = value if isinstance(value, list) else [value]
     return tuple(answer for answer in map(str, answers) if answer.strip())
 
 
 class _Conversation(NamedTuple):
-    before: tuple[Turn, ...]  # the last answer
-    answers: tuple[str, ...]  # that answer in all its forms
-    fields: str  # what else it holds
+    before: tuple[Turn, ...]  # turns before the last answer
+    answers: tuple[str, ...]  # all accepted forms of the last answer
+    fields: str  # its other fields, as JSON
 
 
 def _conversations(rows: Sequence[Row], config: DataConfig, column: str) -> list[_Conversation]:
@@ -92,15 +92,16 @@ def _conversations(rows: Sequence[Row], config: DataConfig, column: str) -> list
 
 
 def number_classes(rows: dict[str, list[Example]], config: DataConfig) -> tuple[str, ...]:
-    """Number every example's class; the names of all classes of train, before anything is drawn.
+    """Number the class of every example. Also returns the names of all classes of train.
 
-    Raises InputError for a single class, and for one that train does not have.
+    Call it before splits are drawn. Raises InputError if there is a single class, or if another split
+    has a class that train does not have.
     """
     labels = sorted({example.references[0] for example in rows["train"]})
     if len(labels) < 2:
         raise InputError(
-            f"data.label_column={config.label_column!r} cannot be used: all of data.train is in one "
-            f"class, '{labels[0]}'. There is nothing to tell apart."
+            f"data.label_column={config.label_column!r} cannot be used: all rows of data.train have "
+            f"one class, '{labels[0]}'. A classifier needs at least two."
         )
     places = {label: place for place, label in enumerate(labels)}
     for split, examples in rows.items():

@@ -1,4 +1,4 @@
-"""General text by domain, used to measure forgetting, and other text to replay."""
+"""General text by domain, used to measure forgetting, and separate text for replay."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SOURCES |= {suffix: "pages" for suffix in HTML}
 
 
 def read_general(config: DataConfig) -> tuple[Domains, Domains]:
-    """`{domain: documents}` to search by, and another set that only finalists are measured on.
+    """Return `{domain: documents}` for the search, and another such set for finalists only.
 
-    Without ``general_test`` each domain's documents are dealt out in turn, one to each set.
-    Limits take the first n of a domain. Raises InputError where a domain has too few.
+    Without ``general_test``, documents of a domain go to the two sets in turn. Limits take the first
+    n of a domain. Raises InputError if a domain has too few documents.
     """
     general = _read(config.general, "general", builtin.GENERAL, config)
     if config.general_test is not None:
@@ -34,9 +34,9 @@ def read_general(config: DataConfig) -> tuple[Domains, Domains]:
         for name, texts in general.items():
             if len(texts) < 2:
                 raise InputError(
-                    f"data.general: domain '{name}' has one document, two are needed: one to "
-                    "search by, one for the test. Put blank lines between documents (in a .txt), "
-                    "or set data.general_test."
+                    f"data.general: domain '{name}' has one document. At least two are needed: one "
+                    "for the search and one for the test. In a text file, separate documents by "
+                    "blank lines. Or set data.general_test."
                 )
         test = {name: texts[1::2] for name, texts in general.items()}
         general = {name: texts[0::2] for name, texts in general.items()}
@@ -45,10 +45,10 @@ def read_general(config: DataConfig) -> tuple[Domains, Domains]:
 
 
 def read_replay(config: DataConfig, *measured: Domains) -> tuple[str, ...]:
-    """General text to look back at while training, each document once; () where none is given.
+    """Return general text to replay while training, each document once; () if none is configured.
 
-    Raises InputError where it holds a document of ``measured``: what a model was trained on shows
-    nothing of what it forgets. Documents are compared by their words, whatever the white space.
+    Raises InputError if it contains a document of ``measured``: forgetting cannot be measured on text
+    that was trained on. Documents are compared by their words, ignoring white space.
     """
     domains = _read(config.replay, "replay", builtin.REPLAY, config)
     documents = tuple(dict.fromkeys(text for texts in domains.values() for text in texts))
@@ -57,7 +57,7 @@ def read_replay(config: DataConfig, *measured: Domains) -> tuple[str, ...]:
     if n_shared:
         raise InputError(
             f"data.replay: {n_shared} of its {len(documents)} documents are also in data.general or "
-            "data.general_test, where forgetting is measured. Give other text."
+            "data.general_test, on which forgetting is measured. Give other text."
         )
     return documents
 
@@ -77,7 +77,7 @@ def _limited(domains: Domains, limit: int | None) -> Domains:
 
 
 def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:
-    """`{domain: file}`. 'builtin' and any other folder hold one domain a file."""
+    """Return `{domain: file}`. 'builtin' and any other folder hold one domain in each file."""
     if not given:
         return {}
     if isinstance(given, Mapping):
@@ -94,19 +94,19 @@ def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:
     domains = {path.stem: path for path in files}
     if len(domains) < len(files):
         raise InputError(
-            f"Two files have one name ({', '.join(map(str, files))}). Name the domains, e.g. "
+            f"Two files have the same name ({', '.join(map(str, files))}). Name the domains, e.g. "
             f"'data.{field}={{news: a/text.jsonl, law: b/text.jsonl}}'."
         )
     return domains
 
 
 def _read_texts(path: Path, config: DataConfig) -> tuple[str, ...]:
-    """The documents of one file; empty ones are left out."""
+    """Return the documents of one file, without empty ones."""
     records = read_records(_SOURCES.get(path.suffix.lower(), "text"), str(path))
     texts = []
     for where, row in records:
         if not isinstance(row, dict):
-            raise InputError(f"{where} is no object: a row must have named columns.")
+            raise InputError(f"{where} is not an object: a row must have named columns.")
         column = config.text_column if config.text_column in row else "text"
         if column not in row:
             raise InputError(f"{where} has no column of text. {unknown('column', column, row)}")
@@ -115,4 +115,4 @@ def _read_texts(path: Path, config: DataConfig) -> tuple[str, ...]:
         raise InputError(f"{path} holds only empty documents.")
     texts = [text for text in texts if text.strip()]
     named = path.suffix.lower() in _SOURCES or DOCUMENT_END.encode() in path.read_bytes()
-    return tuple(texts if named else documents(texts))  # a row, or what is marked, is a document
+    return tuple(texts if named else documents(texts))  # a row or a marked part is a document

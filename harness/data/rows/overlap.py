@@ -5,7 +5,7 @@ A held-out item (an example or a document) is compared in three ways, by its wor
 - *prompt*: train has the same prompt; for plain text, the same document.
 - *near*: train has a text (prompt and one of its answers) whose set of 5-character runs has a Jaccard
   similarity |A ∩ B| / |A ∪ B| of at least ``least``. Candidates are found by MinHash (see shingles),
-  then their similarity is computed. At 0.8 about one pair in 300 is missed; no equal text is.
+  then their similarity is computed. At 0.8 about one pair in 300 is missed, but never equal texts.
 - *ngram*: the item shares a run of ``n`` words with train, the check of GPT-3 (arXiv:2005.14165,
   appendix C, n = 13). A run is ignored if half as many of its words, in sequence, occur in more than
   10 items and in 1 % of all: those are a template or a set phrase. Texts of fewer words have no runs.
@@ -37,24 +37,24 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     pass
 
-OVERLAP_KINDS = ("prompt", "near", "ngram")  # each drops more than the one before
-COMMON = (10, 0.01)  # words in more items than this number, and than this share of all, say nothing
+OVERLAP_KINDS = ("prompt", "near", "ngram")  # each finds more than the one before
+COMMON = (10, 0.01)  # words in more items than this number and this share of all are ignored
 _PER_BAND, _VERIFIED, _SLACK = 8, 4, 0.2
 _SHOWN, _SHOWN_CHARACTERS = 2, 240
 
 
 @dataclass(frozen=True)
 class Match:
-    """A held-out text and the trained-on text it is most like."""
+    """A held-out text and the most similar text of train."""
 
     item: int
     other: int
     similarity: float
-    texts: tuple[str, str]  # as they were written
+    texts: tuple[str, str]  # unchanged
 
 
 class Side:
-    """The items of one split, each as one text or several, and what they are compared by."""
+    """Items of one split, each as one text or several, in the forms that are compared."""
 
     def __init__(self, examples: Sequence[Example], n: int) -> None:
         self.n_items, self.n, self.half = len(examples), n, max(1, n // 2)
@@ -63,7 +63,7 @@ class Side:
         self.texts: list[str] = []
         owners = []
         for place, (example, key) in enumerate(zip(examples, self.prompts, strict=True)):
-            # A class is no text: the same text under another class is the same text.
+            # The class is not compared: one text under two classes is the same text.
             answers = example.references if example.label is None else ("",)
             begin = key if example.prompt else ""
             for answer in dict.fromkeys(answers):
@@ -94,13 +94,13 @@ class Side:
 
 
 def same_prompt(side: Side, other: Side) -> set[int]:
-    """Items of ``side`` whose prompt is in ``other``."""
+    """Find the items of ``side`` whose prompt is in ``other``."""
     known = set(other.prompts)
     return {place for place, prompt in enumerate(side.prompts) if prompt in known}
 
 
 def near(side: Side, other: Side, least: float) -> dict[int, Match]:
-    """Items of ``side`` with a text of that similarity or more to one of ``other``: its best match."""
+    """Find the items of ``side`` similar enough to one of ``other``, each with its best match."""
     if not side.texts or not other.texts:
         return {}
     pairs = candidates(side.bands, other.bands, _PER_BAND)
@@ -112,7 +112,7 @@ def near(side: Side, other: Side, least: float) -> dict[int, Match]:
     pairs, agreement = (array[agreement >= least - _SLACK] for array in (pairs, agreement))
     order = np.lexsort((-agreement, pairs[:, 0]))
     begins = np.searchsorted(pairs[order, 0], pairs[order, 0])
-    order = order[np.arange(len(order)) - begins < _VERIFIED]  # the most promising ones of each
+    order = order[np.arange(len(order)) - begins < _VERIFIED]  # only the best candidates of each
     for a, b in pairs[order].tolist():
         value = similarity(side.texts[a], other.texts[b])
         if value >= least and value > found.get(a, (0.0, 0))[0]:
@@ -127,7 +127,7 @@ def near(side: Side, other: Side, least: float) -> dict[int, Match]:
 
 
 def sharing_ngrams(side: Side, other: Side) -> set[int]:
-    """Items of ``side`` that share an n-gram with an item of ``other``, if none of it is common."""
+    """Find the items of ``side`` that share an n-gram with ``other`` that holds no common run."""
     shared = np.intersect1d(side.ngrams.values, other.ngrams.values)
     telling = np.isin(side.ngrams.values, shared)
     if not telling.any():
@@ -137,7 +137,7 @@ def sharing_ngrams(side: Side, other: Side) -> set[int]:
 
 
 def _common(side: Side, other: Side) -> np.ndarray:
-    """The runs of n/2 words that are in more items than COMMON says, of both sides together."""
+    """Return the runs of n/2 words in more items than COMMON allows, over both sides together."""
     number, share = COMMON
     most = max(number, share * (side.n_items + other.n_items))
     values = np.unique(side.halves.values)
@@ -146,9 +146,9 @@ def _common(side: Side, other: Side) -> np.ndarray:
 
 
 def _holds_common(side: Side, common: np.ndarray) -> np.ndarray:
-    """(N_total,) of each n-gram: whether a common run of n/2 words is in it."""
+    """Return (N_total,) flags: True if an n-gram contains a common run of n/2 words."""
     before = np.concatenate([[0], np.cumsum(np.isin(side.halves.values, common))])
-    # An n-gram of a text begins where the run of the same place in that text does.
+    # The i-th n-gram of a text begins where the i-th run of that text begins.
     ngrams = side.ngrams
     place = np.arange(len(ngrams.values)) - ngrams.offsets[ngrams.owners]
     first = side.halves.offsets[ngrams.owners] + place
@@ -156,7 +156,7 @@ def _holds_common(side: Side, common: np.ndarray) -> np.ndarray:
 
 
 def _items_with(values: np.ndarray, sets: Sets, owner: np.ndarray) -> np.ndarray:
-    """In how many items each of the sorted ``values`` is."""
+    """Count the items that contain each of the sorted ``values``."""
     among = np.isin(sets.values, values)
     places = np.searchsorted(values, sets.values[among])
     items = owner[sets.owners[among]]
@@ -171,9 +171,9 @@ def without_overlap(
     n: int,
     least: float,
 ) -> list[Example]:
-    """``train`` without what overlaps with anything ``held_out``, by ``kind`` or a stricter one.
+    """Return ``train`` without items that overlap with ``held_out``, by ``kind`` or a stricter one.
 
-    Raises InputError where nothing is left.
+    Raises InputError if nothing is left.
     """
     side, dropped = Side(train, n), set()
     for examples in held_out.values():
@@ -186,12 +186,12 @@ def without_overlap(
     if len(dropped) == len(train):
         weaker = ["none", *OVERLAP_KINDS[: OVERLAP_KINDS.index(kind)]]
         raise InputError(
-            f"data.drop_overlap={kind!r} leaves nothing of data.train: all {len(train)} rows overlap "
+            f"data.drop_overlap={kind!r} removes all of data.train: its {len(train)} rows overlap "
             f"with {' or '.join(held_out)}. Use {' or '.join(weaker)}."
         )
     return [example for place, example in enumerate(train) if place not in dropped]
 
 
 def as_examples(*sets: Mapping[str, Sequence[str]]) -> list[Example]:
-    """Documents, by domain, as examples of plain text."""
+    """Convert documents by domain to examples of plain text."""
     return [Example("", (text,)) for of in sets for texts in of.values() for text in texts]

@@ -21,10 +21,10 @@ from harness.data.rows.overlap import (
 
 
 def overlap(splits: Splits, n: int, least: float) -> dict[str, Any]:
-    """Counts for each two sets of texts that should have nothing in common, as plain JSON.
+    """Count the overlap of every two sets of texts that should share none, as plain JSON.
 
-    ``pairs``: ``of`` (held out), ``within``, how many items ``of`` has, how many of them overlap by
-    each of OVERLAP_KINDS, and a few of the most similar texts. None is dropped here.
+    Each of ``pairs`` has ``of`` (held out), ``within``, the number of items of ``of``, how many of
+    them overlap by each of OVERLAP_KINDS, and a few of the most similar texts. Nothing is dropped.
     """
     sides = {name: Side(examples, n) for name, examples in _sets(splits).items()}
     looked_at = [

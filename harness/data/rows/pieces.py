@@ -1,4 +1,4 @@
-"""Long general texts in pieces, so that all of a text is measured on and not its beginning alone."""
+"""Division of long general texts into pieces, so that forgetting is measured on all of a text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from harness.data.tokens.special_tokens import begins_with
 
 _BOUNDARIES = re.compile(r"\n\s*\n|\n|[.!?。！？]\s+|\s")
-_ARTICLE = 200  # characters of a line on average from which a file has one text a line
+_ARTICLE = 200  # mean characters per line from which each line of a file is a text
 _HEADING = 100  # characters at most
 
 
 def in_pieces(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[str]:
-    """``texts``, those longer than ``max_length`` tokens in pieces that are not.
+    """Divide ``texts`` longer than ``max_length`` tokens into pieces that are not longer.
 
-    First all that texts begin with, then what comes second, and so on: the first n are of as many
-    texts as there are. Pieces end with a paragraph, a line, a sentence or a word where one ends in
-    their last quarter. Texts of a tokenizer that knows no offsets stay whole.
+    All first pieces come first, then all second pieces, and so on, so that the first n pieces cover
+    as many texts as possible. A piece ends with a paragraph, a line, a sentence or a word, if one
+    ends in its last quarter. If the tokenizer has no offsets, texts stay whole.
     """
     room = max(1, max_length - len(begins_with(tokenizer)))
     if not getattr(tokenizer, "is_fast", False) or not texts:
@@ -47,7 +47,7 @@ def _cut(text: str, offsets: Sequence[tuple[int, int]], room: int) -> list[str]:
 
 
 def _boundary(text: str, low: int, high: int) -> int:
-    """The end of the weightiest boundary between two places, the last of its kind; else ``high``."""
+    """Return the end of the last boundary of the strongest kind between two places, else ``high``."""
     for kind in _BOUNDARIES.pattern.split("|"):
         ends = [found.end() for found in re.finditer(kind, text[low:high])]
         if ends:
@@ -56,10 +56,11 @@ def _boundary(text: str, low: int, high: int) -> int:
 
 
 def documents(paragraphs: Sequence[str]) -> list[str]:
-    """The paragraphs of a text file as documents.
+    """Return the paragraphs of a text file as documents.
 
-    A single one of long lines is one text a line; headings belong to what follows them. A single text
-    is cut in two at the line end nearest to its middle: one half to search by, one for the test.
+    If there is a single paragraph of long lines, each line is a document. A heading belongs to the
+    text after it. A single document is divided at the line end nearest to its middle: one half is
+    for the search, the other for the test.
     """
     found: list[str] = []
     heading = ""

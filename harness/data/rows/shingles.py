@@ -14,13 +14,13 @@ SHINGLE = 5  # characters
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Japanese, Chinese
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-_AT_ONCE = 10_000  # pairs, whose signatures are copied
+_AT_ONCE = 10_000  # pairs; their signatures are copied
 _BINS, _BAND = 256, 8  # two texts of similarity 0.8 share one of the 32 bands with p = 0.997
 
 
 @dataclass(frozen=True)
 class Sets:
-    """n sets of hashes; set i is ``values[offsets[i]:offsets[i + 1]]``, where one may be repeated."""
+    """n sets of hashes. Set i is ``values[offsets[i]:offsets[i + 1]]``, which may contain repeats."""
 
     values: np.ndarray  # (N_total,) uint64
     offsets: np.ndarray  # (n + 1,) int64
@@ -30,21 +30,21 @@ class Sets:
 
     @property
     def owners(self) -> np.ndarray:
-        """(N_total,) of which set each value is."""
+        """Return (N_total,) indices of the set that each value belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
 def normalized(text: str) -> str:
-    """Its words in lower case with single spaces: punctuation and white space make no difference.
+    """Return the words of a text in lower case with single spaces, without punctuation.
 
-    Where words are written without spaces each character counts as one.
+    In scripts without spaces each character counts as a word.
     """
     return " ".join(_WORD.findall(text.casefold()))
 
 
 @dataclass(frozen=True)
 class Words:
-    """The words of n texts, end to end, as numbers that are the same in every call."""
+    """Words of n texts, end to end, as numbers that are the same in every call."""
 
     numbers: np.ndarray  # (N_total,) uint64
     lengths: np.ndarray  # (n,) int64
@@ -59,12 +59,12 @@ class Words:
         return cls(np.fromiter(flat, np.uint64, int(lengths.sum())), lengths)
 
     def ngrams(self, n: int) -> Sets:
-        """The runs of ``n`` words of each text, in their order; none where it is shorter."""
+        """Return the runs of ``n`` words of each text, in order; none if it is shorter."""
         return _windows(self.numbers, self.lengths, n)
 
 
 def char_shingles(texts: Sequence[str]) -> Sets:
-    """The runs of SHINGLE characters of each ``normalized`` text; a shorter text is one itself."""
+    """Return the runs of SHINGLE characters of each ``normalized`` text; a shorter text is one run."""
     padded = [text.ljust(SHINGLE, "\0") for text in texts]
     lengths = np.array([len(text) for text in padded], np.int64)
     codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -72,7 +72,7 @@ def char_shingles(texts: Sequence[str]) -> Sets:
 
 
 def similarity(one: str, other: str) -> float:
-    """Jaccard's |A ∩ B| / |A ∪ B| of the runs of SHINGLE characters of two ``normalized`` texts."""
+    """Return Jaccard's |A ∩ B| / |A ∪ B| of the runs of SHINGLE characters of two texts."""
     a, b = _runs(one), _runs(other)
     shared = len(a & b)
     return shared / (len(a) + len(b) - shared)
@@ -84,25 +84,25 @@ def _runs(text: str) -> set[str]:
 
 
 def signatures(sets: Sets) -> np.ndarray:
-    """(n, bins) uint32: two sets agree in a share of places that estimates their Jaccard similarity.
+    """Return (n, bins) uint32 signatures. The share of equal bins estimates Jaccard similarity.
 
-    One permutation hashing, each empty bin filled from the next (Shrivastava & Li, arXiv:1406.4784):
-    each value is hashed once, not once a place. Sets must not be empty.
+    One permutation hashing (Shrivastava & Li, arXiv:1406.4784): each value is hashed once instead of
+    once for every bin, and an empty bin is filled from the next. Sets must not be empty.
     """
     hashed = _mixed(sets.values)
     nothing = np.iinfo(np.uint32).max
     lowest = np.full((_BINS, len(sets)), nothing, np.uint32)
     place = (hashed % np.uint64(_BINS)).astype(np.int64) * len(sets) + sets.owners
     np.minimum.at(lowest.reshape(-1), place, (hashed >> np.uint64(33)).astype(np.uint32))
-    for at in reversed(range(2 * _BINS - 1)):  # twice round, from the right end to the left
+    for at in reversed(range(2 * _BINS - 1)):  # two rounds, from right to left
         here, beside = lowest[at % _BINS], lowest[(at + 1) % _BINS]
         taken = (here == nothing) & (beside != nothing)
-        here[taken] = beside[taken] + np.uint32(1)  # not what the other bin itself says
+        here[taken] = beside[taken] + np.uint32(1)  # differs from the value of the bin itself
     return lowest[np.random.default_rng(0).permutation(_BINS)].T
 
 
 def bands(rows: np.ndarray) -> np.ndarray:
-    """(n, bands) uint64 of (n, bins) signatures: one number for each run of places."""
+    """Return (n, bands) uint64 of (n, bins) signatures: one number for each run of bins."""
     parts = rows.reshape(len(rows), -1, _BAND).astype(np.uint64)
     hashes = np.zeros(parts.shape[:2], np.uint64)
     for place in range(_BAND):
@@ -111,7 +111,7 @@ def bands(rows: np.ndarray) -> np.ndarray:
 
 
 def candidates(some: np.ndarray, others: np.ndarray, most: int) -> np.ndarray:
-    """(m, 2) places of pairs whose ``bands`` agree in one, at most ``most`` a text and band."""
+    """Return (m, 2) indices of pairs that share one of ``bands``, at most ``most`` a text and band."""
     found = [np.empty((0, 2), np.int64)]
     for left, right in zip(some.T, others.T, strict=True):
         order = np.argsort(right, kind="stable")
@@ -124,13 +124,13 @@ def candidates(some: np.ndarray, others: np.ndarray, most: int) -> np.ndarray:
 
 
 def agreements(some: np.ndarray, others: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(m,) the share of places in which the signatures of each pair agree."""
+    """Return (m,) shares of bins in which the signatures of each pair agree."""
     parts = np.array_split(pairs, len(pairs) // _AT_ONCE + 1)
     return np.concatenate([(some[p[:, 0]] == others[p[:, 1]]).mean(axis=1) for p in parts])
 
 
 def _windows(numbers: np.ndarray, lengths: np.ndarray, n: int) -> Sets:
-    """The runs of ``n`` numbers in each of the sequences that lie end to end."""
+    """Return the runs of ``n`` numbers in each of the sequences that lie end to end."""
     total = max(0, len(numbers) - n + 1)
     hashes = np.zeros(total, np.uint64)
     for place in range(n):
@@ -143,12 +143,12 @@ def _windows(numbers: np.ndarray, lengths: np.ndarray, n: int) -> Sets:
 
 
 def _counted(counts: np.ndarray) -> np.ndarray:
-    """0, 1, ... counts[0] − 1, 0, 1, ... counts[1] − 1, ..."""
+    """Return 0, 1, ... counts[0] − 1, 0, 1, ... counts[1] − 1, ..."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """A bijection of 64 bits in which every bit depends on every other (splitmix64)."""
+    """Apply a bijection of 64 bits in which every bit depends on every other (splitmix64)."""
     values = (values + _ODD).astype(np.uint64)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Rows of each split: removes duplicates, draws splits from train, and keeps a share of it."""
+"""Drawing of splits: remove duplicates, draw splits from train, and keep a share of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from harness.errors import InputError
 
 
 def without_duplicates(examples: Sequence[Example]) -> list[Example]:
-    """The first of each set of equal examples, in order."""
+    """Return the first of each set of equal examples, in order."""
     return list(dict.fromkeys(examples))
 
 
 def share(examples: Sequence[Example], part: float, seed: int) -> list[Example]:
-    """All examples of that part of the inputs, at least of one, chosen at random; in order."""
+    """Return all examples of a random share of the inputs (at least one input), in order."""
     if part == 1:
         return list(examples)
     groups = list(dict.fromkeys(example.group for example in examples))

@@ -23,29 +23,31 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Splits:
-    """All text a trial sees. ``fingerprint`` depends on this content alone, not on where it lay."""
+    """All text of a trial. ``fingerprint`` depends on the content alone, not on its location."""
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
-    general: dict[str, tuple[str, ...]]  # domain → documents that forgetting is searched by
-    general_test: dict[str, tuple[str, ...]]  # and those that only finalists are measured on
-    replay: tuple[str, ...]  # documents to look back at, none of them in either
+    general: dict[str, tuple[str, ...]]  # domain → documents that measure forgetting in the search
+    general_test: dict[
+        str, tuple[str, ...]
+    ]  # domain → documents that measure it for finalists only
+    replay: tuple[str, ...]  # documents to replay; none of them is in either of these
     fingerprint: str
     counts: dict[str, int]
     labels: tuple[str, ...] = ()  # classification: the names of the classes, sorted
 
 
 def read_splits(config: DataConfig) -> Splits:
-    """Every split and the general text, checked. Raises InputError for whatever cannot be used.
+    """Read and check every split and the general text. Raises InputError for unusable data.
 
-    What is not given is drawn from train by ``split_seed``, whole prompts at a time. Limits take
-    the first n of a split, after drawing. ``test`` may be empty (``test_fraction=0``).
+    Splits that are not configured are drawn from train by ``split_seed``, whole prompts at a time.
+    Limits take the first n of a split, after drawing. ``test`` may be empty (``test_fraction=0``).
     """
     is_text = config.is_plain_text
     counts: dict[str, int] = {}
     given = _given(config)
-    needed_columns(config)  # a template that cannot be used is no fault of the file read first
+    needed_columns(config)  # an unusable template is reported before any file is read
     template = read_template(config)
     rows = {}
     for name, (source, paths) in given.items():
@@ -127,7 +129,7 @@ def read_splits(config: DataConfig) -> Splits:
 
 
 def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
-    """`{split: (source, paths)}` of the splits that are given. Raises InputError without train."""
+    """Return `{split: (source, paths)}` of the configured splits. Raises InputError without train."""
     named = {"train": config.train, "validation": config.validation, "test": config.test}
     if config.source == "builtin":
         for name, value in named.items():

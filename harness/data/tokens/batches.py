@@ -1,4 +1,4 @@
-"""Batches: which sequences a step sees, and how they become padded tensors."""
+"""Batches: the choice of sequences for each step, and their padding to tensors."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import torch
 
 from harness.data.tokens.encode import Encoded
 
-FORWARD_TOKENS = 256  # what one more forward pass costs, as padding tokens that would cost as much
+FORWARD_TOKENS = 256  # cost of one more forward pass, in padding tokens
 
 
 @dataclass
 class Batch:
     """B sequences padded on the right to the longest, T tokens.
 
-    ``predict`` None: what is predicted are the B sequences' classes, the ``targets``.
+    If ``predict`` is None, the ``targets`` are the classes of the B sequences.
     """
 
     input_ids: torch.Tensor  # (B, T) int64
-    # (B, T) int64: 0 at padding, else 1; where texts are packed, which of the row's texts from 1 on.
+    # (B, T) int64: 0 at padding, else 1. In packed rows: the number of the text in its row, from 1.
     attention_mask: torch.Tensor
-    predict: torch.Tensor | None  # (B, T) bool: the logits at t predict a label, token t + 1
+    predict: torch.Tensor | None  # (B, T) bool: True at t if token t + 1 is a label
     targets: torch.Tensor  # (K,) int64: those labels, in row-major order of `predict`
     rows: torch.Tensor  # (K,) int64: the row of each
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """Return the batch on another device."""
         present = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
         return replace(self, **{n: t.to(device, non_blocking=True) for n, t in present.items()})
 
 
 def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Batches of n sequences in random order; every index once, the last partial batch kept.
+    """Return batches of n sequences in random order: every index once, with the last partial batch.
 
     Depends on the arguments alone.
     """
@@ -47,15 +47,15 @@ def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]
 def micro_batches(
     indices: Sequence[int], lengths: np.ndarray, most: int, forward_tokens: int = FORWARD_TOKENS
 ) -> list[list[int]]:
-    """One step's sequences in micro-batches of at most ``most``, of similar length, longest first.
+    """Divide one step's sequences into micro-batches of at most ``most``, longest first.
 
-    The split that costs least, counting padded tokens and ``forward_tokens`` for each pass. Which
-    sequences a step sees is left to chance: batches that are uniform in length make the steps of an
-    epoch so different from each other that short runs end measurably worse.
+    Sequences of similar length go together, at the least cost: padded tokens plus ``forward_tokens``
+    for each pass. The sequences of a step stay random. If all sequences of a step had one length, the
+    steps of an epoch would differ so much that short runs end measurably worse.
     """
     order = sorted(indices, key=lambda index: (-lengths[index], index))
     n = len(order)
-    cost = np.zeros(n + 1)  # cost[i]: of the sequences from place i on
+    cost = np.zeros(n + 1)  # cost[i]: of the sequences from i on
     until = np.zeros(n, int)
     for i in reversed(range(n)):
         ends = np.arange(i + 1, min(i + most, n) + 1)
@@ -81,7 +81,7 @@ class BatchPlan:
         return -(-self._n // self._batch_size)
 
     def indices(self, step: int) -> list[int]:
-        """The sequences of step 0, 1, ...; each epoch in an order of its own."""
+        """Yield the sequences of step 0, 1, ...; each epoch has its own order."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._batches = plan_epoch(self._n, self._batch_size, self._seed, epoch)
@@ -90,16 +90,16 @@ class BatchPlan:
 
 
 class Stream:
-    """``size`` sequences a step: all of them in random order, again and again, no step with fewer.
+    """Endless stream of ``size`` sequences for each step, reshuffled after every pass.
 
-    A function of the step too. The orders are not those of a BatchPlan with the same seed.
+    Like a BatchPlan it is a function of the step. With the same seed, its orders are different.
     """
 
     def __init__(self, n_sequences: int, size: int, seed: int) -> None:
         self._n, self._size, self._seed = n_sequences, size, seed
 
     def indices(self, step: int) -> list[int]:
-        """The sequences of step 0, 1, ..."""
+        """Yield the sequences of step 0, 1, ..."""
         first = step * self._size
         rounds = range(first // self._n, (first + self._size - 1) // self._n + 1)
         orders = [_order(self._n, self._seed, number) for number in rounds]
@@ -113,18 +113,18 @@ def _order(n: int, seed: int, number: int) -> np.ndarray:
 
 
 def longest_kept(lengths: np.ndarray, quantile: float) -> int | None:
-    """The quantile of a step's ``lengths``, in tokens, rounded up; None where nothing is cut.
+    """Return the quantile of a step's ``lengths`` in tokens, rounded up; None if nothing is cut.
 
-    H2O LLM Studio's padding quantile, taken over a step instead of over what one device holds at once:
-    how a step is split to fit into memory changes nothing.
+    This is H2O LLM Studio's padding quantile, taken over a step instead of over one micro-batch, so
+    that the division into micro-batches does not change it.
     """
     if quantile == 1:
         return None
-    return max(2, int(np.ceil(np.quantile(lengths, quantile) - 1e-6)))  # not up from 28.0000000001
+    return max(2, int(np.ceil(np.quantile(lengths, quantile) - 1e-6)))  # 28.0000000001 stays 28
 
 
 def _shortened(encoded: Encoded, longest: int) -> Encoded:
-    """The last ``longest`` tokens of each sequence; the first of them is then no label."""
+    """Keep the last ``longest`` tokens of each sequence, the first of which is then no label."""
     lengths = encoded.lengths
     cuts = np.maximum(lengths - longest, 0)
     places = np.arange(len(encoded.tokens)) - np.repeat(encoded.offsets[:-1], lengths)
@@ -152,7 +152,7 @@ def count_labels(encoded: Encoded, indices: Sequence[int], longest: int | None =
 def collate(
     encoded: Encoded, indices: Sequence[int], pad_id: int, longest: int | None = None
 ) -> Batch:
-    """The sequences of ``indices``, in that order; longer ones cut to ``longest`` from their left."""
+    """Pad the sequences of ``indices``, in order. Longer ones lose their first tokens."""
     if longest is not None:
         encoded, indices = _shortened(encoded.take(indices), longest), range(len(indices))
     chosen = np.asarray(indices)
@@ -189,7 +189,7 @@ def collate(
 def evaluation_batches(
     encoded: Encoded, batch_size: int, pad_id: int = 0
 ) -> Iterator[tuple[list[int], Batch]]:
-    """All sequences once, the longest first, so that running out of memory shows at once."""
+    """Return all sequences once, the longest first, so that lack of memory shows at once."""
     order = np.argsort(-encoded.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size].tolist()
@@ -197,7 +197,7 @@ def evaluation_batches(
 
 
 def left_padded(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`input_ids, attention_mask`, both (B, T) int64, padded on the left for generation."""
+    """Return `input_ids, attention_mask`, both (B, T) int64, padded on the left for generation."""
     lengths = np.array([len(prompt) for prompt in prompts])
     real = np.arange(lengths.max()) >= lengths.max() - lengths[:, None]
     input_ids = np.full(real.shape, pad_id, np.int64)

@@ -1,9 +1,9 @@
 """Conversations as tokens: written by a chat template, with the assistant's turns as labels.
 
-A template writes whole conversations and prompts. What is learned are the words of an assistant's turn
-and the mark of its end, or what the template marks itself with ``{% generation %}``. What it writes by
-itself before the words, such as an empty thought, belongs to the prompt.
-No token is added to what a template writes, so that none begins twice.
+A template writes whole conversations and prompts. The labels are the words of an assistant's turn and
+the mark of its end, or the parts that the template marks with ``{% generation %}``. Text that the
+template itself writes before the words, such as an empty thought, belongs to the prompt.
+No token is added to the text of a template, so that there is no second bos token.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Written:
-    """The tokens of one conversation, all lists of one length."""
+    """Tokens of one conversation. All lists have one length."""
 
     ids: list[int]
     labels: list[bool]
-    n_bytes: list[int]  # of what each token spells of the text that is learned
-    n_prompt: int  # tokens before the last answer's words: those that generation begins from
-    said: str  # the words of the last answer, reasoning and calls of tools with them
+    n_bytes: list[int]  # UTF-8 bytes of the learned text in each token
+    n_prompt: int  # tokens before the words of the last answer: the prompt for generation
+    said: str  # words of the last answer, with reasoning and tool calls
     n_whole: int = 0  # tokens before anything was shortened
 
     def within(self, room: int, n_whole: int) -> Written:
-        """At most ``room`` tokens: the prompt's last one at least, and the answer cut at its end."""
+        """Shorten to ``room`` tokens: keep the prompt's last token, and cut the answer at its end."""
         cut = min(max(len(self.ids) - room, 0), max(self.n_prompt - 1, 0))
         kept = slice(cut, cut + room)
         labels = self.labels[kept]
@@ -50,38 +50,38 @@ class Written:
 
 class _Tokens(NamedTuple):
     ids: list[int]
-    begins: list[int]  # the character at which each stands
+    begins: list[int]  # first character of each token
     ends: list[int]
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """An assistant turn in the text of its conversation; places are characters."""
+    """Position of an assistant turn in the text of its conversation, in characters."""
 
-    asked: int  # where the prompt for it ends,
-    begin: int  # and where its words begin
-    said_until: int  # where its words end
-    end: int  # where the mark of its end ends: the last that is learned
+    asked: int  # end of its prompt
+    begin: int  # begin of its words
+    said_until: int  # end of its words
+    end: int  # end of its end mark, which is the last learned text
     learned: bool
 
 
 class ChatFormat:
-    """One tokenizer with one template."""
+    """Format of conversations: one tokenizer with one template."""
 
     def __init__(self, tokenizer: Any, config: DataConfig) -> None:
         """Raise InputError for a tokenizer that has no template, and for one without offsets."""
         self.template = Template(tokenizer, config)
         if not getattr(tokenizer, "is_fast", False):
             raise InputError(
-                "Conversations need a tokenizer that tells where its tokens stand in a text, and this "
-                "model's, written in Python, does not."
+                "Conversations need a fast tokenizer, which gives the offsets of its tokens. The "
+                "tokenizer of this model is written in Python and gives none."
             )
         self._tokenizer = tokenizer
         self._specials = SpecialTokens(tokenizer)
         self._special = set(tokenizer.added_tokens_decoder)
         self._eos = self._specials.end
-        self.n_tokenized_apart = 0  # places where the tokens of a prompt would have been others
-        self.n_turn_by_turn = 0  # conversations that need one sequence a turn
+        self.n_tokenized_apart = 0  # prompts whose tokens would differ inside the conversation
+        self.n_turn_by_turn = 0  # conversations that need one sequence per turn
         self.n_shortened = 0  # conversations that lost turns, or words of turns
         self._specials.also_ends(self._end_mark())
 
@@ -105,13 +105,13 @@ class ChatFormat:
         room: int | None = None,
         room_of_prompt: int | None = None,
     ) -> list[Written]:
-        """A conversation, whose last turn is the assistant's, as tokens.
+        """Return the tokens of a conversation whose last turn is the assistant's.
 
-        One sequence; one for each assistant turn where the template writes a turn otherwise once
-        others follow it, as those do that drop earlier reasoning. ``room``: the tokens that a sequence
-        may have, ``room_of_prompt``: those before its last answer; what is longer is shortened by
-        turns. Raises InputError where not even the last turn's prompt is a beginning of the whole, and
-        where the template leaves out what is said.
+        This is one sequence. Some templates change a turn when others follow it, for example by
+        dropping its reasoning; then it is one sequence for each assistant turn. ``room`` is the most
+        tokens of a sequence, ``room_of_prompt`` the most before its last answer; longer conversations
+        lose turns. Raises InputError if the conversation does not begin with the prompt of its last
+        turn, and if the template leaves out content.
         """
         rooms = (room, room_of_prompt)
         found = self._sequences(self._marked(turns), loss_on, every_answer, rooms)
@@ -119,7 +119,7 @@ class ChatFormat:
         return found
 
     def _marked(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Special tokens that the data hold as text; an answer without the end that it brings."""
+        """Mark special tokens in the data as text, and remove an answer's own end token."""
         specials = self._specials
         return [
             turn._replace(
@@ -132,7 +132,7 @@ class ChatFormat:
         ]
 
     def said(self, example: Example, reference: str) -> str:
-        """A reference as a model would say it: without an end, with its reasoning and its calls."""
+        """Return a reference as a model would write it: without end, with reasoning and tool calls."""
         if not example.fields:
             return self._specials.without_end(reference)
         (written, *_) = self.sequences(example.conversation(reference), "answer", False)
@@ -154,9 +154,9 @@ class ChatFormat:
             if answers[-1] is None:
                 prompt = self.template.render(turns[:-1], ask=True)
                 raise InputError(
-                    "The chat template's prompt is no beginning of the conversation that it writes: "
-                    f"{prompt[-60:]!r} is not in {text[-60:]!r}. Give another template with "
-                    "data.chat_template."
+                    "The conversation that the chat template writes does not begin with its prompt: "
+                    f"{prompt[-60:]!r} is not in {text[-60:]!r}. Set data.chat_template to another "
+                    "template."
                 )
             whole = [answer for answer in answers if answer is not None]
             if len(whole) < len(answers) and every_answer and loss_on == "answer" and not marked:
@@ -177,7 +177,7 @@ class ChatFormat:
     def _spans(
         marked: Sequence[tuple[int, int]], answers: Sequence[_Answer]
     ) -> list[tuple[int, int]]:
-        """The characters that are learned, the marks of the turns' ends included."""
+        """Return the characters that are learned, with the end marks of the turns."""
         if not marked:
             return [(answer.begin, answer.end) for answer in answers if answer.learned]
         spans = []
@@ -190,10 +190,10 @@ class ChatFormat:
     def _shortened(
         self, turns: list[Turn], written: Written, rooms: tuple[int | None, int | None]
     ) -> list[Turn] | None:
-        """``turns`` with less before the last answer, None where all fits or nothing can go.
+        """Shorten ``turns`` before the last answer; None if all fits or nothing can be removed.
 
-        First the oldest turns go, up to the next of the user; then the longest one left loses its
-        beginning, the system's turn going where that is not enough.
+        First the oldest turns are removed, up to the next one of the user. Then the longest remaining
+        turn loses its beginning. If that is not enough, the system's turn is removed.
         """
         room, of_prompt = rooms
         excess = max(
@@ -220,9 +220,9 @@ class ChatFormat:
         return [*before, last]
 
     def _answer(self, turns: Sequence[Turn], at: int, text: str) -> _Answer | None:
-        """The place of the assistant turn ``at``.
+        """Return the position of the assistant turn ``at``.
 
-        None where its prompt is no beginning of ``text``, or where what it says is another thing there.
+        None if ``text`` does not begin with its prompt, or holds other words in its place.
         """
         prompt = self.template.render(turns[:at], ask=True)
         if not text.startswith(prompt):
@@ -230,7 +230,7 @@ class ChatFormat:
         asked, turn = len(prompt), turns[at]
         upto = text if at == len(turns) - 1 else self.template.render(turns[: at + 1])
         end = common(upto, text)
-        if turn.fields:  # reasoning before the words, calls of tools behind them
+        if turn.fields:  # reasoning before the words, tool calls after them
             before, behind = self.template.around(turns[:at])
             begin = asked + common(before, text[asked:end])
             same = common(behind[::-1], upto[::-1])
@@ -238,7 +238,7 @@ class ChatFormat:
             return self._ended(_Answer(asked, begin, said_until, end, turn.learned), text)
         content, begin = turn.content.strip(), asked
         found = text.find(content, asked, end)
-        if not content or text[asked:found].strip():  # the template has words of its own
+        if not content or text[asked:found].strip():  # the template adds words of its own
             before = self.template.around(turns[:at])[0]
             if text.startswith(before, asked):
                 begin = asked + len(before)
@@ -251,7 +251,7 @@ class ChatFormat:
     @staticmethod
     def _ended(answer: _Answer, text: str) -> _Answer:
         mark = text[answer.said_until : answer.end]
-        if mark.strip():  # the line end after a mark is the template's, not the assistant's
+        if mark.strip():  # a line end after the mark belongs to the template
             return replace(answer, end=answer.said_until + len(mark.rstrip()))
         return answer
 
@@ -293,7 +293,9 @@ class ChatFormat:
         ]
         last = answers[-1].said_until
         marks = {token for token, begin in zip(ids, begins, strict=True) if begin >= last}
-        if self._eos and not marks & self._special:  # else an answer would never end
+        if (
+            self._eos and not marks & self._special
+        ):  # otherwise the model would never learn to end an answer
             ids, labels, n_bytes = [*ids, *self._eos], [*labels, True], [*n_bytes, 0]
         words = self._specials.restored(text[answers[-1].begin : last]).strip()
         return Written(ids, labels, n_bytes, n_prompt, words)
@@ -302,7 +304,7 @@ class ChatFormat:
         return len(self._specials.restored(text).encode())
 
     def _tokens(self, text: str, cuts: Sequence[int]) -> _Tokens:
-        """Ids and the characters from which to which each stands; no token reaches over a cut."""
+        """Return ids and the character range of each token. No token crosses a cut."""
         ids: list[int] = []
         begins: list[int] = []
         ends: list[int] = []
@@ -342,11 +344,14 @@ class ChatFormat:
         return (tuple(known[:1]), ()) if known or not mark else ((), (mark,))
 
 
-_SETTING = ("system", "developer")  # roles that set the scene: kept for as long as they can be
+_SETTING = (
+    "system",
+    "developer",
+)  # roles with instructions for the whole conversation: removed last
 
 
 def _with_tools(turns: list[Turn], before: Sequence[Turn]) -> list[Turn]:
-    """``turns`` with the tools of the conversation ``before``, which stand with its first turn."""
+    """Return ``turns`` with the tools of the conversation ``before``, kept in its first turn."""
     tools = before[0].more.get(TOOLS)
     if tools is None or TOOLS in turns[0].more:
         return turns
@@ -355,6 +360,6 @@ def _with_tools(turns: list[Turn], before: Sequence[Turn]) -> list[Turn]:
 
 
 def ends_of_answers(tokenizer: Any, config: DataConfig) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Everything that ends an answer: tokens, and texts where a template's mark is no token."""
+    """Return all that ends an answer: tokens, and texts if a template's end mark is not a token."""
     ends, stops = ChatFormat(tokenizer, config).end() if config.is_chat else ((), ())
     return tuple(sorted({*ends_of(tokenizer), *ends})), stops

@@ -1,9 +1,9 @@
-"""Examples as token sequences, each with the place of its first label.
+"""Examples as token sequences, each with the position of its first label.
 
-A sequence is `begin prompt answer [eos]`, prompt and answer tokenized apart, so that the prompt's
-tokens are the same ones in training and in generation. ``begin`` is what the tokenizer itself writes
-before a text: bos, several tokens, or nothing. Then nothing predicts a text's first token, which is
-no label. A tokenizer without eos goes without.
+A sequence is `begin prompt answer [eos]`. Prompt and answer are tokenized separately, so that the
+prompt has the same tokens in training and in generation. ``begin`` is what the tokenizer itself writes
+before a text: bos, several tokens, or nothing. If it is nothing, no token predicts the first token of a
+text, which is then no label. If the tokenizer has no eos, none is added.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from harness.errors import InputError
 def encode(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, all_references: bool
 ) -> Encoded:
-    """One sequence a reference, or only for the first one of each example.
+    """Encode one sequence for each reference, or only for the first reference of each example.
 
-    ``all_references`` is for training: with it several texts become one sequence where
-    ``config.packing`` says so, and every assistant turn of a conversation is a label; without it the
-    last turn alone. Plain text longer than ``max_length`` becomes several sequences and
-    loses nothing. Anything else too long is treated as ``config.too_long`` says.
-    Raises InputError for too_long=error, and where nothing is left.
+    ``all_references`` is for training: texts are packed as ``config.packing`` asks, and every assistant
+    turn of a conversation is a label. Without it only the last turn is. Plain text longer than
+    ``max_length`` becomes several sequences without loss. ``config.too_long`` decides about everything
+    else that is too long. Raises InputError for too_long=error, and if no sequence is left.
     """
     if config.is_classification:
         return _encode_classes(examples, tokenizer, config)
@@ -71,7 +70,7 @@ def encode(
         left, right = (cut, n_prompt) if config.truncate == "left" else (0, n_prompt - cut)
         head = bos + prompt_part.ids[left:right]
         ids = (head + answer_part.ids + eos)[: config.max_length]
-        # Nothing predicts a sequence's first token, even where that is the answer's.
+        # No token predicts the first token of a sequence, even if it belongs to the answer.
         first = max(1, len(head if config.loss_on == "answer" else bos))
         n_bytes = prompt_part.bytes_between(first - len(bos) + left, right)
         n_bytes += answer_part.bytes_between(first - len(head), len(ids) - len(head))
@@ -81,7 +80,7 @@ def encode(
 
 
 def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataConfig) -> Encoded:
-    """`begin text` of each example and its class; a text that is too long is cut."""
+    """Encode `begin text` and the class of each example. Texts that are too long are cut."""
     specials = SpecialTokens(tokenizer)
     asked = [specials.prompt(example.prompt, example.template) for example in examples]
     parts, bos = tokenize(asked, tokenizer, specials), specials.begin
@@ -104,7 +103,7 @@ def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataCon
 def encode_for_language_modelling(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig
 ) -> Encoded:
-    """The same texts, every token of them a label: prompts and answers, or texts without classes."""
+    """Encode the same texts with every token as a label, and without classes."""
     if config.is_classification:
         texts = [example.prompt for example in examples]
         return _encode_texts(texts, tokenizer, config.max_length)
@@ -124,9 +123,9 @@ def _lengths(config: DataConfig, n: int, n_too_long: int, longest: int) -> dict[
 
 
 def encode_documents(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
-    """`begin text`, cut to ``max_length``, one sequence a document.
+    """Encode `begin text`, cut to ``max_length``, as one sequence for each document.
 
-    All of a text is predicted, but for its first token where nothing is written before it.
+    Every token of a text is predicted, except the first if ``begin`` is empty.
     """
     specials = SpecialTokens(tokenizer)
     return _documents([specials.whole(text) for text in texts], tokenizer, specials, max_length)
@@ -158,9 +157,9 @@ def _documents(
 def encode_prompts(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig
 ) -> Encoded | None:
-    """The prompts alone as documents, those of conversations as their template writes them.
+    """Encode only the prompts, as documents; those of conversations as the template writes them.
 
-    None where there are none: plain text.
+    None for plain text, which has no prompts.
     """
     if not config.is_chat:
         asked = [example for example in examples if example.prompt.strip()]
@@ -178,18 +177,18 @@ def encode_prompts(
 def prompts(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, reserve: int
 ) -> list[np.ndarray]:
-    """`bos prompt` of each example, (T,) int32, cut so that ``reserve`` tokens fit.
+    """Return (T,) int32 `bos prompt` of each example, cut so that ``reserve`` more tokens fit.
 
-    Of a conversation all that is written before the last answer. Raises InputError where no room is
-    left, and for a prompt of no token at all.
+    For a conversation this is all text before the last answer. Raises InputError if no room is left,
+    and for a prompt without any token.
     """
     specials = SpecialTokens(tokenizer)
     bos = specials.begin
     room = config.max_length - reserve - len(bos)
     if room < 1:
         raise InputError(
-            f"data.max_length={config.max_length} leaves no room for a prompt beside "
-            f"{reserve} generated tokens: raise it, or lower evaluation.max_new_tokens."
+            f"data.max_length={config.max_length} leaves no room for a prompt before "
+            f"{reserve} generated tokens. Raise it, or lower evaluation.max_new_tokens."
         )
     if config.is_chat:
         return chat_prompts(examples, tokenizer, config, config.max_length - reserve)
@@ -200,14 +199,14 @@ def prompts(
     for example, ids in zip(examples, found, strict=True):
         if len(ids) == 0:
             raise InputError(
-                f"The prompt {example.prompt!r} has no tokens, and this tokenizer has no token to "
-                "begin with: put some text into data.prompt_template."
+                f"The prompt {example.prompt!r} has no tokens, and this tokenizer adds none at the "
+                "beginning. Put some text into data.prompt_template."
             )
     return found
 
 
 def pad_id(tokenizer: Any) -> int:
-    """Any valid id does: padding is masked. A tokenizer without one takes its eos, else 0."""
+    """Return the id for padding, which is masked: the tokenizer's own, else its eos, else 0."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)
@@ -217,11 +216,11 @@ def pad_id(tokenizer: Any) -> int:
 def _encode_texts(
     texts: Sequence[str], tokenizer: Any, max_length: int, packing: str = "none"
 ) -> Encoded:
-    """`begin text eos` in blocks: every token of a text is a label exactly once.
+    """Encode `begin text eos` in blocks, so that every token of a text is a label exactly once.
 
-    The very first is none where nothing is written before it. Each block begins as a text does; where
-    that is with nothing, with the last token of the block before. Packed by documents, blocks are put
-    together whole; as a stream, blocks begin anywhere, with the last token of the one before.
+    Only the very first token is no label, if ``begin`` is empty. Each block starts with ``begin``, or
+    if that is empty with the last token of the block before. Packed by documents, whole blocks are
+    combined. As a stream, a block starts anywhere, with the last token of the one before.
     """
     specials = SpecialTokens(tokenizer)
     texts = [specials.whole(text) for text in texts]
@@ -240,7 +239,7 @@ def _encode_texts(
         for start in range(first, len(ids), step):
             labels = ids[start : start + step]
             before = bos or ids[start - 1 : start]
-            at = start - len(bos)  # the same place, counted in the text's own tokens
+            at = start - len(bos)  # the same position in the tokens of the text alone
             n_bytes = part.bytes_between(at, at + len(labels))
             sequences.append(
                 OneSequence(
@@ -259,7 +258,7 @@ def _encode_texts(
 def _encode_stream(
     texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int
 ) -> Encoded:
-    """All texts, each `begin text eos`, as one, cut at every ``max_length``; the same labels."""
+    """Encode all texts, each `begin text eos`, as one stream that is cut at every ``max_length``."""
     parts = tokenize(texts, tokenizer, specials)
     bos, eos = specials.begin, specials.end
     stream: list[int] = []

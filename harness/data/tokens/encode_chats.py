@@ -1,4 +1,4 @@
-"""Examples that are conversations as token sequences, and as prompts for generation."""
+"""Conversations as token sequences, and as prompts for generation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class Chats(NamedTuple):
     """Conversations as token sequences."""
 
     sequences: list[OneSequence]
-    n_asked: int  # how many there were, those that are too long included
+    n_asked: int  # number of sequences, including those that are too long
     counts: dict[str, int]  # for the record
 
 
 def encode_chats(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, training: bool
 ) -> Chats:
-    """Sequences of conversations, how many were asked for, and what is to be said of them.
+    """Encode conversations, with the number of sequences asked for and counts for the record.
 
-    ``training``: every answer that the config wants learned, and once each reference of the last one;
-    otherwise the first reference of the last answer alone. What is too long loses its first turns.
+    ``training``: the labels are all answers that the config selects, and every reference of the last
+    answer once. Otherwise they are the first reference of the last answer. Conversations that are too
+    long lose their first turns.
     """
     chat, every = ChatFormat(tokenizer, config), training and not config.only_last_answer
     room = config.max_length if config.too_long == "truncate" else None
@@ -65,9 +66,9 @@ def encode_chats(
 def chat_prompts(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig, room: int
 ) -> list[np.ndarray]:
-    """(T,) int32 each: the tokens before each last answer, those that training has there.
+    """Return (T,) int32 prompts: the tokens before each last answer, the same as in training.
 
-    What has more than ``room`` tokens loses its first turns.
+    Prompts of more than ``room`` tokens lose their first turns.
     """
     chat = ChatFormat(tokenizer, config)
     found = []
@@ -81,8 +82,10 @@ def chat_prompts(
 def as_scored(
     examples: Sequence[Example], tokenizer: Any, config: DataConfig
 ) -> tuple[Example, ...]:
-    """``examples`` with the references that answers are compared with: without the end that some
-    bring, and of a turn with reasoning or calls of tools all that the template writes of it."""
+    """Return ``examples`` with references in the form that answers are compared with.
+
+    They lose an end mark that they contain. A turn with reasoning or tool calls becomes the full text
+    that the template writes for it."""
     if config.is_plain_text or config.is_classification:
         return tuple(examples)
     chat = ChatFormat(tokenizer, config) if config.is_chat else None

@@ -1,4 +1,4 @@
-"""Token sequences end to end, and which of their tokens are to be predicted."""
+"""Token sequences stored end to end, with marks for the tokens to predict."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Encoded:
-    """n sequences end to end; sequence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """n token sequences stored end to end. Sequence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: np.ndarray  # (N_total,) int32
     offsets: np.ndarray  # (n + 1,) int64
     first_label: np.ndarray  # (n,) int32, >= 1: index in the sequence of the first token to predict
-    example: np.ndarray  # (n,) int32: which example or document it comes from
-    label_bytes: np.ndarray  # (n,) int64: UTF-8 bytes of the text that the labels spell
+    example: np.ndarray  # (n,) int32: index of its example or document
+    label_bytes: np.ndarray  # (n,) int64: UTF-8 bytes of the text of the labels
     counts: dict[str, int | str]
-    # (n,) int64: the class of each sequence, instead of tokens to predict; its one label counts at its
-    # last token. None: tokens are predicted.
+    # (n,) int64: the class of each sequence, which is its one label, at its last token. None: tokens
+    # are predicted.
     classes: np.ndarray | None = None
-    # (N_total,) bool: which tokens are predicted, where those are not all from ``first_label`` on.
+    # (N_total,) bool: True for predicted tokens. None: all tokens from ``first_label`` on are.
     label_mask: np.ndarray | None = None
     # (N_total,) int32: which of the texts packed into a sequence a token is of, from 1; no text sees
     # another. None: each sequence is one text.
@@ -35,12 +35,12 @@ class Encoded:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(n,) tokens of each sequence."""
+        """Return the (n,) lengths of the sequences in tokens."""
         return np.diff(self.offsets)
 
     @property
     def longest_text(self) -> int:
-        """Tokens of the longest text; of packed ones each counts by itself."""
+        """Return the tokens of the longest text. Packed texts are counted one by one."""
         if self.segments is None:
             return int(self.lengths.max())
         begins = np.flatnonzero(np.diff(self.segments)) + 1
@@ -49,17 +49,17 @@ class Encoded:
 
     @property
     def n_labels(self) -> np.ndarray:
-        """(n,) how many tokens of each sequence are predicted."""
+        """Return the (n,) numbers of predicted tokens of the sequences."""
         if self.label_mask is None:
             return self.lengths - self.first_label
         return np.add.reduceat(self.label_mask.astype(np.int64), self.offsets[:-1])
 
     def sequence(self, index: int) -> np.ndarray:
-        """(T,) int32 token ids of one sequence."""
+        """Return the (T,) int32 token ids of one sequence."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
     def labels(self, index: int) -> np.ndarray:
-        """(T,) bool: which tokens of one sequence are predicted."""
+        """Return (T,) bool: True for the predicted tokens of one sequence."""
         if self.label_mask is not None:
             return self.label_mask[self.offsets[index] : self.offsets[index + 1]]
         return np.arange(self.lengths[index]) >= self.first_label[index]
@@ -73,7 +73,7 @@ class Encoded:
         return None if array is None else self.of_tokens(array, indices)
 
     def take(self, indices: Sequence[int]) -> Encoded:
-        """Some of the sequences, in that order."""
+        """Return some of the sequences, in the given order."""
         chosen = np.asarray(indices)
         return Encoded(
             tokens=self.of_tokens(self.tokens, chosen),
@@ -90,15 +90,17 @@ class Encoded:
 
 @dataclass(frozen=True)
 class OneSequence:
-    """A sequence on its way into an ``Encoded``."""
+    """One sequence, before it is stored in an ``Encoded``."""
 
     ids: list[int]
     first_label: int
     example: int
     label_bytes: int
-    pair: int  # which of the sequences asked for; plain text: which document
+    pair: int  # index of the requested sequence; for plain text, of the document
     labels: list[bool] | None = None  # of each token; None: all from first_label on
-    segments: list[int] | None = None  # which of the texts packed into it each token is of
+    segments: list[int] | None = (
+        None  # for each token, the number of its text in the packed sequence
+    )
 
     @property
     def mask(self) -> list[bool]:
@@ -114,15 +116,15 @@ def assemble(
     counts: dict[str, int | str],
     pack_into: int | None = None,
 ) -> Encoded:
-    """Sequences end to end, those without any label left out. InputError if none is left.
+    """Store sequences end to end, without those that have no label. InputError if none is left.
 
-    ``pack_into``: several of them in one, up to that many tokens.
+    ``pack_into``: combine several sequences into one of up to that many tokens.
     """
     kept = [item for item in sequences if len(item.ids) > item.first_label]
     if not kept:
         raise InputError(
             f"None of {n_asked} sequences can be used: {counts['n_too_long']} are too long "
-            f"(the longest has {counts['longest_tokens']} tokens), the others have no token to "
+            f"(the longest has {counts['longest_tokens']} tokens), and the others have no token to "
             "predict. Raise data.max_length or set data.too_long=truncate."
         )
     n_dropped = n_asked - len({item.pair for item in kept})
@@ -165,11 +167,11 @@ def _segments(sequences: Sequence[OneSequence]) -> np.ndarray | None:
 
 
 def pack(sequences: Sequence[OneSequence], length: int) -> list[OneSequence]:
-    """Sequences put together, whole, into as few of at most ``length`` tokens as is easily found.
+    """Combine whole sequences into few of at most ``length`` tokens, without losing a token.
 
-    Longest first, each where it leaves the least room (best fit decreasing); no token is lost.
+    Best fit decreasing: the longest first, each where it leaves the least room.
     """
-    rooms: list[tuple[int, int]] = []  # (room that is left, which block), sorted
+    rooms: list[tuple[int, int]] = []  # (remaining room, block), sorted
     blocks: list[list[int]] = []
     lengths = [len(item.ids) for item in sequences]
     for index in sorted(range(len(sequences)), key=lambda i: (-lengths[i], i)):

@@ -14,7 +14,7 @@ from harness.data.tokens.special_tokens import SpecialTokens
 
 
 def beginning(text: str, tokenizer: Any) -> np.ndarray:
-    """(T,) int32: ``text`` after what the tokenizer itself writes before texts."""
+    """Return (T,) int32 tokens of ``text`` after what the tokenizer itself writes before texts."""
     specials = SpecialTokens(tokenizer)
     ids, _ = specials.tokens(specials.prompt(text, ()))
     return np.array(specials.begin + ids, np.int32)
@@ -23,10 +23,10 @@ def beginning(text: str, tokenizer: Any) -> np.ndarray:
 def questions(
     texts: Sequence[str], tokenizer: Any, data: DataConfig | None = None
 ) -> tuple[list[np.ndarray], str]:
-    """(T,) int32 each: ``texts`` as a user says them, up to where the words of an answer begin.
+    """Return (T,) int32 prompts: each of ``texts`` as a user's turn, up to the begin of the answer.
 
-    The second value says, for signatures, what the template writes there by itself, and with which
-    arguments; '' where it writes nothing and is given none.
+    The second value is for signatures: the text that the template itself writes there, and its
+    arguments; '' if there are neither.
     """
     template, specials = Template(tokenizer, data), SpecialTokens(tokenizer)
     asked = [[Turn("user", specials.value(text))] for text in texts]
@@ -39,7 +39,7 @@ def questions(
 
 
 def turn_ends(tokenizer: Any, data: DataConfig | None = None) -> tuple[int, ...]:
-    """The token that the chat template writes behind an answer; () if it writes none, or only text."""
+    """Return the token that the chat template writes after an answer; () if it writes none."""
     behind = Template(tokenizer, data).around([Turn("user", "a")])[1].strip()
     known = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ids = SpecialTokens(tokenizer).tokens(behind)[0] if behind else []

@@ -1,11 +1,11 @@
 """Special tokens: those that a tokenizer writes around a text, and those that a text writes itself.
 
-What a text begins with is the tokenizer's business, not the name of a token: Llama's begin with bos,
-GLM's with ``[gMASK]<sop>``, those of Qwen and GPT-2 with nothing.
+The tokenizer decides how a text begins, not the name of a token. Texts for Llama begin with bos, for
+GLM with ``[gMASK]<sop>``, and for Qwen and GPT-2 with nothing.
 
-The characters of a special token that stand in a value of the data are text, as in HTML's
-``<s>struck</s>``. They are tokens where a template writes them, and where a text was made for a
-tokenizer: one that begins with a special token, and the end at the end of any text.
+If a value of the data contains the characters of a special token, they are text, as in HTML's
+``<s>struck</s>``. They are tokens if a template writes them, or if the text was made for a tokenizer:
+when it begins with a special token, and for an end token at the end of any text.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class SpecialTokens:
         texts = {number: text for text, number in self.ids.items()}
         self._begin_text = "".join(texts.get(number, "") for number in self.begin)
         self._ends = [tokenizer.eos_token] if self.end and tokenizer.eos_token else []
-        self.n_as_text = 0  # values that hold the characters of a special token, read as text
-        self.n_own = 0  # values that bring a begin or an end of their own
+        self.n_as_text = 0  # values that contain the characters of a special token, read as text
+        self.n_own = 0  # values with their own begin or end token
 
     def also_ends(self, text: str) -> None:
-        """``text`` ends a turn: at the end of an answer it is that, and no part of what is said."""
+        """Register ``text`` as a turn's end: at the end of an answer it is no part of the answer."""
         if text in self.ids and text not in self._ends:
             self._ends.append(text)
 
@@ -57,14 +57,14 @@ class SpecialTokens:
         return {name: n for name, n in found.items() if n}
 
     def value(self, text: str) -> str:
-        """A value of the data, every special token in it marked as text."""
+        """Return a value of the data with every special token in it marked as text."""
         if not any(special in text for special in self._texts):
             return text
         self.n_as_text += 1
         return self._any.sub(lambda found: self._mark(found[0]), text)
 
     def answer(self, text: str) -> str:
-        """An answer without the end that it brings itself, and what remains as a value."""
+        """Return an answer without its own end token, treated as ``value`` treats it."""
         return self.value(self.without_end(text))
 
     def without_end(self, text: str) -> str:
@@ -99,7 +99,7 @@ class SpecialTokens:
         return self._without_begin(text)
 
     def whole(self, text: str) -> str:
-        """A whole text without the begin and the end that are written around every text."""
+        """Return a text without the begin and the end that are written around every text."""
         if not any(special in text for special in self._texts):
             return text
         if not self._made_for_tokenizer(text):
@@ -116,14 +116,14 @@ class SpecialTokens:
         return not text.isascii() and _MARKED.search(text) is not None
 
     def restored(self, text: str) -> str:
-        """``text`` as it was before anything in it was marked."""
+        """Return ``text`` as it was before anything in it was marked."""
         return _MARKED.sub(lambda found: self._texts[ord(found[0]) - _FIRST_MARK], text)
 
     def tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
-        """Ids of a marked text, and the characters from which to which each stands.
+        """Return the ids of a marked text, and the character range of each.
 
-        None instead of places for a tokenizer that does not tell. Raises InputError where the
-        tokenizer cannot read a special token as text.
+        The ranges are None if the tokenizer has no offsets. Raises InputError if the tokenizer cannot
+        read a special token as text.
         """
         ids: list[int] = []
         places: list[tuple[int, int]] | None = []
@@ -160,8 +160,8 @@ class SpecialTokens:
         bad = next((known[n] for n in ids if n in known and known[n] in text), None)
         if bad is not None:
             raise InputError(
-                f"The data hold {bad!r} in {text!r:.60}, which this model's tokenizer can only read "
-                "as its special token, not as text. Change the rows."
+                f"The data contain {bad!r} in {text!r:.60}. The tokenizer of this model can read it "
+                "only as a special token, not as text. Change the rows."
             )
         if not fast:
             return ids, None
@@ -183,7 +183,7 @@ class SpecialTokens:
         return text
 
     def _made_for_tokenizer(self, text: str) -> bool:
-        """Return True if a text begins with a special token and uses none of its kind as HTML would."""
+        """Return True if a text begins with a special token that is not also an HTML tag in it."""
         first = self._any.match(text)
         if first is None:
             return False
@@ -196,7 +196,7 @@ class SpecialTokens:
 
 
 def begins_with(tokenizer: Any) -> list[int]:
-    """Ids that ``tokenizer`` writes before a text by itself; [] for one that writes none."""
+    """Return the ids that ``tokenizer`` itself writes before a text; [] if none."""
     plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     whole = list(tokenizer("a")["input_ids"])
     for start in range(len(whole) - len(plain) + 1):
@@ -206,11 +206,11 @@ def begins_with(tokenizer: Any) -> list[int]:
 
 
 def ends_of(tokenizer: Any) -> set[int]:
-    """Ids that end what a model writes: the end of a text, and those that another one begins with."""
+    """Return the ids that end generation: the end of a text, and the begin of another one."""
     end = {tokenizer.eos_token_id} - {None}
     return {int(number) for number in end} | set(begins_with(tokenizer))
 
 
 def _opening(closing: str) -> str | None:
-    """``<s>`` of ``</s>``; None of what is spelled otherwise."""
+    """Return ``<s>`` for ``</s>``; None for a token of another form."""
     return f"<{closing[2:]}" if closing.startswith("</") else None

@@ -1,4 +1,4 @@
-"""Encoded examples on disk, found by what they were made from."""
+"""Cache of encoded examples on disk, keyed by a hash of everything they were made from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.data.rows.example import Example, fingerprint_examples
 from harness.data.tokens.encode import Encoded, encode
 from harness.data.tokens.special_tokens import begins_with
 
-_FORM = 2  # raise it when `encode` makes other sequences of the same input
+_FORM = 2  # increase it when `encode` changes the sequences of an input
 _OPTIONAL = ("classes", "label_mask", "segments")
 _ARRAYS = tuple(f.name for f in fields(Encoded) if f.name not in ("counts", *_OPTIONAL))
 
@@ -33,7 +33,7 @@ def cached_encode(
     *,
     all_references: bool,
 ) -> Encoded:
-    """`encode`, or what an earlier call with the same input wrote to ``folder``."""
+    """Return the result of `encode`, from ``folder`` if an earlier call had the same input."""
     key = [
         _FORM,
         fingerprint_examples(examples),
@@ -55,20 +55,20 @@ def cached_encode(
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """sha256 over all that decides which ids a text becomes, and what stands around it."""
+    """Return the sha256 over all that decides the ids of a text and the tokens around it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         rules: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
     else:
         rules = json.loads(backend.to_str())
-        for state in ("truncation", "padding"):  # left behind by whoever called it last
+        for state in ("truncation", "padding"):  # remains from an earlier call
             rules.pop(state, None)
     content = [rules, begins_with(tokenizer), tokenizer.eos_token_id, tokenizer.all_special_tokens]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _save(path: Path, encoded: Encoded) -> None:
-    """Written aside and renamed. No fsync: a file that a crash cut short is found and redone."""
+    """Write to a temporary file and rename. No fsync: a truncated file is detected and redone."""
     buffer = io.BytesIO()
     arrays = {name: getattr(encoded, name) for name in (*_ARRAYS, *_OPTIONAL)}
     arrays = {name: array for name, array in arrays.items() if array is not None}
@@ -80,7 +80,7 @@ def _save(path: Path, encoded: Encoded) -> None:
 
 
 def _load(path: Path) -> Encoded | None:
-    """None where the file is absent or broken: zip files carry a checksum of every array."""
+    """Load a file; None if it is absent or corrupt. Zip files have a checksum of every array."""
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in _ARRAYS}

@@ -1,4 +1,4 @@
-"""Texts as tokens that know which bytes they spell."""
+"""Tokenization that keeps the byte range of each token."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from harness.data.tokens.special_tokens import SpecialTokens
 
 @dataclass(frozen=True)
 class _Places:
-    """Token offsets in a text, in place of an encoding of the tokenizers library."""
+    """Token offsets in a text, used like an encoding of the tokenizers library."""
 
     offsets: list[tuple[int, int]]
 
 
 class Part:
-    """The tokens of one text, and how many of its bytes lie between two of them."""
+    """Tokens of one text, with the number of bytes between any two of them."""
 
     def __init__(
         self, text: str, ids: list[int], encoding: Any, tokenizer: Any, specials: SpecialTokens
     ) -> None:
-        """``text``: as ``specials`` marked it; ``encoding``: None where offsets are not known."""
+        """Keep a ``text`` as marked by ``specials``. ``encoding`` is None if offsets are unknown."""
         self.text, self.ids = text, ids
         self._encoding, self._tokenizer, self._specials = encoding, tokenizer, specials
 
     def bytes_between(self, start: int, stop: int) -> int:
-        """UTF-8 bytes that tokens start..stop spell; ranges side by side add up to the text."""
+        """Return the UTF-8 bytes of tokens start..stop. Adjacent ranges add up to the text."""
         start, stop = max(start, 0), min(stop, len(self.ids))
         if start >= stop:
             return 0
         if stop - start == len(self.ids):
             return self._n_bytes(self.text)
-        if self._encoding is None:  # a tokenizer written in Python knows no offsets
+        if self._encoding is None:  # a tokenizer written in Python has no offsets
             return len(self._tokenizer.decode(self.ids[start:stop]).encode())
         places = [0, *(begin for begin, _ in self._encoding.offsets[1:]), len(self.text)]
         return self._n_bytes(self.text[places[start] : places[stop]])
@@ -43,9 +43,9 @@ class Part:
 
 
 def tokenize(texts: Iterable[str], tokenizer: Any, specials: SpecialTokens) -> dict[str, Part]:
-    """`{text: its tokens}`, special tokens not added, each different text tokenized once.
+    """Return `{text: its tokens}` without added special tokens. Each different text is tokenized once.
 
-    ``texts`` went through ``specials``, which marked what is no token in them.
+    ``specials`` has marked the parts of ``texts`` that are not tokens.
     """
     unique = list(dict.fromkeys(texts))
     marked = [text for text in unique if specials.has_marks(text)]

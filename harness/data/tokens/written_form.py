@@ -33,7 +33,7 @@ def how_written(tokenizer: Any, data: DataConfig) -> dict[str, Any]:
         found |= {"prompts": "prompt template", "prompt_template": data.prompt_template}
         if template_of(tokenizer, data) is not None:
             found["hint"] = (
-                "The model has a chat template, and data.chat is false: it is asked in another way "
-                "than it was tuned to answer. data.chat=true writes prompts as its template does."
+                "The model has a chat template, but data.chat is false: prompts differ from those "
+                "that it was tuned on. data.chat=true writes prompts with the template."
             )
     return found

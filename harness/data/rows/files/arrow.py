@@ -1,6 +1,6 @@
 """Rows that `datasets` reads: parquet files, data sets on the hub, and saved ones.
 
-Importing `datasets` takes seconds: it happens when the first row is asked for.
+Importing `datasets` takes seconds, so it is deferred until the first row is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.paths import user_path
 
 
 def parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of a file, read where it lies."""
+    """Yield the rows of a file without copying it to a cache."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -31,11 +31,11 @@ def parquet(path: Path) -> Iterator[tuple[str, Any]]:
         raise InputError(f"{path} is not valid parquet: {error}") from None
 
 
-_TEXT = "does not begin as one does. Is it text? Then data=csv or data=jsonl reads it"
+_TEXT = "does not begin with PAR1. If it is text, use data=csv or data=jsonl"
 
 
 def _rows(where: str, batches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """The rows of Arrow's batches or tables as plain values."""
+    """Yield the rows of Arrow batches or tables as plain values."""
     number = 0
     for batch in batches:
         short = [field for field in batch.schema if _is_short(field.type)]
@@ -54,7 +54,7 @@ def _is_short(kind: Any) -> bool:
 
 
 def _own_digits(value: Any, kind: Any) -> Any:
-    """The number that single precision itself prints: 0.1, where double precision has more digits."""
+    """Return the shortest number that single precision prints: 0.1 instead of 0.10000000149."""
     import numpy
 
     if value is None or not _is_short(kind):
@@ -68,12 +68,12 @@ def _own_digits(value: Any, kind: Any) -> Any:
 
 
 def hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
-    """Rows of a split of a data set on the hub, or of a local directory, saved or with files."""
+    """Yield the rows of a split: of a data set on the hub, or of a local directory."""
     import datasets
 
     folder = user_path(name)
     if name.startswith((".", "/", "~")) and not folder.is_dir():
-        raise InputError(f"data.name={name!r} is no directory.")
+        raise InputError(f"data.name={name!r} is not a directory.")
     saved = any((folder / mark).is_file() for mark in ("dataset_dict.json", "state.json"))
     try:
         if saved:

@@ -1,4 +1,4 @@
-"""CSV as spreadsheets and programs write it: named columns, read strictly."""
+"""CSV files as spreadsheets and programs write them, with named columns, read strictly."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _HINTS = {
 
 
 def table(path: Path, text: str, seen: Counter[str]) -> Iterator[tuple[str, dict[str, object]]]:
-    """(place, row) of each row; columns without a name are left out, and so are rows without a word.
+    """Yield (place, row) for each row, without unnamed columns and without empty rows.
 
-    A file whose header is a single cell with semicolons or tabs in it is read by them, as
-    spreadsheets write where the comma is that of decimals. Raises InputError naming file and line.
+    If the header is a single cell that contains semicolons or tabs, these are the separators:
+    spreadsheets write them where the comma separates decimals. InputError names file and line.
     """
     csv.field_size_limit(sys.maxsize)  # the default refuses a document of more than 128 kB
     header: list[str] = []
@@ -49,7 +49,7 @@ def _unquoted(cells: list[str], header: list[str]) -> str:
 
 
 def _named(header: list[str], cells: list[str]) -> dict[str, object]:
-    """The row; a name that several columns have stands for none of them."""
+    """Return the row by column name. A name that several columns have is marked as Repeated."""
     row: dict[str, object] = {}
     for name, cell in zip(header, cells, strict=False):
         if name:
@@ -58,8 +58,8 @@ def _named(header: list[str], cells: list[str]) -> dict[str, object]:
 
 
 def _rows(path: Path, text: str, seen: Counter[str]) -> Iterator[tuple[str, list[str]]]:
-    """Every line with its cells and where it begins."""
-    # strict: without it an unclosed quote swallows the rest of the file without a word.
+    """Yield the cells of every row, with the line where it begins."""
+    # strict: otherwise an unclosed quote would silently take the rest of the file as one cell.
     lines = csv.reader(
         io.StringIO(text, newline="\n"), delimiter=_separator(path, text, seen), strict=True
     )

@@ -1,4 +1,4 @@
-"""A file by its first bytes: text in UTF-8, 16 or 32, packed text, or something else, named."""
+"""Detection of a file's format by its first bytes: text in UTF-8, 16 or 32, packed text, or another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["advice", "decoded", "named", "opened_text"]
 
 _HEAD = 65536
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_WIDE = {  # the longer mark first: that of UTF-16 begins that of UTF-32
+_WIDE = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -48,7 +48,7 @@ _ZIPPED = {
     "content.xml": "an OpenDocument file: save it as CSV (UTF-8) or as plain text",
     "data.pkl": "a file of torch.save: convert it to a table",
 }
-# As the programs of the regions write them. Latin-1 is not among them: it takes any bytes for text.
+# Encodings that programs of each region write. Latin-1 is left out because it decodes any bytes.
 ENCODINGS = ("cp1252", "cp932", "gb18030", "cp949", "cp1251", "big5", "cp1250", "euc-jp")
 
 
@@ -84,7 +84,7 @@ def _zipped(path: Path) -> str:
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16 and UTF-32 without a byte order mark: the zeros of Latin letters say so."""
+    """Detect UTF-16 and UTF-32 without a byte order mark by the zero bytes of Latin letters."""
     if head.startswith(tuple(_WIDE)):
         return None
     sample = head[: len(head) // 4 * 4]
@@ -101,10 +101,10 @@ def _wide(head: bytes) -> str | None:
 
 
 def opened_text(path: Path, *, html: bool = False) -> BinaryIO:
-    """The bytes of a text file, unpacked where it is packed, in UTF-8 where it is marked as wider.
+    """Open a text file, decompressed if needed, and converted to UTF-8 if marked as UTF-16 or 32.
 
-    Line ends of carriage returns alone become line feeds. ``html``: web pages are meant.
-    Raises InputError for what is no text, named by its first bytes.
+    Carriage returns that end lines alone become line feeds. ``html``: the file may be a web page.
+    Raises InputError if the file is not text, with its format if that is known.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -136,14 +136,15 @@ def _from_wide(path: Path, raw: bytes, encoding: str) -> bytes:
         return raw.decode(encoding).encode()
     except UnicodeError as error:
         raise InputError(
-            f"{path} begins as {encoding.upper()} and is not: {error}. Was it cut off?"
+            f"{path} begins with the mark of {encoding.upper()} but cannot be decoded: {error}. "
+            "Is it truncated?"
         ) from None
 
 
 def decoded(path: Path, raw: bytes, line: int, before: int) -> str:
-    """``raw``, UTF-8, as text; ``before`` is how many bytes of the file come before it.
+    """Decode ``raw`` as UTF-8. ``before`` is the number of bytes of the file before it.
 
-    Raises InputError with the place and how other encodings would read it.
+    Raises InputError with the place of the error, and the text there in other encodings.
     """
     try:
         text = raw.decode("utf-8")
@@ -156,7 +157,7 @@ def decoded(path: Path, raw: bytes, line: int, before: int) -> str:
     if "\0" in text:
         at = text.index("\0")
         line += text.count("\n", 0, at)
-        raise InputError(f"{path}:{line} holds a zero byte: the file is damaged, or no text.")
+        raise InputError(f"{path}:{line} holds a zero byte: the file is damaged, or is not text.")
     return text
 
 
@@ -174,7 +175,8 @@ def advice(raw: bytes, at: int) -> str:
         if "?" in odd:  # control characters, unassigned ones
             continue
         excerpt = text[max(0, start - 8) : start + 12].strip()
-        found.append((len(odd), len(found), f"{excerpt!r} as {encoding}"))  # fewer scripts first
+        # The text with the fewest scripts is the likeliest one.
+        found.append((len(odd), len(found), f"{excerpt!r} as {encoding}"))
     said = ", ".join(words for _, _, words in sorted(found)[:4])
     return (
         "Convert the file from the encoding that it was saved in (cp1252 in Western Europe, cp932 in "

@@ -1,6 +1,6 @@
 """Saved web pages and text files as documents: words and titles, without scripts and navigation.
 
-Nothing is fetched: a page is what lies on the disk.
+Nothing is downloaded: only files on the disk are read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.paths import user_path
 
 HTML = (".html", ".htm", ".xhtml")
 TEXT = (".txt", ".text", ".md")
-# What is on a page beside its text. A <header> may hold the headline, so it stays.
+# Elements that are not part of a page's text. <header> is not listed: it may hold the headline.
 _DROPPED = {
     *("script", "style", "noscript", "template", "nav", "svg", "math", "iframe", "object", "head"),
     *("canvas", "audio", "video", "select", "button", "footer", "aside", "dialog"),
@@ -33,7 +33,7 @@ _IN_HEAD = {"meta", "link", "style", "script", "base", "noscript", "template", "
 _VOID = {
     *("br", "hr", "img", "input", "meta", "link", "source", "wbr", "area", "base", "col", "embed"),
 }
-# Browsers read these names as the larger sets.
+# Browsers read these names as the larger character sets that contain them.
 _CHARSETS = {"iso-8859-1": "cp1252", "latin1": "cp1252", "latin-1": "cp1252", "us-ascii": "cp1252"}
 _CHARSETS |= {"ascii": "cp1252", "shift_jis": "cp932", "shift-jis": "cp932", "sjis": "cp932"}
 _CHARSETS |= {"x-sjis": "cp932", "gb2312": "gb18030", "gbk": "gb18030", "euc-kr": "cp949"}
@@ -48,7 +48,7 @@ _MARKS = {
 
 
 def pages_of(given: Sequence[str]) -> list[str]:
-    """The files meant: a folder stands for all pages and texts in it, sorted by path.
+    """Return the files to read. A folder stands for all pages and texts in it, sorted by path.
 
     Raises InputError for a folder without any.
     """
@@ -64,13 +64,13 @@ def pages_of(given: Sequence[str]) -> list[str]:
             if path.suffix.lower() in HTML + TEXT and path.is_file()
         )
         if not found:
-            raise InputError(f"{item} holds no page: files that end in {', '.join(HTML + TEXT)}.")
+            raise InputError(f"{item} has no page: no file that ends in {', '.join(HTML + TEXT)}.")
         files += map(str, found)
     return files
 
 
 def page(path: Path, seen: Counter[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """One document, `{text, title}`; the title is its first line too. Empty where nothing is said."""
+    """Read one document as `{text, title}`. The title is also the first line. Empty if without text."""
     raw = path.read_bytes()
     what = named(path, raw[:65536])
     if what is not None and not what.startswith("a web page"):
@@ -87,7 +87,7 @@ def page(path: Path, seen: Counter[str]) -> Iterator[tuple[str, dict[str, str]]]
 
 
 def decoded(path: Path, raw: bytes, is_html: bool) -> str:
-    """By byte order mark, else by what the page declares, else UTF-8. InputError where that fails."""
+    """Decode by the byte order mark, else by the declared charset, else UTF-8. May raise InputError."""
     name = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None)
     how = "its byte order mark"
     if name is None and is_html:
@@ -98,7 +98,7 @@ def decoded(path: Path, raw: bytes, is_html: bool) -> str:
     try:
         return raw.decode(name or "utf-8")
     except LookupError:
-        raise InputError(f"{path} declares the charset '{name}', which is not known.") from None
+        raise InputError(f"{path} declares the unknown charset '{name}'.") from None
     except UnicodeDecodeError as error:
         why = f"{name}, by {how}" if name else "UTF-8, and declares no charset"
         raise InputError(
@@ -108,7 +108,7 @@ def decoded(path: Path, raw: bytes, is_html: bool) -> str:
 
 
 def text_of_html(html: str) -> tuple[str, str]:
-    """(title, text): paragraphs between blank lines, entities decoded, white space collapsed."""
+    """Return (title, text), with blank lines between paragraphs, without entities and extra space."""
     parser = _Page()
     parser.feed(html)
     parser.close()
@@ -116,27 +116,27 @@ def text_of_html(html: str) -> tuple[str, str]:
 
 
 def cleaned(text: str) -> str:
-    """Lines without white space around or runs of it inside, at most one empty line between them."""
+    """Strip lines, collapse runs of white space, and keep at most one empty line between lines."""
     lines = (" ".join(line.replace("\u00ad", "").split()) for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 class _Page(HTMLParser):
-    """Collects the title and what is said outside of dropped elements."""
+    """Collects the title and the text outside of dropped elements."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.title: list[str] = []
         self.said: list[str] = []
-        self._dropped: list[str] = []  # dropped elements that are open
+        self._dropped: list[str] = []  # open elements that are dropped
         self._in_title = self._is_titled = False
-        self._verbatim = 0  # depth of <pre>, whose line ends count
+        self._verbatim = 0  # depth of <pre>, whose line ends are kept
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "title" and not self._is_titled and "svg" not in self._dropped:
             self._in_title = self._is_titled = True
         elif self._dropped == ["head"] and tag not in _IN_HEAD:
-            self._dropped.clear()  # a head that is never closed
+            self._dropped.clear()  # the head may never be closed
         if tag in _DROPPED:
             self._dropped.append(tag)
         if not self._dropped:
@@ -145,7 +145,7 @@ class _Page(HTMLParser):
             self.said += [" "] * (tag in ("td", "th"))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _VOID and not self._dropped:  # <script/> and <div/> are not closed in HTML
+        if tag in _VOID and not self._dropped:  # in HTML, <script/> and <div/> open an element
             self._break(tag)
         elif tag not in (*_VOID, "svg", "math") and "svg" not in self._dropped:
             self.handle_starttag(tag, attrs)

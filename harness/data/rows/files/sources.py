@@ -1,4 +1,4 @@
-"""Rows from files and hubs, read strictly: one that cannot be used is named with file and line.
+"""Rows from files and hubs, read strictly: an unusable row is reported with file and line.
 
 `datasets` accepts mixed types, missing keys and nulls silently, so text formats are read here.
 """
@@ -23,10 +23,10 @@ from harness.data.rows.files.pages import page, pages_of
 from harness.errors import InputError, unknown
 from harness.paths import user_path
 
-Located = tuple[str, Any]  # where a row stands, as a message names it; the row as it was parsed
+Located = tuple[str, Any]  # place of a row for messages, and the parsed row
 
 DOCUMENT_END = "<|endoftext|>"
-MARKS, CRLF, EMPTY = "byte_order_marks", "crlf_line_ends", "empty_lines"  # what is passed over
+MARKS, CRLF, EMPTY = "byte_order_marks", "crlf_line_ends", "empty_lines"  # skipped and counted
 
 
 def read_rows(
@@ -35,12 +35,11 @@ def read_rows(
     config: DataConfig,
     seen: Counter[str] | None = None,
 ) -> list[Row]:
-    """The rows of one split: `{column: text}`, with the columns that ``config`` names alone.
+    """Return the rows of one split as `{column: text}`, with only the columns that ``config`` names.
 
-    Numbers become text; the answer column alone may hold a list of texts. ``paths_or_split`` is a
-    file or several, relative to the current directory; for source 'hub' the name of a split or
-    several. What was passed over is counted in ``seen``. Raises InputError naming file and line for
-    everything that cannot be used.
+    Numbers become text. Only the answer column may hold a list of texts. ``paths_or_split`` is one
+    file or several, relative to the current directory; for source 'hub' one split name or several.
+    Skipped oddities are counted in ``seen``. Raises InputError with file and line for unusable rows.
     """
     records = read_records(source, paths_or_split, config.name, config.subset, seen)
     return check_rows(records, config, seen)
@@ -53,7 +52,7 @@ def read_records(
     subset: str | None = None,
     seen: Counter[str] | None = None,
 ) -> list[Located]:
-    """Every row with the place it stands at, its columns not yet checked; at least one row."""
+    """Return every row with its place. Columns are not checked yet. InputError if there is no row."""
     given = [paths_or_split] if isinstance(paths_or_split, str) else list(paths_or_split)
     if source == "hub":
         assert name is not None
@@ -73,7 +72,7 @@ def read_records(
 
 @contextmanager
 def naming(field: str) -> Iterator[None]:
-    """Puts the field that was being read before the message of an InputError."""
+    """Put the field that was being read before the message of an InputError."""
     try:
         yield
     except InputError as error:
@@ -82,16 +81,16 @@ def naming(field: str) -> Iterator[None]:
 
 def _check_file(path: Path) -> None:
     if path == Path():
-        raise InputError("'' is no file: give its path.")
+        raise InputError("The path of the file is empty.")
     if path.is_dir():
-        raise InputError(f"{path} is a directory, a file is needed.")
+        raise InputError(f"{path} is a directory. Give the path of a file.")
     if path.is_file():
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty.")
         return
     folder = path.parent
     if not folder.is_dir():
-        raise InputError(f"{path} does not exist: there is no folder {folder}.")
+        raise InputError(f"{path} does not exist: the folder {folder} does not exist.")
     names = [item.name for item in folder.iterdir()]
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.7)
     hint = f" Did you mean {' or '.join(str(folder / item) for item in near)}?" if near else ""
@@ -99,7 +98,7 @@ def _check_file(path: Path) -> None:
 
 
 def _text_of(path: Path, seen: Counter[str]) -> str:
-    """The whole file, without byte order mark, lines ended by a line feed alone."""
+    """Return the text of a file without byte order mark, with line feeds as line ends."""
     with opened_text(path) as file:
         text = decoded(path, file.read(), line=1, before=0)
     seen[MARKS] += text.startswith("\ufeff")
@@ -124,7 +123,7 @@ _LINES = " Is it one object a line? Then data=jsonl reads it."
 def _jsonl(path: Path, seen: Counter[str]) -> Iterator[Located]:
     offset = 0
     with opened_text(path) as file:
-        for line, raw in enumerate(file, start=1):  # splits at line feeds alone, as JSONL says
+        for line, raw in enumerate(file, start=1):  # splits at line feeds alone, as JSONL defines
             text = decoded(path, raw, line, offset)
             offset += len(raw)
             seen[CRLF] += raw.endswith(b"\r\n")
@@ -157,7 +156,7 @@ def _json(path: Path, seen: Counter[str]) -> Iterator[Located]:
         if len(lists) != 1:
             raise InputError(
                 f"{path} holds one object with {len(lists)} list fields "
-                f"({', '.join(lists) or 'none'}): it must be a list of objects, "
+                f"({', '.join(lists) or 'none'}): the file must hold a list of objects, "
                 "or an object with exactly one list."
             )
         data = data[lists[0]]
@@ -168,7 +167,7 @@ def _json(path: Path, seen: Counter[str]) -> Iterator[Located]:
 
 
 def _text(path: Path, seen: Counter[str]) -> Iterator[Located]:
-    """Documents between lines that are ``<|endoftext|>``; without any, between blank lines."""
+    """Return documents separated by lines of ``<|endoftext|>``; if there are none, by blank lines."""
     text = _text_of(path, seen)
     parts = re.split(rf"^{re.escape(DOCUMENT_END)}[ \t]*$", text, flags=re.MULTILINE)
     if len(parts) == 1:
