@@ -22,6 +22,7 @@ from harness.search.pruning.asha import RungTable
 BOTH = {"validation.perplexity": "minimize", "forgetting.kl": "minimize"}
 RULES = {  # name → tie-break and reduction factor
     "none": None,
+    "near_best": ("near_best", 3),
     "crowding": ("crowding", 3),
     "epsnet": ("epsnet", 3),
     "epsnet, η=2": ("epsnet", 2),

@@ -29,7 +29,9 @@ class SearchConfig:
     pruner: Literal["none", "asha"]
     reduction_factor: int  # asha: one in this many goes on at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
-    tie_break: Literal["crowding", "epsnet"]  # asha: who of the front that is cut goes on
+    tie_break: Literal[
+        "near_best", "crowding", "epsnet"
+    ]  # asha: who of the front that is cut goes on
     storage: str | None  # a database's URL, without user and password; null: a file in the folder
 
     def __post_init__(self) -> None:

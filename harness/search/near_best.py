@@ -18,15 +18,16 @@ def near_best_first(losses: NDArray[np.float64], near: NDArray[np.bool_]) -> lis
     """
     everything = [int(i) for i in np.lexsort(losses.T[::-1])]  # by the first loss, then the others
     open_ = [i for i in everything if near[i] and not dominated_by(losses[near], losses[i]).any()]
-    order = everything[:1]
-    for other in losses.T[1:]:
-        if left := [i for i in open_ if i not in order]:
-            least = min([*left, *order], key=lambda i: other[i])
-            order += [least] if least not in order else []
-    others = losses[:, 1:]
-    spread = np.ptp(others[open_], axis=0)
-    scaled = others / np.where(spread > 0, spread, 1.0)
-    while left := [i for i in open_ if i not in order]:
-        room = [np.square(scaled[order] - scaled[i]).sum(axis=1).min() for i in left]
-        order.append(left[int(np.argmax(room))])
-    return order + [i for i in everything if i not in order]
+    front = losses[open_]
+    ends = list(dict.fromkeys([0, *(int(column.argmin()) for column in front.T[1:])]))
+    spread = np.ptp(front[:, 1:], axis=0)
+    scaled = front[:, 1:] / np.where(spread > 0, spread, 1.0)
+    room = np.full(len(open_), np.inf)  # squared distance to the nearest that is taken
+    order = []
+    for _ in open_:
+        place = ends.pop(0) if ends else int(room.argmax())
+        order.append(open_[place])
+        room = np.minimum(room, np.square(scaled - scaled[place]).sum(axis=1))
+        room[place] = -1.0
+    taken = set(order)
+    return order + [i for i in everything if i not in taken]

@@ -20,7 +20,7 @@ def values(perplexity, kl):
     return {"validation.perplexity": perplexity, "forgetting.kl": kl}
 
 
-def table(path, objectives=BOTH, factor=3, grace=1, ties="crowding"):
+def table(path, objectives=BOTH, factor=3, grace=1, ties="near_best"):
     return RungTable(path / "rungs.jsonl", objectives, factor, grace, ties)
 
 
@@ -141,11 +141,11 @@ def test_measured_anew_it_replaces_what_it_had(tmp_path):
 
 
 def rows(rng, n, m, kind):
-    """(n, m) losses; "ties": few values each, so that many are equal in part or as a whole."""
+    """(n, m) losses above 0; "ties": few values each, so that many are equal in part or as a whole."""
     if kind == "front":  # nobody dominates anybody: all is left to the tie-break
         share = rng.random(n)
         return np.stack([share, 1 - share, *(np.zeros(n) for _ in range(m - 2))], axis=1)[:, :m]
-    return rng.integers(0, 4, (n, m)).astype(float) if kind == "ties" else rng.random((n, m))
+    return rng.integers(1, 5, (n, m)).astype(float) if kind == "ties" else rng.random((n, m))
 
 
 def fronts(points):
@@ -181,7 +181,7 @@ def test_fronts_as_sorted_anew(kind, m):
 
 
 @KINDS
-@pytest.mark.parametrize("ties", ["crowding", "epsnet"])
+@pytest.mark.parametrize("ties", ["near_best", "crowding", "epsnet"])
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_neither_order_nor_names_of_the_recorded_matter(tmp_path, kind, ties, m):
     ways = {"validation.perplexity": "minimize", "forgetting.kl": "minimize", "drift.x": "maximize"}
@@ -204,16 +204,16 @@ def test_neither_order_nor_names_of_the_recorded_matter(tmp_path, kind, ties, m)
 
 
 @KINDS
-@pytest.mark.parametrize("ties", ["crowding", "epsnet"])
+@pytest.mark.parametrize("ties", ["near_best", "crowding", "epsnet"])
 def test_better_than_all_survives_and_worse_than_all_stops(tmp_path, kind, ties):
     rng = np.random.default_rng(0)
     objectives = {"validation.perplexity": "minimize", "forgetting.kl": "maximize"}
     for n in range(2, 14):
-        for what, value, expected in (("best", -9.0, True), ("worst", 9.0, False)):
+        for what, value, expected in (("best", 0.0, True), ("worst", 9.0, False)):
             rungs = table(tmp_path / f"{n}{what}", objectives, ties=ties)
             for name, (x, y) in enumerate(rows(rng, n, 2, kind)):
-                rungs.goes_on("a", 1, f"t{name}", dict(zip(objectives, (x, -y), strict=True)))
-            new = dict(zip(objectives, (value, -value), strict=True))
+                rungs.goes_on("a", 1, f"t{name}", dict(zip(objectives, (1 + x, -y), strict=True)))
+            new = dict(zip(objectives, (1 + value, -value), strict=True))
             assert rungs.goes_on("a", 1, "new", new) == expected, (n, what)
 
 
@@ -245,7 +245,7 @@ def test_the_table_grows_by_a_line_and_stays_quick(tmp_path):
     assert np.median(spent[-200:]) < 8 * np.median(spent[100:300]) + 1e-3
 
 
-@pytest.mark.parametrize("ties", ["crowding", "epsnet"])
+@pytest.mark.parametrize("ties", ["near_best", "crowding", "epsnet"])
 def test_a_stopped_trial_knows_its_rank_and_the_best_and_a_restart_says_the_same(tmp_path, ties):
     rungs = table(tmp_path, ties=ties)
     for name in OTHERS:
@@ -257,3 +257,33 @@ def test_a_stopped_trial_knows_its_rank_and_the_best_and_a_restart_says_the_same
     assert standing.values == values(14.5, 0.55) and standing.best == values(10, 0.1)
     assert table(tmp_path).decide("lora", 3, "new", values(14.5, 0.55)) == (go, standing)
     assert rungs.decide("lora", 3, "best", values(1, 0.01)) == (True, None)
+
+
+@pytest.mark.parametrize(("ties", "kept"), [("near_best", "near"), ("crowding", "extreme")])
+def test_a_rung_keeps_what_is_as_good_and_forgets_less(tmp_path, ties, kept):
+    """Two of six go on: the best, and within 2 % of its perplexity the least forgetting."""
+    rungs = table(tmp_path, ties=ties)
+    seen = {"best": (4.00, 0.9), "near": (4.05, 0.3), "far": (4.3, 0.2), "extreme": (9.0, 0.01)}
+    seen |= {"between": (4.02, 0.5), "beaten": (9.5, 0.95)}
+    for name in sorted(seen, key=lambda name: name != "beaten"):
+        rungs.goes_on("lora", 1, name, values(*seen[name]))
+    for name in ("best", kept):  # told anew, all others being there
+        assert rungs.goes_on("lora", 1, name, values(seen[name][0] - 1e-6, seen[name][1] - 1e-6))
+    for name in seen.keys() - {"best", kept}:
+        worse = values(seen[name][0] + 1e-6, seen[name][1] + 1e-6)
+        assert not rungs.goes_on("lora", 1, name, worse), name
+
+
+def test_the_users_margin_counts_at_a_rung_where_quality_itself_is_watched(tmp_path):
+    ways = {"validation.accuracy": "maximize", "forgetting.kl": "minimize"}
+    seen = {"best": (0.9, 0.9), "a": (0.86, 0.3), "b": (0.89, 0.5), "c": (0.7, 0.1)}
+    seen |= {"x": (0.1, 1.0), "y": (0.1, 1.0)}
+    for margin, kept in ((None, "b"), (0.05, "a"), (0.5, "c")):
+        rungs = RungTable(tmp_path / f"{margin}.jsonl", ways, 3, 1, margin=margin)
+        for name, pair in seen.items():
+            rungs.goes_on("lora", 1, name, dict(zip(ways, pair, strict=True)))
+        again = {n: (q + 1e-9, kl) for n, (q, kl) in seen.items()}
+        going = {
+            n for n in "abc" if rungs.goes_on("lora", 1, n, dict(zip(ways, again[n], strict=True)))
+        }
+        assert going == {kept}

@@ -3,13 +3,14 @@
 Optuna prunes single-objective studies only. Here a trial that reaches a rung goes on if it is among
 the best 1/η of those that have reached it, by non-dominated sorting (ASHA, arXiv:1810.05934; with
 several objectives Schmucker et al. 2021, arXiv:2106.12639). Within the front that is cut, the best by
-the first objective comes first, then those that cover most of the front: see ``TIES``.
+the first objective comes first, then what ``tie_break`` says: see ``TIES``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 
 from harness.config.metrics import OF_CLASSES
 from harness.records import append_jsonl, read_jsonl
+from harness.search.near_best import near_best_first
 from harness.search.pruning.pareto_fronts import ParetoFronts, crowding
+from harness.statistics.comparing.one_seed import within_noise
 from harness.statistics.measurements.names import VALIDATION, VALIDATION_PERPLEXITY
+from harness.statistics.pareto import MAXIMIZE
 
 WATCHED = tuple(f"{VALIDATION}{kind}" for kind in ("perplexity", *OF_CLASSES))
 
@@ -70,14 +74,20 @@ class RungTable:
         objectives: Mapping[str, str],
         reduction_factor: int,
         grace_evaluations: int,
-        tie_break: str = "crowding",
+        tie_break: str = "near_best",
+        margin: float | None = None,
     ) -> None:
+        """``margin``: of quality, the user's; it says nothing of a perplexity watched in its place."""
         self._path = path
         self._objectives = list(
             dict.fromkeys(watched(name, way) for name, way in objectives.items())
         )
         self._factor, self._grace = reduction_factor, grace_evaluations
-        self._ranked = TIES[tie_break]
+        name, way = self._objectives[0]
+        asked = margin if name == next(iter(objectives)) else None
+        self._ranked = partial(
+            TIES[tie_break], quality=name, maximize=way == MAXIMIZE, margin=asked
+        )
         self._rungs: dict[str, _Rung] = {}
         for row in read_jsonl(path):
             told = row.get("standing")
@@ -161,14 +171,26 @@ class RungTable:
         return {name: loss * (-1 if way == "maximize" else 1) for (name, way), loss in named}
 
 
-def by_crowding(points: NDArray[np.float64]) -> Sequence[int]:
+def by_nearness(
+    points: NDArray[np.float64], quality: str, maximize: bool, margin: float | None
+) -> Sequence[int]:
+    """Order as finalists are chosen: the best, then the least forgetting within its margin, and so on.
+
+    During training neither items nor seeds are resampled, so that the margin alone says what is near.
+    """
+    values = -points[:, 0] if maximize else points[:, 0]
+    near = within_noise(quality, values, [None] * len(points), maximize, margin)
+    return near_best_first(points, near)
+
+
+def by_crowding(points: NDArray[np.float64], **_: object) -> Sequence[int]:
     """Order by the first objective for the best, then by crowding distance (NSGA-II)."""
     everyone = range(len(points))
     distance = crowding(points.tolist(), list(everyone))
     return [0, *sorted(everyone[1:], key=lambda i: (-distance[i], i))]
 
 
-def by_epsilon_net(points: NDArray[np.float64]) -> Sequence[int]:
+def by_epsilon_net(points: NDArray[np.float64], **_: object) -> Sequence[int]:
     """Order by the first objective for the best, then by the distance to all taken so far.
 
     arXiv:2106.12639, §4.1. Distances are shares of each objective's range over the front, so that
@@ -186,7 +208,8 @@ def by_epsilon_net(points: NDArray[np.float64]) -> Sequence[int]:
 
 
 # Ways to rank the points of one front, distinct and sorted by value, the best first.
-TIES: dict[str, Callable[[NDArray[np.float64]], Sequence[int]]] = {
+TIES: dict[str, Callable[..., Sequence[int]]] = {
+    "near_best": by_nearness,
     "crowding": by_crowding,
     "epsnet": by_epsilon_net,
 }

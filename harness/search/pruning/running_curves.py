@@ -38,6 +38,7 @@ class Curves:
             sweep.search.reduction_factor,
             sweep.search.grace_evaluations,
             sweep.search.tie_break,
+            sweep.confirm.margin,
         )
 
     def follow(self, curve: Curve) -> None:

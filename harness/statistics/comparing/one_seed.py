@@ -40,4 +40,4 @@ def within_noise(
     best = int(losses.argmin())
     chance = REACH * np.sqrt((of_items**2 + of_items[best] ** 2) * (1 + SEED_SHARE**2))
     allowed = np.maximum(margin_of(name, float(scores[best]), margin), chance)
-    return losses - losses[best] <= allowed
+    return losses <= losses[best] + allowed
