@@ -13,15 +13,17 @@ from dataclasses import fields
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 
 from harness import __version__
 from harness.compose import override_grammar
 from harness.compose.accepted_values import accepted
-from harness.compose.key_comments import explain
+from harness.compose.folders import conf_dir, own_folder
+from harness.compose.key_comments import explain, explain_sweep
 from harness.compose.keys import SWEEP_KEYS, checked_name, opened
 from harness.compose.method_plan import MethodPlan, plain
 from harness.compose.objectives import resolve_objectives
-from harness.compose.tree import conf_dir, method_trees
+from harness.compose.tree import method_trees
 from harness.config import SweepConfig
 from harness.config.strict import from_mapping
 from harness.errors import InputError
@@ -43,8 +45,8 @@ def hydra_asked(arguments: Sequence[str]) -> bool:
 def show_hydra(arguments: Sequence[str], usage: str) -> None:
     """Let Hydra answer, after ``usage`` if help is requested.
 
-    ``--help KEY`` explains that key alone. Searched values are shown at their first choice.
-    Raises InputError for a key that does not exist.
+    ``--help KEY`` explains that key alone, ``sweep=NAME --help`` that sweep. Searched values are shown
+    at their first choice. Raises InputError for a key or a sweep that does not exist.
     """
     if "--version" in arguments:
         print(f"harness {__version__}")
@@ -53,6 +55,11 @@ def show_hydra(arguments: Sequence[str], usage: str) -> None:
     keys = [word for word in arguments if not word.startswith("-") and "=" not in word]
     if help_asked and keys:
         print("\n\n".join(explain(key, conf_dir()) for key in keys))
+        return
+    named = [text.removeprefix("sweep=") for text in arguments if text.startswith("sweep=")]
+    if help_asked and named and named[-1] != "null":
+        flags, _ = get_args_parser().parse_known_intermixed_args(list(arguments))
+        print(explain_sweep(named[-1], conf_dir(), own_folder(flags.config_dir)))
         return
     shown = []
     for argument in arguments:

@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from harness.errors import unknown
@@ -56,6 +57,24 @@ def description(file: Path) -> str:
         if "@package" not in line:
             said.append(line.lstrip("# "))
     return " ".join(said)
+
+
+def explain_sweep(name: str, conf: Path, own: Path | None) -> str:
+    """Return the head of a named sweep's file: its question, command, cost and result.
+
+    It is in ``conf`` or a folder of the user's ``own``. Raises InputError with the nearest names.
+    """
+    found = [file for folder in (own, conf) if folder for file in folder.glob("sweep/*.yaml")]
+    files = {file.stem: file for file in found}
+    if name not in files:
+        raise unknown("sweep", name, files)
+    lines = files[name].read_text(encoding="utf-8").splitlines()
+    head = takewhile(lambda line: line.startswith("#"), lines)
+    said = [line.removeprefix("#").removeprefix(" ") for line in head if "@package" not in line]
+    more = (
+        f"sweep={name} --cfg job shows every value of it, plan=true what it would run and how long."
+    )
+    return "\n".join([*said, "", more])
 
 
 def explain(key: str, conf: Path) -> str:

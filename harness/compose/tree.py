@@ -16,23 +16,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import methods
 from harness.compose import override_grammar
+from harness.compose.folders import conf_dir, own_folder
 from harness.compose.hydra_cache import HydraCache
 from harness.compose.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
 from harness.compose.method_plan import TRIAL_KEYS, MethodPlan
 from harness.config.search_space import Dimension
 from harness.errors import InputError, unknown
-from harness.paths import user_path
 
 PARTS = {*SWEEP_KEYS, *TRIAL_KEYS, "methods", "variants", "per_method"}
 _LIKE = {"builtin_chat": "builtin"}  # the same model but for its weights: it needs the same
 _EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
-
-
-def conf_dir() -> Path:
-    """Return the repository's ``conf/``, or its copy inside an installed wheel."""
-    package = Path(__file__).parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 @contextmanager
@@ -40,9 +33,7 @@ def method_trees(arguments: Sequence[str]) -> Iterator[MethodTrees]:
     """Open Hydra's Compose API on our conf/, together with the user's ``--config-dir``."""
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
     _check_flags(flags, rest)
-    folder = None if flags.config_dir is None else user_path(flags.config_dir)
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"--config-dir={flags.config_dir!r}: there is no such folder.")
+    folder = own_folder(flags.config_dir)
     override_grammar.guard_environment()
     with initialize_config_dir(config_dir=str(conf_dir().resolve()), version_base="1.3"):
         typed = override_grammar.parse_all(flags.overrides)

@@ -137,7 +137,10 @@ CASES = {
     "hidden": (["name=.ssh"], ["name='.ssh'"]),
     "long": ([f"name={'x' * 81}"], ["at most 80"]),
     "config-dir": (["--config-dir=nowhere"], ["--config-dir='nowhere'", "no such folder"]),
-    "missing": (["sweep=e2e"], ["e2e is missing", "set e2e=..."]),
+    "missing": (
+        [f"--config-dir={conf_dir().parent / 'bench'}", "sweep=e2e"],
+        ["e2e is missing", "set e2e=..."],
+    ),
     # what only this machine can tell
     "devices": (["launcher.devices=[97]"], ["launcher.devices=[97]", "GPUs are"]),
     "workers": (["launcher.workers=0"], ["launcher.workers=0", "at least 1"]),

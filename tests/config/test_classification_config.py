@@ -36,8 +36,7 @@ def test_what_cannot_be_used(typed, said):
 
 
 def test_the_ablation_has_the_cells_of_the_table():
-    own = ("model.name=x", "trec=folder", "stories=file.txt", "sweep=ulmfit_ablation")
-    _, plans = composed(*own)
+    _, plans = composed("sweep=ulmfit_ablation")
     cells = {name: plan.trial({}) for name, plan in plans.items()}
     switches = {
         (
