@@ -25,14 +25,19 @@ FLUSH_SECONDS = 0.5
 class EventLog:
     """``metrics.jsonl``: one row per step and per evaluation, written as they happen."""
 
-    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
-        """``check`` is called before each write, and raises if nothing may be written."""
+    def __init__(self, path: Path | None, check: Callable[[], None] = lambda: None) -> None:
+        """``check`` is called before each write, and raises if nothing may be written.
+
+        Without a ``path`` the rows are dropped: of several processes only one writes.
+        """
         self._path, self._check = path, check
         self._waiting: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
 
     def begin(self, step: int) -> None:
         """Resume after ``step``: delete later rows of a lost attempt."""
+        if self._path is None:
+            return
         self._check()
         kept = [row for row in read_jsonl(self._path) if row.get("step", 0) <= step > 0]
         write_text(self._path, to_jsonl(kept))
@@ -53,8 +58,9 @@ class EventLog:
         self.flush()
 
     def flush(self) -> None:
-        self._check()
-        append_jsonl(self._path, self._waiting)
+        if self._path is not None:
+            self._check()
+            append_jsonl(self._path, self._waiting)
         self._waiting.clear()
         self._flushed = time.monotonic()
 

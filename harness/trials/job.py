@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,29 @@ from harness.config.strict import from_mapping
 from harness.records import Record
 from harness.trials import ownership
 
+NO_LIMITS = LimitsConfig(None, None, None, None)
 ASKS_PRUNER = "decides"  # the key of ``asks_pruner`` in spec.json
 
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run. Only ``config`` decides its result."""
+    """One trial to run. Only ``config`` decides its result; the defaults are of one without a sweep."""
 
     folder: str  # runs/NAME/trials/METHOD/FINGERPRINT
     cache: str  # tokens and base references, shared by all sweeps of a runs_dir
     method: str  # its name in the sweep: a file in conf/method, or one of its variants
     config: TrialConfig
-    limits: LimitsConfig
-    trial: int
-    attempt: int
-    fingerprint: str
-    configuration: str
-    overrides: tuple[str, ...]
-    searched: Mapping[str, str]  # key → range, for the record
-    asks_pruner: bool  # wait after each evaluation for the driver's answer: continue or stop
-    keep_adapter: bool
+    limits: LimitsConfig = NO_LIMITS
+    trial: int = 0
+    attempt: int = 1
+    fingerprint: str = ""
+    configuration: str = ""
+    overrides: tuple[str, ...] = ()
+    searched: Mapping[str, str] = field(default_factory=dict)  # key → range, for the record
+    asks_pruner: bool = (
+        False  # wait after each evaluation for the driver's answer: continue or stop
+    )
+    keep_adapter: bool = False
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

@@ -27,6 +27,7 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.memory import first_line
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
+from harness.trials.curves import CurveWatch
 from harness.trials.job import Job
 from harness.trials.lengths import check_lengths
 from harness.trials.tuning import Control, Tuning
@@ -84,12 +85,13 @@ def _tuned(
                     base, inputs.final, config.evaluation, bench.device
                 )
         clock.base_is_ready()
-        tuning = Tuning(job, bench, inputs, before, base, clock)
+        watch = CurveWatch(job, inputs, before)
+        tuning = Tuning(job, bench, inputs, base, clock, watch)
         tuning.run(checkpoints, control)
         found = TunedResults(MeasurementCollector(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
             try:
-                found = _found(tuning, quantized)
+                found = _found(tuning, watch, quantized)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -97,7 +99,7 @@ def _tuned(
                 tuning.status, tuning.reason = "infeasible", why
         job.check_own()
         write_items(job.path, found.measured, before.final)
-        return _record(tuning, found), found.kept
+        return _record(tuning, before, found), found.kept
 
 
 @dataclass
@@ -112,15 +114,15 @@ class TunedResults:
     kept: afterwards.Trained | None = None
 
 
-def _found(tuning: Tuning, quantized: Reference | None) -> TunedResults:
+def _found(tuning: Tuning, watch: CurveWatch, quantized: Reference | None) -> TunedResults:
     """Measure the tuned model, and save it if configured."""
-    job, inputs, before, device = tuning.job, tuning.inputs, tuning.before, tuning.bench.device
-    selected = tuning.select()
+    job, inputs, before, device = tuning.job, tuning.inputs, watch.before, tuning.bench.device
+    selected = watch.select(tuning)
     model, method = tuning.model, tuning.method
     with tuning.clock.spent_on("evaluation"), computing(model):
         measured = measure(job, model, inputs, before, quantized, device)
     if selected is None or selected["step"] == tuning.progress.step:
-        tuning.log.evaluation(tuning.progress.step, measured.values(), final=True)
+        watch.log.evaluation(tuning.progress.step, measured.values(), final=True)
     tuning.size |= final_sizes(model, tuning.trained)
     found = TunedResults(measured, selected, method.describe(model))
     if job.keep_adapter:
@@ -178,15 +180,14 @@ def measure(
     return measured
 
 
-def _record(tuning: Tuning, found: TunedResults) -> Record:
+def _record(tuning: Tuning, before: BaseResults, found: TunedResults) -> Record:
     job, config, measured = tuning.job, tuning.job.config, found.measured
-    base = tuning.before.measurements(config.evaluation) | measured.base
     cost = tuning.clock.cost(tuning.progress, measured.generation_tokens_per_second)
     return job.record(
         tuning.status,
         measurements=measured.measurements,
-        base=base,
-        missing=tuning.before.missing | measured.missing,
+        base=before.measurements(config.evaluation) | measured.base,
+        missing=before.missing | measured.missing,
         cost=cost | tuning.size | measured.cost,
         provenance=_provenance(tuning, found),
         reason=tuning.reason,

@@ -1,4 +1,4 @@
-"""Training of one trial, with evaluations on the way."""
+"""Training of one trial. A watch observes it: it measures on the way, writes, or does nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import methods
 from harness.errors import is_out_of_memory
-from harness.evaluation.suite import evaluate_during_training
 from harness.methods import AdaptContext
 from harness.methods.base import FirstStage
 from harness.methods.coverage import Coverage, caution, coverage, stacked_share
 from harness.models.checks.packing import check_texts_apart
 from harness.models.load import Base
-from harness.models.precision import computing
 from harness.models.stored_bytes import number_of_weights
 from harness.records.disk_full import require_room
 from harness.records.pruned import pruned_reason, read_standing
@@ -28,11 +26,10 @@ from harness.training.parameters import percent_at_rate, with_own_rates
 from harness.training.precision.autocast import accelerator_for, check_precision
 from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
 from harness.trials.artifacts import EventLog
-from harness.trials.best_step import Selection
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.lengths import length_cautions
-from harness.trials.workbench import BaseResults, Inputs, Workbench
+from harness.trials.workbench import Inputs, Workbench
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,6 +44,26 @@ class Control:
     stopping: Callable[[], bool]  # whether to stop at the next checkpoint
 
 
+GO_ON = Control(decide=lambda step, values: True, stopping=lambda: False)
+
+
+class Watch:
+    """Observer of a training run. This one measures nothing and writes nothing."""
+
+    def begin(self, tuning: Tuning, step: int) -> None:
+        """The first step is about to be taken, or the one after ``step`` by a resumed run."""
+
+    def step(self, row: dict[str, Any]) -> None:
+        """Observe a step by its losses, learning rate, tokens and seconds so far."""
+
+    def evaluate(self, tuning: Tuning, step: int) -> dict[str, float]:
+        """Return measurements of the model after ``step``, by which the driver may prune."""
+        return {}
+
+    def flush(self) -> None:
+        """Write whatever waits: a checkpoint follows, or the run has ended."""
+
+
 class Tuning:
     """One training run. ``status`` holds its outcome, ``model`` the tuned model."""
 
@@ -55,15 +72,16 @@ class Tuning:
         job: Job,
         bench: Workbench,
         inputs: Inputs,
-        before: BaseResults,
         base: Base,
         clock: Clock,
+        watch: Watch,
+        *,
+        dry: bool = False,
     ):
+        """``dry``: a few steps that leave no file, without the stage before the task."""
         config = job.config
-        self.job, self.bench, self.inputs, self.before = job, bench, inputs, before
-        self.base, self.clock = base, clock
-        self.log = self.log_of("metrics.jsonl")
-        self.selection = Selection.of(config.training, job.path, bool(inputs.splits.labels))
+        self.job, self.bench, self.inputs = job, bench, inputs
+        self.base, self.clock, self.watch, self.dry = base, clock, watch, dry
         self.method = methods.fitted(config.method, base.model)
         self.criterion = Criterion(
             inputs.train,
@@ -108,14 +126,22 @@ class Tuning:
             if not is_out_of_memory(error):
                 raise
             self.status, self.reason = "infeasible", f"out of memory: {first_line(error)}"
-        self.log.flush()
+        self.watch.flush()
 
-    def log_of(self, name: str) -> EventLog:
-        """Return the log of that name in the trial's folder."""
-        return EventLog(self.job.path / name, self.job.check_own)
+    def comparable(self, step: int) -> bool:
+        """Return whether the curve has passed the step from which the method is comparable."""
+        return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
-    def first_stage(self, stage: FirstStage, accelerator: Accelerator, control: Control) -> Earlier:
-        """Train the base on the task's texts, if the method has such a first stage."""
+    def _first_stage(
+        self, stage: FirstStage, accelerator: Accelerator, control: Control
+    ) -> Earlier:
+        """Train the base on the task's texts, if the method has such a first stage.
+
+        A dry run leaves it out: its steps equal those of full fine-tuning on the same texts.
+        """
+        if self.dry:
+            return Earlier()
+        path = self.job.path / "first_stage.jsonl" if self.bench.team.leads else None
 
         def on_step(row: dict[str, Any]) -> None:
             self.clock.train_seconds = row["seconds"]
@@ -129,23 +155,11 @@ class Tuning:
             self.plan,
             accelerator,
             cache=self.bench.cache / "first_stage",
-            log=self.log_of("first_stage.jsonl"),
+            log=EventLog(path, self.job.check_own),
             on_step=on_step,
             stopping=control.stopping,
             team=self.bench.team,
         )
-
-    def require_room(self) -> None:
-        """Raises DiskFull if there is no room for the files of the trial."""
-        require_room(self.job.path, room_for(self.model, self.job.config.training))
-
-    def select(self) -> dict[str, Any] | None:
-        """Restore the selected step into ``model`` and describe it; None if it is simply the last."""
-        if self.selection is None:
-            return None
-        self._watch(self.progress.step)
-        self.selection.restore(self.method, self.model)
-        return self.selection.describe()
 
     def _train(self, checkpoints: CheckpointFolder, control: Control) -> None:
         config, device, limits = self.job.config, self.bench.device, self.job.limits
@@ -163,24 +177,19 @@ class Tuning:
         accelerator = accelerator_for(config.training.precision, device)
 
         def on_begin(step: int) -> None:
-            self.log.begin(step)
-            if step and self.bench.team.leads:
-                of = f"{step} of {self.plan.total_steps}"
-                print(f"{self.job.path.name}: attempt {self.job.attempt} goes on after step {of}")
-            if self.selection is not None:
-                self.selection.begin(step)
+            self.watch.begin(self, step)
 
         def on_step(row: dict[str, Any]) -> None:
             self.clock.train_seconds = self.earlier.seconds + row["seconds"]
-            self.log.step(row)
+            self.watch.step(row)
 
         def on_evaluation(step: int) -> bool:
-            values = self._watch(step)
+            values = self.watch.evaluate(self, step)
             check_limits(limits, self.clock)
-            return step == 0 or not self._comparable(step) or control.decide(step, values)
+            return step == 0 or not self.comparable(step) or control.decide(step, values)
 
         def first_stage(stage: FirstStage) -> Earlier:
-            return self.first_stage(stage, accelerator, control)
+            return self._first_stage(stage, accelerator, control)
 
         began = time.perf_counter()
         self.model, self.earlier = adapt(
@@ -204,7 +213,8 @@ class Tuning:
         self.size = {**sizes(self.model), "percent_at_rate": self._percent_at_rate()}
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
-        self.require_room()
+        if not self.dry:
+            require_room(self.job.path, room_for(self.model, config.training))
         train(
             model=self.model,
             method=self.method,
@@ -218,7 +228,7 @@ class Tuning:
                 on_begin=on_begin,
                 on_step=on_step,
                 on_evaluation=on_evaluation,
-                on_checkpoint=self.log.flush,
+                on_checkpoint=self.watch.flush,
                 stopping=control.stopping,
             ),
             criterion=self.criterion,
@@ -232,27 +242,6 @@ class Tuning:
         groups = self.method.parameter_groups(self.model, training.learning_rate, self.plan)
         groups = with_own_rates(groups, training.learning_rate_of, self.model)
         return round(percent_at_rate(groups, training.learning_rate), 6)
-
-    def _watch(self, step: int) -> dict[str, float]:
-        """Measure the model at ``step`` on the few texts of the curves."""
-        with self.clock.spent_on("evaluation"):
-            with computing(self.model):
-                values = evaluate_during_training(
-                    self.model,
-                    self.inputs.watched,
-                    self.before.watched,
-                    self.job.config.evaluation,
-                    self.bench.device,
-                )
-            self.log.flush()
-            if self.selection is not None and step:  # the untouched model is not a result
-                self.selection.offer(step, values, self.method, self.model, self.trained)
-        self.log.evaluation(step, values, self._comparable(step))
-        return values
-
-    def _comparable(self, step: int) -> bool:
-        """Return whether the curve has passed the step from which the method is comparable."""
-        return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
 
 def _plan(job: Job, inputs: Inputs, per_epoch: int, device: str) -> AdaptContext:

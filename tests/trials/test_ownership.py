@@ -56,12 +56,12 @@ def test_a_suspended_worker_whose_trial_was_reassigned(
             write_json(own.path / ownership.SPEC, replace(own, attempt=2).to_json())
             left.update(contents(own.path))
 
-    watch, measure = run.Tuning._watch, run.measure
+    evaluate, measure = run.CurveWatch.evaluate, run.measure
 
-    def slept_in_evaluation(tuning, step):
+    def slept_in_evaluation(watch, tuning, step):
         if step == 4:
             handed_over()
-        return watch(tuning, step)
+        return evaluate(watch, tuning, step)
 
     def slept_at_the_end(*about):
         handed_over()
@@ -70,7 +70,7 @@ def test_a_suspended_worker_whose_trial_was_reassigned(
         return measure(*about)
 
     if moment == "an evaluation":
-        monkeypatch.setattr(run.Tuning, "_watch", slept_in_evaluation)
+        monkeypatch.setattr(run.CurveWatch, "evaluate", slept_in_evaluation)
     elif moment == "a step":
         monkeypatch.setattr(
             worker, "stopping", lambda: bool(_newest(own.path) == 3 and handed_over())

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harness import methods
-from harness.config import LimitsConfig, TrialConfig
-from harness.records import read_jsonl
+from harness.config import TrialConfig
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.loop import Interrupted
 from harness.trials.cost import Clock
 from harness.trials.job import Job
-from harness.trials.tuning import Control, Tuning
-from harness.trials.workbench import BaseResults, Workbench, quantization_of
-
-UNUSED = cast(BaseResults, None)  # nothing is evaluated, so the base's results are not needed
+from harness.trials.tuning import GO_ON, Tuning, Watch
+from harness.trials.workbench import Workbench, quantization_of
 
 
-class _WithoutEvaluations(Tuning):
-    """Evaluations draw no random numbers and change no weight: the losses are the same without."""
+class _Steps(Watch):
+    """Collects the rows of steps.
 
-    def _watch(self, step: int) -> dict[str, float]:
-        return {}
+    Nothing is evaluated: that draws no random numbers and changes no weight, so the losses are the
+    same without.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def step(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
 
 
 def first_steps(config: TrialConfig, steps: int, folder: Path, device: str) -> list[dict[str, Any]]:
@@ -30,29 +35,16 @@ def first_steps(config: TrialConfig, steps: int, folder: Path, device: str) -> l
 
     Everything is made anew in ``folder``, also tokens and a stage before the task. Raises InputError.
     """
-    job = Job(
-        folder=str(folder / "trial"),
-        cache=str(folder / "cache"),
-        method=config.method["name"],
-        config=config,
-        limits=LimitsConfig(None, None, None, None),
-        trial=0,
-        attempt=1,
-        fingerprint="",
-        configuration="",
-        overrides=(),
-        searched={},
-        asks_pruner=False,
-        keep_adapter=False,
-    )
-    bench = Workbench(device, Path(job.cache))
-    inputs = bench.inputs(config)
+    cache = folder / "cache"
+    job = Job(str(folder / "trial"), str(cache), config.method["name"], config)
+    bench = Workbench(device, cache)
+    inputs, watch = bench.inputs(config), _Steps()
     stored = methods.build(config.method).base_quantization
     try:
         with bench.pool.lend(config.model, stored or quantization_of(config.model)) as base:
-            tuning = _WithoutEvaluations(job, bench, inputs, UNUSED, base, Clock(device))
-            control = Control(lambda step, values: True, lambda: tuning.progress.step >= steps)
+            tuning = Tuning(job, bench, inputs, base, Clock(device), watch)
+            control = replace(GO_ON, stopping=lambda: len(watch.rows) >= steps)
             tuning.run(CheckpointFolder(job.path / "checkpoint"), control)
     except Interrupted:
         pass  # as asked
-    return [row for row in read_jsonl(job.path / "metrics.jsonl") if row["kind"] == "train"]
+    return watch.rows

@@ -1,0 +1,146 @@
+"""Memory by purpose, and time, of a configuration, measured on four real steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import methods
+from harness.config import TrialConfig
+from harness.config.strict import from_mapping
+from harness.data.tokens.encode import Encoded
+from harness.errors import is_out_of_memory
+from harness.models.precision import computing, copies_bytes
+from harness.models.stored_bytes import stored_bytes
+from harness.records import read_json, write_json
+from harness.records.fingerprint import digest
+from harness.records.footprint import Footprint
+from harness.training.checkpoint import CheckpointFolder
+from harness.training.distributed.team import ALONE
+from harness.training.memory import available_gb, first_line, peak_gb
+from harness.trials.cost import Clock
+from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring_seconds
+from harness.trials.footprints.step_meter import COUNTED, TIMED, Enough, StepMeter
+from harness.trials.job import Job
+from harness.trials.run import device_name
+from harness.trials.tuning import GO_ON, Tuning, Watch
+from harness.trials.workbench import Inputs, Workbench, quantization_of
+
+FORMAT = 3  # increase it when the measurement changes
+
+
+def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[dict[str, Any]]:
+    """Return the footprint of each of ``spec["configs"]``; measured once per cache and kind of device.
+
+    ``spec["devices"]`` devices train one together; this one has its share. That not even one
+    sequence at a time fits is no error: ``infeasible`` says so. Raises InputError.
+    """
+    found = []
+    for data in spec["configs"]:
+        config: TrialConfig = from_mapping(TrialConfig, data)
+        content = bench.splits(config.data).fingerprint
+        key = [FORMAT, asdict(config), spec["devices"], device_name(bench.device), content]
+        kept = bench.cache / "footprints" / f"{digest(key, 24)}.json"
+        known = read_json(kept)
+        if not isinstance(known, dict):
+            known = asdict(_measure(config, spec["devices"], folder, bench))
+            if known["micro_batch_size"] == config.training.batch_size:
+                write_json(kept, known)  # otherwise others may have held memory that is free later
+        found.append(known | {"available_gb": available_gb(bench.device)})
+    return found
+
+
+def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) -> Footprint:
+    bench = copy.copy(bench)
+    bench.team = ALONE
+    device, own = bench.device, quantization_of(config.model)
+    inputs, stored = bench.inputs(config), methods.build(config.method).base_quantization
+    with bench.pool.lend(config.model, stored or own) as base:
+
+        def run_of(config: TrialConfig, inputs: Inputs, watch: Watch) -> Tuning:
+            job = Job(str(folder), str(bench.cache), config.method["name"], config)
+            return Tuning(job, bench, inputs, base, Clock(device), watch, dry=True)
+
+        steps = run_of(config, inputs, Watch()).plan.total_steps
+        few = replace(inputs, train=_longest(inputs.train, config, devices))
+        meter = StepMeter(device)
+        tuning = run_of(_as_long(config, steps), few, meter)
+        heaviest = tuning.method.heaviest_step(tuning.plan)
+        tuning.progress.step = max(0, heaviest - COUNTED - TIMED + 1)
+        try:
+            tuning.run(CheckpointFolder(folder / "checkpoint"), GO_ON)
+        except Enough:
+            pass
+        finally:
+            meter.close()
+        room = available_gb(device)
+        found = Footprint(device_name(device), room, steps, max([*meter.peaks, 0.0]))
+        if tuning.status == "diverged":
+            return found  # unrelated to memory: the trial itself will report it
+        if not meter.seconds:
+            return replace(found, infeasible=tuning.reason or tuning.status)
+        evaluations = steps // (config.training.eval_every or max(1, steps // 4))
+        try:
+            found = replace(found, **_memory(tuning, meter))
+            with computing(tuning.model):
+                found = replace(
+                    found,
+                    step_seconds=_step_seconds(meter, inputs.train, few.train),
+                    scoring_seconds=scoring_seconds(tuning, inputs, evaluations),
+                    answering_seconds=answering_seconds(tuning, inputs),
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = f"out of memory while answering: {first_line(error)}"
+            found = replace(found, infeasible=why)
+        return replace(found, peak_gb=max(found.peak_gb, peak_gb(device)))
+
+
+def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
+    """Return the same run with a number of steps, without evaluations and checkpoints.
+
+    A run shorter than the measured steps is extended: its steps need as much memory.
+    """
+    own = replace(
+        config.training,
+        max_steps=max(steps, COUNTED + TIMED),
+        epochs=None,
+        eval_every=None,
+        evaluate_before_training=False,
+        checkpoint_every=None,
+    )
+    return replace(config, training=own)
+
+
+def _longest(train: Encoded, config: TrialConfig, devices: int) -> Encoded:
+    """Return one device's share of the longest possible step."""
+    training = config.training
+    batch = training.batch_size * training.gradient_accumulation_steps
+    return train.take(np.argsort(-train.lengths, kind="stable")[: -(-batch // devices)].tolist())
+
+
+def _memory(tuning: Tuning, meter: StepMeter) -> dict[str, Any]:
+    (state, first_peak), (_, second_peak) = meter.laps
+    trained = [p for p in tuning.model.parameters() if p.requires_grad]
+    gradients = sum(p.numel() * p.element_size() for p in trained)
+    copies = copies_bytes(tuning.model)  # beside weights at rest, in every pass
+    beyond_weights = max(first_peak, state + second_peak)
+    return {
+        "weights_gb": (stored_bytes(tuning.model) + copies) / 1e9,
+        "gradients_gb": gradients / 1e9,
+        "optimizer_gb": state / 1e9,
+        "activations_gb": max(0, beyond_weights - state - gradients - copies) / 1e9,
+        "micro_batch_size": tuning.progress.micro_batch_size,
+        "watts": meter.watts,
+    }
+
+
+def _step_seconds(meter: StepMeter, train: Encoded, measured: Encoded) -> float:
+    """Return the seconds of a step with sequences of mean length."""
+    return float(meter.seconds * train.lengths.mean() / measured.lengths.mean())
