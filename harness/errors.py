@@ -14,6 +14,14 @@ class InputError(ValueError):
     """
 
 
+class Stopped(Exception):
+    """Raised if a signal ended the trial, after a checkpoint. The same command goes on from there."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def unknown(
     what: str, name: object, known: Iterable[str], listed: Iterable[str] | None = None
 ) -> InputError:

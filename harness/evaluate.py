@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from harness.errors import InputError
-from harness.paths import user_path
 
 USAGE = """\
 Score a model that somebody tuned, or the untouched base, with the code and record of a trial.
@@ -53,53 +49,13 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     plan, tree = compose_trial([*rest, *_named(rest)])
 
-    from harness.config import LauncherConfig, LimitsConfig
-    from harness.config.strict import from_mapping
-    from harness.data.rows.splits import read_splits
-    from harness.launch.local import visible_devices
-    from harness.models.load import check_model, pinned_revision, stored_fingerprint
-    from harness.records import read_record
-    from harness.records.disk_usage import make_writable
-    from harness.records.fingerprint import fingerprints
-    from harness.trials.by_hand.saved_adapter import read_saved
-    from harness.trials.by_hand.show_record import say_without, show
-    from harness.trials.job import Job
+    from harness.launch.libraries import quiet_libraries
+    from harness.launch.local import device_of_this_process
+    from harness.trials.by_hand.command import score
+    from harness.trials.by_hand.show_record import show
 
-    saved = None if adapter is None else read_saved(adapter)
-    check_model(plan.trial({}).model)
-    plan = plan.pinned(pinned_revision(plan.trial({}).model))
-    kind = "base" if saved is None else saved.kind
-    method = {"name": kind, "adapter": None if saved is None else saved.fingerprint}
-    config = replace(plan.trial({}), method=method)
-    splits = read_splits(config.data)
-    hashes = fingerprints(config, model=stored_fingerprint(config.model), data=splits.fingerprint)
-    folder = user_path(tree["runs_dir"]) / tree["name"] / "trials" / kind / hashes.trial
-    record = read_record(folder)
-    if record is None:
-        make_writable("runs_dir", folder)
-        say_without(splits, config)
-        own = [text for text in plan.overrides if not text.startswith("method=")]
-        named = [] if adapter is None else [f"adapter={adapter}"]
-        job = Job(
-            folder=str(folder),
-            cache=str(user_path(tree["runs_dir"]) / ".cache"),
-            method=kind,
-            config=config,
-            limits=from_mapping(LimitsConfig, tree["limits"], "limits"),
-            trial=0,
-            attempt=1,
-            fingerprint=hashes.trial,
-            configuration=hashes.configuration,
-            overrides=(*named, *own, f"seed={config.seed}", f"stage={config.stage}"),
-            searched={},
-            asks_pruner=False,
-            keep_adapter=True,
-        )
-        launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")
-        record = _score(job, saved, "cuda:0" if visible_devices() else "cpu", launcher.threads)
-    else:
-        print(f"{folder}: this is measured already; its record is shown.")
-    show(record, folder)
+    quiet_libraries()
+    show(*score(plan, tree, adapter, device_of_this_process()))
     return 0
 
 
@@ -126,23 +82,6 @@ def _adapter(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 def _named(arguments: Sequence[str]) -> list[str]:
     given = any(argument.split("=")[0] == "name" for argument in arguments)
     return [] if given else ["name=evaluated"]
-
-
-def _score(job: Any, saved: Any, device: str, threads: int | None) -> Any:
-    from harness.launch.libraries import quiet_libraries
-
-    quiet_libraries()
-    import torch
-
-    from harness.trials.by_hand.score_adapter import run_score
-    from harness.trials.run import Workbench
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    scored = run_score(job, Workbench(device, Path(job.cache)), saved)
-    for doubt in scored.doubts:
-        print(f"Note: {doubt}.", file=sys.stderr)
-    return scored.record
 
 
 if __name__ == "__main__":

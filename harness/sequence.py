@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +26,8 @@ def is_sequence(arguments: Sequence[str]) -> bool:
     return any(argument.startswith("sequence=") for argument in arguments)
 
 
-def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usage: str) -> int:
-    """Run all stages by ``run_plan`` and return the exit code of harness.trial.
+def run(arguments: Sequence[str], usage: str) -> int:
+    """Run all stages and return the exit code of harness.trial.
 
     Raises InputError before anything is spent.
     """
@@ -44,8 +44,10 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
     composed = [compose_trial([*rest, *_overrides(item)]) for item in items]
 
     from harness.data.rows.splits import read_splits
-    from harness.launch.local import visible_devices
+    from harness.launch.libraries import quiet_libraries
+    from harness.launch.local import device_of_this_process
     from harness.models.load import check_model
+    from harness.trials.by_hand.command import tune
     from harness.trials.by_hand.sequence import Stage, measured_by, merged_model, score_stage
     from harness.trials.workbench import Workbench
 
@@ -56,7 +58,9 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
     measurement = measured_by(configs, asked.measure)
     tree = composed[0][1]
     root = user_path(tree["runs_dir"])
-    bench = Workbench("cuda:0" if visible_devices() else "cpu", root / ".cache")
+    quiet_libraries()
+    device = device_of_this_process()
+    bench = Workbench(device, root / ".cache")
     labels = _labels(items)
     stages = [Stage(None, None, configs[0].model)]
     rows = [score_stage(bench, stages, configs, measurement)]
@@ -65,9 +69,7 @@ def run(arguments: Sequence[str], run_plan: Callable[..., tuple[Any, Path]], usa
         if len(stages) > 1:
             own.append(f"model.name={stages[-1].model.name}")
         plan, own_tree = compose_trial([*rest, *own])
-        record, folder = run_plan(plan, own_tree)
-        if isinstance(record, int):
-            return record
+        record, folder = tune(plan, own_tree, device)
         if record.status != "complete":
             print(f"{label}: {record.status}: {record.reason}", file=sys.stderr)
             return 1

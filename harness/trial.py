@@ -7,18 +7,10 @@ With ``'sequence=[builtin,builtin_domain]'`` it is tuned on one data set after a
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from harness.errors import InputError
-from harness.paths import user_path
-from harness.trials.by_hand.show_record import say_without, show
-
-if TYPE_CHECKING:
-    from harness.compose.method_plan import MethodPlan
+from harness.errors import InputError, Stopped
 
 USAGE = """\
 Run one trial by hand, in this process. Every row of a report prints such a command.
@@ -42,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(stop)
+        return stop.exit_code
     except KeyboardInterrupt:  # before anything ran
         return 130
     except Exception as error:
@@ -59,91 +54,21 @@ def run(arguments: Sequence[str]) -> int:
     from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
 
     if sequence.is_sequence(arguments):
-        return sequence.run(arguments, run_plan, USAGE)
+        return sequence.run(arguments, USAGE)
     if hydra_asked(arguments):
         show_hydra(arguments, USAGE)
         return 0
     plan, tree = compose_trial(arguments)
-    record, folder = run_plan(plan, tree)
-    if isinstance(record, int):
-        return record
-    show(record, folder)
-    return 0 if record.status == "complete" else 1
 
-
-def run_plan(plan: MethodPlan, tree: Mapping[str, Any]) -> tuple[Any, Path]:
-    """Return the record of one trial, run now or found, and its folder. Raises InputError.
-
-    If the run was asked to stop, the exit code takes the place of the record.
-    """
-    from harness.config import LauncherConfig, LimitsConfig
-    from harness.config.strict import from_mapping
-    from harness.data.rows.splits import read_splits
-    from harness.launch.local import visible_devices
-    from harness.models.load import check_model, pinned_revision, stored_fingerprint
-    from harness.records import read_record
-    from harness.records.disk_usage import make_writable
-    from harness.records.fingerprint import fingerprints
-    from harness.trials.job import Job
-
-    config = plan.trial({})
-    check_model(config.model)
-    plan = plan.pinned(pinned_revision(config.model))
-    config = plan.trial({})
-    splits = read_splits(config.data)
-    hashes = fingerprints(config, model=stored_fingerprint(config.model), data=splits.fingerprint)
-    root = user_path(tree["runs_dir"])
-    sweep = root / tree["name"]
-    folder = sweep / "trials" / plan.method / hashes.trial
-    record = read_record(folder)
-    if record is None:
-        if (sweep / "sweep.yaml").exists():
-            raise InputError(f"name={sweep.name!r}: {sweep} is a sweep's, and has no such trial.")
-        make_writable("runs_dir", folder)
-        say_without(splits, config)
-        job = Job(
-            folder=str(folder),
-            cache=str(root / ".cache"),
-            method=plan.method,
-            config=config,
-            limits=from_mapping(LimitsConfig, tree["limits"], "limits"),
-            trial=0,
-            attempt=1,
-            fingerprint=hashes.trial,
-            configuration=hashes.configuration,
-            overrides=(*plan.overrides, f"seed={config.seed}", f"stage={config.stage}"),
-            searched={},
-            asks_pruner=False,
-            keep_adapter=True,
-        )
-        launcher = from_mapping(LauncherConfig, tree["launcher"], "launcher")
-        print(f"{folder}: {plan.method} on {config.model.name}, seed {config.seed}", flush=True)
-        record = _run(job, "cuda:0" if visible_devices() else "cpu", launcher.threads)
-    else:
-        print(f"{folder}: this trial is done already; its record is shown.")
-    return record, folder
-
-
-def _run(job: Any, device: str, threads: int | None) -> Any:
-    """Run the trial; return its record, or the exit code if it was asked to stop."""
     from harness.launch.libraries import quiet_libraries
+    from harness.launch.local import device_of_this_process
+    from harness.trials.by_hand.command import tune
+    from harness.trials.by_hand.show_record import show
 
     quiet_libraries()
-    import torch
-
-    from harness.training.loop import Interrupted
-    from harness.trials.run import Workbench, run_trial
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda signum, frame: stopped.append(signum))
-    try:
-        return run_trial(job, Workbench(device, Path(job.cache)), stopping=lambda: bool(stopped))
-    except Interrupted as stop:
-        print(f"{stop}; a checkpoint is written. The same command goes on from there.")
-        return 75 if signal.SIGTERM in stopped else 130
+    record, folder = tune(plan, tree, device_of_this_process())
+    show(record, folder)
+    return 0 if record.status == "complete" else 1
 
 
 if __name__ == "__main__":

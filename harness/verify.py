@@ -75,10 +75,10 @@ def run(arguments: Sequence[str]) -> int:
 
     import torch
 
-    from harness.launch.local import visible_devices
+    from harness.launch.local import device_of_this_process
     from harness.trials.by_hand.first_steps import first_steps
 
-    device = "cuda:0" if visible_devices() else "cpu"
+    device = device_of_this_process()
     threads = record.provenance.get("threads")
     if device == "cpu" and threads is not None:
         torch.set_num_threads(threads)

@@ -267,6 +267,11 @@ def visible_devices() -> list[int | str]:
     return [int(line) for line in listed.stdout.split() if line.isdigit()]
 
 
+def device_of_this_process() -> str:
+    """Return the device of a trial that runs in this process: the first visible GPU, or the CPU."""
+    return "cuda:0" if visible_devices() else "cpu"
+
+
 def check(config: LauncherConfig) -> None:
     """Check the configured devices. Raises InputError if some do not exist or there are too few."""
     known = visible_devices()
