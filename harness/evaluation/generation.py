@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,9 @@ class _Answering:
     decoding: Decoding
     ends: tuple[int, ...]
 
-    @property
+    @cached_property
     def ended_by(self) -> list[int]:
+        """Return the tokens that end an answer."""
         return sorted({*ends_of(self.tokenizer), *self.ends})
 
     @torch.no_grad()

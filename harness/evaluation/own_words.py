@@ -67,7 +67,8 @@ def check_own_words(
     where = torch.zeros_like(mask, dtype=torch.bool)
     for row, (prompt, answer) in enumerate(pairs):
         where[row, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
-    logits = logits_at(model, ids.to(device), mask.to(device), where.to(device))
+    on_device = ids.to(device), mask.to(device), where.to(device)
+    logits = logits_at(model, *on_device, share_virtual_tokens=False)
     parts = logits.split([len(answer) for _, answer in pairs])
     below = torch.cat(
         [

@@ -7,9 +7,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.models.views import as_peft
+from harness.models.virtual_prefix import (
+    are_keys_and_values,
+    cache_argument,
+    n_virtual_tokens,
+    shared_prefix,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # fields of configurations
 
 
 def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
@@ -33,14 +41,6 @@ def without_wrapper(model: nn.Module) -> Any:
     return as_peft(model).get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def n_virtual_tokens(model: nn.Module) -> int:
-    """Learned vectors that stand before each text of ``model``."""
-    config = getattr(model, "active_peft_config", None)
-    if config is None or not config.is_prompt_learning:
-        return 0
-    return int(config.num_virtual_tokens)
-
-
 def counts_padding(model: nn.Module, longest: int) -> bool:
     """Return True if padding changes the answers of ``model`` to prompts of up to ``longest`` tokens.
 
@@ -48,10 +48,10 @@ def counts_padding(model: nn.Module, longest: int) -> bool:
     attention window they are then further from the text than without padding.
     """
     n = n_virtual_tokens(model)
-    if not n or not _are_keys_and_values(model):
+    if not n or not are_keys_and_values(model):
         return False
     config = without_wrapper(model).config.get_text_config()
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    windows = [getattr(config, name, None) for name in WINDOWS]
     return any(window is not None and n + longest > window for window in windows)
 
 
@@ -63,11 +63,11 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
     if not n:
         return {"attention_mask": mask}
     longer = torch.cat([mask.new_ones(len(mask), n), mask], dim=1)
-    if _are_keys_and_values(model):
-        return {
-            "attention_mask": longer,
-            _cache_argument(base): as_peft(model).get_prompt(len(ids) * beams),
-        }
+    prefix = shared_prefix(model, len(ids) * beams)
+    if prefix is None and are_keys_and_values(model):
+        prefix = as_peft(model).get_prompt(len(ids) * beams)
+    if prefix is not None:
+        return {"attention_mask": longer, cache_argument(base): prefix}
     texts = base.get_input_embeddings()(ids)
     virtual = as_peft(model).get_prompt(len(ids)).to(texts.dtype)
     # Right before the text, behind the padding.
@@ -78,18 +78,6 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
     both = torch.cat([virtual, texts], dim=1)
     embeddings = both.gather(1, source.unsqueeze(-1).expand_as(both))
     return {"attention_mask": (place >= padding).to(mask.dtype), "inputs_embeds": embeddings}
-
-
-def _are_keys_and_values(model: nn.Module) -> bool:
-    return model.active_peft_config.peft_type in ("PREFIX_TUNING", "CARTRIDGE")
-
-
-def _cache_argument(base: Any) -> str:
-    """``cache`` since transformers 5.24, ``past_key_values`` before."""
-    import inspect
-
-    known = inspect.signature(base.prepare_inputs_for_generation).parameters
-    return "cache" if "cache" in known else "past_key_values"
 
 
 @contextmanager

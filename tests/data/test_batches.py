@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from harness.data.tokens.batches import (
+    FORWARD_TOKENS,
     BatchPlan,
     collate,
     evaluation_batches,
@@ -136,11 +137,40 @@ def test_to_another_device(encoded):
 
 def test_evaluation_sees_the_longest_first(encoded):
     batches = list(evaluation_batches(encoded, 16, PAD))
-    assert [len(indices) for indices, _ in batches] == [16, 16, 8]
     order = [index for indices, _ in batches for index in indices]
     assert sorted(order) == list(range(40))
     assert np.all(np.diff(encoded.lengths[order]) <= 0)
     assert torch.equal(batches[1][1].input_ids, collate(encoded, batches[1][0], PAD).input_ids)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 40])
+def test_evaluation_pads_less_in_batches_no_larger_than_rows_alone_make(encoded, batch_size):
+    lengths, labels = encoded.lengths, encoded.n_labels
+    order = np.argsort(-lengths, kind="stable")
+    by_rows = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+    found = [np.array(indices) for indices, _ in evaluation_batches(encoded, batch_size)]
+
+    def cost(batches):
+        return sum(len(batch) * lengths[batch].max() + FORWARD_TOKENS for batch in batches)
+
+    assert cost(found) <= cost(by_rows)
+    assert max(len(b) * lengths[b].max() for b in found) <= batch_size * lengths.max()
+    assert max(labels[b].sum() for b in found) <= max(labels[b].sum() for b in by_rows)
+    assert np.concatenate(found).tolist() == order.tolist()  # what is kept by row keeps its place
+
+
+def test_few_long_texts_do_not_pad_many_short_ones():
+    lengths = np.array([1000, 990] + 30 * [10])
+    encoded = Encoded(
+        tokens=np.zeros(lengths.sum(), np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        first_label=np.ones(32, np.int32),
+        example=np.arange(32, dtype=np.int32),
+        label_bytes=np.zeros(32, np.int64),
+        counts={},
+    )
+    shapes = [tuple(batch.input_ids.shape) for _, batch in evaluation_batches(encoded, 16)]
+    assert shapes == [(2, 1000), (30, 10)]
 
 
 def test_left_padded():

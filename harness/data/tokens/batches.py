@@ -54,19 +54,28 @@ def micro_batches(
     steps of an epoch would differ so much that short runs end measurably worse.
     """
     order = sorted(indices, key=lambda index: (-lengths[index], index))
-    n = len(order)
+    furthest = np.minimum(np.arange(len(order)) + most, len(order))
+    ends = _cheapest_ends(lengths[order], furthest, forward_tokens)
+    return [order[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _cheapest_ends(lengths: np.ndarray, furthest: np.ndarray, forward_tokens: int) -> list[int]:
+    """Return the end of each batch of sequences in order, at the least cost for all of them.
+
+    ``lengths`` (n,) fall. A batch that begins at place i ends at ``furthest[i]`` at the latest.
+    """
+    n = len(lengths)
     cost = np.zeros(n + 1)  # cost[i]: of the sequences from i on
     until = np.zeros(n, int)
     for i in reversed(range(n)):
-        ends = np.arange(i + 1, min(i + most, n) + 1)
-        costs = (ends - i) * lengths[order[i]] + forward_tokens + cost[ends]
+        ends = np.arange(i + 1, furthest[i] + 1)
+        costs = (ends - i) * lengths[i] + forward_tokens + cost[ends]
         until[i] = ends[np.argmin(costs)]
         cost[i] = costs.min()
-    parts, at = [], 0
-    while at < n:
-        parts.append(order[at : until[at]])
-        at = until[at]
-    return parts
+    found = [0]
+    while found[-1] < n:
+        found.append(int(until[found[-1]]))
+    return found[1:]
 
 
 class BatchPlan:
@@ -189,10 +198,26 @@ def collate(
 def evaluation_batches(
     encoded: Encoded, batch_size: int, pad_id: int = 0
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Return all sequences once, the longest first, so that lack of memory shows at once."""
+    """Yield all sequences once, the longest first, so that lack of memory shows at once.
+
+    Sequences are split where that costs least, counting padded tokens and passes as in
+    ``micro_batches``. No batch holds more padded tokens or more labels than the largest one would if
+    each had ``batch_size`` sequences. Shorter sequences may therefore come in larger batches.
+    """
     order = np.argsort(-encoded.lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size].tolist()
+    lengths = encoded.lengths[order]
+    labels = np.concatenate([[0], np.cumsum(encoded.n_labels[order])])
+    starts = np.arange(len(order))
+    most_labels = np.diff(labels[np.append(starts[::batch_size], len(order))]).max()
+    most_rows = batch_size * lengths[0] // lengths
+    furthest = np.minimum(
+        np.minimum(starts + most_rows, len(order)),
+        np.searchsorted(labels, labels[:-1] + most_labels, side="right") - 1,
+    )
+    start = 0
+    for end in _cheapest_ends(lengths, np.maximum(furthest, starts + 1), FORWARD_TOKENS):
+        indices = order[start:end].tolist()
+        start = end
         yield indices, collate(encoded, indices, pad_id)
 
 
