@@ -45,7 +45,7 @@ def check_model(setup: Setup) -> Iterator[Line]:
 
 
 def _generates_a_token(config: ModelConfig, device: str) -> str:
-    from harness.models.continuing import continued
+    from harness.models.cached.continuing import continued
     from harness.models.load import load_base
 
     base = load_base(config, None, device)

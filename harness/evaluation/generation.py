@@ -22,7 +22,7 @@ from harness.data.tokens.special_tokens import ends_of
 from harness.evaluation.answers.length import AnswerLength
 from harness.evaluation.decoding import GREEDY, Decoding, RepetitionPenalty
 from harness.evaluation.own_words import check_own_words, chosen_prompts
-from harness.models.continuing import continued, counts_padding
+from harness.models.cached.continuing import continued, counts_padding
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.models.cached.virtual_prefix import after_prefix, shared_prefix
 from harness.models.classifier import class_logits
 from harness.models.packing import attention_arguments
 from harness.models.views import output_layer
-from harness.models.virtual_prefix import after_prefix, shared_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,7 +36,7 @@ def logits_at(
     which may see another: the model is given positions that begin anew with each text, and no mask,
     which is how transformers tells them apart (``harness.models.packing`` checks that it does).
 
-    Virtual tokens are read once for all rows where ``harness.models.virtual_prefix`` can.
+    Virtual tokens are read once for all rows where ``harness.models.cached.virtual_prefix`` can.
     """
     if where is None:
         return class_logits(model, input_ids, attention_mask)

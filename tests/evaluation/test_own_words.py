@@ -9,7 +9,7 @@ from running import adapted, job
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate
 from harness.evaluation.own_words import NotTheModels
-from harness.models import continuing
+from harness.models.cached import continuing
 from harness.trials.run import run_trial
 
 

@@ -17,7 +17,7 @@ from harness.evaluation.benchmarks.chat import template
 from harness.evaluation.decoding import GREEDY
 from harness.evaluation.generation import LOOKED_AT
 from harness.evaluation.own_words import check_own_words, chosen_prompts
-from harness.models.continuing import continued, counts_padding, n_virtual_tokens
+from harness.models.cached.continuing import continued, counts_padding, n_virtual_tokens
 from harness.models.views import as_pretrained
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from harness import builtin
-from harness.models.continuing import continued
+from harness.models.cached.continuing import continued
 
 
 class Poison:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness.models.views import as_peft
-from harness.models.virtual_prefix import (
+from harness.models.cached.virtual_prefix import (
     are_keys_and_values,
     cache_argument,
     n_virtual_tokens,
     shared_prefix,
 )
+from harness.models.views import as_peft
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,8 +8,8 @@ import torch
 from running import adapted
 from tiny import built
 
+from harness.models.cached.virtual_prefix import shared_prefix
 from harness.models.logits import logits_at
-from harness.models.virtual_prefix import shared_prefix
 
 METHODS = {
     "prompt_tuning": [],

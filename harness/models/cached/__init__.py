@@ -1,0 +1,1 @@
+"""Passes with a cache of keys and values: continued texts, and virtual tokens read once."""
