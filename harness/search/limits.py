@@ -16,7 +16,10 @@ def training_seconds(cost: Mapping[str, float]) -> float | None:
 
 
 def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
-    """Return the excess over each limit whose quantity was measured (≤ 0: kept)."""
+    """Return the excess over each limit whose quantity was measured, as a share of it (≤ 0: kept).
+
+    Shares, so that a sampler may add up what a configuration breaks.
+    """
     limits = sweep.limits
     forgetting = next((name for name in sweep.objectives if name.startswith("forgetting")), None)
     seconds = training_seconds(record.cost)
@@ -30,7 +33,7 @@ def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
         "forgetting": (limits.forgetting, record.value(forgetting or FORGETTING_KL)),
     }
     return {
-        name: float(value - limit)
+        name: float(value - limit) / limit
         for name, (limit, value) in measured.items()
         if limit is not None and value is not None
     }

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sweeping import FakeLauncher, composed, drive, record_of
+from sweeping import FakeLauncher, composed, drive, measurement, record_of
 
 from harness.config.search_space import Interval, at_share, choice
 from harness.errors import InputError
+from harness.records import Record
 from harness.search.budget import search_budget
 from harness.search.optuna_studies.samplers import WindowedStudy, thinned
 from harness.search.optuna_studies.storage import open_storage
@@ -222,3 +223,66 @@ def test_limits_are_no_concern_of_cma_es():
         advance(
             MethodStudy(plans["lora"], sweep, open_storage(sweep, Path())), plans["lora"], sweep, 3
         )
+
+
+# -- what ended without a result
+
+
+LEARNING = [c for c in SAMPLERS if getattr(c, "values", c)[0] not in ("random", "qmc", "grid")]
+
+
+def ended(study, number, status, bleu=None, **changes):
+    """Tell the study how a trial ended."""
+    values = {} if bleu is None else {"validation.bleu": bleu, "forgetting.kl": 0.1}
+    about = dict(stage="search", method="lora", trial=number, attempt=1, seed=0, config={})
+    about |= dict(fingerprint=str(number), configuration=str(number), overrides=[])
+    measured = {name: measurement(value) for name, value in values.items()}
+    study.tell(number, Record(status=status, measurements=measured, **about, **changes))
+
+
+@pytest.mark.parametrize(("name", "more"), LEARNING)
+def test_what_diverges_or_does_not_fit_is_not_proposed_again_and_again(name, more):
+    """Above a rate of 1e-3, half of the range, nothing has a result; below, higher is better."""
+    n = 12 if name == "gp" else 24  # it takes its time
+    sweep, plans = composed(
+        *RANGES, *more, "method.r=8", f"search.sampler={name}", f"search.trials={n}"
+    )
+    study = MethodStudy(plans["lora"], sweep, optuna.storages.InMemoryStorage())
+    without = []
+    for number in range(n):
+        rate = study.ask().values["training.learning_rate"]
+        without.append(rate > 1e-3)
+        status = ("diverged", "infeasible")[number % 2] if without[-1] else "complete"
+        ended(study, number, status, None if without[-1] else 1e4 * rate)
+    assert any(without) and sum(without[n // 3 :]) <= n // 3, "random search has half"
+    kept = [trial.state.name for trial in study._stored()]
+    assert kept == ["FAIL" if bad else "COMPLETE" for bad in without], "no measurement is made up"
+    assert all(t.values is None for t, bad in zip(study._stored(), without, strict=True) if bad)
+    assert len(study.judged()) == without.count(False)
+
+
+@pytest.mark.parametrize(
+    ("status", "seen"), [("diverged", True), ("infeasible", True), ("failed", False)]
+)
+def test_a_sampler_alone_sees_it_as_bad_as_the_worst(status, seen):
+    sweep, plans = composed(*RANGES)
+    study = MethodStudy(plans["lora"], sweep, optuna.storages.InMemoryStorage())
+    for number, (state, bleu) in enumerate([(status, None), ("complete", 5.0), ("complete", 2.0)]):
+        study.ask()
+        ended(study, number, state, bleu)
+    bad = study._study.get_trials()[0]
+    assert (bad.values, bad.state.name) == (([2.0, 0.1], "COMPLETE") if seen else (None, "FAIL"))
+    assert dict(bad.constraints) == ({"no_result": 1.0} if seen else {})
+    assert study._stored()[0].constraints == {}, "the storage holds what was"
+
+
+def test_a_gaussian_process_takes_limits_that_were_not_measured_everywhere():
+    sweep, plans = composed(
+        *RANGES, *ONE, "search.sampler=gp", "search.trials=6", "limits.minutes=1"
+    )
+    study = MethodStudy(plans["lora"], sweep, optuna.storages.InMemoryStorage())
+    for number in range(6):
+        study.ask()
+        cost = {"train_seconds": 30.0 + 20 * number} if number % 2 else {}
+        ended(study, number, "complete", 1.0 + number, cost=cost)
+    assert study.ask() is not None

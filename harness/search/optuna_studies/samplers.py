@@ -18,12 +18,14 @@ from harness.config import SweepConfig
 from harness.config.search_space import Choice, Space, at_share, points
 from harness.errors import InputError
 from harness.records.fingerprint import digest
+from harness.search.optuna_studies.unusable import as_bad, with_equal_constraints
 from harness.search.pruning.pareto_fronts import best_first
 
 # Most trials that a sampler sees, if its cost grows with them. Of older trials the best and an even
 # sample of the others stay: TPE and a Gaussian process need both.
 SHOWN = {"tpe": 1000, "gp": 200}
 PRECOMPUTED = ("grid", "qmc")  # trial n depends on n alone
+UNCONSTRAINED = ("cmaes",)  # does not know constraints
 
 
 def build_sampler(sweep: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
@@ -134,12 +136,14 @@ def seed_of(sweep: SweepConfig, method: str, number: int | None = None) -> int:
 class WindowedStudy(optuna.Study):
     """A study that shows its sampler a bounded number of trials, and ``earlier`` ones before them.
 
-    Samplers read the history through this one method. It depends on the trials and their order alone,
-    so that a resumed sweep shows the same.
+    Trials without a result are shown as bad ones, see ``unusable.py``. Samplers read the history
+    through this one method. It depends on the trials and their order alone, so that a resumed sweep
+    shows the same.
     """
 
     earlier: Sequence[FrozenTrial] = ()  # of another sweep; never stored in this one
     limit: int | None = None
+    shown_to: str = "tpe"  # the name of the sampler
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -153,7 +157,10 @@ class WindowedStudy(optuna.Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         trials = super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)
-        shown = self._shown([*self.earlier, *trials] if self.earlier else trials)
+        together = [*self.earlier, *trials] if self.earlier else trials
+        shown = self._shown(as_bad(together, self.directions, self.shown_to not in UNCONSTRAINED))
+        if self.shown_to == "gp":
+            shown = with_equal_constraints(shown)
         return shown if states is None else [trial for trial in shown if trial.state in states]
 
     def _shown(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -29,6 +29,7 @@ from harness.records import Record
 from harness.search.limits import excesses
 from harness.search.optuna_studies.samplers import (
     SHOWN,
+    UNCONSTRAINED,
     WindowedStudy,
     build_sampler,
     check_sampler,
@@ -76,6 +77,7 @@ class MethodStudy:
         self._study = WindowedStudy(name, storage, build_sampler(sweep, 0))
         self._study.earlier = earlier
         self._study.limit = SHOWN.get(sweep.search.sampler)
+        self._study.shown_to = sweep.search.sampler
         asked = self._asked()
         # A trial that was only enqueued when the driver was killed does not count.
         self._enqueued = len(asked) < len(self._stored())
@@ -160,9 +162,7 @@ class MethodStudy:
         error = record.measurements[next(iter(self._sweep.objectives))].error
         if len(values) == 1 and error is not None:
             trial.set_user_attr("standard_error", error)
-        if (
-            self._sweep.search.sampler != "cmaes"
-        ):  # it does not support constraints and warns about it
+        if self._sweep.search.sampler not in UNCONSTRAINED:  # it would warn about them
             for name, excess in excesses(record, self._sweep).items():
                 trial.set_constraint(name, excess)
         self._study.tell(number, known)
