@@ -29,6 +29,14 @@ ISLE_VALIDATION = ASSETS / "data" / "isle_validation.jsonl"
 ISLE_TEST = ASSETS / "data" / "isle_test.jsonl"
 ISLE_PROBES = ASSETS / "data" / "isle_probes.jsonl"
 
+SUMS_TRAIN = ASSETS / "data" / "sums_train.jsonl"
+SUMS_VALIDATION = ASSETS / "data" / "sums_validation.jsonl"
+SUMS_TEST = ASSETS / "data" / "sums_test.jsonl"
+
+GAME_TRAIN = ASSETS / "data" / "game_train.jsonl"
+GAME_VALIDATION = ASSETS / "data" / "game_validation.jsonl"
+GAME_TEST = ASSETS / "data" / "game_test.jsonl"
+
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"
 

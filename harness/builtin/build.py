@@ -31,6 +31,7 @@ from harness.builtin.texts.cloze import TASK_YAML, cloze_tasks
 from harness.builtin.texts.conversation import conversations
 from harness.builtin.texts.corpus import distinct, held_out_documents, ship_logs, training_documents
 from harness.builtin.texts.isle import isle_texts, probes
+from harness.builtin.texts.puzzles import games, sums
 from harness.builtin.texts.task import notices
 from harness.builtin.texts.topics import topics
 from harness.builtin.texts.world import World, make_world
@@ -44,6 +45,7 @@ TASK_ROWS = {"train": 1000, "validation": 100, "test": 200}
 TOPIC_ROWS = {"train": 400, "validation": 100, "test": 200}
 DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
 ISLE_DOCUMENTS = {"train": 320, "validation": 32, "test": 48}  # 32 thousand tokens to train on
+PUZZLE_ROWS = {"train": 500, "validation": 80, "test": 160}
 OLD_PROBES = 30
 CLOZE_ITEMS = 60
 
@@ -125,6 +127,10 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
     _write_jsonl(data / "isle_probes.jsonl", probes(world, seed, OLD_PROBES))
     for split, rows in topics(world, seed, TOPIC_ROWS, held_out).items():
         _write_jsonl(data / f"topics_{split}.jsonl", rows)
+    puzzles = {"sums": sums(world, seed, PUZZLE_ROWS), "game": games(seed, PUZZLE_ROWS)}
+    for name, splits in puzzles.items():
+        for split, rows in splits.items():
+            _write_jsonl(data / f"{name}_{split}.jsonl", rows)
     for domain, texts in held_out.items():
         half = len(texts) // 2
         _write_jsonl(

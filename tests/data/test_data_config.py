@@ -22,7 +22,8 @@ def composed(name: str) -> DataConfig:
 
 def test_there_is_one_for_each_source():
     sources = {"builtin", "jsonl", "json", "csv", "parquet", "text", "pages", "hub"}
-    assert sources | {"builtin_domain", "builtin_isle", "builtin_topics"} == set(NAMES)
+    builtin = {f"builtin_{name}" for name in ("domain", "game", "isle", "sums", "topics")}
+    assert sources | builtin == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,7 +32,7 @@ def test_every_file_is_complete(name):
     assert config.source == name.split("_")[0]
 
 
-@pytest.mark.parametrize("name", ["builtin", "builtin_domain", "builtin_topics"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("builtin")])
 def test_builtin_needs_nothing_more(name):
     splits = read_splits(composed(name))
     assert splits.train and splits.validation and splits.test and splits.general

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import builtin
 from harness.config import DataConfig
+from harness.config.strict import require
 from harness.data.rows.chat_template import read_template
 from harness.data.rows.columns import (
     needed_columns,
@@ -138,12 +140,7 @@ def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
                     f"data.{name}={value!r} cannot be used with data=builtin: choose the source of "
                     "your files as well, e.g. data=jsonl."
                 )
-        task = (builtin.TASK_TRAIN, builtin.TASK_VALIDATION, builtin.TASK_TEST)
-        domain = (builtin.DOMAIN_TRAIN, builtin.DOMAIN_VALIDATION, builtin.DOMAIN_TEST)
-        if config.name == "isle":
-            domain = (builtin.ISLE_TRAIN, builtin.ISLE_VALIDATION, builtin.ISLE_TEST)
-        topics = (builtin.TOPICS_TRAIN, builtin.TOPICS_VALIDATION, builtin.TOPICS_TEST)
-        paths = domain if config.is_plain_text else topics if config.is_classification else task
+        paths = _builtin(config)
         return {name: ("jsonl", str(path)) for name, path in zip(named, paths, strict=True)}
     if config.source == "hub" and config.name is None:
         raise InputError(
@@ -158,6 +155,26 @@ def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
         )
         raise InputError(f"data.train is not set: give {what}.")
     return {name: (config.source, value) for name, value in named.items() if value}
+
+
+def _builtin(config: DataConfig) -> tuple[Path, Path, Path]:
+    """Train, validation and test of the built-in data that ``config`` names or has the columns of."""
+    unnamed = (
+        (builtin.DOMAIN_TRAIN, builtin.DOMAIN_VALIDATION, builtin.DOMAIN_TEST)
+        if config.is_plain_text
+        else (builtin.TOPICS_TRAIN, builtin.TOPICS_VALIDATION, builtin.TOPICS_TEST)
+        if config.is_classification
+        else (builtin.TASK_TRAIN, builtin.TASK_VALIDATION, builtin.TASK_TEST)
+    )
+    of_name = {
+        None: unnamed,
+        "isle": (builtin.ISLE_TRAIN, builtin.ISLE_VALIDATION, builtin.ISLE_TEST),
+        "sums": (builtin.SUMS_TRAIN, builtin.SUMS_VALIDATION, builtin.SUMS_TEST),
+        "game": (builtin.GAME_TRAIN, builtin.GAME_VALIDATION, builtin.GAME_TEST),
+    }
+    accepted = "null or one of " + ", ".join(filter(None, of_name))
+    require(config.name in of_name, "data.name", config.name, f"{accepted} with data=builtin")
+    return of_name[config.name]
 
 
 _EXAMPLE_FILE = "a file, e.g. data.train=train.{}"
