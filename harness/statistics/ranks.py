@@ -73,13 +73,13 @@ def kendall_interval(tau: float, n: int, level: float = 0.95) -> tuple[float, fl
 
 def spearman(a: Sequence[float] | Array, b: Sequence[float] | Array) -> float | None:
     """Spearman's rho of (m,) and (m,) values, ties at their mean rank; None where one is constant."""
-    first, second = _mean_ranks(np.asarray(a)), _mean_ranks(np.asarray(b))
+    first, second = mean_ranks(np.asarray(a)), mean_ranks(np.asarray(b))
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _mean_ranks(values: Array) -> Array:
+def mean_ranks(values: Array) -> Array:
     """(m,) ranks from 1, equal values at the mean of theirs."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(count) - (count - 1) / 2)[place]

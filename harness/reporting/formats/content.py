@@ -61,6 +61,7 @@ class Content:
     memory: Table
     quantization: tuple[tuple[str, Table], ...]
     budget: Table
+    effects: Table
     search: Table
     failures: Table
     data: Data
@@ -114,6 +115,7 @@ def gather(run: Run) -> Content:
         memory=memory_table(run.footprints),
         quantization=tuple(quantization_tables(run, field)),
         budget=search_tables.budget_table(run, measured, field.maximize),
+        effects=search_tables.effects_table(run),
         search=search_tables.search_table(run, field),
         failures=search_tables.failures_table(run),
         data=data(run),

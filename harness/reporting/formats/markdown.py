@@ -36,6 +36,7 @@ def render(content: Content) -> str:
     for title, variants in content.variants:
         lines += _table(title, variants)
     lines += _table("Search", content.budget)
+    lines += _table("Settings that matter", content.effects)
     lines += _table("Cost", content.cost)
     lines += _table("Where memory goes", content.memory)
     for title, table in content.quantization:

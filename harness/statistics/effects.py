@@ -1,0 +1,79 @@
+"""Effect of single settings on the outcome of a search: a rank test of each hyper-parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.statistics.ranks import mean_ranks
+from harness.statistics.scores import Array
+
+GROUPS = 3  # of a number's tried values, from low to high
+PERMUTATIONS = 2000
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Association of one setting with the rank of the trials."""
+
+    key: str
+    best: str  # the value, or the range of a third of the values, whose trials rank best
+    share: float  # of the ranks' variance, that stands between the groups
+    by_chance: float  # the share to be expected of a setting without effect
+    p_family: float  # permutation test, adjusted for all settings (Holm 1979)
+
+
+def effects(settings: Mapping[str, Sequence[Any]], outcome: Sequence[float]) -> list[Effect]:
+    """Effects of settings of m values each on m outcomes, of which more is better; strongest first.
+
+    The share is H/(m − 1) of Kruskal & Wallis 1952. Ranks, for one diverged trial would decide a
+    variance of scores; groups, for a rate may be too low and too high. p counts the permutations of
+    the outcomes with as large a share, which is exact where configurations were drawn without
+    regard to outcomes. Settings with one value are left out.
+    """
+    ranks = mean_ranks(np.asarray(outcome, float))
+    rng = np.random.default_rng(0)
+    shuffled = np.array([rng.permutation(ranks) for _ in range(PERMUTATIONS)])
+    found = []
+    for key, values in settings.items():
+        labels, groups = _grouped(values)
+        if len(groups) < 2 or np.ptp(ranks) == 0:
+            continue
+        share = float(_shares(labels, ranks[None])[0])
+        reached = int(np.sum(_shares(labels, shuffled) >= share - 1e-12))
+        best = int(np.argmax([ranks[labels == group].mean() for group in range(len(groups))]))
+        chance = (len(groups) - 1) / (len(ranks) - 1)
+        p = (1 + reached) / (1 + PERMUTATIONS)
+        found.append(Effect(key, groups[best], share, chance, p))
+    return sorted(_holm(found), key=lambda effect: effect.by_chance - effect.share)
+
+
+def _shares(labels: Array, ranks: Array) -> Array:
+    """(B, m) ranks -> (B,) shares of their variance between the groups that (m,) labels name."""
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    members = [labels == group for group in np.unique(labels)]
+    between = sum(centred[:, own].sum(axis=1) ** 2 / own.sum() for own in members)
+    return between / (centred**2).sum(axis=1)
+
+
+def _grouped(values: Sequence[Any]) -> tuple[Array, list[str]]:
+    """(m,) group of each value, and their names. Numbers with many values fall into thirds."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    different = sorted(set(values), key=None if numbers else str)
+    if not numbers or len(different) <= GROUPS:
+        return np.array([different.index(v) for v in values]), [f"{v}" for v in different]
+    thirds = (mean_ranks(np.asarray(values, float)) - 1) * GROUPS // len(values)
+    _, labels = np.unique(thirds, return_inverse=True)
+    own = [np.asarray(values)[labels == group] for group in range(labels.max() + 1)]
+    return labels, [f"{group.min():.2g} to {group.max():.2g}" for group in own]
+
+
+def _holm(found: Sequence[Effect]) -> list[Effect]:
+    adjusted, least = [], 0.0
+    for place, effect in enumerate(sorted(found, key=lambda effect: effect.p_family)):
+        least = max(least, min(1.0, (len(found) - place) * effect.p_family))
+        adjusted.append(replace(effect, p_family=least))
+    return adjusted
