@@ -10,6 +10,8 @@ import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 from synthetic_run import Maker
 
+from harness.reporting.evidence.estimates import Estimate, with_intervals
+from harness.statistics.comparing.replicates import replicates
 from harness.statistics.resampling import draw_counts
 from harness.statistics.scores import aggregate, aggregate_resamples, can_aggregate, kind_of
 
@@ -117,3 +119,19 @@ def test_order_of_items_does_not_matter():
     stats = statistics(BLEU(force=True), outputs, [references])
     shuffled = np.random.default_rng(0).permutation(stats)
     assert aggregate("test.bleu", shuffled) == pytest.approx(aggregate("test.bleu", stats))
+
+
+def test_no_interval_leaves_the_range_of_its_score():
+    """None of 20 answers unfinished in one candidate, all in another, a few in a third."""
+    found = []
+    for unfinished in ([0] * 20, [1] * 20, [1, 0, 1, 0, 0] * 4):
+        items = np.stack([np.array([unfinished], float).T] * 2)
+        items[1, :3, 0] = 1 - items[1, :3, 0]  # another seed differs in three
+        kept = replicates("test.unfinished", items, (1, 2))
+        value = float(np.mean(kept.values))
+        found.append(Estimate("test.unfinished", value, None, None, 20, (), kept))
+    few, many, some = with_intervals(found)
+    assert few.low == 0.0
+    assert few.high is not None and few.high > few.value
+    assert many.high == 100.0
+    assert some.low is not None and 0 < some.low < some.value

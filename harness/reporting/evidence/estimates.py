@@ -12,6 +12,7 @@ from harness.reporting.evidence.run_folder import FinishedTrial, read_items
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import Replicates, from_scale, replicates, to_scale
 from harness.statistics.comparing.simultaneous import reach
+from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 from harness.statistics.scores import Array, aggregate, can_aggregate
 
 
@@ -95,5 +96,7 @@ def _recorded(name: str, measured: Sequence[Measurement]) -> float | None:
 def _with(one: Estimate, interval: tuple[float, float] | None) -> Estimate:
     if interval is None:
         return replace(one, low=None, high=None)
-    low, high = (from_scale(one.name, end) for end in interval)
+    kind = METRIC_DEFINITIONS.get(kind_of(one.name))
+    least, most = (-np.inf, np.inf) if kind is None else kind.span
+    low, high = (float(np.clip(from_scale(one.name, end), least, most)) for end in interval)
     return replace(one, low=low, high=high)

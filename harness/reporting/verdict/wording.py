@@ -14,7 +14,7 @@ from harness.statistics.comparing.replicates import is_logarithmic
 
 COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "peak_memory_gb": ("peak memory", f.gigabytes),
-    "seconds": ("time to train", f.duration),
+    "seconds": ("time to prepare and train", f.duration),
     "trainable_parameters": ("trainable parameters", f.count),
 }
 

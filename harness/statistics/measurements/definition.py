@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,8 @@ class MetricDefinition:
     title: str  # as a reader names it: 'BLEU'
     unit: str  # of the value in a record
     direction: Direction | None  # which way is better; None: not known
+    # least and most that a score can be: no interval goes beyond
+    span: tuple[float, float] = (-math.inf, math.inf)
     score: Callable[[Array], Array] = formulas.ratio  # of summed columns
     columns: Container[int] = (1,)  # how many a row of items.jsonl may have
     counted: bool = True  # a last column of ones is added: ``score`` divides by the examples

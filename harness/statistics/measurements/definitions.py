@@ -5,6 +5,8 @@ A new metric is one entry of ``METRIC_DEFINITIONS``, which the record, objective
 
 from __future__ import annotations
 
+import math
+
 from harness.statistics.measurements import formulas
 from harness.statistics.measurements.definition import Direction, MetricDefinition
 from harness.statistics.measurements.of_answers import ANSWER_METRICS
@@ -32,6 +34,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="bits per byte",
         unit="bits/byte",
         direction="minimize",
+        span=(0, math.inf),
         score=formulas.bits_per_byte,
         columns=(2,),
         counted=False,
@@ -43,6 +46,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="KL",
         unit="nats/token",
         direction="minimize",
+        span=(0, math.inf),
         columns=(2,),
         counted=False,
         shown_unit="nats/token",
@@ -67,6 +71,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="NLL lost",
         unit="nats/token",
         direction="minimize",
+        span=(0, math.inf),
         score=formulas.rise,
         columns=(3,),
         counted=False,
@@ -78,6 +83,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="NLL gained",
         unit="nats/token",
         direction="maximize",
+        span=(0, math.inf),
         score=formulas.rise,
         columns=(3,),
         counted=False,
@@ -88,6 +94,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="accuracy",
         unit="share of texts",
         direction="maximize",
+        span=(0, 1),
         definition="Accuracy: the share of texts whose class is the one that was said most likely.",
         margin=0.01,
     ),
@@ -95,6 +102,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="macro F1",
         unit="mean F1 of the classes",
         direction="maximize",
+        span=(0, 1),
         score=formulas.macro_f1,
         columns=range(6, 3 * 100_000, 3),
         counted=False,
@@ -105,6 +113,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         title="loss",
         unit="nats/text",
         direction="minimize",
+        span=(0, math.inf),
         columns=(2,),
         counted=False,
         shown_unit="nats/text",

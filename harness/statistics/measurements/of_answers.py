@@ -5,6 +5,8 @@ An entry with a ``scorer`` is a metric that can be asked for: its key is its nam
 
 from __future__ import annotations
 
+import math
+
 from harness.statistics.measurements import formulas
 from harness.statistics.measurements.definition import MetricDefinition
 
@@ -13,6 +15,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="BLEU",
         unit="BLEU points",
         direction="maximize",
+        span=(0, 100),
         score=formulas.bleu,
         columns=(10,),
         counted=False,
@@ -26,6 +29,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="chrF",
         unit="chrF points",
         direction="maximize",
+        span=(0, 100),
         score=formulas.chrf,
         columns=(18, 24),
         counted=False,
@@ -39,6 +43,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="chrF++",
         unit="chrF points",
         direction="maximize",
+        span=(0, 100),
         score=formulas.chrf,
         columns=(24,),
         counted=False,
@@ -52,6 +57,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="TER",
         unit="TER, percent",
         direction="minimize",
+        span=(0, math.inf),
         score=formulas.ter,
         columns=(2,),
         counted=False,
@@ -65,6 +71,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="exact match, %",
         unit="percent of answers",
         direction="maximize",
+        span=(0, 100),
         score=formulas.percent,
         decimals=1,
         definition="Exact match: percent of answers that equal a reference after the normalization "
@@ -77,6 +84,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="token F1",
         unit="percent",
         direction="maximize",
+        span=(0, 100),
         score=formulas.percent,
         decimals=1,
         definition="Token F1, 0 to 100: mean over answers of the best F1 of shared words with a "
@@ -89,6 +97,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="ROUGE-1",
         unit="ROUGE points",
         direction="maximize",
+        span=(0, 100),
         score=formulas.percent,
         decimals=1,
         definition="ROUGE-1, 0 to 100: mean over answers of the best F1 of shared words.",
@@ -100,6 +109,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="ROUGE-2",
         unit="ROUGE points",
         direction="maximize",
+        span=(0, 100),
         score=formulas.percent,
         decimals=1,
         definition="ROUGE-2, 0 to 100: mean over answers of the best F1 of shared pairs of words.",
@@ -111,6 +121,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="ROUGE-L",
         unit="ROUGE points",
         direction="maximize",
+        span=(0, 100),
         score=formulas.percent,
         decimals=1,
         definition="ROUGE-L, 0 to 100: mean over answers of the best F1 of the longest common "
@@ -123,6 +134,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         title="unfinished answers, %",
         unit="percent of answers",
         direction="minimize",
+        span=(0, 100),
         score=formulas.percent,
         decimals=1,
         definition="Unfinished answers: percent of answers that were cut at evaluation.max_new_tokens "

@@ -23,6 +23,7 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         title="prompts followed",
         unit="share of prompts",
         direction="maximize",
+        span=(0, 1),
         columns=(2,),
         counted=False,
         definition="Prompts followed: the share of instructions of which every check is passed.",
@@ -31,6 +32,7 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         title="checks passed",
         unit="share of checks",
         direction="maximize",
+        span=(0, 1),
         columns=(2,),
         counted=False,
         definition="Checks passed: the share of all checks of the instructions, each check alike.",
@@ -80,6 +82,7 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         title="facts recalled",
         unit="share of probes",
         direction="maximize",
+        span=(0, 1),
         definition="Facts recalled: the share of probes whose answer names an accepted value before "
         "any other of its kind.",
     ),
@@ -87,6 +90,7 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         title="facts invented",
         unit="share of probes",
         direction="minimize",
+        span=(0, 1),
         definition="Facts invented: the share of probes whose answer names a wrong value first; of "
         "probes that have no answer, any value.",
     ),
@@ -94,6 +98,7 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         title="repetition",
         unit="share of 4-grams",
         direction="minimize",
+        span=(0, 1),
         definition="Repetition: the mean over answers of the share of 4-grams of tokens that the same "
         "answer has had before (seq-rep-4, arXiv:1908.04319).",
     ),
@@ -101,6 +106,7 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         title="chat kept",
         unit="share of answers",
         direction="maximize",
+        span=(0, 1),
         definition="Chat kept: the share of a chat model's answers that are one turn, ended by the "
         "model itself, without a role marker, and at most twice the longest of the untouched one.",
     ),
