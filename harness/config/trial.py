@@ -52,7 +52,8 @@ class TrialConfig:
         if needy is not None and not self.data.replay:
             raise InputError(
                 f"{needy} needs data.replay: a file or folder of general text to look back at, such "
-                "as the model was pretrained on, and none of the text in data.general."
+                "as the model was pretrained on, and none of the text in data.general; or the same "
+                "value as data.general, whose documents are then dealt out."
             )
         share = retention.replay_share
         if share and training.batch_size * training.gradient_accumulation_steps < 2:

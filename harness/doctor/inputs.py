@@ -129,8 +129,9 @@ def check_data(setup: Setup) -> Iterator[Line]:
     if not domains:
         yield Line("general text", WARN, "data.general is not set: forgetting is not measured")
     if splits.replay:
+        whence = " dealt from data.general" * (config.replay == config.general != "builtin")
         yield Line(
-            "replay", OK, f"{len(splits.replay):,} documents, none of them in the general text"
+            "replay", OK, f"{len(splits.replay):,} documents{whence}, none of them measured on"
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import DataConfig, EvaluationConfig
 from harness.data.rows.example import Example
 from harness.data.rows.pieces import in_pieces
+from harness.data.rows.sampling import sample
 from harness.data.rows.splits import Splits
 from harness.data.tokens.chat import ends_of_answers
 from harness.data.tokens.encode import Encoded, encode, encode_documents, encode_prompts, prompts
@@ -63,11 +64,11 @@ class Texts:
 def watch(splits: Splits, tokenizer: Any, data: DataConfig, limit: int) -> Texts:
     """A part of the validation split that is cheap enough for every evaluation of a run.
 
-    The first ``limit`` examples, and as many general documents, evenly from every domain; nothing
+    ``limit`` examples at random, and as many general documents, evenly from every domain; nothing
     is generated.
     """
     per_domain = max(1, limit // max(1, len(splits.general)))
-    part = replace(splits, validation=splits.validation[:limit])
+    part = replace(splits, validation=tuple(sample(splits.validation, limit, data.split_seed)))
     return _encode(part, tokenizer, data, "validation", [], per_domain)
 
 
@@ -99,7 +100,9 @@ def _encode(
     examples: tuple[Example, ...] = getattr(splits, split)
     general = splits.general if split == "validation" else splits.general_test
     general = {
-        name: in_pieces(texts[:per_domain], tokenizer, data.max_length)[:per_domain]
+        name: in_pieces(sample(texts, per_domain, data.split_seed), tokenizer, data.max_length)[
+            :per_domain
+        ]
         for name, texts in general.items()
     }
     documents = [text for texts in general.values() for text in texts]

@@ -41,6 +41,13 @@ def _of_data(splits: Splits) -> Iterator[str]:
                 f"{n:,} prompts of the {name} split ({len(held_out):,} examples) are also in {of}: "
                 f"{means}"
             )
+    n = splits.counts.get("replay_documents_dealt_from_general", 0)
+    if n:
+        measured = splits.counts["general_documents"], splits.counts["general_test_documents"]
+        yield (
+            f"data.replay is data.general: {n:,} of its documents are looked back at, other "
+            f"{measured[0]:,} are searched by, and finalists are measured on {measured[1]:,}"
+        )
     for split in ("train", "validation", "test"):
         for what, words in _COUNTED.items():
             n = splits.counts.get(f"{split}_{what}", 0)

@@ -74,13 +74,24 @@ def test_empty_answers_and_duplicates_are_counted(jsonl, config):
     assert splits.counts["train_duplicate_rows"] == 1
 
 
-def test_limits_take_the_first_after_drawing(jsonl, config):
-    name = jsonl("train.jsonl", rows(100))
+def test_limits_take_a_sample_after_drawing(jsonl, config):
+    """A file that is sorted by its class: its first rows would all be of one."""
+    both = [{"prompt": f"{kind}{i}", "answer": kind} for kind in "ab" for i in range(100)]
+    name = jsonl("train.jsonl", both)
     whole = read_splits(config(train=name))
-    some = read_splits(config(train=name, train_limit=7, validation_limit=3, test_limit=2))
-    assert some.train == whole.train[:7]
-    assert some.validation == whole.validation[:3]
-    assert some.test == whole.test[:2]
+    limits = {"train_limit": 30, "validation_limit": 8, "test_limit": 9}
+    some = read_splits(config(train=name, **limits))
+    for split, n in (("train", 30), ("validation", 8), ("test", 9)):
+        kept, of = getattr(some, split), getattr(whole, split)
+        assert len(kept) == n
+        assert list(kept) == [example for example in of if example in set(kept)], "in their order"
+        assert some.counts[f"{split}_left_out_by_limit"] == len(of) - n
+        assert f"{split}_left_out_by_limit" not in whole.counts
+    assert 8 <= sum(example.references == ("a",) for example in some.train) <= 22
+    assert some.fingerprint == read_splits(config(train=name, **limits)).fingerprint
+    other = config(train=name, validation=name, test_fraction=0.0, train_limit=30)
+    seeds = {read_splits(dataclasses.replace(other, split_seed=s)).train for s in range(3)}
+    assert len(seeds) == 3
 
 
 @pytest.mark.parametrize(
@@ -228,8 +239,10 @@ def test_general_is_halved_or_given(here, jsonl, config, pair):
     assert given.general == {"a": ("n0", "n1", "n2")}
     assert given.general_test == {"general": ("l0", "l1", "l2")}
     limited = read_splits(config(**pair, general="news.txt", general_limit=1))
-    assert (limited.general, limited.general_test) == ({"general": ("n0",)}, {"general": ("n1",)})
+    assert limited.general["general"] in (("n0",), ("n2",))
+    assert limited.general_test == {"general": ("n1",)}
     assert limited.counts["general_documents"] == 1
+    assert limited.counts["general_documents_left_out_by_limit"] == 1
     assert read_splits(config(**pair)).general == {}
 
 
@@ -250,6 +263,24 @@ def test_replay_is_read_as_general_is_and_never_measured_on(here, jsonl, config,
             read_splits(config(**pair, **given, replay="leak.jsonl"))
     with pytest.raises(InputError, match=r"^data\.replay: no\.txt"):
         read_splits(config(**pair, replay="no.txt"))
+
+
+def test_one_file_to_measure_on_and_to_look_back_at_is_dealt_out(here, config, pair):
+    """Every third document each: what anchors is never what judges."""
+    texts = [f"n{i}" for i in range(9)]
+    (here / "news.txt").write_text("\n\n".join([*texts, "n0"]))  # one document twice
+    (here / "other.txt").write_text("o0\n\no1")
+    one = read_splits(config(**pair, general="news.txt", replay="news.txt"))
+    assert one.general == {"general": ("n0", "n3", "n6", "n0")}
+    assert one.general_test == {"general": ("n1", "n4", "n7")}
+    assert one.replay == ("n2", "n5", "n8")
+    assert one.counts["replay_documents_dealt_from_general"] == 3
+    given = {"general": ["news.txt"], "general_test": "other.txt", "replay": ["news.txt"]}
+    two = read_splits(config(**pair, **given))
+    assert two.replay == ("n1", "n3", "n5", "n7")  # not the second n0, which is measured on
+    assert two.general_test == {"general": ("o0", "o1")}
+    with pytest.raises(InputError, match="'general' has 2 documents. At least three are needed"):
+        read_splits(config(**pair, general="other.txt", replay="other.txt"))
 
 
 def test_general_folder_holds_one_domain_a_file(jsonl, config, pair):

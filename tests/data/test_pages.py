@@ -72,7 +72,7 @@ def test_a_folder_is_one_document_a_page(here, config):
     assert splits.counts["train_rows_without_answer"] == 1, "a page without words"
     assert splits.counts["train_byte_order_marks"] == 1
     assert splits.counts["train_crlf_line_ends"] == 5
-    general, _ = read_general(config(general={"web": "site/b.html"}, general_test="site/c.txt"))
+    general = read_general(config(general={"web": "site/b.html"}, general_test="site/c.txt")).search
     assert general == {"web": ("B\n\nbee",)}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import builtin
@@ -11,6 +12,7 @@ from harness.data.rows.columns import as_text
 from harness.data.rows.files.pages import HTML
 from harness.data.rows.files.sources import DOCUMENT_END, naming, read_records
 from harness.data.rows.pieces import documents
+from harness.data.rows.sampling import sample
 from harness.errors import InputError, unknown
 from harness.paths import user_path
 
@@ -21,45 +23,99 @@ _SOURCES = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".
 _SOURCES |= {suffix: "pages" for suffix in HTML}
 
 
-def read_general(config: DataConfig) -> tuple[Domains, Domains]:
-    """Return `{domain: documents}` for the search, and another such set for finalists only.
+@dataclass(frozen=True)
+class GeneralTexts:
+    """General text by use. No document of ``replay`` is in another set."""
 
-    Without ``general_test``, documents of a domain go to the two sets in turn. Limits take the first
-    n of a domain. Raises InputError if a domain has too few documents.
+    search: Domains  # {domain: documents} that trials are measured on
+    test: Domains  # those that only finalists are measured on
+    replay: tuple[str, ...]  # each document once; () if none is configured
+    counts: dict[str, int]
+
+
+def read_general(config: DataConfig) -> GeneralTexts:
+    """Read the general text for the search, for finalists, and for replay.
+
+    Without ``general_test``, documents of a domain go to the first two sets in turn. If ``replay`` is
+    the same as ``general``, they go to the third in turn as well. ``general_limit`` takes a random
+    sample of a domain. Raises InputError if a domain has too few documents, or if other replay text
+    contains a document that is measured on.
     """
-    general = _read(config.general, "general", builtin.GENERAL, config)
+    domains = _read(config.general, "general", builtin.GENERAL, config)
+    uses = ["general"]
+    if config.general_test is None:
+        uses.append("general_test")
+    same = bool(domains) and config.replay == config.general != "builtin"
+    if same:
+        uses.append("replay")
+    parts = _dealt(domains, uses)
     if config.general_test is not None:
-        test = _read(config.general_test, "general_test", builtin.GENERAL_TEST, config)
+        given = _read(config.general_test, "general_test", builtin.GENERAL_TEST, config)
+        parts["general_test"] = given
+    counts: dict[str, int] = {}
+    measured = []
+    for use in ("general", "general_test"):
+        seed, limit = config.split_seed, config.general_limit
+        kept = {name: tuple(sample(texts, limit, seed)) for name, texts in parts[use].items()}
+        n_left_out = sum(len(parts[use][name]) - len(texts) for name, texts in kept.items())
+        if n_left_out:
+            counts[f"{use}_documents_left_out_by_limit"] = n_left_out
+        measured.append(kept)
+    if same:
+        documents = _each(parts["replay"])
+        held_out = {_words(text) for of in measured for text in _each(of)}
+        documents = tuple(text for text in documents if _words(text) not in held_out)
+        counts["replay_documents_dealt_from_general"] = len(documents)
     else:
-        for name, texts in general.items():
-            if len(texts) < 2:
-                raise InputError(
-                    f"data.general: domain '{name}' has one document. At least two are needed: one "
-                    "for the search and one for the test. In a text file, separate documents by "
-                    "blank lines. Or set data.general_test."
-                )
-        test = {name: texts[1::2] for name, texts in general.items()}
-        general = {name: texts[0::2] for name, texts in general.items()}
-    limit = config.general_limit
-    return _limited(general, limit), _limited(test, limit)
+        documents = _each(_read(config.replay, "replay", builtin.REPLAY, config))
+        _check_apart(documents, measured)
+    return GeneralTexts(measured[0], measured[1], documents, counts)
 
 
-def read_replay(config: DataConfig, *measured: Domains) -> tuple[str, ...]:
-    """Return general text to replay while training, each document once; () if none is configured.
+def _dealt(domains: Domains, uses: Sequence[str]) -> dict[str, Domains]:
+    """Return the documents of each domain dealt out in turn to each of ``uses``."""
+    purposes = {
+        "general": "one for the search",
+        "general_test": "one for the test",
+        "replay": "one to look back at",
+    }
+    for name, texts in domains.items():
+        if len(texts) < len(uses):
+            has = "one document" if len(texts) == 1 else f"{len(texts)} documents"
+            needed = {2: "two", 3: "three"}[len(uses)]
+            *first, last = [purposes[use] for use in uses]
+            others = " or ".join(f"data.{use}" for use in uses[1:])
+            others += " to other text" * ("replay" in uses)
+            raise InputError(
+                f"data.general: domain '{name}' has {has}. At least {needed} are needed: "
+                f"{', '.join(first)} and {last}. In a text file, separate documents by blank lines. "
+                f"Or set {others}."
+            )
+    return {
+        use: {name: texts[place :: len(uses)] for name, texts in domains.items()}
+        for place, use in enumerate(uses)
+    }
 
-    Raises InputError if it contains a document of ``measured``: forgetting cannot be measured on text
-    that was trained on. Documents are compared by their words, ignoring white space.
+
+def _each(domains: Domains) -> tuple[str, ...]:
+    """Return the documents of all domains, each once."""
+    return tuple(dict.fromkeys(text for texts in domains.values() for text in texts))
+
+
+def _check_apart(documents: Sequence[str], measured: Sequence[Domains]) -> None:
+    """Raise InputError if replay ``documents`` contain one of ``measured``.
+
+    Forgetting cannot be measured on text that was trained on. Documents are compared by their words,
+    ignoring white space.
     """
-    domains = _read(config.replay, "replay", builtin.REPLAY, config)
-    documents = tuple(dict.fromkeys(text for texts in domains.values() for text in texts))
-    held_out = {_words(text) for of in measured for texts in of.values() for text in texts}
+    held_out = {_words(text) for domains in measured for text in _each(domains)}
     n_shared = sum(_words(text) in held_out for text in documents)
     if n_shared:
         raise InputError(
             f"data.replay: {n_shared} of its {len(documents)} documents are also in data.general or "
-            "data.general_test, on which forgetting is measured. Give other text."
+            "data.general_test, on which forgetting is measured. Give other text, or set data.replay "
+            "to the same value as data.general to have its documents dealt out."
         )
-    return documents
 
 
 def _words(text: str) -> str:
@@ -70,10 +126,6 @@ def _read(given: _Given, field: str, own: Path, config: DataConfig) -> Domains:
     with naming(f"data.{field}"):
         paths = _paths(given, field, own)
         return {name: _read_texts(path, config) for name, path in paths.items()}
-
-
-def _limited(domains: Domains, limit: int | None) -> Domains:
-    return {name: texts[:limit] for name, texts in domains.items()}
 
 
 def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:

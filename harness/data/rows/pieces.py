@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+from harness.data.rows.sampling import shuffled
 from harness.data.tokens.special_tokens import begins_with
 
 _BOUNDARIES = re.compile(r"\n\s*\n|\n|[.!?。！？]\s+|\s")
@@ -17,17 +18,20 @@ _HEADING = 100  # characters at most
 def in_pieces(texts: Sequence[str], tokenizer: Any, max_length: int) -> list[str]:
     """Divide ``texts`` longer than ``max_length`` tokens into pieces that are not longer.
 
-    All first pieces come first, then all second pieces, and so on, so that the first n pieces cover
-    as many texts as possible. A piece ends with a paragraph, a line, a sentence or a word, if one
-    ends in its last quarter. If the tokenizer has no offsets, texts stay whole.
+    One piece of each text comes first, then a second one, and so on, so that the first n pieces cover
+    as many texts as possible. The pieces of a text come in a random order, the same in every run, so
+    that few of them are not its beginning alone. A piece ends with a paragraph, a line, a sentence or
+    a word, if one ends in its last quarter. If the tokenizer has no offsets, texts stay whole.
     """
     room = max(1, max_length - len(begins_with(tokenizer)))
     if not getattr(tokenizer, "is_fast", False) or not texts:
         return list(texts)
     batch = tokenizer(list(texts), add_special_tokens=False, verbose=False)
     each = [
-        [text] if len(encoding.ids) <= room else _cut(text, encoding.offsets, room)
-        for text, encoding in zip(texts, batch.encodings, strict=True)
+        [text]
+        if len(encoding.ids) <= room
+        else shuffled(_cut(text, encoding.offsets, room), seed=place)
+        for place, (text, encoding) in enumerate(zip(texts, batch.encodings, strict=True))
     ]
     return [piece for rank in zip_longest(*each) for piece in rank if piece is not None]
 

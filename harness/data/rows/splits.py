@@ -17,8 +17,9 @@ from harness.data.rows.columns import (
 from harness.data.rows.example import Example, digest, merge, plain
 from harness.data.rows.examples import examples_of, number_classes
 from harness.data.rows.files.sources import naming, read_rows
-from harness.data.rows.general import read_general, read_replay
+from harness.data.rows.general import read_general
 from harness.data.rows.overlap import as_examples, without_overlap
+from harness.data.rows.sampling import sample
 from harness.data.rows.split_drawing import draw, share, without_duplicates
 from harness.errors import InputError
 
@@ -44,7 +45,8 @@ def read_splits(config: DataConfig) -> Splits:
     """Read and check every split and the general text. Raises InputError for unusable data.
 
     Splits that are not configured are drawn from train by ``split_seed``, whole prompts at a time.
-    Limits take the first n of a split, after drawing. ``test`` may be empty (``test_fraction=0``).
+    Limits take a random sample of a split by ``split_seed``, after drawing. ``test`` may be empty
+    (``test_fraction=0``).
     """
     is_text = config.is_plain_text
     counts: dict[str, int] = {}
@@ -66,15 +68,20 @@ def read_splits(config: DataConfig) -> Splits:
     labels = number_classes(rows, config) if config.is_classification else ()
     draw(rows, config)
     whole = share(rows["train"], config.train_share, config.split_seed)
+
+    def limited(name: str, examples: Sequence[Example], limit: int | None) -> tuple[Example, ...]:
+        kept = sample(examples, limit, config.split_seed)
+        if len(kept) < len(examples):
+            counts[f"{name}_left_out_by_limit"] = len(examples) - len(kept)
+        return tuple(kept)
+
     validation, test = (
-        tuple((examples if is_text or labels else merge(examples))[:limit])
-        for examples, limit in (
-            (rows["validation"], config.validation_limit),
-            (rows["test"], config.test_limit),
-        )
+        limited(name, rows[name] if is_text or labels else merge(rows[name]), limit)
+        for name, limit in (("validation", config.validation_limit), ("test", config.test_limit))
     )
-    general, general_test = read_general(config)
-    replay = read_replay(config, general, general_test)
+    texts = read_general(config)
+    general, general_test, replay = texts.search, texts.test, texts.replay
+    counts |= texts.counts
     if config.drop_overlap != "none":
         documents = as_examples(general, general_test)
         held_out = {"data.validation": validation, "data.test": test, "data.general": documents}
@@ -87,7 +94,7 @@ def read_splits(config: DataConfig) -> Splits:
         )
         counts["train_rows_dropped_for_overlap"] = len(whole) - len(kept)
         whole = kept
-    train = tuple(whole[: config.train_limit])
+    train = limited("train", whole, config.train_limit)
     keys = {"train": _keys(train), "validation": _keys(validation), "test": _keys(test)}
     counts |= {
         "train": len(train),

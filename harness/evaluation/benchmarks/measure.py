@@ -38,7 +38,8 @@ def add(
         clusters = [f"{name}:{c}" for name in once for c in _clusters(pairs[name][1])]
         shared = any(pairs[name][1].clusters for name in once)
         all_pairs = np.concatenate([pairs[name][0] for name in once])
-        about = f"lm-eval|few-shot:{_shots(config)}|limit:{config.task_limit}|change from base"
+        limit = f"{config.task_limit}{' at random' * (config.task_limit is not None)}"
+        about = f"lm-eval|few-shot:{_shots(config)}|limit:{limit}|change from base"
         about += f"|of:{'+'.join(once)}" + "|clustered" * shared
         _put(measured, FORGETTING_TASKS, all_pairs, about, clusters if shared else None)
     for name, (pair, scores) in pairs.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import EvaluationConfig
+from harness.data.rows.sampling import sampled_places
 from harness.evaluation.benchmarks.chat import check_chat_template
 from harness.evaluation.benchmarks.chat import how as how_asked
 from harness.evaluation.benchmarks.folder import contents
@@ -22,7 +23,7 @@ from harness.records import read_json, write_json
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 3  # of what base_results keeps: another way to ask makes other results
+FORMAT = 4  # of what base_results keeps: another way to ask makes other results
 
 
 def wanted(config: EvaluationConfig) -> bool:
@@ -56,7 +57,9 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
 
     task, limit = loaded.tasks[name], loaded.limits[name]
     task.set_fewshot_seed(seed=SEED)  # the same examples for every model
-    samples = None if limit is None else {name: list(range(min(limit, len(task.eval_docs))))}
+    n_items = len(task.eval_docs)
+    chosen = None if limit is None else sampled_places(n_items, limit, SEED)
+    samples = None if chosen is None else {name: chosen}
     # Its progress bars, and what it finds as batch size, are nobody's business here.
     with (
         seeded(),
@@ -77,7 +80,8 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
         )
     assert found is not None
     about = [f"task:{name}", f"version:{task.VERSION}", f"few-shot:{task.config.num_fewshot}"]
-    about += [f"limit:{limit}", f"type:{task.OUTPUT_TYPE}", *how_asked(wrapped.tokenizer, config)]
+    about += ["limit:None" if limit is None else f"limit:{limit} of {n_items} at random"]
+    about += [f"type:{task.OUTPUT_TYPE}", *how_asked(wrapped.tokenizer, config)]
     return scores(
         found.get("samples", {})[name],
         task.aggregation(),
