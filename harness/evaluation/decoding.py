@@ -63,6 +63,10 @@ class RepetitionPenalty:
         """Prompts (B, T), and where they are no padding."""
         self._ids, self._mask, self._penalty = ids, mask.bool(), penalty
 
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the prompts, by their places; the others' answers have ended."""
+        self._ids, self._mask = self._ids[rows], self._mask[rows]
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         beams = len(input_ids) // len(self._ids)
         ids = self._ids.repeat_interleave(beams, dim=0)

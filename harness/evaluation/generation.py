@@ -22,7 +22,8 @@ from harness.data.tokens.special_tokens import ends_of
 from harness.evaluation.answers.length import AnswerLength
 from harness.evaluation.decoding import GREEDY, Decoding, RepetitionPenalty
 from harness.evaluation.own_words import check_own_words, chosen_prompts
-from harness.models.cached.continuing import continued, counts_padding
+from harness.models.cached.continuing import continued, counts_padding, without_wrapper
+from harness.models.cached.greedy_search import greedy_search, lets_rows_leave
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,6 +146,10 @@ class _Answering:
         if decoding.repetition_penalty != 1:
             penalty = RepetitionPenalty(ids, mask, decoding.repetition_penalty)
             more["logits_processor"] = LogitsProcessorList([penalty])
+        # Stop texts need a tokenizer, which transformers does not hand to a search that it is given.
+        greedy = not (decoding.do_sample or decoding.stop) and self.num_beams == 1
+        if greedy and lets_rows_leave(without_wrapper(self.model)):
+            more["custom_generate"] = greedy_search
         with _drawing(ids, self.device) if decoding.do_sample else nullcontext():
             output = continued(self.model, ids, mask, generation_config=config, **more)
         found = []

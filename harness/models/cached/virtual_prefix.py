@@ -52,7 +52,7 @@ def shared_prefix(model: nn.Module, rows: int) -> Any:
         return None
     base: Any = as_peft(model).get_base_model()
     if base not in _plain:
-        _plain[base] = (_remembers_every_place(base), _may_drop(base.config))
+        _plain[base] = (remembers_every_place(base), _may_drop(base.config))
     every_place, may_drop = _plain[base]
     encoder = as_peft(model).prompt_encoder
     own = may_drop or any(getattr(module, "p", 0) for module in encoder.modules())
@@ -79,7 +79,7 @@ def after_prefix(model: nn.Module, prefix: Any, ids: Tensor, mask: Tensor) -> An
     return base(input_ids=ids, attention_mask=longer, **{cache_argument(base): prefix})
 
 
-def _remembers_every_place(base: Any) -> bool:
+def remembers_every_place(base: Any) -> bool:
     """Return True if all layers of ``base`` attend to keys and values of all earlier places."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
