@@ -50,12 +50,12 @@ def run(arguments: Sequence[str]) -> int:
     plan, tree = compose_trial([*rest, *_named(rest)])
 
     from harness.launch.libraries import quiet_libraries
-    from harness.launch.local import device_of_this_process
+    from harness.launch.one_device import device_of_this_process
     from harness.trials.by_hand.command import score
     from harness.trials.by_hand.show_record import show
 
     quiet_libraries()
-    show(*score(plan, tree, adapter, device_of_this_process()))
+    show(*score(plan, tree, adapter, device_of_this_process(tree)))
     return 0
 
 

@@ -45,7 +45,7 @@ def run(arguments: Sequence[str], usage: str) -> int:
 
     from harness.data.rows.splits import read_splits
     from harness.launch.libraries import quiet_libraries
-    from harness.launch.local import device_of_this_process
+    from harness.launch.one_device import device_of_this_process
     from harness.models.load import check_model
     from harness.trials.by_hand.command import tune
     from harness.trials.by_hand.sequence import Stage, measured_by, merged_model, score_stage
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], usage: str) -> int:
     tree = composed[0][1]
     root = user_path(tree["runs_dir"])
     quiet_libraries()
-    device = device_of_this_process()
+    device = device_of_this_process(tree)
     bench = Workbench(device, root / ".cache")
     labels = _labels(items)
     stages = [Stage(None, None, configs[0].model)]

@@ -61,12 +61,12 @@ def run(arguments: Sequence[str]) -> int:
     plan, tree = compose_trial(arguments)
 
     from harness.launch.libraries import quiet_libraries
-    from harness.launch.local import device_of_this_process
+    from harness.launch.one_device import device_of_this_process
     from harness.trials.by_hand.command import tune
     from harness.trials.by_hand.show_record import show
 
     quiet_libraries()
-    record, folder = tune(plan, tree, device_of_this_process())
+    record, folder = tune(plan, tree, device_of_this_process(tree))
     show(record, folder)
     return 0 if record.status == "complete" else 1
 

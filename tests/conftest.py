@@ -49,7 +49,11 @@ def process():
     """One thread, and little collecting of garbage."""
     import torch
 
+    from harness.records import heartbeat
+
     torch.set_num_threads(1)
+    # ``stopping`` counts steps in tests: it is not asked on a slow machine's long evaluations too.
+    heartbeat.ASK_SECONDS = float("inf")
     # What the libraries made when they were imported lives as long as the process: no collection
     # need go through it again, nor come after every few hundred objects of a training step.
     gc.collect()

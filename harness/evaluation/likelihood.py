@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import torch
 
-from harness.data.tokens.batches import evaluation_batches
+from harness.data.tokens.batches import Batch
 from harness.data.tokens.encode import Encoded
-from harness.models.logits import logits_at
+from harness.models.label_logits import scored
 from harness.models.logprobs import LogProbs
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
 
 
 @overload
@@ -34,23 +36,30 @@ def sequence_nll(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (n,) summed NLL in nats of each sequence's labels, and the summed KL from ``reference``.
 
-    Scored from logits, never from ``outputs.loss``, to which a method may add a penalty.
+    Scored from logits, never from ``outputs.loss``, to which a method may add a penalty. The logits
+    are never whole, and ``batch_size`` is halved where memory runs out.
     """
     model.eval()
-    nll = torch.zeros(len(encoded), dtype=torch.float64)
-    kl = torch.zeros(len(encoded), dtype=torch.float64)
+    sums = torch.zeros(2, len(encoded), dtype=torch.float64)
     start = 0
-    for indices, batch in evaluation_batches(encoded, batch_size):
-        batch = batch.to(device)
-        logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict)
-        rows = torch.tensor(indices)[batch.rows.cpu()]
-        losses = torch.nn.functional.cross_entropy(logits.float(), batch.targets, reduction="none")
-        nll.index_add_(0, rows, losses.double().cpu())
-        if reference is not None:
-            divergence = reference.divergence(logits, start)
-            kl.index_add_(0, rows, divergence.double().cpu())
-        start += len(rows)
-    return nll.numpy(), None if reference is None else kl.numpy()
+
+    def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> tuple[Tensor, Tensor]:
+        found = []
+        for rows, logits in chunks:
+            logits = logits.float()
+            about = {"input": logits, "target": batch.targets[rows], "reduction": "none"}
+            losses = [torch.nn.functional.cross_entropy(**about)]
+            if reference is not None:
+                losses.append(reference.divergence(logits, start + rows.start))
+            found.append(torch.stack(losses))
+        return batch.rows, torch.cat(found, dim=1)
+
+    for indices, (rows, values) in scored(model, encoded, batch_size, device, read):
+        places = torch.tensor(indices)[rows.cpu()]
+        sums[: len(values)].index_add_(1, places, values.double().cpu())
+        start += len(places)
+    nll, kl = sums.numpy()
+    return nll, None if reference is None else kl
 
 
 def by_example(encoded: Encoded, *columns: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ from harness.config import LauncherConfig
 from harness.errors import InputError
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import heartbeat, read_json, write_json
+from harness.records.heartbeat import STEP_SECONDS, grace_seconds
 
 ANSWERS = ("record.json", "answer.json", "rejected.json")
-GRACE_SECONDS = 20.0  # to write a checkpoint
 PAUSED_SECONDS = 60.0  # between two polls; if longer, this process was suspended
 DUMP_SECONDS = 0.5  # for a hung worker to write its stack
 # Killed, asked to stop, or out of disk space.
@@ -186,7 +186,7 @@ class LocalLauncher:
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + GRACE_SECONDS
+        until = time.monotonic() + grace_seconds(worker.folder for worker in self._workers)
         for worker in self._workers:
             self._end(worker, max(0.1, until - time.monotonic()))
 
@@ -219,7 +219,7 @@ class LocalLauncher:
             )
         return worker.process
 
-    def _end(self, worker: _Worker, seconds: float = GRACE_SECONDS) -> None:
+    def _end(self, worker: _Worker, seconds: float = STEP_SECONDS) -> None:
         process, worker.process = worker.process, None
         if process is None:
             return

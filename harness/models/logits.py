@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from harness.models.cached.virtual_prefix import after_prefix, shared_prefix
 from harness.models.classifier import class_logits
-from harness.models.packing import attention_arguments
-from harness.models.views import output_layer
+from harness.models.views import as_pretrained, output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,27 +35,48 @@ def logits_at(
 
     A mask that counts (1, 2, ... within a row, 0 at padding) is of texts packed into one row, none of
     which may see another: the model is given positions that begin anew with each text, and no mask,
-    which is how transformers tells them apart (``harness.models.packing`` checks that it does).
+    which is how transformers tells them apart (``harness.models.checks.packing`` checks that it does).
 
     Virtual tokens are read once for all rows where ``harness.models.cached.virtual_prefix`` can.
     """
     if where is None:
         return class_logits(model, input_ids, attention_mask)
     head = output_layer(model)
-    length = input_ids.shape[1]
+    told: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+    packed = bool((attention_mask > 1).any())
+    if packed:
+        told |= {"attention_mask": None, "position_ids": positions(attention_mask)}
+        if attends_by_flash(model):  # its kernel tells texts apart in a batch of one row alone
+            rows = {name: told[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
+            told, where = told | rows, where.reshape(1, -1)
+    length = where.shape[1]
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden = inputs[0]
         return (hidden[:, -length:][where], *inputs[1:])
 
-    arguments = attention_arguments(attention_mask)
     prefix = None
-    if share_virtual_tokens and "position_ids" not in arguments:
+    if share_virtual_tokens and not packed:
         prefix = shared_prefix(model, len(input_ids))
-    handle = head.register_forward_pre_hook(keep)
+    handle = head.register_forward_pre_hook(keep, prepend=True)  # other hooks see what it keeps
     try:
         if prefix is None:
-            return model(input_ids=input_ids, use_cache=False, **arguments).logits
+            return model(**told, use_cache=False).logits
         return after_prefix(model, prefix, input_ids, attention_mask).logits
     finally:
         handle.remove()
+
+
+def positions(segments: Tensor) -> Tensor:
+    """(B, T) int64 places within each run of one number in (B, T) ``segments``; padding is a run."""
+    places = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return places - torch.where(begins, places, 0).cummax(dim=1).values
+
+
+def attends_by_flash(model: nn.Module) -> bool:
+    """Return whether attention runs in a kernel of the flash attention library."""
+    from transformers.utils.generic import is_flash_attention_requested
+
+    return is_flash_attention_requested(config=as_pretrained(model).config)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.data.tokens.batches import evaluation_batches
 from harness.data.tokens.encode import Encoded
-from harness.models.logits import logits_at
+from harness.models.label_logits import scored
 from harness.models.views import output_layer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
+
+    from harness.data.tokens.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,19 @@ def base_logprobs(
     n_labels = max(int(each.n_labels.sum()) for each in texts)
     vocabulary = output_layer(model).weight.shape[0]
     whole = n_labels * vocabulary * 4 <= memory_gb * 2**30
-    values, ids = [], []
-    for _, batch in evaluation_batches(encoded, batch_size):
-        batch = batch.to(device)
-        logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict)
-        log_probs = torch.log_softmax(logits.float(), dim=-1)
-        if whole:
-            values.append(log_probs.cpu())
-        else:
-            top = log_probs.topk(min(top_k, vocabulary), dim=-1)
-            values.append(top.values.cpu())
-            ids.append(top.indices.int().cpu())
-    return LogProbs(torch.cat(values), None if whole else torch.cat(ids))
+
+    def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> list[LogProbs]:
+        found = []
+        for _, logits in chunks:
+            log_probs = torch.log_softmax(logits.float(), dim=-1)
+            if whole:
+                found.append(LogProbs(log_probs.cpu(), None))
+            else:
+                top = log_probs.topk(min(top_k, vocabulary), dim=-1)
+                found.append(LogProbs(top.values.cpu(), top.indices.int().cpu()))
+        return found
+
+    parts = [p for _, some in scored(model, encoded, batch_size, device, read) for p in some]
+    values = torch.cat([part.values for part in parts])
+    ids = [part.ids for part in parts if part.ids is not None]
+    return LogProbs(values, torch.cat(ids) if ids else None)

@@ -109,6 +109,7 @@ def _strip(model: nn.Module) -> None:
 
     masked_entries.take_off(model)
     forget_rest(model)
+    model.zero_grad(set_to_none=True)  # a step that ran out of memory keeps them
     wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     for name, module in wrapped.items():
         if wrapped.keys().isdisjoint(_around(name)):  # of nested ones the outermost: it holds all

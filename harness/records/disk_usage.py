@@ -12,7 +12,7 @@ from harness.errors import InputError
 
 # In a trial's folder: files to resume from, or partial ones.
 TO_GO_ON_FROM = ("checkpoint", "checkpoint-first", "selected")
-LEFT_OVER = ("adapter.tmp", "alive")
+LEFT_OVER = ("adapter.tmp", "alive", "checkpoint_seconds")
 
 
 def size_of(path: Path) -> int:

@@ -11,13 +11,14 @@ class Footprint:
 
     The four parts are tensors: weights of the adapted model, gradients, the optimizer's state, and
     activations with all temporary tensors. ``peak_gb`` is torch's allocated memory on a GPU and the
-    whole process on a CPU, as in records; it includes scoring and answering. Times are of one trial.
+    whole process on a CPU, as in records. What scoring and answering take is apart, in
+    ``evaluation_peak_gb``. Times are of one trial.
     """
 
     device: str  # its name
     available_gb: float  # available to this process and others like it together
     total_steps: int
-    peak_gb: float
+    peak_gb: float  # of training
     weights_gb: float = 0.0
     gradients_gb: float = 0.0
     optimizer_gb: float = 0.0
@@ -30,6 +31,15 @@ class Footprint:
     answering_seconds: float = 0.0  # all answers at its end, each at the maximum length
     watts: float | None = None  # of the device, over a step; None: not reported
     infeasible: str | None = None  # why no step could be taken
+    evaluation_peak_gb: float = 0.0  # of scoring and answering
+    unmeasured: str | None = (
+        None  # the error that kept it from being measured; its trials will tell
+    )
+
+    @property
+    def needed_gb(self) -> float:
+        """Memory that a device must have for a trial, in GB."""
+        return max(self.peak_gb, self.evaluation_peak_gb)
 
     @property
     def trial_seconds(self) -> float:

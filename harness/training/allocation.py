@@ -34,6 +34,7 @@ class AllocationMeter:
 
         if self._device.startswith("cuda"):
             torch.cuda.synchronize(self._device)
+            torch._C._cuda_clearCublasWorkspaces()
             torch.cuda.reset_peak_memory_stats(self._device)
             self._held = torch.cuda.memory_allocated(self._device)
             return
@@ -50,6 +51,7 @@ class AllocationMeter:
         if self._device.startswith("cuda"):
             torch.cuda.synchronize(self._device)
             most = torch.cuda.max_memory_allocated(self._device)
+            torch._C._cuda_clearCublasWorkspaces()  # the first product allocates them: nobody's state
             return torch.cuda.memory_allocated(self._device) - self._held, most - self._held
         self._profiler.__exit__(None, None, None)
         events = self._profiler.profiler.kineto_results.events()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DiskFull
+from harness.records import heartbeat
 from harness.records.disk_full import is_disk_full, message
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 FILES = ("state.pt", "tensors.safetensors")
 KEPT = 2  # the newest may have been torn by a crash
+BYTES_PER_SECOND = 2e8  # of a slow disk, until a checkpoint has been measured
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ class CheckpointFolder:
     def __init__(self, folder: Path, kept: int = KEPT) -> None:
         self.folder = folder
         self.kept = kept
+
+    @property
+    def seconds(self) -> float:
+        """How long writing a checkpoint takes: measured, or expected; 0 where it is not known."""
+        return heartbeat.checkpoint_seconds(self.folder.parent)
+
+    def expect(self, n_bytes: int) -> None:
+        """Let the launcher know what a first checkpoint of ``n_bytes`` may take."""
+        if self.seconds == 0:
+            self.took(n_bytes / BYTES_PER_SECOND)
+
+    def took(self, seconds: float) -> None:
+        """Let the launcher know how long writing a checkpoint took."""
+        heartbeat.remember_checkpoint(self.folder.parent, seconds)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Save a checkpoint. On DiskFull the older ones stay and nothing of this one does."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+ALL = slice(None)
 OFF = RetentionConfig(0.0, 0.0, "replay", 1, 0.0, 0.0, 1)  # a loss without penalties
 
 
@@ -29,14 +30,20 @@ class Memory:
     log_probs: LogProbs
     first_row: dict[int, int]  # of each sequence, by its index in the text
 
-    def divergence(self, logits: Tensor, data: Encoded, indices: Sequence[int]) -> Tensor:
-        """Return (K,) KL(base ‖ model) in nats at the K labels of ``indices``, in batch order."""
+    def divergence(
+        self, logits: Tensor, data: Encoded, indices: Sequence[int], rows: slice = ALL
+    ) -> Tensor:
+        """Return (K,) KL(base ‖ model) in nats at the K labels of ``indices``, in batch order.
+
+        ``rows``: of those labels, where ``logits`` (rows, vocabulary) are not at all of them.
+        """
         import torch
 
         n_labels = data.n_labels
         starts = [self.first_row[index] for index in indices]
-        rows = [np.arange(at, at + n_labels[i]) for at, i in zip(starts, indices, strict=True)]
-        return self.log_probs.rows(torch.from_numpy(np.concatenate(rows))).divergence(logits, 0)
+        kept = [np.arange(at, at + n_labels[i]) for at, i in zip(starts, indices, strict=True)]
+        chosen = torch.from_numpy(np.concatenate(kept)[rows])
+        return self.log_probs.rows(chosen).divergence(logits, 0)
 
 
 @dataclass(frozen=True)
@@ -54,26 +61,31 @@ class Part:
 
 
 def mean_nll(
-    logits: Tensor, batch: Batch, n_labels: int, n_sequences: int, config: TrainingConfig
+    logits: Tensor,
+    batch: Batch,
+    n_labels: int,
+    n_sequences: int,
+    config: TrainingConfig,
+    rows: slice = ALL,
 ) -> Tensor:
     """Return the part of ``batch`` in the mean NLL of a step of ``n_labels`` in ``n_sequences``.
 
-    (K, vocabulary) ``logits`` of its K labels. By token every label weighs 1/n_labels; by sequence
-    each of the k labels of a sequence weighs 1/(k·n_sequences).
+    (rows, vocabulary) ``logits`` at ``rows`` of its labels. By token every label weighs 1/n_labels; by
+    sequence each of the k labels of a sequence weighs 1/(k·n_sequences).
     """
     import torch
 
     by_token = config.loss_average == "token"
     nll = torch.nn.functional.cross_entropy(
         logits.float(),
-        batch.targets,
+        batch.targets[rows],
         reduction="sum" if by_token else "none",
         label_smoothing=config.label_smoothing,
     )
     if by_token:
         return nll / n_labels
     k = torch.bincount(batch.rows, minlength=len(batch.input_ids))
-    return (nll / (k[batch.rows] * n_sequences)).sum()
+    return (nll / (k[batch.rows[rows]] * n_sequences)).sum()
 
 
 class Criterion:

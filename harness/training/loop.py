@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
-from harness.data.tokens.batches import collate, count_labels
+from harness.data.tokens.batches import Batch, collate, count_labels
 from harness.data.tokens.encode import Encoded
 from harness.errors import is_out_of_memory
 from harness.methods.base import AdaptContext, Method
+from harness.models.label_logits import LabelLogits
 from harness.models.logits import logits_at
 from harness.models.precision import computing, rest_in_float32
 from harness.models.views import as_pretrained
+from harness.records import heartbeat
 from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion, mean_nll
 from harness.training.distributed.sharding import UnshardedModel, wrap_for_training
-from harness.training.distributed.team import ALONE, OutOfMemory, RankSignal, SynchronizedExit, Team
-from harness.training.optimizers import build_optimizer
+from harness.training.distributed.team import ALONE, OutOfMemory, RankSignal, Team
+from harness.training.hooks import Diverged, Hooks, Interrupted
+from harness.training.memory import synchronize
+from harness.training.optimizers import build_optimizer, with_rounding
 from harness.training.parameters import with_own_rates
 from harness.training.resume import (
     Progress,
-    captured,
+    Saver,
     random_state,
     restore,
     set_random_state,
@@ -37,33 +40,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
-CHECKPOINT_SECONDS = 60.0  # between checkpoints, if the configuration sets no steps
-
-
 __all__ = ["Diverged", "Hooks", "Interrupted", "OutOfMemory", "Progress", "train"]
-
-
-class Diverged(SynchronizedExit):
-    """The loss is no longer finite."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"{what} at step {step}")
-        self.step = step
-
-
-class Interrupted(SynchronizedExit):
-    """The process was asked to stop; a checkpoint has been written."""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Callbacks of the training loop into the trial."""
-
-    on_begin: Callable[[int], None]  # training resumes after that many steps
-    on_step: Callable[[dict[str, Any]], None]
-    on_evaluation: Callable[[int], bool]  # after that many steps, 0 included; False: stop here
-    on_checkpoint: Callable[[], None]  # before each: files on disk must reach the same step
-    stopping: Callable[[], bool]  # checked before every step: write a checkpoint and stop
 
 
 def train(
@@ -100,8 +77,8 @@ def train(
     groups = with_own_rates(groups, config.learning_rate_of, model)
     peak_rates = [group["lr"] for group in groups if group["params"]]
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer, warnings = build_optimizer(config, groups, accelerator.device.type, seed)
-    optimizer = accelerator.prepare_optimizer(optimizer)
+    optimizer, warnings = build_optimizer(config, groups, accelerator.device.type)
+    optimizer = accelerator.prepare_optimizer(with_rounding(optimizer, config, seed))
     criterion = criterion or Criterion(data, config, seed)
     criterion.hold(model, device)
     augmentation = Augmentation(config, seed, plan.tokenizer)
@@ -110,36 +87,55 @@ def train(
     team.agree()  # all ranks have reached this point
     restore(checkpoints, trained, optimizer, method, model, progress, held.part)
     hooks.on_begin(progress.step)
-    if config.evaluate_before_training and progress.step == 0:
-        with held.whole():
-            hooks.on_evaluation(0)  # its answer is ignored: nothing can be stopped yet
     eval_every = config.eval_every or max(1, plan.total_steps // 4)
-    last_saved = time.monotonic()
+    saver = Saver(
+        checkpoints=checkpoints,
+        held=held,
+        trained=trained,
+        optimizer=optimizer,
+        method=method,
+        progress=progress,
+        device=device,
+        before=hooks.on_checkpoint,
+        every=config.checkpoint_every,
+        total_steps=plan.total_steps,
+    )
+
+    def evaluate() -> bool:
+        """Evaluate the current step; return whether to go on. A stop meanwhile repeats no step."""
+        signal = RankSignal.GO
+        with held.whole():
+            try:
+                if not hooks.on_evaluation(progress.step):
+                    signal = RankSignal.PRUNE
+            except heartbeat.Stopped:
+                signal = RankSignal.STOP
+        signal = team.agree(signal)
+        if signal is RankSignal.STOP:
+            saver.save()
+            raise Interrupted(f"stopped in the evaluation after step {progress.step}")
+        progress.evaluated = progress.step
+        model.train()
+        return signal is not RankSignal.PRUNE
+
+    if config.evaluate_before_training and progress.step == 0 and progress.evaluated is None:
+        evaluate()  # its answer is ignored: nothing can be stopped yet
     if config.gradient_checkpointing:
         # Also makes inputs require gradients; once is enough.
         as_pretrained(model).gradient_checkpointing_enable()
     model.train()
     model.zero_grad(set_to_none=True)  # a diverged run may have left gradients in a reused base
 
-    def save() -> None:
-        tensors, optimizer_state = held.state(trained, optimizer)
-        if not team.leads:
-            return
-        hooks.on_checkpoint()
-        checkpoints.save(
-            captured(
-                tensors=tensors,
-                optimizer=optimizer_state,
-                method=method,
-                model=model,
-                progress=progress,
-                device=device,
-            )
-        )
-
-    while progress.step < plan.total_steps:
+    while True:
+        pauses = progress.step % eval_every == 0 and 0 < progress.step < plan.total_steps
+        if pauses and progress.evaluated != progress.step and not evaluate():
+            progress.pruned = True
+            break
+        saver.save_if_due(pauses)
+        if progress.step == plan.total_steps:
+            break
         if team.agree(RankSignal.STOP if hooks.stopping() else RankSignal.GO) is RankSignal.STOP:
-            save()
+            saver.save()
             raise Interrupted(f"stopped after step {progress.step}")
         began = time.perf_counter()
         step = progress.step
@@ -149,7 +145,7 @@ def train(
         for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = rate * scale
         norm = float("nan")
-        with held.step():
+        with held.step(), heartbeat.uninterrupted():
             losses, n_tokens = _accumulate(
                 held, method, criterion, augmentation, step, config, accelerator, progress
             )
@@ -163,28 +159,13 @@ def train(
         method.after_step(model, step)
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
+        if progress.step == plan.total_steps or progress.step % eval_every == 0:
+            synchronize(device)  # the work of this step, which is not counted elsewhere
         progress.seconds += time.perf_counter() - began
         progress.tokens += n_tokens
         row = {"step": progress.step, **losses, "learning_rate": config.learning_rate * scale}
         row |= {"grad_norm": norm} if math.isfinite(norm) else {}
         hooks.on_step({**row, "tokens": progress.tokens, "seconds": round(progress.seconds, 4)})
-
-        at_evaluation = progress.step % eval_every == 0 and progress.step < plan.total_steps
-        if at_evaluation:
-            with held.whole():
-                signal = RankSignal.GO if hooks.on_evaluation(progress.step) else RankSignal.PRUNE
-            progress.pruned = team.agree(signal) is RankSignal.PRUNE
-            model.train()
-            if progress.pruned:
-                break
-        every = config.checkpoint_every
-        due = at_evaluation and time.monotonic() - last_saved > CHECKPOINT_SECONDS
-        if not every and at_evaluation:
-            signal = RankSignal.SAVE if due and team.leads else RankSignal.GO
-            due = team.agree(signal) is RankSignal.SAVE
-        if progress.step < plan.total_steps and (progress.step % every == 0 if every else due):
-            save()
-            last_saved = time.monotonic()
     held.end()
     if progress.pruned:
         return progress
@@ -271,31 +252,40 @@ def _gradients(
         if part.is_target:
             pairs = zip(chunks, groups, strict=True)
             chunks = [augmentation.masked(chunk, group, step) for chunk, group in pairs]
-        chunks = [chunk.to(accelerator.device) for chunk in chunks]
         n_labels = count_labels(part.data, part.indices, part.longest)
         real = chunks[: passes.n_real]
         n_tokens += sum(int((chunk.attention_mask != 0).sum()) for chunk in real)
+        chunks = [chunk.to(accelerator.device) for chunk in chunks]
         total = 0.0
         for number, (group, chunk) in enumerate(zip(groups, chunks, strict=True)):
             noise = augmentation.noise(model, chunk, group, step) if part.is_target else as_it_is
-            with accelerator.autocast(), noise:
-                logits = logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)
-                mean = mean_nll(logits, chunk, n_labels, len(part.indices), config)
-            if number >= passes.n_real:  # run only because other ranks do
-                accelerator.backward(0.0 * mean)
-                continue
-            total += float(mean.detach())
-            loss: Tensor = part.nll_weight * mean
-            if part.kl_weight:
-                assert part.base is not None
-                summed = part.base.divergence(logits, part.data, group).sum()
-                divergence = part.kl_weight * summed / n_labels
-                added += float(divergence.detach())
-                loss = loss + divergence
-            penalty = method.penalty(model) if first else None
-            accelerator.backward(loss if penalty is None else loss + penalty)
-            first = False
+            run = partial(_logits, model, chunk, accelerator, noise)
+            labels = LabelLogits(model, len(chunk.targets), accelerator.autocast)
+            for rows, logits in labels.chunks(run):
+                mean = mean_nll(logits, chunk, n_labels, len(part.indices), config, rows)
+                if number >= passes.n_real:  # run only because other ranks do
+                    accelerator.backward(0.0 * mean)
+                    continue
+                total += float(mean.detach())
+                loss: Tensor = part.nll_weight * mean
+                if part.kl_weight:
+                    assert part.base is not None
+                    summed = part.base.divergence(logits, part.data, group, rows).sum()
+                    divergence = part.kl_weight * summed / n_labels
+                    added += float(divergence.detach())
+                    loss = loss + divergence
+                penalty = method.penalty(model) if first else None
+                accelerator.backward(loss if penalty is None else loss + penalty)
+                first = False
+            labels.backward()
         losses[part.name] = total
     if criterion.has_penalty:
         losses["penalty"] = added
     return losses, n_tokens
+
+
+def _logits(
+    model: nn.Module, chunk: Batch, accelerator: Accelerator, noise: AbstractContextManager[Any]
+) -> Tensor:
+    with accelerator.autocast(), noise:
+        return logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)

@@ -1,4 +1,4 @@
-"""Memory: the peak of a stretch of work, and what is available."""
+"""The end of a stretch of work on a device, its peak of memory, and what is available."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import gc
 import os
 import resource
 from pathlib import Path
+
+
+def synchronize(device: str) -> None:
+    """Wait until ``device`` has done what it was given: on a GPU work is queued, not done."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 def reset_peak(device: str) -> None:

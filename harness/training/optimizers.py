@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
@@ -10,23 +11,18 @@ from harness.training.precision.rounding import StochasticRounding
 if TYPE_CHECKING:
     import torch
 
+MOMENTS = {"state1", "state2"}  # names of bitsandbytes for what it pages
+
+
+def with_rounding(optimizer: Any, config: TrainingConfig, seed: int) -> Any:
+    """Return ``optimizer``, with stochastic rounding drawn from ``seed`` where that is configured."""
+    return StochasticRounding(optimizer, seed) if config.updates == "bf16_stochastic" else optimizer
+
 
 def build_optimizer(
-    config: TrainingConfig, groups: list[dict[str, Any]], device: str, seed: int
-) -> tuple[Any, list[str]]:
-    """Return the optimizer over ``groups`` (each with its own ``lr``) and warnings for the record.
-
-    ``seed``: for stochastic rounding.
-    """
-    optimizer, warnings = _by_name(config, groups, device)
-    if config.updates == "bf16_stochastic":
-        return StochasticRounding(optimizer, seed), warnings
-    return optimizer, warnings
-
-
-def _by_name(
     config: TrainingConfig, groups: list[dict[str, Any]], device: str
 ) -> tuple[torch.optim.Optimizer, list[str]]:
+    """Return the optimizer over ``groups`` (each with its own ``lr``) and warnings for the record."""
     import torch
 
     decay, betas = config.weight_decay, (config.adam_beta1, config.adam_beta2)
@@ -63,7 +59,28 @@ def _by_name(
         "paged_adamw": bitsandbytes.optim.PagedAdamW,
         "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
     }
+    optimizer = kinds[name](groups, betas=betas, weight_decay=decay)
     warnings = []
-    if name.startswith("paged") and device == "cpu":
-        warnings.append(f"training.optimizer={name}: there is no paging on a CPU; state is unpaged")
-    return kinds[name](groups, betas=betas, weight_decay=decay), warnings
+    if name.startswith("paged"):
+        # An attribute of this object: a subclass would be saved under another name.
+        optimizer.load_state_dict = partial(_load_paged, optimizer)
+        if device == "cpu":
+            why = "there is no paging on a CPU; state is unpaged"
+            warnings.append(f"training.optimizer={name}: {why}")
+    return optimizer, warnings
+
+
+def _load_paged(optimizer: Any, state_dict: dict[str, Any]) -> None:
+    """Load a state into the pages of ``optimizer``. bitsandbytes would put it into device memory."""
+    import torch
+
+    type(optimizer).load_state_dict(optimizer, state_dict, move_to_device=False)
+    for parameter, state in optimizer.state.items():
+        for name in MOMENTS & state.keys():
+            # Of the state's shape, not the parameter's: stochastic rounding empties that meanwhile.
+            like = torch.empty((), device=parameter.device).expand(state[name].shape)
+            buffer = optimizer.get_state_buffer(like, dtype=state[name].dtype)
+            if parameter.is_cuda:
+                torch.cuda.synchronize(parameter.device)  # a kernel is filling it with zeros
+            state[name] = buffer.copy_(state[name])
+    optimizer.to_gpu()  # what is not paged

@@ -23,7 +23,11 @@ class Infeasible(Exception):
 
 
 class Clock:
-    """Time of a trial by phase; time outside training, evaluation and base counts as overhead."""
+    """Time of a trial by phase; time outside training, evaluation and base counts as overhead.
+
+    Peaks of memory are apart too: what an evaluation takes is neither training's, nor is what
+    measuring the base takes.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -33,17 +37,33 @@ class Clock:
         )
         self._began = time.perf_counter()
         self._spent = {"evaluation": 0.0, "base": 0.0}
+        self._peaks: dict[str, float] = {}  # GB, by phase; "training": all outside of the others
         self._energy = EnergyMeter(device)
         reset_peak(device)
 
     @contextmanager
     def spent_on(self, what: str) -> Iterator[None]:
+        """Context of one of the phases evaluation and base, which do not nest."""
+        self._end_of("training")
         began = time.perf_counter()
-        yield
-        self._spent[what] += time.perf_counter() - began
+        try:
+            yield
+        finally:
+            self._spent[what] += time.perf_counter() - began
+            self._end_of(what)
 
     def base_is_ready(self) -> None:
         """Start the peak of memory here: some methods load another base before, to compare with it."""
+        self._peaks.clear()
+        reset_peak(self.device)
+
+    @property
+    def peak_gb(self) -> float:
+        """Peak of memory of training, in GB; outside of the other phases."""
+        return max(self._peaks.get("training", 0.0), peak_gb(self.device))
+
+    def _end_of(self, what: str) -> None:
+        self._peaks[what] = max(self._peaks.get(what, 0.0), peak_gb(self.device))
         reset_peak(self.device)
 
     def cost(
@@ -58,8 +78,10 @@ class Clock:
             "evaluation_seconds": self._spent["evaluation"],
             "base_seconds": self._spent["base"],  # near 0 except for the first trial with a base
             "overhead_seconds": max(0.0, total - here),
-            "peak_memory_gb": peak_gb(self.device),
+            "peak_memory_gb": self.peak_gb,
         }
+        if "evaluation" in self._peaks:
+            cost["evaluation_peak_memory_gb"] = self._peaks["evaluation"]
         if progress.seconds > 0:
             cost["tokens_per_second"] = progress.tokens / progress.seconds
         if generation_tokens_per_second is not None:
@@ -81,9 +103,11 @@ def check_limits(limits: LimitsConfig, clock: Clock) -> None:
     seconds = clock.preparation_seconds + clock.train_seconds
     if limits.minutes is not None and seconds > 60 * limits.minutes:
         raise Infeasible(f"{seconds / 60:.2f} minutes; limits.minutes={limits.minutes:g}")
-    memory = peak_gb(clock.device)
+    memory = clock.peak_gb
     if limits.peak_memory_gb is not None and memory > limits.peak_memory_gb:
-        raise Infeasible(f"{memory:.2f} GB; limits.peak_memory_gb={limits.peak_memory_gb:g}")
+        raise Infeasible(
+            f"{memory:.2f} GB in training; limits.peak_memory_gb={limits.peak_memory_gb:g}"
+        )
 
 
 def sizes(model: nn.Module) -> dict[str, float]:

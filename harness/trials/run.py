@@ -19,11 +19,12 @@ from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
 from harness.models.load import load_skeleton
 from harness.models.precision import computing
-from harness.records import Record, write_record
+from harness.records import Record, heartbeat, write_record
 from harness.records.disk_usage import tidy
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.hooks import Interrupted
 from harness.training.memory import first_line
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
@@ -49,6 +50,7 @@ def run_trial(
 
     ``decide(step, measurements)`` returns after each evaluation whether to continue. If ``stopping()``
     is true a checkpoint is written and Interrupted raised; the same job resumes from it later.
+    Measurements that are not done within a second are given up then, and made again.
     Raises InputError for faults that only the loaded model or the data reveal.
     """
     evaluation = job.config.evaluation
@@ -56,9 +58,13 @@ def run_trial(
         skeleton = load_skeleton(job.config.model)
         afterwards.check_schemes(evaluation.quantization, skeleton, bench.device)
     checkpoints = CheckpointFolder(job.path / "checkpoint")
-    record, kept = _tuned(job, bench, checkpoints, Control(decide, stopping))
-    if kept is not None:  # not counted as cost of the method; the trained model is released by now
-        record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
+    try:
+        with heartbeat.interruptible(stopping):
+            record, kept = _tuned(job, bench, checkpoints, Control(decide, stopping))
+            if kept is not None:  # not counted as cost of the method; the trained model is released
+                record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
+    except heartbeat.Stopped:
+        raise Interrupted("stopped in the measurements before or after training") from None
     job.check_own()
     write_record(job.path, record)
     tidy(job.path)

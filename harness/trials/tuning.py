@@ -21,7 +21,7 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.first_pass import freeze_what_text_never_trains, try_answering
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
-from harness.training.memory import first_line
+from harness.training.memory import first_line, synchronize
 from harness.training.parameters import percent_at_rate, with_own_rates
 from harness.training.precision.autocast import accelerator_for, check_precision
 from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
@@ -195,6 +195,7 @@ class Tuning:
         self.model, self.earlier = adapt(
             self.job, self.method, self.base, self.inputs, self.plan, first_stage
         )
+        synchronize(device)
         took = time.perf_counter() - began
         self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
         if not self.bench.team.shards:  # sharded models do not fit on one device
@@ -214,7 +215,9 @@ class Tuning:
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         check_size(limits, self.size)
         if not self.dry:
-            require_room(self.job.path, room_for(self.model, config.training))
+            needed = room_for(self.model, config.training)
+            require_room(self.job.path, needed)
+            checkpoints.expect(needed)
         train(
             model=self.model,
             method=self.method,

@@ -17,8 +17,7 @@ from harness.data.tokens.batches import collate, longest_kept
 from harness.data.tokens.encode import encode
 from harness.errors import InputError
 from harness.models.checks.packing import check_texts_apart
-from harness.models.logits import logits_at
-from harness.models.packing import positions
+from harness.models.logits import logits_at, positions
 
 TEXT = dict(prompt_column=None, answer_column=None, text_column="text", loss_on="all")
 DOCUMENTS = [
@@ -135,6 +134,42 @@ def test_packed_documents_lose_what_they_lose_alone(tokenizer, config, kind, att
     assert nll(model, packed) == (pytest.approx(expected, rel=exact), n)
     unmarked = nll(model, replace(packed, segments=None))[0]
     assert abs(unmarked / expected - 1) > 1e-5, "without boundaries it is another loss"
+
+
+def one_row_kernel(module, query, key, value, mask, scaling=None, position_ids=None, **about):
+    """Attention as the flash kernels do it: by positions, in a batch of one row; else not apart."""
+    n, length = query.shape[0], query.shape[2]
+    places = torch.arange(length)
+    seen = (places[:, None] >= places)[None].expand(n, -1, -1)
+    if n == 1 and position_ids is not None:
+        texts = (position_ids == 0).cumsum(-1)
+        seen = seen & (texts[:, :, None] == texts[:, None, :])
+    groups = query.shape[1] // key.shape[1]
+    key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
+    found = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=seen[:, None], scale=scaling
+    )
+    return found.transpose(1, 2), None
+
+
+def test_rows_are_laid_end_to_end_for_kernels_that_tell_texts_apart_in_one(
+    tokenizer, config, monkeypatch
+):
+    """transformers gives the flash kernels the bounds of texts in a batch of one row alone."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("flash_one_row", one_row_kernel)
+    model = small("llama").double()
+    plain = encode(DOCUMENTS, tokenizer, config(**TEXT, max_length=24), all_references=True)
+    expected, n = nll(model, plain)
+    model.config._attn_implementation = "flash_one_row"
+    check_texts_apart(model, 24, "cpu")
+    packing = config(**TEXT, max_length=24, packing="documents")
+    packed = encode(DOCUMENTS, tokenizer, packing, all_references=True)
+    assert nll(model, packed) == (pytest.approx(expected, rel=1e-12), n)
+    monkeypatch.setattr("harness.models.logits.attends_by_flash", lambda model: False)
+    with pytest.raises(InputError, match=r"data\.packing='documents' cannot be used"):
+        check_texts_apart(model, 24, "cpu")
 
 
 @pytest.mark.parametrize("kind", ["bloom", "mamba"])

@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.launch import local
 from harness.launch.launcher import Ended
 from harness.launch.local import LocalLauncher, check, visible_devices
-from harness.records import read_json
+from harness.records import heartbeat, read_json
 
 # Stands in for worker.py: one answer for each line. The folder's name selects the behaviour.
 WORKER = """
@@ -42,6 +42,7 @@ for line in sys.stdin:
     if folder.name.startswith("slow"):
         while not stopped:
             time.sleep(0.01)
+        time.sleep(0.5 * folder.name.endswith("disk"))
         (folder / "checkpoint").touch()
         sys.exit(75)
     if folder.name.startswith("stubborn"):
@@ -211,8 +212,24 @@ def test_closing_lets_workers_write_a_checkpoint(launch, tmp_path):
     launcher.close()  # again: nothing left to do
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_closing_waits_as_long_as_a_checkpoint_takes(launch, tmp_path, monkeypatch, known):
+    monkeypatch.setattr(heartbeat, "STEP_SECONDS", 0.2)
+    launcher = launch()
+    folder = task(launcher, tmp_path / "slow disk")
+    until = time.monotonic() + 10
+    while not (folder / "seen").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    if known:
+        heartbeat.remember_checkpoint(
+            folder, seconds=2.0
+        )  # as the trial does when it has written one
+    launcher.close()
+    assert (folder / "checkpoint").exists() == known
+
+
 def test_closing_does_not_wait_for_ever(launch, tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(heartbeat, "STEP_SECONDS", 0.5)
     launcher = launch()
     folder = task(launcher, tmp_path / "stubborn")
     until = time.monotonic() + 10
@@ -248,6 +265,23 @@ def test_a_worker_that_exits_while_idle(launch, tmp_path):
 def test_devices_as_cuda_reads_them(monkeypatch, named, found):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert visible_devices() == found
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices", "name", "seen"),
+    [("4,5", None, "cuda:0", "4"), ("4,5", [5, 4], "cuda:0", "5"), ("", None, "cpu", "")],
+)
+def test_a_command_without_workers_takes_one_device(monkeypatch, visible, devices, name, seen):
+    from harness.launch import one_device
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(one_device, "_taken", {})
+    sweep, _ = composed("name=s", "tracking=none", "method=lora")
+    config = replace(sweep.launcher, devices=devices)
+    assert [one_device.take_device(config) for _ in range(2)] == [name] * 2
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+    with pytest.raises(InputError, match=r"launcher.devices=\[9\] cannot be used"):
+        one_device.take_device(replace(config, devices=[9]))
 
 
 def test_one_worker_a_device(launch, tmp_path, monkeypatch):

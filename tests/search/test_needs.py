@@ -150,6 +150,17 @@ def test_the_users_limit_counts_like_the_devices():
     assert "limits.peak_memory_gb=5" in (needs["lora"].measured[1].too_large or "")
 
 
+@pytest.mark.parametrize(("gb", "fits"), [(6.0, True), (2 * ROOM, False)])
+def test_an_evaluation_counts_against_the_device_and_not_against_the_users_limit(gb, fits):
+    def measure(asked):
+        return [Footprint("toy", ROOM, 100, 1.0, evaluation_peak_gb=gb) for _ in asked]
+
+    needs, *_ = needs_of(measure, "method=lora", "limits.peak_memory_gb=5")
+    why = needs["lora"].none_fits
+    assert (why is None) == fits
+    assert fits or "in an evaluation; toy has" in str(why)
+
+
 def test_where_one_of_several_killed_the_worker_each_is_asked_for_alone():
     one_by_one, _ = made_up(a_rank=0.1)
 

@@ -187,7 +187,7 @@ def test_optimizers_are_torchs_with_its_values(full, name):
     training = replace(full.training, optimizer=name, adam_beta1=0.8, adam_beta2=0.95)
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     groups = [{"params": [weight], "lr": 0.25}, {"params": [], "lr": 1.0}]
-    optimizer, warnings = build_optimizer(training, groups, "cpu", seed=0)
+    optimizer, warnings = build_optimizer(training, groups, "cpu")
     (group,) = optimizer.param_groups  # a group of nothing is left out
     assert (group["lr"], group["weight_decay"], warnings) == (0.25, 0.1, [])
     if "betas" in group:
@@ -210,7 +210,7 @@ def test_momentum(full, name, nesterov):
     changes = {"optimizer": name, "momentum": 0.9, "nesterov": nesterov, "weight_decay": 0.0}
     weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     groups = [{"params": [weight], "lr": 1.0}]
-    optimizer, _ = build_optimizer(replace(full.training, **changes), groups, "cpu", seed=0)
+    optimizer, _ = build_optimizer(replace(full.training, **changes), groups, "cpu")
     assert optimizer.param_groups[0]["momentum"] == 0.9
     if name == "rmsprop":
         return
@@ -244,9 +244,7 @@ def test_adafactors_rate_is_the_users(full):
     """No scaling by the size of a parameter, no rate of its own."""
     small, large = (torch.nn.Parameter(torch.full((2,), size)) for size in (0.01, 100.0))
     training = replace(full.training, optimizer="adafactor", weight_decay=0.0)
-    optimizer, _ = build_optimizer(
-        training, [{"params": [small, large], "lr": 0.25}], "cpu", seed=0
-    )
+    optimizer, _ = build_optimizer(training, [{"params": [small, large], "lr": 0.25}], "cpu")
     small.grad, large.grad = torch.ones(2), torch.ones(2)
     optimizer.step()
     assert small.tolist() == pytest.approx([0.01 - 0.25] * 2)
@@ -409,6 +407,29 @@ def test_interrupted_before_the_first_step(lend_small, full, encoded, tmp_path):
     with pytest.raises(Interrupted, match="after step 0"), lend_small() as base:
         fit(base, full, encoded, tmp_path, stop_before=0)
     assert (tmp_path / "step-0" / "manifest.json").is_file()
+
+
+def test_a_paged_optimizers_state_is_paged_again(full):
+    """bitsandbytes' own loading would put it into the device's memory, which has no room for it."""
+    training = replace(full.training, optimizer="paged_adamw_8bit")
+    weight = torch.nn.Parameter(torch.ones(64, 128))
+    kept = build_optimizer(training, [{"params": [weight], "lr": 0.1}], "cpu")[0]
+    weight.grad = torch.randn(64, 128)
+    kept.step()
+    twin = torch.nn.Parameter(weight.detach().clone())
+    optimizer = build_optimizer(training, [{"params": [twin], "lr": 0.1}], "cpu")[0]
+    real, paged = optimizer.get_state_buffer, []
+
+    def get_state_buffer(like, dtype):
+        paged.append((tuple(like.shape), dtype, like.device.type))
+        return real(like, dtype=dtype)
+
+    optimizer.get_state_buffer = get_state_buffer
+    optimizer.load_state_dict(kept.state_dict())
+    assert paged == [((64, 128), torch.uint8, "cpu")] * 2
+    twin.grad = weight.grad = torch.randn(64, 128)
+    kept.step(), optimizer.step()
+    assert torch.equal(weight, twin)
 
 
 def test_weight_decay_alone_moves_no_frozen_parameter(lend_small, trial_config, encoded, tmp_path):

@@ -98,6 +98,25 @@ def test_what_never_fits_is_infeasible_and_the_worker_goes_on(
     assert losses(tmp_path / "c") == losses(tmp_path / "a")
 
 
+def test_in_the_optimizer_no_gradient_stays_in_the_base(
+    bench, small_trial, tmp_path, lend_small, monkeypatch
+):
+    """The base is unchanged and lent again: gradients would count as the next one's memory."""
+
+    def step(self, *about, **named):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with lend_small() as base:
+        model = base.model
+    config = small_trial("method=full", *STEPS)
+    record = run_trial(job(tmp_path, bench.cache, config), bench)
+    assert record.status == "infeasible" and "CUDA out of memory" in record.reason
+    with lend_small() as base:
+        assert base.model is model, "it was kept"
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_in_the_measurements_at_the_end(bench, small_trial, tmp_path, lend_small, monkeypatch):
     from harness.trials import run
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 from running import after, job, rows
 
 from harness.config.strict import from_mapping
@@ -159,6 +160,63 @@ def test_killed_with_and_without_a_corrupt_checkpoint(
     assert ("not whole" in capsys.readouterr().err) == (tear != "nothing")
     assert record.measurements == expected.measurements
     assert rows(tmp_path) == expected_rows
+
+
+def test_asked_to_stop_during_an_evaluation(
+    bench, small_trial, tmp_path, uninterrupted, monkeypatch
+):
+    """It is given up at its next batch; neither its steps nor the evaluation are missing later."""
+    from harness.records import heartbeat
+    from harness.trials import curves
+
+    monkeypatch.setattr(heartbeat, "ASK_SECONDS", 0.0)
+    evaluating, real = [], curves.evaluate_during_training
+
+    def evaluate(*about):
+        evaluating.append(1)
+        found = real(*about)
+        evaluating.append(-1)
+        return found
+
+    monkeypatch.setattr(curves, "evaluate_during_training", evaluate)
+    overrides = [*COMMON, *CASES["lora with dropout"][0]]
+    expected, expected_rows = uninterrupted(overrides)
+    evaluating.clear()
+    work = job(tmp_path, bench.cache, small_trial(*overrides))
+    with pytest.raises(Interrupted, match="stopped in the evaluation after step 4"):
+        run_trial(work, bench, stopping=lambda: evaluating == [1, -1, 1])
+    assert [row["step"] for row in rows(tmp_path) if row["kind"] == "evaluation"] == [0]
+    assert (tmp_path / "checkpoint" / "step-4").is_dir()
+    record = run_trial(replace(work, attempt=2), bench)
+    assert record.measurements == expected.measurements
+    assert rows(tmp_path) == expected_rows
+
+
+def test_asked_to_stop_in_the_measurements_at_the_end(bench, small_trial, tmp_path, monkeypatch):
+    """A checkpoint after the last step, where steps take longer than it: none is repeated."""
+    from harness.records import heartbeat
+    from harness.training import resume
+    from harness.trials import run
+
+    monkeypatch.setattr(resume, "LAST_SECONDS", 0.0)
+    trial = job(tmp_path, bench.cache, small_trial(*COMMON, "method=lora"))
+    with monkeypatch.context() as patch:
+
+        def measure(*about):
+            raise heartbeat.Stopped
+
+        patch.setattr(run, "measure", measure)
+        with pytest.raises(Interrupted, match="stopped in the measurements"):
+            run_trial(trial, bench)
+    before = [row for row in rows(tmp_path) if row["kind"] == "train"]
+    steps, real = [], torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, *about: steps.append(1) or real(self, *about)
+    )
+    record = run_trial(replace(trial, attempt=2), bench)
+    assert record.status == "complete" and record.provenance["steps"] == 12
+    assert len(before) == 12 and steps == [], "no step was repeated"
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_a_job_survives_its_json(bench, small_trial, tmp_path):

@@ -194,7 +194,7 @@ def test_a_rate_that_is_far_too_high_measures_or_diverges_but_invents_nothing(
     [
         ({"trainable_parameters": 1000}, "163,840 trainable parameters; limits.trainable_param"),
         ({"minutes": 1e-5}, "minutes; limits.minutes=1e-05"),
-        ({"peak_memory_gb": 0.001}, "GB; limits.peak_memory_gb=0.001"),
+        ({"peak_memory_gb": 0.001}, "GB in training; limits.peak_memory_gb=0.001"),
     ],
     ids=lambda value: str(value)[:25],
 )

@@ -17,9 +17,10 @@ from harness.errors import InputError
 from harness.launch.clusters.one_worker import shared_fields
 from harness.launch.clusters.ray_slot import NodeSlot, Stamps, changed, in_order, write_bytes
 from harness.launch.launcher import Ended
-from harness.launch.local import ANSWERS, GRACE_SECONDS
+from harness.launch.local import ANSWERS
 from harness.paths import user_path
 from harness.records import write_json
+from harness.records.heartbeat import grace_seconds
 
 POLL_SECONDS = 0.5  # between polls of one actor
 SILENT_SECONDS = 60.0  # an actor that is unreachable for longer is abandoned
@@ -209,7 +210,8 @@ class RayLauncher:
         closing = [(s, s.actor.close.remote(s.has)) for s in slots if s.ready]
         if closing:
             asked = [call for _, call in closing]
-            ray.wait(asked, num_returns=len(asked), timeout=GRACE_SECONDS + 10)
+            seconds = grace_seconds(slot.folder for slot, _ in closing)
+            ray.wait(asked, num_returns=len(asked), timeout=seconds + 10)
         for slot, call in closing:
             try:
                 answer = ray.get(call, timeout=0)

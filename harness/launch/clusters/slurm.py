@@ -18,8 +18,9 @@ from harness.errors import InputError, Resumable
 from harness.launch.clusters.one_worker import shared_fields
 from harness.launch.clusters.slurm_task import SLOT, STOPPED, run_task
 from harness.launch.launcher import Ended
-from harness.launch.local import ANSWERS, GRACE_SECONDS
+from harness.launch.local import ANSWERS
 from harness.records import read_json, write_json
+from harness.records.heartbeat import grace_seconds
 
 POLL_SECONDS = 0.5  # between polls of the folders
 QUEUE_SECONDS = 5.0  # between polls of the scheduler
@@ -182,7 +183,7 @@ class SlurmLauncher:
         runs = {job for job in jobs if states.get(job) == "RUNNING"}
         _command("scancel", *(jobs - runs))
         _command("scancel", "--signal=TERM", *runs)
-        until = time.monotonic() + GRACE_SECONDS + 10
+        until = time.monotonic() + grace_seconds(self._tasks) + 10
         while runs and time.monotonic() < until:
             time.sleep(0.5)
             states = self._states(patience=0.0)

@@ -18,8 +18,9 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     """Raise InputError if ``model`` does not keep packed texts apart.
 
     Tried, not looked up: the logits of a text must be the same alone and after another one. It is
-    random tokens, ``length`` of them at most. Models without attention masks (state space models,
-    attention that is biased by distance without position ids) and virtual tokens fail.
+    random tokens, ``length`` of them at most, in two rows: some kernels tell texts apart in one row
+    alone. Models without attention masks (state space models, attention that is biased by distance
+    without position ids) and virtual tokens fail.
     """
     from harness.models.logits import logits_at
 
@@ -33,7 +34,8 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     segments = torch.arange(2 * n, device=device).div(n, rounding_mode="floor").add(1)[None]
     why = "its logits depend on the text before"
     try:
-        packed = logits_at(model, ids, segments, segments == 2)
+        both = [tensor.repeat(2, 1) for tensor in (ids, segments, segments == 2)]
+        packed = logits_at(model, *both).view(2, *alone.shape)
     except (TypeError, ValueError) as error:
         packed, why = None, str(error).splitlines()[0]
     model.train(was_training)

@@ -270,12 +270,15 @@ def _candidate(
     )
 
 
+PEAKS = ("peak_memory_gb", "evaluation_peak_memory_gb")  # the largest of all seeds counts
+
+
 def _mean_cost(rows: tuple[FinishedTrial, ...]) -> dict[str, float]:
     cost: dict[str, float] = {}
     for name in dict.fromkeys(n for row in rows for n in row.record.cost):
         values = [row.record.cost[name] for row in rows if row.record.cost.get(name) is not None]
         if values:
-            cost[name] = float(max(values) if name == "peak_memory_gb" else np.mean(values))
+            cost[name] = float(max(values) if name in PEAKS else np.mean(values))
     return cost
 
 

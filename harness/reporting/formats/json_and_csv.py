@@ -22,6 +22,7 @@ COSTS = (
     "evaluation_seconds",
     "overhead_seconds",
     "peak_memory_gb",
+    "evaluation_peak_memory_gb",
     "tokens_per_second",
     "generation_tokens_per_second",
     "energy_kwh",

@@ -109,9 +109,10 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
     at_rate = any("percent_at_rate" in candidate.cost for candidate in order)
     headers = ("Method", "Configuration", "Trainable", "of all")
     headers += ("of these near the rate",) * at_rate
+    evaluated = any("evaluation_peak_memory_gb" in candidate.cost for candidate in order)
+    headers += ("Adapter file", "Peak memory")
+    headers += ("Peak in evaluation",) * evaluated
     headers += (
-        "Adapter file",
-        "Peak memory",
         "Training",
         "Evaluation",
         "Overhead",
@@ -137,6 +138,7 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
             *[f.percent(cost.get("percent_at_rate"))] * at_rate,
             f.file_size(cost.get("adapter_bytes")),
             f.gigabytes(cost.get("peak_memory_gb")),
+            *(f.gigabytes(cost.get("evaluation_peak_memory_gb")),) * evaluated,
             f.duration(cost.get("train_seconds")),
             f.duration(cost.get("evaluation_seconds")),
             f.duration(cost.get("overhead_seconds")),

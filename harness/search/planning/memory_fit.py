@@ -80,7 +80,7 @@ class _Fitting:
         smallest = self._configured | _at(self._space, 0)
         for key, values in _kinds(self._space).items():
             ways = [self._look(smallest | {key: value}) for value in values]
-            least = min(ways, key=lambda way: (way.too_large is not None, way.footprint.peak_gb))
+            least = min(ways, key=lambda way: (way.too_large is not None, way.footprint.needed_gb))
             smallest = dict(least.values)
         if not self._fits(smallest):
             why = self._look(smallest).too_large
@@ -115,15 +115,17 @@ class _Fitting:
             return found.infeasible
         if limit is not None and peak > limit:
             return f"{peak:.2f} GB in a measured step; limits.peak_memory_gb={limit:g}"
-        room = found.available_gb
+        room, in_which = found.available_gb, "in a measured step"
+        if found.evaluation_peak_gb > peak:
+            peak, in_which = found.evaluation_peak_gb, "in an evaluation"
         if peak > room:
-            return f"{peak:.2f} GB in a measured step; {found.device} has {room:.2f} GB to give"
+            return f"{peak:.2f} GB {in_which}; {found.device} has {room:.2f} GB to give"
         if peak * self._sharing > room:
             most = int(room // peak)
             raise InputError(
                 f"launcher.workers={self._sweep.launcher.workers} cannot be used: {self._sharing} "
                 f"workers share {found.device} with {room:.1f} GB to give, and one of method="
-                f"{self.plan.method} took {peak:.2f} GB in a measured step. It must be "
+                f"{self.plan.method} took {peak:.2f} GB {in_which}. It must be "
                 f"{most} a device or fewer."
             )
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -33,9 +33,9 @@ class Measurer:
         self._sweep, self._launcher, self._folder = sweep, launcher, folder
 
     def __call__(self, asked: Sequence[tuple[MethodPlan, Values]]) -> list[Footprint] | None:
-        """Return None if the worker was killed during one of several: measure them one by one then.
+        """Return None if the worker exited during one of several: measure them one by one then.
 
-        Raises InputError.
+        An unexpected error of one configuration is its footprint's ``unmeasured``. Raises InputError.
         """
         settings = self._sweep.launcher
         configs = [asdict(plan.trial(values)) for plan, values in asked]
@@ -46,12 +46,13 @@ class Measurer:
         except NoWorkerAnswered as error:
             if len(asked) > 1:
                 return None
+            nothing = Footprint("this machine", 0.0, 0, 0.0)
             if error.code != KILLED:
-                raise
+                return [replace(nothing, unmeasured=str(error))]
             why = (
                 "its process was killed in the first steps, as where a machine's memory is used up"
             )
-            return [Footprint("this machine", 0.0, 0, 0.0, infeasible=why)]
+            return [replace(nothing, infeasible=why)]
         return [Footprint(**values) for values in answer["footprints"]]
 
 
@@ -73,6 +74,8 @@ def show_plan(
     for method in needs.values():
         for words in method.left_out:
             terminal.say(f"left out     {words}")
+    for words in unmeasured(needs):
+        terminal.say(f"caution      {words}")
     for words in expected_cost(sweep, plans, needs, workers):
         terminal.say(words)
     _about_data(sweep, plans[0], splits, counts, terminal)
@@ -107,7 +110,8 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
 
 def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) -> Table:
     """Return the memory of a step of each method in MB, and its duration."""
-    first = next(each[0].footprint for _, each in measured if each)
+    every = [one.footprint for _, each in measured for one in each]
+    first = next((one for one in every if one.unmeasured is None), every[0])
     table = Table(
         box=SIMPLE_HEAD,
         padding=0,
@@ -131,6 +135,8 @@ def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) ->
             asked = plan.trial(one.values).training.batch_size
             halved = 0 < found.micro_batch_size < asked
             note = f"\nin micro-batches of {found.micro_batch_size}" if halved else ""
+            if found.evaluation_peak_gb > found.peak_gb:
+                note += f"\nevaluation: {mb(1000 * found.evaluation_peak_gb)} MB"
             known = found.micro_batch_size > 0
             table.add_row(
                 f"{values or 'as configured'}{note}",
@@ -142,16 +148,25 @@ def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) ->
     return table
 
 
+def unmeasured(needs: Mapping[str, MethodMemory]) -> list[str]:
+    """Return a sentence for each method whose steps ended in an error; its trials are run anyway."""
+    return [
+        f"{method}: its cost is not known, as a measured step failed: {errors[0]}"
+        for method, each in needs.items()
+        if (errors := [m.footprint.unmeasured for m in each.measured if m.footprint.unmeasured])
+    ]
+
+
 def expected_cost(
     sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, MethodMemory], workers: int
 ) -> list[str]:
     """Return time, device-hours, energy and price of the sweep, from each method as configured."""
     seconds = training = joules = 0.0
-    without = [plan.method for plan in plans if not needs[plan.method].measured]
+    without = [plan.method for plan in plans if not _is_timed(needs[plan.method])]
     devices = sweep.launcher.devices_per_trial
     for plan in plans:
         method = needs[plan.method]
-        if not method.measured:
+        if plan.method in without:
             continue
         found = method.measured[0].footprint
         n = 0 if method.none_fits else search_budget(plan, sweep) + confirm_trials(sweep)
@@ -169,8 +184,8 @@ def expected_cost(
         f"worker{'s' if workers != 1 else ''}, {hours:.2g} device-hours, at the speed of these steps"
     ]
     found = [one for plan in plans for one in needs[plan.method].measured]
-    fitting = [one.footprint for one in found if one.too_large is None]
-    most = min((int(each.available_gb // each.peak_gb) for each in fitting), default=0)
+    fitting = [one.footprint for one in found if one.too_large is None and one.footprint.needed_gb]
+    most = min((int(each.available_gb // each.needed_gb) for each in fitting), default=0)
     if most > 1 and fitting[0].device != "cpu":  # there cores are the scarce resource
         said.append(
             f"room         for {most} workers on each device, by these steps (launcher.workers)"
@@ -183,6 +198,11 @@ def expected_cost(
     if price is not None:
         said.append(f"price        about {hours * price:.2f} at {price:g} a device-hour")
     return said
+
+
+def _is_timed(method: MethodMemory) -> bool:
+    """Return whether the configured values of a method were measured."""
+    return bool(method.measured) and method.measured[0].footprint.unmeasured is None
 
 
 def confirm_trials(sweep: SweepConfig) -> int:

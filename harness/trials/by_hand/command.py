@@ -99,7 +99,7 @@ def tune(plan: MethodPlan, tree: Mapping[str, Any], device: str) -> tuple[Record
     try:
         return run_trial(job, bench, stopping=lambda: bool(stopped)), folder
     except Interrupted as stop:
-        said = f"{stop}; a checkpoint is written. The same command goes on from there."
+        said = f"{stop}. The same command goes on from the last checkpoint."
         raise Stopped(said, 75 if signal.SIGTERM in stopped else 130) from stop
 
 

@@ -53,6 +53,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     doubts = [] if saved is None else saved.doubts(config.model)
     record = _record(job, inputs, before, measured, device)
     cost = clock.cost(Progress(), measured.generation_tokens_per_second) | size | measured.cost
+    del cost["peak_memory_gb"]  # of training: there was none here
     del cost["train_seconds"]  # the cost of training was not measured here
     record = replace(
         record,

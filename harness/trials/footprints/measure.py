@@ -22,7 +22,7 @@ from harness.records.fingerprint import digest
 from harness.records.footprint import Footprint
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.distributed.team import ALONE
-from harness.training.memory import available_gb, first_line, peak_gb
+from harness.training.memory import available_gb, first_line, peak_gb, reset_peak
 from harness.trials.cost import Clock
 from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring_seconds
 from harness.trials.footprints.step_meter import COUNTED, TIMED, Enough, StepMeter
@@ -31,7 +31,7 @@ from harness.trials.run import device_name
 from harness.trials.tuning import GO_ON, Tuning, Watch
 from harness.trials.workbench import Inputs, Workbench, quantization_of
 
-FORMAT = 3  # increase it when the measurement changes
+FORMAT = 4  # increase it when the measurement changes
 
 
 def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[dict[str, Any]]:
@@ -80,6 +80,7 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
             meter.close()
         room = available_gb(device)
         found = Footprint(device_name(device), room, steps, max([*meter.peaks, 0.0]))
+        reset_peak(device)
         if tuning.status == "diverged":
             return found  # unrelated to memory: the trial itself will report it
         if not meter.seconds:
@@ -99,7 +100,7 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
                 raise
             why = f"out of memory while answering: {first_line(error)}"
             found = replace(found, infeasible=why)
-        return replace(found, peak_gb=max(found.peak_gb, peak_gb(device)))
+        return replace(found, evaluation_peak_gb=peak_gb(device))
 
 
 def _as_long(config: TrialConfig, steps: int) -> TrialConfig:

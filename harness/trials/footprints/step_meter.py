@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.training.allocation import AllocationMeter
 from harness.training.energy import EnergyMeter
-from harness.training.memory import peak_gb, reset_peak
+from harness.training.memory import peak_gb, reset_peak, synchronize
 from harness.trials.tuning import Tuning, Watch
 
 COUNTED = 2  # steps: one creates the optimizer's state, one starts with it
@@ -44,6 +44,7 @@ class StepMeter(Watch):
             if self._timed < TIMED:
                 return
             assert self._energy is not None
+            synchronize(self._device)
             seconds, joules = time.perf_counter() - self._began, self._energy.joules()
             self.watts = joules / seconds if joules else None
             self.seconds = seconds / TIMED
@@ -52,6 +53,7 @@ class StepMeter(Watch):
         self.laps.append(self._meter.lap())
         if len(self.laps) == COUNTED:
             self.close()
+            synchronize(self._device)
             self._energy = EnergyMeter(self._device)
             self._began = time.perf_counter()
 
