@@ -22,16 +22,18 @@ def statistics(
     streams = [
         [refs[i] if i < len(refs) else None for refs in references] for i in range(n_streams)
     ]
-    scorer = _scorer(metric, references, tokenize)
-    scorer.corpus_score(list(texts), streams)  # the signature is known only afterwards
-    statistics = scorer._extract_corpus_statistics(list(texts), streams)
+    scorer = _scorer(metric, references, tokenize, streams)
+    statistics = scorer._extract_corpus_statistics(list(texts), None)
     return np.asarray(statistics, dtype=np.float64), str(scorer.get_signature())
 
 
-def _scorer(metric: str, references: Sequence[Sequence[str]], tokenize: str) -> Any:
+def _scorer(
+    metric: str, references: Sequence[Sequence[str]], tokenize: str, streams: list[Any]
+) -> Any:
+    """Return sacrebleu's metric, which has read the references and knows its signature."""
     if metric == "bleu":
-        return BLEU(tokenize=tokenize)
+        return BLEU(tokenize=tokenize, references=streams)
     if metric == "ter":  # words are what it counts: of such a script, characters
         spaceless = writes_without_spaces(references)
-        return TER(normalized=spaceless, asian_support=spaceless)
-    return CHRF(word_order=2 if metric == "chrf++" else 0)
+        return TER(normalized=spaceless, asian_support=spaceless, references=streams)
+    return CHRF(word_order=2 if metric == "chrf++" else 0, references=streams)
