@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.search.pruning.pareto_fronts import best_first
+from harness.statistics.pareto import as_losses, hypervolume
 from harness.statistics.resampling import (
     RESAMPLES,
     bootstrap_scores,
@@ -83,3 +84,13 @@ def chosen(quality: Sequence[Resampled], maximize: bool, forgetting: Sequence[Re
 def finalists(points: Sequence[Sequence[float]], directions: Sequence[str], n: int) -> list[int]:
     """The best by the first objective, then the least crowded of the front, whose ends come first."""
     return best_first(points, directions)[:n]
+
+
+def grown(points: Array, directions: Sequence[str], n: int, share: float) -> bool:
+    """Whether the hypervolume has grown in the last n trials, measured from the worst of all points."""
+    losses = as_losses(points, directions)
+    spread = np.ptp(losses, axis=0)
+    scaled = (losses - losses.max(axis=0)) / spread
+    ways, corner = ["minimize"] * len(directions), [0.0] * len(directions)
+    now, then = (hypervolume(part, ways, corner) for part in (scaled, scaled[:-n]))
+    return now > then * (1 + share)

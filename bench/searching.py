@@ -28,6 +28,7 @@ from harness.compose.command_line import compose_sweep
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.records import Measurement, Record
+from harness.search.early_stop import Stopping
 from harness.search.finalists import finalists
 from harness.search.optuna_studies import samplers
 from harness.search.optuna_studies.study import MethodStudy
@@ -214,7 +215,55 @@ def _diverged(sweep: SweepConfig, plan: MethodPlan, best: float) -> float:
     return float(np.mean(ended[10:]))
 
 
-TABLES = {"finalists": of_finalists, "rungs": of_rungs, "divergence": of_divergence}
+def of_stops(rng: np.random.Generator) -> None:
+    """Sixty random trials, ended by search.stop=expected with its defaults, judged after each trial.
+
+    Just risen: runs that end although the best measured quality rose by more than 5 within the last
+    ten trials. Missed: runs in which the rest would have raised it by more than 5. A search whose base
+    scores 5, and every second one finds what is best late: no rate above the middle in 30 trials.
+    """
+    sweep, _ = compose_sweep(["method=lora", "tracking=none", "search.stop=expected"])
+    objectives, n = sweep.objectives, sweep.search.stop_trials
+    ways = list(objectives.values())
+    print(f"{'rule':>8} {'ended':>8} {'trials':>7} {'just risen':>10} {'missed':>8}")
+    state = rng.bit_generator.state
+    for label in ("before", "now"):
+        rng.bit_generator.state = state
+        used, risen, missed = [], [], []
+        for run in range(200):
+            shares = rng.random(60)
+            shares[: 30 * (run % 2)] *= 0.5
+            quality, forgetting = landscape(shares, rng)
+            points = np.stack([quality + rng.normal(0, ITEM, 60), forgetting], axis=1)
+            told = [_told(values) for values in points.tolist()]
+            with tempfile.TemporaryDirectory() as folder:
+                stopping = Stopping(Path(folder) / "stopped.json", "a", sweep.search, objectives)
+                for end in range(n + 3, 61):
+                    if label == "now":
+                        over = stopping.expects_nothing(lambda seen=told[:end]: seen) is not None
+                    else:
+                        over = not old_rule.grown(points[:end], ways, n, sweep.search.stop_share)
+                    if over:
+                        break
+            best = points[:end, 0].max()
+            used.append(end)
+            risen.append(over and best - points[: end - n, 0].max() > 5)
+            missed.append(points[:, 0].max() - best > 5)
+        ended = 100 * np.mean(np.array(used) < 60)
+        print(f"{label:>8} {ended:>6.1f} % {np.mean(used):>7.1f} {100 * np.mean(risen):>8.1f} % "
+              f"{100 * np.mean(missed):>6.1f} %")  # fmt: skip
+
+
+def _told(values: list[float]) -> optuna.trial.FrozenTrial:
+    return optuna.create_trial(values=values, user_attrs={"base": [5.0, 0.0]})
+
+
+TABLES = {
+    "stops": of_stops,
+    "finalists": of_finalists,
+    "rungs": of_rungs,
+    "divergence": of_divergence,
+}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from harness.records.measurement import Measurement
+from harness.statistics.measurements.names import DRIFT_KL, FORGETTING
 
 STATUSES = ("complete", "pruned", "infeasible", "diverged", "failed")
 FORMAT = 1
@@ -60,6 +61,13 @@ class Record:
         """Return the measured value of that name, or None if it was not measured."""
         measured = self.measurements.get(name)
         return None if measured is None else measured.value
+
+    def base_value(self, name: str) -> float | None:
+        """Return the value of the untouched base: 0 of a change from it, None if not measured."""
+        measured = self.base.get(name)
+        if measured is not None:
+            return measured.value
+        return 0.0 if name.startswith((FORGETTING, DRIFT_KL)) else None
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

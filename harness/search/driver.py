@@ -159,7 +159,8 @@ class Driver:
             path=self._folder.path / "stopped.json",
             method=plan.method,
             search=self._sweep.search,
-            ways=list(self._sweep.objectives.values()),
+            objectives=self._sweep.objectives,
+            margin=self._sweep.confirm.margin,
         )
         earlier = as_trials(self._earlier.get(plan.method, []), plan, self._sweep)
         named = [c for c in self._sweep.search.configs if self._needs[plan.method].fits(plan, c)]

@@ -2,14 +2,14 @@
 
 With one objective the search ends when the expected regret of the best trial, bounded by a Gaussian
 process, is below what the validation split can resolve (Makarova et al. 2022, automatic termination;
-Optuna's ``RegretBoundEvaluator``). With several it ends when the hypervolume of the front has not
-grown by more than a share of itself over the last trials.
+Optuna's ``RegretBoundEvaluator``). With several it ends when over the last trials the hypervolume of
+the front has not grown by more than a share of itself, nor the best quality by more than its margin.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ from optuna.trial import FrozenTrial
 
 from harness.config import SearchConfig
 from harness.records import read_json, write_json
-from harness.statistics.pareto import hypervolume
+from harness.statistics.comparing.margins import margin_of
+from harness.statistics.comparing.replicates import to_scale
+from harness.statistics.pareto import MAXIMIZE, hypervolume, reference_point
+from harness.statistics.scores import Array
 
 FEWEST = 20  # complete trials before a single objective is judged, as in Optuna
 
@@ -26,9 +29,17 @@ FEWEST = 20  # complete trials before a single objective is judged, as in Optuna
 class Stopping:
     """Decides when one method's search is over; kept in ``stopped.json`` of the sweep's folder."""
 
-    def __init__(self, path: Path, method: str, search: SearchConfig, ways: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        method: str,
+        search: SearchConfig,
+        objectives: Mapping[str, str],  # quality first
+        margin: float | None = None,  # of quality, the user's
+    ) -> None:
         self._path, self._method, self._search = path, method, search
-        self._ways = list(ways)
+        self._quality, self._margin = next(iter(objectives)), margin
+        self._ways = list(objectives.values())
         self._judged_at = 0
         known = read_json(path) or {}
         self.reason: str | None = known.get(method, {}).get("reason")
@@ -59,20 +70,21 @@ class Stopping:
         if len(judged) <= n + len(self._ways):
             return None
         points = np.array([trial.values for trial in judged])
-        signs = np.array([-1.0 if way == "maximize" else 1.0 for way in self._ways])
-        losses = points * signs
-        worst, spread = losses.max(axis=0), np.ptp(losses, axis=0)
-        if not spread.all():
-            return None
-        scaled = (losses - worst) / spread  # in [-1, 0], so that units do not matter
-        corner, ways = [0.0] * len(signs), ["minimize"] * len(signs)
-        now, then = (hypervolume(part, ways, corner) for part in (scaled, scaled[:-n]))
-        if now > then * (1 + share):
+        corner = reference_point(points, self._ways, judged[-1].user_attrs.get("base"))
+        now, then = (hypervolume(part, self._ways, corner) for part in (points, points[:-n]))
+        if now <= 0 or now > then * (1 + share) or self._improved(points[:, 0], n):
             return None
         return (
             f"the front has not grown by more than {100 * share:g} % over the last {n} trials "
-            "(hypervolume)"
+            "(hypervolume), nor the best quality by more than its margin"
         )
+
+    def _improved(self, quality: Array, n: int) -> bool:
+        """Return whether the best (trials,) quality rose by more than its margin in the last n."""
+        maximize = self._ways[0] == MAXIMIZE
+        scores = to_scale(self._quality, quality) * (1.0 if maximize else -1.0)
+        gain = float(scores.max() - scores[:-n].max())
+        return gain > margin_of(self._quality, float(abs(scores.max())), self._margin)
 
     def _regret(self, judged: Sequence[FrozenTrial]) -> str | None:
         if len(judged) < FEWEST or not judged[0].distributions:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from harness.statistics.scores import Array
 
+BEYOND = 0.1  # of the front's extent: how far the corner of a volume lies behind it
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 
 
@@ -43,6 +44,28 @@ def hypervolume(points: ArrayLike, directions: Sequence[str], reference: Sequenc
     losses = as_losses(points, directions)
     losses = losses[np.all(losses < corner, axis=1)]
     return _volume(losses, corner)
+
+
+def reference_point(
+    points: ArrayLike, directions: Sequence[str], base: Sequence[float | None] | None = None
+) -> list[float]:
+    """Return the corner of ``hypervolume`` for (n, d) points: a tenth beyond the worst of their front.
+
+    A little beyond the nadir, so that the ends of the front count too (Ishibuchi et al. 2018, Evol.
+    Comput. 26:411). A dominated trial cannot move it. The untouched ``base``, where it was measured in
+    all objectives, belongs to the front: it can be had for nothing, so the corner lies at its quality
+    and no trial that is worse in everything widens the field. Where the front has no extent, the worst
+    of all points stands for it.
+    """
+    rows = np.asarray(points, dtype=float).reshape(-1, len(directions))
+    if base is not None and None not in base:
+        rows = np.vstack([rows, np.array(base, dtype=float)])
+    losses = as_losses(rows, directions)
+    best = losses[front(rows, directions)]
+    ideal, nadir = best.min(axis=0), best.max(axis=0)
+    nadir = np.where(nadir > ideal, nadir, losses.max(axis=0))
+    corner = nadir + BEYOND * (nadir - ideal)
+    return [float(value) for value in as_losses([corner], directions)[0]]
 
 
 def _volume(losses: Array, corner: Array) -> float:

@@ -12,7 +12,7 @@ import pytest
 from sweeping import FakeLauncher, Killed, composed, drive, measurement
 
 from harness.search.early_stop import Stopping
-from harness.statistics.pareto import hypervolume
+from harness.statistics.pareto import hypervolume, reference_point
 
 TWO = ("method=full,lora", "name=s", "search.trials=6", "confirm.finalists=0")
 
@@ -126,7 +126,9 @@ def trials_of(rows):
 def judge(folder, trials, *ways):
     sweep, _ = composed("method=full")
     search = replace(sweep.search, stop="expected", stop_trials=5)
-    return Stopping(folder / "stopped.json", "full", search, ways).expects_nothing(lambda: trials)
+    objectives = dict(zip(("validation.bleu", "forgetting.kl"), ways, strict=False))
+    stopping = Stopping(folder / "stopped.json", "full", search, objectives)
+    return stopping.expects_nothing(lambda: trials)
 
 
 def test_a_front_that_grows_is_not_stopped(tmp_path):
@@ -135,6 +137,33 @@ def test_a_front_that_grows_is_not_stopped(tmp_path):
     stuck = growing[:6] + [(0.1, [1.0, 0.9])] * 5
     assert judge(tmp_path, trials_of(stuck), "maximize", "minimize") is not None
     assert judge(tmp_path, trials_of(stuck[:-1]), "maximize", "minimize") is None
+
+
+def test_the_largest_gain_in_quality_is_not_overlooked(tmp_path):
+    """The newest trial is the best by far, and the most forgetful: the worst of all in forgetting."""
+    rows = [(0.1, [20 + n / 10, 0.02 + n / 1000]) for n in range(12)]
+    late = [*rows, (0.9, [75.0, 0.9])]
+    assert judge(tmp_path, trials_of(rows), "maximize", "minimize") is None, "it still grows"
+    settled = rows + [(0.2, [19.0, 0.5])] * 6
+    assert judge(tmp_path, trials_of(settled), "maximize", "minimize") is not None
+    gained = [*settled[:-1], late[-1]]
+    assert judge(tmp_path, trials_of(gained), "maximize", "minimize") is None
+    over = [*settled, late[-1]] + [(0.2, [19.0, 0.5])] * 6
+    assert judge(tmp_path, trials_of(over), "maximize", "minimize") is not None
+
+
+def test_the_corner_is_where_the_base_is_and_no_dominated_trial_moves_it():
+    ways = ["maximize", "minimize"]
+    points = [[70.0, 0.2], [80.0, 1.0], [60.0, 0.1]]
+    base = [10.0, 0.0]
+    assert reference_point(points, ways, base) == pytest.approx([10 - 7, 1.1])
+    assert reference_point(points, ways) == pytest.approx([60 - 2, 1.09])
+    assert reference_point(points, ways, [None, 0.0]) == reference_point(points, ways)
+    for beaten in ([2.0, 50.0], [0.0, 0.05]):  # by a trial, and by the base
+        assert reference_point([*points, beaten], ways, base) == pytest.approx([3, 1.1])
+    assert reference_point([[5.0, 1.0], [3.0, 2.0]], ways) == pytest.approx([2.8, 2.1])
+    covered = [hypervolume([p], ways, reference_point(points, ways, base)) for p in points]
+    assert min(covered) > 0, "the ends count too"
 
 
 def test_one_objective_ends_when_the_regret_left_is_small(tmp_path):

@@ -14,7 +14,7 @@ from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_o
 from harness.reporting.table import Cell, Table
 from harness.statistics.budget import expected_best
 from harness.statistics.effects import effects
-from harness.statistics.pareto import hypervolume
+from harness.statistics.pareto import hypervolume, reference_point
 
 ENOUGH = 12  # trials of a method, before the effects of its settings are looked at
 
@@ -125,9 +125,8 @@ def _outcome(record: Record, objective: str, way: str) -> float:
 def _hypervolumes(run: Run, search: Sequence[Record]) -> tuple[dict[str, str], str]:
     """Return the hypervolume that each method's trials cover in two objectives, and its definition.
 
-    The reference point is the worst value that any trial reached in each objective, so an extreme
-    trial of one method enlarges the volume of the others. Shares are relative to the volume that
-    all methods cover together.
+    The reference point is that of all trials together, see ``reference_point``. Shares are relative to
+    the volume that all methods cover together.
     """
     objectives = run.sweep.objectives[:2]
     names, ways = [name for name, _ in objectives], [way for _, way in objectives]
@@ -139,20 +138,30 @@ def _hypervolumes(run: Run, search: Sequence[Record]) -> tuple[dict[str, str], s
     together = [point for own in points.values() for point in own]
     if len(points) < 2:
         return {}, ""
-    worst = [
-        min(column) if way == "maximize" else max(column)
-        for way, column in zip(ways, zip(*together, strict=True), strict=True)
-    ]
-    whole = hypervolume(together, ways, worst)
+    corner = reference_point(together, ways, _base(search, names, ways))
+    whole = hypervolume(together, ways, corner)
     if whole <= 0:
         return {}, ""
-    shares = {m: hypervolume(own, ways, worst) / whole for m, own in points.items()}
+    shares = {m: hypervolume(own, ways, corner) / whole for m, own in points.items()}
     said = (
         f" Hypervolume: the area of {f.title(names[0])} and {f.title(names[1])} that a method's trials "
-        f"dominate, as a share of what all methods dominate together, from the worst value of each: "
-        f"{f.score(names[0], worst[0])} and {f.score(names[1], worst[1])}."
+        f"dominate, as a share of what all methods dominate together. It is measured from a point a "
+        f"tenth beyond the worst of the front of all trials and the untouched base: "
+        f"{f.score(names[0], corner[0])} and {f.score(names[1], corner[1])}."
     )
     return {method: f"{100 * share:.0f} %" for method, share in shares.items()}, said
+
+
+def _base(
+    search: Sequence[Record], names: Sequence[str], ways: Sequence[str]
+) -> list[float | None]:
+    """Return the base in each objective; of several bases the worst, None where it was not measured."""
+    found: list[float | None] = []
+    for name, way in zip(names, ways, strict=True):
+        known = [value for r in search if r.base and (value := r.base_value(name)) is not None]
+        worst = min if way == "maximize" else max
+        found.append(worst(known) if known else None)
+    return found
 
 
 def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:

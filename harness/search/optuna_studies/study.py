@@ -162,6 +162,7 @@ class MethodStudy:
         error = record.measurements[next(iter(self._sweep.objectives))].error
         if len(values) == 1 and error is not None:
             trial.set_user_attr("standard_error", error)
+        trial.set_user_attr("base", [record.base_value(name) for name in self._sweep.objectives])
         if self._sweep.search.sampler not in UNCONSTRAINED:  # it would warn about them
             for name, excess in excesses(record, self._sweep).items():
                 trial.set_constraint(name, excess)
