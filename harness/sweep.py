@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ before does it cost? One command tunes, compares, and writes a report.
   python -m harness.sweep method=full,lora,qlora search.trials=8
   python -m harness.sweep method=lora 'method.r=choice(2,4,8,16)' plan=true
   python -m harness.sweep sweep=rank_study                       a sweep that is ready
+  python -m harness.sweep method=full,lora,qlora budget=2h       the best decision in two hours
+  python -m harness.sweep name=NAME budget=+30m                  more seeds for those that decide
   python -m harness.sweep model=hub model.name=Qwen/Qwen3-0.6B data=jsonl data.train=train.jsonl \\
       data.general=wiki.txt
 
@@ -67,12 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
+    began = time.monotonic()
+    from harness.allowance.more import with_earlier
     from harness.compose.command_line import compose_sweep, hydra_asked, show_hydra
     from harness.search.optuna_studies.study import check_search
 
     if hydra_asked(arguments):
         show_hydra(arguments, USAGE)
         return 0
+    arguments = with_earlier(arguments)
     sweep, plans = compose_sweep(arguments)
     check_search(sweep, plans)
 
@@ -94,6 +100,8 @@ def run(arguments: Sequence[str]) -> int:
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
     models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
 
+    from harness.allowance.account import Account
+    from harness.allowance.costs import CostTable
     from harness.search.driver import Driver
     from harness.search.planning.memory_fit import find_needs
     from harness.search.planning.needs import read_needs, write_needs
@@ -103,14 +111,15 @@ def run(arguments: Sequence[str]) -> int:
     from harness.tracking import start_mirror
 
     folder = SweepFolder(sweep)
+    account = Account(sweep, folder, arguments, began)
+    sweep = account.sweep
     folder.open()
     cache = folder.path / "plan" if sweep.plan else folder.cache  # a plan leaves no files
     launcher = launcher_for(sweep.launcher, cache, folder.path / "workers", folder.lock)
     terminal = Terminal(sweep)
-    driver = Driver(
-        sweep, plans, folder, launcher, terminal, models=models, data=splits.fingerprint
-    )
-    description = describe(sweep, plans, models=models, data=splits.fingerprint, typed=arguments)
+    data = splits.fingerprint
+    driver = Driver(sweep, plans, folder, launcher, terminal, models=models, data=data)
+    description = describe(sweep, plans, models=models, data=data, typed=arguments)
 
     signal.signal(signal.SIGTERM, _preempt)
     mirror = None
@@ -124,15 +133,26 @@ def run(arguments: Sequence[str]) -> int:
             counts = driver.check()
             check_values(sweep.objectives, counts.get("without", {}))
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
+            sweep = account.divide(CostTable(sweep, plans, needs, splits), launcher.size)
             show_plan(sweep, plans, splits, counts, needs, launcher.size, terminal)
+            for words in account.lines:
+                terminal.say(words)
             if sweep.plan:
                 _leave_nothing(launcher, folder, cache)
                 return 0
             write_needs(folder.path, needs)
-            folder.remember(description)
+        needs = read_needs(folder.path, plans)
+        if sweep.budget is not None:
+            costs = CostTable(sweep, plans, needs, splits)
+            funds = account.funds(costs, launcher.size, resumes)
+            driver = Driver(
+                sweep, plans, folder, launcher, terminal, models=models, data=data, funds=funds
+            )
+        if not resumes:
+            folder.remember(describe(sweep, plans, models=models, data=data, typed=arguments))
         mirror = start_mirror(sweep, folder.path)
         with terminal:
-            records = driver.run(read_needs(folder.path, plans))
+            records = driver.run(needs)
     except InputError:
         launcher.close()
         folder.discard()
@@ -159,6 +179,8 @@ def run(arguments: Sequence[str]) -> int:
     from harness.reporting import build_report
     from harness.reporting.formats.terminal import announce
 
+    if account.ended is not None:
+        terminal.say(f"Budget {account.ended}")
     report = build_report(folder.path, user_path(sweep.reports_dir))
     folder.sweep_up()
     used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))

@@ -32,7 +32,7 @@ from harness.records.fingerprint import digest
 __all__ = ["FREE_KEYS", "compose_sweep", "compose_trial", "conf_dir", "hydra_asked", "show_hydra"]
 
 # What changes no result: no part of a sweep's name, and free to differ when it is resumed.
-FREE_KEYS = ("name", "plan", "launcher", "tracking", "runs_dir", "reports_dir")
+FREE_KEYS = ("name", "plan", "budget", "launcher", "tracking", "runs_dir", "reports_dir")
 
 
 def hydra_asked(arguments: Sequence[str]) -> bool:
@@ -164,6 +164,7 @@ def _made_name(label: str, plans: Sequence[MethodPlan]) -> str:
             plan.method,
             {key: str(dimension) for key, dimension in plan.space.items()},
             {key: value for key, value in plan.tree.items() if key not in FREE_KEYS},
+            *([plan.tree["budget"]] if plan.tree["budget"] is not None else []),
         ]
         for plan in plans
     ]

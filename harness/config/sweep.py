@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -10,6 +11,51 @@ from harness.config.database_url import keep_whole
 from harness.config.strict import require
 
 Direction = Literal["maximize", "minimize"]
+SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+DEVICE_HOURS = "gpuh"
+# That of launcher.price_per_hour is meant; the name is for people.
+CURRENCIES = ("usd", "eur", "gbp", "chf", "jpy", "cny", "inr", "krw", "cad", "aud", "brl", "sek")
+ACCEPTED = (
+    "a time (90s, 30m, 2h, 1h30m, 1d), device-hours (8gpuh) or money (20usd, at "
+    "launcher.price_per_hour), above 0; with + in front, so much more for a sweep that has ended"
+)
+_PART = r"(\d+(?:\.\d+)?)(s|min|m|h|d)"
+_AMOUNT = rf"(\d+(?:\.\d+)?)({'|'.join((DEVICE_HOURS, *CURRENCIES))})"
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """An amount to spend."""
+
+    text: str  # as typed
+    kind: Literal["time", "devices", "money"]
+    amount: float  # seconds by the clock, hours of a device, or money
+    more: bool  # on top of what a sweep has spent
+
+    def device_hours(self, price_per_hour: float | None) -> float:
+        """Return the hours of a device that it pays for; not of a time by the clock."""
+        assert self.kind != "time"
+        return self.amount if self.kind == "devices" else self.amount / (price_per_hour or 1.0)
+
+
+def allowance(text: str, price_per_hour: float | None = None) -> Allowance:
+    """Parse ``budget=``. Raises InputError for anything that is no amount, or money without a price."""
+    bare = text.strip().lower()
+    more, bare = bare.startswith("+"), bare.removeprefix("+")
+    of_time = re.fullmatch(rf"(?:{_PART})+", bare)
+    other = re.fullmatch(_AMOUNT, bare)
+    require(bool(of_time or other), "budget", text, ACCEPTED)
+    if other is None:
+        seconds = sum(float(number) * SECONDS[unit] for number, unit in re.findall(_PART, bare))
+        found = Allowance(text.strip(), "time", seconds, more)
+    else:
+        kind = "devices" if other[2] == DEVICE_HOURS else "money"
+        found = Allowance(text.strip(), kind, float(other[1]), more)
+    require(found.amount > 0, "budget", text, ACCEPTED)
+    if found.kind == "money":
+        accepted = "a time or device-hours while launcher.price_per_hour is null: set the price"
+        require(bool(price_per_hour), "budget", text, accepted)
+    return found
 
 
 @dataclass(frozen=True)
@@ -139,6 +185,9 @@ class SweepConfig:
     name: str
     seed: int
     plan: bool
+    budget: (
+        str | None
+    )  # of all of it: '2h', '8gpuh', '20usd', '+30m'; null: what search and confirm say
     runs_dir: str
     reports_dir: str
     objectives: Mapping[str, Direction]  # measurement → direction; the first is 'quality'
@@ -150,3 +199,28 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2³¹)")  # confirm adds to it
+        if self.budget is not None:
+            self._check_budget(self.budget)
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """Return what ``budget`` allows."""
+        price = self.launcher.price_per_hour
+        return None if self.budget is None else allowance(self.budget, price)
+
+    def _check_budget(self, budget: str) -> None:
+        """Raise InputError for what no budget can be kept with."""
+        found = allowance(budget, self.launcher.price_per_hour)
+        accepted = "null with launcher.{}: a budget is divided by the measured costs of a few steps"
+        for key, good in (
+            ("measure=false", self.launcher.measure),
+            (f"sharding={self.launcher.sharding}", self.launcher.sharding == "none"),
+        ):
+            require(good, "budget", budget, accepted.format(key))
+        finalists = self.confirm.finalists
+        accepted = (
+            "without + where confirm.finalists=0: there are no finalists to run more seeds of"
+        )
+        require(finalists > 0 or not found.more, "budget", budget, accepted)
+        accepted = "without + where plan=true: a plan is made before a sweep begins"
+        require(not (self.plan and found.more), "budget", budget, accepted)

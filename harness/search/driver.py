@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
@@ -28,9 +28,9 @@ from harness.records import (
 from harness.records.disk_full import stopped
 from harness.records.disk_usage import tidy
 from harness.records.fingerprint import fingerprints
-from harness.search.budget import search_budget
 from harness.search.early_stop import Stopping
 from harness.search.finalists import finalists
+from harness.search.funds import AsConfigured, Funds
 from harness.search.method_search import MethodSearch
 from harness.search.optuna_studies.storage import open_storage
 from harness.search.optuna_studies.study import MethodStudy
@@ -39,6 +39,7 @@ from harness.search.planning.ask_worker import check_configs
 from harness.search.planning.needs import UNKNOWN, MethodMemory
 from harness.search.pruning.running_curves import Curve, Curves
 from harness.search.sweep_folder import SweepFolder, confirm_seed
+from harness.search.watcher import Watcher
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
@@ -48,15 +49,6 @@ NO_ROOM_WHY = (
     "anew in smaller micro-batches: lower training.batch_size and raise "
     "training.gradient_accumulation_steps by as much"
 )
-
-
-class Watcher(Protocol):
-    """Receives progress events from the driver; the terminal display implements it."""
-
-    def started(self, job: Job) -> None: ...
-    def moved(self, job: Job, row: dict[str, Any]) -> None: ...
-    def ended(self, record: Record) -> None: ...
-    def phase(self, text: str, trials: int) -> None: ...
 
 
 class Driver:
@@ -72,8 +64,10 @@ class Driver:
         *,
         models: Mapping[str, str],  # method → fingerprint of its model
         data: str,  # fingerprint
+        funds: Funds | None = None,  # None: as configured
     ) -> None:
         self._sweep, self._plans, self._folder = sweep, plans, folder
+        self._funds = funds or AsConfigured(sweep)
         self._launcher, self._watcher = launcher, watcher
         self._models, self._data = models, data
         self._running: dict[Path, Curve] = {}
@@ -90,12 +84,7 @@ class Driver:
         self._plans = [self._needs[plan.method].cut(plan) for plan in self._plans]
         self._search()
         self._confirm()
-        return [
-            record
-            for plan in self._plans
-            for stage in ("search", "confirm")
-            for record in self._folder.records(plan.method, stage)
-        ]
+        return self._folder.all_records([plan.method for plan in self._plans])
 
     @cached_property
     def _storage(self) -> Any:
@@ -129,14 +118,15 @@ class Driver:
         return check_configs(self._launcher, self._folder, configs, opens_test, retries)
 
     def _search(self) -> None:
-        budgets = {plan.method: search_budget(plan, self._sweep) for plan in self._plans}
+        budgets = {plan.method: self._funds.most_trials(plan) for plan in self._plans}
         self._watcher.phase("search", sum(budgets.values()))
         searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
 
         def next_job() -> Job | None:
             """Take a job of the least advanced method, so that an interrupted sweep is balanced."""
+            each = self._funds.trials(max(search.begun for search in searches.values()))
             for search in sorted(searches.values(), key=lambda search: search.begun):
-                if (job := search.next_job()) is not None:
+                if (job := search.next_job(each)) is not None:
                     return job
             return None
 
@@ -147,6 +137,7 @@ class Driver:
                 break
             for job, record in self._wait():
                 searches[job.method].take(record)
+                self._funds.take(record)
 
     def _recovered(self, plan: MethodPlan, budgets: Mapping[str, int]) -> MethodSearch:
         def job(values: Any, number: int) -> Job:
@@ -174,23 +165,36 @@ class Driver:
         return search
 
     def _confirm(self) -> None:
-        seeds = [confirm_seed(self._sweep, i) for i in range(self._sweep.confirm.seeds)]
-        jobs = [
-            self._job(
-                plan,
-                {key: value_at(finalist.config, key) for key in plan.space},
-                stage="confirm",
-                seed=seed,
-                number=place * len(seeds) + i,
-            )
+        chosen = [
+            (plan, finalist, place)
             for plan in self._plans
             for place, finalist in enumerate(
                 finalists(self._folder.records(plan.method, "search"), self._sweep)
             )
-            for i, seed in enumerate(seeds)
         ]
-        if not jobs:
+        if not chosen:
             return
+        known: set[Path] = set()
+        for seeds in self._funds.rounds([finalist for _, finalist, _ in chosen]):
+            jobs = [
+                self._job(
+                    plan,
+                    {key: value_at(finalist.config, key) for key in plan.space},
+                    stage="confirm",
+                    seed=confirm_seed(self._sweep, i),
+                    number=place + i * self._sweep.confirm.finalists,
+                )
+                for i in range(
+                    max(seeds)
+                )  # the first seed of all, so that all can be compared soon
+                for (plan, finalist, place), n in zip(chosen, seeds, strict=True)
+                if i < n
+            ]
+            self._run_round([job for job in jobs if job.path not in known])
+            known |= {job.path for job in jobs}
+
+    def _run_round(self, jobs: Sequence[Job]) -> None:
+        """Run those of ``jobs`` that have no record yet, until all have ended."""
         self._watcher.phase("confirm", len(jobs))
         waiting = []
         for job in jobs:

@@ -49,11 +49,14 @@ class MethodSearch:
         """Trials of the budget that are finished or running."""
         return self._study.told + len(self._numbers)
 
-    def next_job(self) -> Job | None:
-        """Return the next job worth running. Known results go to the study and are not run again."""
+    def next_job(self, within: int) -> Job | None:
+        """Return the next job worth running, of ``within`` trials in all.
+
+        Known results go to the study and are not run again.
+        """
         alone = True
         for _ in range(DUPLICATES):
-            proposal = self._proposal()
+            proposal = self._proposal(min(within, self._budget))
             if proposal is None:
                 return None
             job = self._job(proposal.values, proposal.number)
@@ -76,10 +79,10 @@ class MethodSearch:
         self._spending.add(record)
         self._waiting, self._twins = self._twins + self._waiting, []
 
-    def _proposal(self) -> Proposal | None:
+    def _proposal(self, within: int) -> Proposal | None:
         if self._waiting:
             return self._waiting.pop(0)
-        if self.begun >= self._budget or self._exhausted or self._is_over():
+        if self.begun >= within or self._exhausted or self._is_over():
             return None
         return self._study.ask()
 

@@ -128,6 +128,11 @@ class SweepFolder:
         those = [record for record in found if record is not None and record.stage == stage]
         return sorted(those, key=lambda record: (record.trial, record.fingerprint))
 
+    def all_records(self, methods: Sequence[str]) -> list[Record]:
+        """Return the records of the search and of the finalists, method by method."""
+        stages = ("search", "confirm")
+        return [record for m in methods for stage in stages for record in self.records(m, stage)]
+
 
 def _lives(owner: str) -> bool:
     """Return whether ``owner``, as the lock names it, is a live process on this machine."""

@@ -67,6 +67,7 @@ class Candidate:
     cost: Mapping[str, float]  # mean over seeds; peak memory: the largest
     base: Mapping[str, Measurement]
     problems: tuple[str, ...]  # why it cannot be chosen; empty if it can
+    dropped: bool = False  # one of them: its seeds showed in an earlier round that it cannot win
 
     @property
     def feasible(self) -> bool:
@@ -104,6 +105,7 @@ class CandidateSet:
     margin: float | None = None  # in quality, as the user stated it; None: by the metric
     seed: int = 0  # of the sweep: of what is drawn in judging
     blind: str | None = None  # the measurement that was asked for and tells nobody apart
+    looks: int = 0  # at rounds of confirm seeds, this one included; 0: all seeds ran at once
 
 
 def candidate_set(run: Run) -> CandidateSet:
@@ -127,7 +129,12 @@ def candidate_set(run: Run) -> CandidateSet:
         m: distinguishing([r for r in run.rows if r.record.method == m]) for m in sweep.methods
     }
     candidates = [
-        _candidate(sweep, method, configuration, group, shown[method], quality, forgetting, remarks)
+        _dropped(
+            _candidate(
+                sweep, method, configuration, group, shown[method], quality, forgetting, remarks
+            ),
+            run.race.dropped,
+        )
         for (method, configuration), group in groups.items()
     ]
     candidates = _with_intervals(_with_unique_labels(candidates), quality, forgetting)
@@ -140,8 +147,18 @@ def candidate_set(run: Run) -> CandidateSet:
         remarks=tuple(dict.fromkeys(remarks)),
         margin=sweep.confirm.get("margin"),
         seed=sweep.seed,
+        looks=_looks(run, confirm),
     )
     return _seeing(found)
+
+
+def _looks(run: Run, confirm: Sequence[FinishedTrial]) -> int:
+    """Return the number of looks, with this one where there are seeds that none of them has seen."""
+    race = run.race
+    if not race.rounds:
+        return 0
+    counted = sum(race.looked[-1].seeds.values()) if race.looked else 0
+    return race.looks + (len(confirm) > counted)
 
 
 def _with_intervals(
@@ -271,6 +288,13 @@ def _candidate(
 
 
 PEAKS = ("peak_memory_gb", "evaluation_peak_memory_gb")  # the largest of all seeds counts
+
+
+def _dropped(candidate: Candidate, dropped: Mapping[str, str]) -> Candidate:
+    why = dropped.get(candidate.configuration)
+    if why is None:
+        return candidate
+    return replace(candidate, problems=(*candidate.problems, why), dropped=True)
 
 
 def _mean_cost(rows: tuple[FinishedTrial, ...]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from harness.records import Record, read_json, read_jsonl, read_record
 from harness.records.curves import on_the_same_texts
 from harness.records.footprint import Footprint
 from harness.records.plan_file import read_plan
+from harness.reporting.evidence.race_file import Race, read_race
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Direction, kind_of
 from harness.statistics.measurements.names import (
     FORGETTING_KL,
@@ -63,6 +64,7 @@ class Run:
     unfinished: int  # trial folders without a record: still running, or stopped
     remarks: tuple[str, ...] = ()
     footprints: Mapping[str, Footprint] = field(default_factory=dict)  # by method, as configured
+    race: Race = field(default_factory=Race)  # rounds of confirm seeds, of a sweep on a budget
 
 
 def load_run(folder: Path) -> Run:
@@ -104,7 +106,7 @@ def load_run(folder: Path) -> Run:
     )
     footprints, left_out = read_plan(folder)
     remarks += [f"Left out, because it does not fit into memory: {words}." for words in left_out]
-    return Run(sweep, tuple(rows), unfinished, tuple(remarks), footprints)
+    return Run(sweep, tuple(rows), unfinished, tuple(remarks), footprints, read_race(folder))
 
 
 def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> Sweep:

@@ -11,6 +11,7 @@ from harness.reporting.evidence.run_folder import Run
 from harness.reporting.verdict.cautions import cautions, unfinished
 from harness.reporting.verdict.in_words import in_words
 from harness.reporting.verdict.power import detectable_difference, power
+from harness.reporting.verdict.race import race_in_words
 from harness.reporting.verdict.rule import Decision, compare, decide, spent
 from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change
 from harness.reporting.verdict.wording import (
@@ -50,7 +51,10 @@ def recommend(run: Run, field: CandidateSet) -> Recommendation:
         chosen=decision.chosen,
         headline=_headline(decision, field),
         meaning=tuple(in_words(decision, field)),
-        reasons=tuple(_reasons(decision, field) if chosen else _why_none(decision, field)),
+        reasons=(
+            *(_reasons(decision, field) if chosen else _why_none(decision, field)),
+            *race_in_words(run, field),
+        ),
         runners_up=tuple(_runners_up(decision, field)),
         would_change=tuple(would_change(decision, field)),
         cautions=tuple(cautions(run, field, decision)),

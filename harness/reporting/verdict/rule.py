@@ -20,6 +20,7 @@ from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import by_quality
 from harness.statistics.comparing.comparisons import Comparisons, Difference
 from harness.statistics.comparing.draws import redraw
+from harness.statistics.comparing.looks import level_at
 from harness.statistics.comparing.margins import FEWEST_ITEMS, alike, margin_of
 from harness.statistics.comparing.simultaneous import best_reach
 from harness.statistics.scores import Array
@@ -68,10 +69,13 @@ class Decision:
 
 
 def contest(candidates: Sequence[Candidate], field: CandidateSet) -> Comparisons:
-    """Compare the candidates in quality."""
+    """Compare the candidates in quality, at the level of this look."""
     found = [c.quality.replicates for c in candidates if c.quality is not None]
     assert len(found) == len(candidates)
-    return Comparisons(found, field.maximize)
+    here = {id(c) for c in candidates}
+    dropped = [c for c in field.candidates if c.dropped and id(c) not in here]
+    others = [c.quality.replicates for c in dropped if c.quality is not None]
+    return Comparisons(found, field.maximize, level_at(field.looks), others)
 
 
 def compare(
@@ -154,7 +158,7 @@ class _Rule:
     @cached_property
     def _against_base(self) -> tuple[Array, Array]:
         """Return (k,) values of each base and (k,) gains needed to exceed it; NaN if untestable."""
-        k = len(self.candidates)
+        k, level = len(self.candidates), self.contest.level
         values, needed = np.full(k, np.nan), np.full(k, np.nan)
         for i, candidate in enumerate(self.candidates):
             base = candidate.base_replicates
@@ -164,7 +168,7 @@ class _Rule:
             if both.errors.known:
                 error = both.errors.between(i, k)
                 values[i] = base.mean
-                needed[i] = float(best_reach(k + 1, error.df)) * error.total
+                needed[i] = float(best_reach(k + 1, error.df, level)) * error.total
         return values, needed
 
     def _better(self, means: Array) -> Array:

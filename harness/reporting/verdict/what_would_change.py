@@ -78,7 +78,8 @@ def _chosen_of(candidates: Sequence[Candidate], field: CandidateSet) -> Candidat
 
 
 def without_problems(candidate: Candidate) -> Candidate:
-    return replace(candidate, problems=())
+    """Lift what rules a candidate out, unless it is that it was shown to be worse."""
+    return candidate if candidate.dropped else replace(candidate, problems=())
 
 
 def problems_of(field: CandidateSet, label: str) -> Sequence[str]:

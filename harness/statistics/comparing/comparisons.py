@@ -11,6 +11,7 @@ import numpy as np
 from harness.statistics.comparing.letters import compact_letters
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.comparing.simultaneous import (
+    LEVEL,
     best_reach,
     reach,
     tukey_p,
@@ -30,8 +31,8 @@ class Difference:
         float | None
     )  # 95 % interval of this one difference; None where nothing is known of its error
     high: float | None
-    p_value: float | None  # two-sided, of this difference alone
-    p_family: float | None  # of this difference among all pairs of the candidates (Tukey)
+    p_value: float | None  # two-sided, of this difference alone, times the looks' price
+    p_family: float | None  # of this difference among all pairs of the candidates (Tukey), likewise
     error: Error | None
     different: bool  # shown, with 5 % for any false one among all pairs
 
@@ -40,12 +41,19 @@ class Comparisons:
     """Comparisons of k candidates in one measurement. Untested differences are never significant.
 
     A difference is tested if the between-seed variance is known, from its own seeds or those of
-    others.
+    others. ``level`` is that of the tests at this look (``looks.level_at``); intervals hold 95 % at
+    each. ``dropped`` no longer take part, but tell of the spread of seeds.
     """
 
-    def __init__(self, found: Sequence[Replicates], maximize: bool) -> None:
-        self.found, self.maximize = tuple(found), maximize
-        self.errors = Errors(self.found)
+    def __init__(
+        self,
+        found: Sequence[Replicates],
+        maximize: bool,
+        level: float = LEVEL,
+        dropped: Sequence[Replicates] = (),
+    ) -> None:
+        self.found, self.maximize, self.level = tuple(found), maximize, level
+        self.errors = Errors((*self.found, *dropped))
         self.means = np.array([one.mean for one in found], dtype=float)
 
     @property
@@ -74,9 +82,13 @@ class Comparisons:
         if error.total == 0:
             p = family = 1.0 if gap == 0 else 0.0
         else:
-            p = two_sided_p(gap / error.total, error.df)
-            family = tukey_p(gap / error.total, len(self.found), error.df)
+            p = self._priced(two_sided_p(gap / error.total, error.df))
+            family = self._priced(tukey_p(gap / error.total, len(self.found), error.df))
         return Difference(gap, gap - half, gap + half, p, family, error, bool(self.different[i, j]))
+
+    def _priced(self, p: float) -> float:
+        """Return p so that it is at most 0.05 where this look's test rejects."""
+        return min(1.0, p * LEVEL / self.level)
 
     @cached_property
     def _errors(self) -> tuple[Array, Array]:
@@ -101,7 +113,7 @@ class Comparisons:
         for i in range(k):
             for j in range(i):
                 gap = abs(self.means[i] - self.means[j])
-                shown[i, j] = gap > tukey_reach(k, df[i, j]) * total[i, j]
+                shown[i, j] = gap > tukey_reach(len(self.found), df[i, j], self.level) * total[i, j]
         return shown | shown.T
 
     @cached_property
@@ -121,7 +133,7 @@ class Comparisons:
     def reaches(self) -> Array:
         """Return (k, k) one-sided error bounds of differences, k − 1 of them simultaneously."""
         total, df = self._errors
-        return best_reach(len(self.found), df) * total
+        return best_reach(len(self.found), df, self.level) * total
 
     def shortfalls(self, means: Array, reaches: Array) -> Array:
         """(..., k) means and (k, k) reaches -> (..., k) shortfalls."""

@@ -16,7 +16,7 @@ def redraw(errors: Errors, means: Array, draws: int, rng: np.random.Generator) -
     Unknown errors add nothing.
     """
     k = len(means)
-    covariance = np.array(errors.item_covariance)
+    covariance = np.array(errors.item_covariance)[:k, :k]
     covariance[np.diag_indices(k)] += [errors.seed_variance(i) for i in range(k)]
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))

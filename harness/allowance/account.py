@@ -1,0 +1,199 @@
+"""What ``budget=`` does before a sweep runs: bought anew, gone on with, or refused; and divided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.allowance.allocation import Division, Typed, divide, smallest
+from harness.allowance.costs import CostTable
+from harness.allowance.fund import REPORT_SECONDS, Fund
+from harness.allowance.ledger import Ledger, Purchase, read_ledger, worker_seconds, write_ledger
+from harness.config import SweepConfig
+from harness.config.sweep import Allowance
+from harness.errors import InputError
+from harness.search.sweep_folder import SweepFolder
+
+CHOSEN = ("search.trials", "search.pruner", "confirm.finalists", "confirm.seeds")
+
+
+def typed_keys(sweep: SweepConfig, arguments: Sequence[str]) -> Typed:
+    """Return the keys that the user typed, which the plan leaves as they are."""
+    typed = {argument.split("=")[0].lstrip("+") for argument in arguments}
+    values = (
+        sweep.search.trials,
+        sweep.search.pruner,
+        sweep.confirm.finalists,
+        sweep.confirm.seeds,
+    )
+    return Typed(
+        *(value if key in typed else None for key, value in zip(CHOSEN, values, strict=True))
+    )
+
+
+class Account:
+    """``budget=`` of one sweep; of one without a budget it changes nothing."""
+
+    def __init__(
+        self, sweep: SweepConfig, folder: SweepFolder, arguments: Sequence[str], began: float
+    ) -> None:
+        """``began``: when the command began, by the monotonic clock. Raises InputError."""
+        self._folder, self._began = folder, began
+        self._typed = typed_keys(sweep, arguments)
+        self._chosen: dict[str, Any] = {}
+        self.lines: list[str] = []  # of the plan
+        ledger = Ledger() if sweep.plan else check_budget(sweep, folder.path)
+        self.sweep = with_chosen(sweep, ledger, self._typed)
+
+    def divide(self, costs: CostTable, workers: int) -> SweepConfig:
+        """Divide a new sweep's budget and return the sweep so. Raises InputError for too little."""
+        if self.sweep.allowance is not None:
+            spent = time.monotonic() - self._began
+            self._chosen, self.lines = plan_budget(self.sweep, costs, self._typed, workers, spent)
+            self.sweep = with_chosen(self.sweep, Ledger(chosen=self._chosen), self._typed)
+        return self.sweep
+
+    def funds(self, costs: CostTable, workers: int, resumed: bool) -> Fund:
+        """Return what the driver may spend, after writing the purchase down."""
+        bought = self.sweep.allowance
+        assert bought is not None
+        path, ledger = self._folder.path, read_ledger(self._folder.path)
+        new = ledger.open is None if bought.more else not resumed
+        if new:
+            preparing = time.monotonic() - self._began
+            records = self._folder.all_records(costs.methods)
+            purchase = Purchase(bought.text, worker_seconds(records), preparing)
+            earlier = ledger if bought.more else Ledger()
+            chosen = {**earlier.chosen, **self._chosen}
+            write_ledger(path, Ledger([*earlier.purchases, purchase], chosen))
+        return Fund(
+            self.sweep, self._folder, costs, self._typed, workers, self._began, resumed and not new
+        )
+
+    @property
+    def ended(self) -> str | None:
+        """Return why the last purchase is not spent any more, for the terminal."""
+        purchases = read_ledger(self._folder.path).purchases
+        last = purchases[-1] if purchases and self.sweep.budget is not None else None
+        return None if last is None or last.ended is None else f"{last.budget}: {last.ended}"
+
+
+def check_budget(sweep: SweepConfig, folder: Path) -> Ledger:
+    """Return the ledger of the sweep's folder. Raises InputError if ``budget=`` contradicts it."""
+    ledger, bought = read_ledger(folder), sweep.allowance
+    begun = (folder / "sweep.yaml").exists()
+    first, open_ = (ledger.purchases or [None])[0], ledger.open
+    if bought is None:
+        if first is not None and first.budget[0] != "+":
+            raise InputError(
+                f"budget=null: {folder} was begun with budget={first.budget}. Go on with it, or buy "
+                "more with budget=+..., such as +30m."
+            )
+    elif bought.more:
+        if not begun:
+            raise InputError(
+                f"budget={bought.text!r} cannot be used: there is no sweep in {folder} to buy more "
+                f"for. Without + it begins one: budget={bought.text[1:]}."
+            )
+        if open_ is not None and open_.budget != bought.text:
+            raise InputError(
+                f"budget={bought.text!r} cannot be used yet: {folder} has not ended with "
+                f"budget={open_.budget}. Go on with that first."
+            )
+    elif begun and (first is None or first.budget != bought.text):
+        before = "without a budget" if first is None else f"with budget={first.budget}"
+        raise InputError(
+            f"budget={bought.text!r} cannot be used: {folder} was begun {before}. More is bought with "
+            f"budget=+{bought.text}; another sweep needs another name=."
+        )
+    return ledger
+
+
+def with_chosen(sweep: SweepConfig, ledger: Ledger, typed: Typed) -> SweepConfig:
+    """Return the sweep with what the plan once chose, where the user types nothing else."""
+    chosen = ledger.chosen
+    of_search = {"trials": typed.trials, "pruner": typed.pruner}
+    of_confirm = {"finalists": typed.finalists, "seeds": typed.seeds}
+    search = {k: chosen.get(f"search.{k}") for k, own in of_search.items() if own is None}
+    confirm = {k: chosen.get(f"confirm.{k}") for k, own in of_confirm.items() if own is None}
+    return replace(
+        sweep,
+        search=replace(sweep.search, **{k: v for k, v in search.items() if v is not None}),
+        confirm=replace(sweep.confirm, **{k: v for k, v in confirm.items() if v is not None}),
+    )
+
+
+def plan_budget(
+    sweep: SweepConfig, costs: CostTable, typed: Typed, workers: int, spent: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Divide the budget, of which ``spent`` seconds by the clock are gone.
+
+    Returns the keys that the division sets, and the lines of the plan. Raises InputError if not even
+    the smallest honest sweep fits.
+    """
+    bought = sweep.allowance
+    assert bought is not None
+    launcher, each = sweep.launcher, costs.each
+    if not each:
+        raise InputError(f"budget={bought.text!r}: no method fits into memory, so none has a cost.")
+    if bought.kind == "time":
+        seconds = workers * max(0.0, bought.amount - spent - REPORT_SECONDS)
+        kept = spent + REPORT_SECONDS
+    else:
+        hours = bought.device_hours(launcher.price_per_hour) / launcher.devices_per_trial
+        seconds, kept = max(0.0, 3600 * hours - spent), spent
+    division = divide(each, seconds, typed)
+    if division is None:
+        raise InputError(_too_little(bought, sweep, smallest(each, typed), kept, workers))
+    k = len(each)
+    chosen = {
+        "search.trials": division.trials,
+        "search.pruner": division.pruner,
+        "confirm.finalists": division.finalists,
+        "confirm.seeds": max(1, division.seeds(k)),
+    }
+    open_ = dict(
+        zip(CHOSEN, (typed.trials, typed.pruner, typed.finalists, typed.seeds), strict=True)
+    )
+    lines = _lines(division, sweep, k, seconds, workers)
+    return {key: v for key, v in chosen.items() if open_[key] is None}, lines
+
+
+def _lines(
+    division: Division, sweep: SweepConfig, k: int, seconds: float, workers: int
+) -> list[str]:
+    bought = sweep.allowance
+    assert bought is not None
+    per = f" for each of {k} methods" if k > 1 else ""
+    pruning = "without pruning" if division.pruner == "none" else f"pruned by {division.pruner}"
+    runs = f"{division.runs} confirm runs" if division.runs else "no confirm runs"
+    return [
+        f"budget       {bought.text}: {seconds / 60:.3g} minutes of workers are left for trials. At "
+        f"these costs: {division.trials} trials{per}, {pruning}, then {runs} of {division.finalists} "
+        f"finalists{per}",
+        f"             Of the divisions that fit, this one most often finds a configuration within the "
+        f"margin, in {100 * division.chance:.0f} % of sweeps made up after the built-in example. Costs "
+        "are measured on the way: trials follow them, and seeds go to the finalists that decide",
+    ]
+
+
+def _too_little(
+    bought: Allowance, sweep: SweepConfig, least: float, kept: float, workers: int
+) -> str:
+    launcher = sweep.launcher
+    if bought.kind == "time":
+        need = f"budget={-(-(least / workers + kept) * 1.05 // 60):.0f}m"
+    else:
+        hours = 1.05 * (least + kept) * launcher.devices_per_trial / 3600
+        unit, price = ("gpuh", 1.0)
+        if bought.kind == "money":
+            unit, price = bought.text.strip()[-3:].lower(), launcher.price_per_hour or 1.0
+        need = f"budget={hours * price:.2g}{unit}"
+    return (
+        f"budget={bought.text!r} is too little for one trial of each method and two seeds of each "
+        f"one's best: by the measured steps that takes about {need}. Name fewer methods, fewer steps "
+        "(training.max_steps), or fewer examples to answer (data.test_limit, data.validation_limit)."
+    )

@@ -1,0 +1,78 @@
+"""Seconds of a worker that a trial of each method takes: as planned, then as measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.allowance.allocation import MethodCost
+from harness.allowance.ledger import worker_seconds
+from harness.compose.method_plan import MethodPlan
+from harness.config import SweepConfig
+from harness.data.rows.splits import Splits
+from harness.records import Record
+from harness.records.footprint import Footprint
+from harness.search.planning.needs import MethodMemory
+
+
+class CostTable:
+    """Mean costs by method and stage, of the trials that have ended; else those of the plan's steps."""
+
+    def __init__(
+        self,
+        sweep: SweepConfig,
+        plans: Sequence[MethodPlan],
+        needs: Mapping[str, MethodMemory],
+        splits: Splits,
+    ) -> None:
+        self.methods = [plan.method for plan in plans]
+        self._planned = {
+            plan.method: _planned(sweep, plan, needs[plan.method].measured[0].footprint)
+            for plan in plans
+            if needs[plan.method].measured and needs[plan.method].none_fits is None
+        }
+        self._test = len(splits.test) / max(1, len(splits.validation))
+        self._found: dict[tuple[str, str], dict[str, float]] = {}  # by fingerprint
+
+    def add(self, record: Record) -> None:
+        """Take what a trial took. Measuring the base, once for all, is no part of it."""
+        seconds = worker_seconds([record]) - record.cost.get("base_seconds", 0.0)
+        if seconds > 0:
+            self._found.setdefault((record.method, record.stage), {})[record.fingerprint] = seconds
+        if seconds > 0 and record.status == "complete" and record.stage == "search":
+            more = record.cost.get("evaluation_seconds", 0.0) * self._test
+            whole = self._found.setdefault((record.method, "confirm, foretold"), {})
+            whole[record.fingerprint] = seconds + more
+
+    @property
+    def each(self) -> list[MethodCost]:
+        """Return the costs of the methods that fit into memory."""
+        return [self._of(method) for method in self._planned]
+
+    def confirm(self, method: str) -> float:
+        """Return the seconds of a confirm run."""
+        return self._of(method).confirm
+
+    def _of(self, method: str) -> MethodCost:
+        planned = self._planned.get(method, MethodCost(0.0, 0.0))
+        search = self._mean(method, "search") or planned.search
+        pruned = self._mean(method, "search") or planned.pruned
+        foretold = self._mean(method, "confirm, foretold") or planned.confirm
+        return MethodCost(search, self._mean(method, "confirm") or foretold, pruned)
+
+    def _mean(self, method: str, stage: str) -> float | None:
+        found = self._found.get((method, stage))
+        return sum(found.values()) / len(found) if found else None
+
+
+def _planned(sweep: SweepConfig, plan: MethodPlan, steps: Footprint) -> MethodCost:
+    """Return the costs foretold from a few steps. Answers are counted as long as they may be."""
+    whole = steps.trial_seconds
+    training, search = plan.trial({}).training, sweep.search
+    every = training.eval_every or max(1, steps.total_steps // 4)
+    rung = search.grace_evaluations * every / max(1, steps.total_steps)
+    if rung > 0.5:  # the first rung lies too late to save anything
+        return MethodCost(whole, whole)
+    goes_on = 1 / search.reduction_factor
+    trained = steps.step_seconds * steps.total_steps * (rung + goes_on * (1 - rung))
+    rest = steps.scoring_seconds + steps.answering_seconds
+    return MethodCost(whole, whole, trained + goes_on * rest)
