@@ -16,8 +16,10 @@ from harness.errors import InputError, Resumable
 from harness.paths import user_path
 
 if TYPE_CHECKING:
+    from harness.config import TrialConfig
     from harness.launch.launcher import Launcher
     from harness.search.sweep_folder import SweepFolder
+    from harness.search.terminal import Terminal
 
 PREEMPTED, STOPPED = 75, 130
 
@@ -72,14 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     from harness.allowance.more import with_earlier
-    from harness.compose.command_line import compose_sweep, hydra_asked, show_hydra
+    from harness.compose.command_line import compose_from_data, hydra_asked, show_hydra
     from harness.search.optuna_studies.study import check_search
 
     if hydra_asked(arguments):
         show_hydra(arguments, USAGE)
         return 0
     arguments = with_earlier(arguments)
-    sweep, plans = compose_sweep(arguments)
+    sweep, plans, taken = compose_from_data(arguments)
     check_search(sweep, plans)
 
     from harness.compose.objectives import check_general, check_values, that_tell
@@ -124,6 +126,7 @@ def run(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _preempt)
     mirror = None
     try:
+        _say_taken(taken, first, terminal)
         resumes = not sweep.plan and folder.resumes(description)
         if not sweep.plan:
             terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
@@ -190,6 +193,17 @@ def run(arguments: Sequence[str]) -> int:
         mirror.finish(report)
     complete = any(record.status in ("complete", "pruned") for record in records)
     return 0 if complete else 1
+
+
+def _say_taken(taken: Sequence[str], config: TrialConfig, terminal: Terminal) -> None:
+    """Say what nobody typed and the data or this tool decided."""
+    if taken:
+        terminal.say(f"Taken from the data: {' '.join(taken)}")
+    if config.model.name.startswith("builtin") and config.data.source != "builtin":
+        terminal.say(
+            f"Model: {config.model.name}, a toy of a million parameters that knows an invented world. For "
+            "a real one: model=hub model.name=NAME_OR_FOLDER"
+        )
 
 
 def _leave_nothing(launcher: Launcher, folder: SweepFolder, cache: Path) -> None:

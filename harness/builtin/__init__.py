@@ -40,6 +40,9 @@ GAME_TEST = ASSETS / "data" / "game_test.jsonl"
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"
 
+# Short texts about ordinary things in English and Japanese, for models that were not made here.
+EVERYDAY = Path(__file__).parent / "everyday"
+
 REPLAY = ASSETS / "data" / "replay.jsonl"
 
 CLOZE_TASKS = ASSETS / "tasks"

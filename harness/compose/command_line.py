@@ -19,6 +19,7 @@ from harness import __version__
 from harness.compose import override_grammar
 from harness.compose.accepted_values import accepted
 from harness.compose.folders import conf_dir, own_folder
+from harness.compose.inferred import general_text, missing_overrides
 from harness.compose.key_comments import explain, explain_sweep
 from harness.compose.keys import SWEEP_KEYS, checked_name, opened
 from harness.compose.method_plan import MethodPlan, plain
@@ -29,7 +30,15 @@ from harness.config.strict import from_mapping
 from harness.errors import InputError
 from harness.records.fingerprint import digest
 
-__all__ = ["FREE_KEYS", "compose_sweep", "compose_trial", "conf_dir", "hydra_asked", "show_hydra"]
+__all__ = [
+    "FREE_KEYS",
+    "compose_from_data",
+    "compose_sweep",
+    "compose_trial",
+    "conf_dir",
+    "hydra_asked",
+    "show_hydra",
+]
 
 # What changes no result: no part of a sweep's name, and free to differ when it is resumed.
 FREE_KEYS = ("name", "plan", "budget", "launcher", "tracking", "runs_dir", "reports_dir")
@@ -102,6 +111,23 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
         whole["search"].pop("space", None)  # has become the plans' spaces
     whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
     return from_mapping(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
+
+
+def compose_from_data(
+    arguments: Sequence[str],
+) -> tuple[SweepConfig, tuple[MethodPlan, ...], list[str]]:
+    """Return the sweep, its plans, and the overrides that its data answered for the user.
+
+    Raises InputError as ``compose_sweep`` does, and where the columns of the data are not clear.
+    """
+    taken = missing_overrides(arguments)
+    sweep, plans = compose_sweep([*arguments, *taken])
+    first = plans[0].trial({})
+    general = general_text(sweep.objectives, first.data, first.model.name)
+    if general:
+        taken += general
+        sweep, plans = compose_sweep([*arguments, *taken])
+    return sweep, plans, taken
 
 
 def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, Any]]:

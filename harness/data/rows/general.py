@@ -9,8 +9,12 @@ from pathlib import Path
 from harness import builtin
 from harness.config import DataConfig
 from harness.data.rows.columns import as_text
-from harness.data.rows.files.pages import HTML
-from harness.data.rows.files.sources import DOCUMENT_END, naming, read_records
+from harness.data.rows.files.sources import (
+    DOCUMENT_END,
+    SOURCE_OF_SUFFIX,
+    naming,
+    read_records,
+)
 from harness.data.rows.pieces import documents
 from harness.data.rows.sampling import sample
 from harness.errors import InputError, unknown
@@ -19,8 +23,7 @@ from harness.paths import user_path
 Domains = dict[str, tuple[str, ...]]
 _Given = Mapping[str, str] | list[str] | str | None
 
-_SOURCES = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-_SOURCES |= {suffix: "pages" for suffix in HTML}
+_SOURCES = {suffix: source for suffix, source in SOURCE_OF_SUFFIX.items() if source != "text"}
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,13 @@ def _read(given: _Given, field: str, own: Path, config: DataConfig) -> Domains:
 
 
 def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:
-    """Return `{domain: file}`. 'builtin' and any other folder hold one domain in each file."""
+    """Return `{domain: file}`: 'builtin', 'everyday' and other folders hold one domain in each file."""
     if not given:
         return {}
     if isinstance(given, Mapping):
         return {name: Path(path) for name, path in given.items()}
     if isinstance(given, str):
-        folder = own if given == "builtin" else user_path(given)
+        folder = {"builtin": own, "everyday": builtin.EVERYDAY}.get(given) or user_path(given)
         if not folder.is_dir():
             return {field.removesuffix("_test"): folder}
         files = sorted(path for path in folder.iterdir() if path.is_file())

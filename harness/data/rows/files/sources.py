@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,18 @@ from harness.data.rows.columns import Row, check_rows
 from harness.data.rows.files.arrow import hub, parquet
 from harness.data.rows.files.csv_tables import table
 from harness.data.rows.files.encodings import decoded, opened_text
-from harness.data.rows.files.pages import page, pages_of
+from harness.data.rows.files.pages import HTML, page, pages_of
 from harness.errors import InputError, unknown
 from harness.paths import user_path
 
 Located = tuple[str, Any]  # place of a row for messages, and the parsed row
 
 DOCUMENT_END = "<|endoftext|>"
+# The reader of a file by the end of its name.
+SOURCE_OF_SUFFIX = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv",
+    ".parquet": "parquet", ".txt": "text", ".md": "text", **dict.fromkeys(HTML, "pages"),
+}  # fmt: skip
 MARKS, CRLF, EMPTY = "byte_order_marks", "crlf_line_ends", "empty_lines"  # skipped and counted
 
 
@@ -68,6 +74,13 @@ def read_records(
             raise InputError(f"{path} holds no rows.")
         records += found
     return records
+
+
+def first_rows(source: str, path: str, n: int) -> list[Any]:
+    """Return the first ``n`` parsed rows of one file. Raises InputError if it cannot be read."""
+    file = user_path(path)
+    _check_file(file)
+    return [row for _, row in islice(_READERS[source](file, Counter()), n)]
 
 
 @contextmanager
