@@ -82,7 +82,7 @@ def tune(plan: MethodPlan, tree: Mapping[str, Any], device: str) -> tuple[Record
     command = Command.of(plan.trial({}), plan.method, plan.overrides, tree)
     job, folder = command.job, command.job.path
     if command.done is not None:
-        print(f"{folder}: this trial is done already; its record is shown.")
+        print(f"{folder}: already done; the record of the trial is shown.")
         return command.done, folder
     sweep = folder.parents[2]
     if (sweep / "sweep.yaml").exists():
@@ -119,7 +119,7 @@ def score(
     command = Command.of(replace(plan.trial({}), method=method), kind, [*named, *own], tree)
     folder = command.job.path
     if command.done is not None:
-        print(f"{folder}: this is measured already; its record is shown.")
+        print(f"{folder}: already measured; the record is shown.")
         return command.done, folder
     bench = command.bench(device)
 
