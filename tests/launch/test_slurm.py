@@ -316,9 +316,9 @@ def test_without_its_commands(monkeypatch, tmp_path):
         ('launcher.modules=["cuda\\nid"]', "names of modules"),
         ("launcher.modules=[-f]", "names of modules"),
         ("launcher.setup=[id]", "setup"),
-        ("+launcher.options.wrap=id", "no configuration's"),
-        ("+launcher.options.export='LD_PRELOAD=x'", "no configuration's"),
-        ("+launcher.options.export_file=x", "no configuration's"),
+        ("+launcher.options.wrap=id", "it would choose the program of a job"),
+        ("+launcher.options.export='LD_PRELOAD=x'", "it would choose the program of a job"),
+        ("+launcher.options.export_file=x", "it would choose the program of a job"),
     ],
 )
 def test_what_a_slurm_job_cannot_be(typed, told):

@@ -258,7 +258,7 @@ def test_a_trial_by_hand_gives_the_same_to_the_bit(undisturbed, monkeypatch, cap
     assert again.measurements == record.measurements
     assert "validation.bleu" in said and record.fingerprint in said.replace("\n", "")
     assert main([*record.overrides, *own]) == 0
-    assert "done already" in capsys.readouterr().out.replace("\n", " ")
+    assert "already done" in capsys.readouterr().out.replace("\n", " ")
     own = ["launcher.threads=1", f"name={NAME}", "seed=5"]
     assert main([*record.overrides, *own]) == 2, "a sweep's folder holds its own trials alone"
     assert NAME in capsys.readouterr().err
