@@ -1,9 +1,9 @@
 """Free disk space: ``python -m harness.clean runs/NAME`` or ``runs``, with ``plan=true`` to look first.
 
-Goes: checkpoints of trials that have ended, whatever the end was, and files that a killed process left
-half written. Stays: records, curves, outputs, adapters, and the checkpoints of trials that can still
-go on. Of ``runs`` as a whole also goes what its cache (tokens, the base's measurements, a stage before
-the task) has not been asked for in ``cache_days=30``; all of it can be made again.
+Deletes checkpoints of trials that have ended in any way, and files that a killed process left half
+written. Keeps records, curves, outputs, adapters, and checkpoints of trials that can still resume. For
+``runs`` as a whole, it also deletes files of the cache (tokens, measurements of the base, a stage
+before the task) that were not used for ``cache_days=30``. All of them can be made again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Free disk space that finished trials no longer need.
 
   {USAGE}
 
-Removes checkpoints of trials that have ended, and files that a killed process left half written. Keeps
-records, curves, outputs, adapters, and checkpoints of trials that can still go on. Given runs as a
-whole, also removes what its cache has not been asked for in cache_days days (30); all of it can be
-made again. plan=true says what would be removed and removes nothing.
+Deletes checkpoints of trials that have ended, and files that a killed process left half written. Keeps
+records, curves, outputs, adapters, and checkpoints of trials that can still resume. For runs as a
+whole, also deletes files of the cache that were not used for cache_days days (30). All of them can be
+made again. plan=true prints what would be deleted and deletes nothing.
 
 exit codes: 0 done, 2 wrong input"""
 CACHE_DAYS = 30.0
@@ -58,7 +58,7 @@ class Freed:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 the input."""
+    """Return the exit code: 0 done, 2 invalid input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -78,8 +78,8 @@ def run(options: Options) -> None:
         with held(sweep) as owner:
             if owner is not None:
                 if sweep == options.folder:
-                    raise InputError(f"{sweep} is being written by {owner}: wait for it.")
-                print(f"{sweep}: left alone, it is being written by {owner}")
+                    raise InputError(f"{sweep} is in use by {owner}. Wait until it has ended.")
+                print(f"{sweep}: left unchanged, it is in use by {owner}")
                 continue
             total += _free(of_sweep(sweep), options.plan)
     if sweeps != [options.folder] or (options.folder / ".cache").is_dir():
@@ -115,7 +115,7 @@ def sweeps_in(folder: Path) -> list[Path]:
 def held(sweep: Path) -> Iterator[str | None]:
     """Lock the sweep as a driver would; otherwise return the name of the lock's owner."""
     path = sweep / "lock"
-    if not path.exists():  # of single trials, which only their own process writes
+    if not path.exists():  # a folder of single trials, each written by its own process
         yield None
         return
     with path.open("r+") as lock:
@@ -185,7 +185,7 @@ def typed(arguments: Sequence[str]) -> Options:
     if len(paths) != 1:
         raise InputError(f"One folder to clean is needed: {USAGE}")
     if not paths[0].is_dir():
-        raise InputError(f"{str(paths[0])!r}: there is no such folder.")
+        raise InputError(f"{str(paths[0])!r}: this folder does not exist.")
     return Options(paths[0], plan, days)
 
 

@@ -1,9 +1,9 @@
 """``python -m harness.evaluate model=... adapter=FOLDER data=...``: score a saved adapter or model.
 
 ``adapter`` is a folder: an adapter saved by peft, ours or anyone's, or the weights of a whole model.
-Without one the untouched base is scored. The same code and record as of a trial, the same
-``data``, ``evaluation`` and ``stage`` (confirm: the test split); forgetting is against the untouched
-base. It leaves a folder under ``runs/evaluated``, and the same command shows its record again.
+Without one the untouched base is scored. Code and record are those of a trial, and so are ``data``,
+``evaluation`` and ``stage`` (confirm: the test split). Forgetting is against the untouched base. The
+record lies under ``runs/evaluated``, and the same command shows it again.
 """
 
 from __future__ import annotations

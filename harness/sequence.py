@@ -1,12 +1,11 @@
 """``python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]'``: task after task.
 
-The model is tuned on the first data set, merged, tuned on the second from there, and so on; after each
-it is scored on the test split of all of them. Each item is an option of ``data=``, with overrides of
-its own behind it where there are any: ``'sequence=[builtin,"jsonl data.train=b.jsonl"]'``. Every other
-argument is that of one trial. ``measure=`` says what is scored (null: the first of
-evaluation.metrics, or bits_per_byte where a data set is plain text). Each stage is a trial under
-``runs/NAME`` like any other, and the same command goes on where it was stopped. A merged model is kept
-for each stage.
+The model is tuned on the first data set and merged, then tuned on the second, and so on. After each it
+is scored on the test split of all of them. Each item is an option of ``data=`` and may have overrides
+after it: ``'sequence=[builtin,"jsonl data.train=b.jsonl"]'``. All other arguments are those of one
+trial. ``measure=`` names the score (null: the first of evaluation.metrics, or bits_per_byte if a data
+set is plain text). Each stage is an ordinary trial under ``runs/NAME``, and the same command resumes a
+stopped sequence. A merged model is kept for each stage.
 """
 
 from __future__ import annotations

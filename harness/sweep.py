@@ -36,11 +36,11 @@ before does it cost? One command tunes, compares, and writes a report.
   python -m harness.sweep model=hub model.name=Qwen/Qwen3-0.6B data=jsonl data.train=train.jsonl \\
       data.general=wiki.txt
 
-plan=true shows what would run, whether it fits and how long it takes. The same command goes on
-where it was stopped.
+plan=true shows what would run, whether it fits and how long it takes. The same command resumes a
+stopped sweep.
 
 exit codes: 0 done, 1 something failed, 2 wrong input, 75 preempted (or the disk is full, or the
-database is away), 130 stopped; after 75 and 130 the same command goes on"""
+database cannot be reached), 130 stopped; after 75 and 130 the same command resumes"""
 
 
 class Preempted(BaseException):
@@ -48,8 +48,10 @@ class Preempted(BaseException):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 something failed, 2 the input, 75 preempted, or the disk is full or the
-    database away, 130 stopped; after 75 and 130 the same command goes on."""
+    """Return the exit code: 0 done, 1 no complete trial, 2 invalid input, 75 interrupted, 130 stopped.
+
+    75 means preempted, a full disk, or an unreachable database. After 75 and 130 the same command
+    resumes the sweep."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(arguments)
@@ -166,13 +168,14 @@ def run(arguments: Sequence[str]) -> int:
         if sweep.plan:
             _leave_nothing(launcher, folder, cache)
             terminal.say(
-                "Stopped. Nothing was kept: the same command plans again from the beginning."
+                "Stopped. No files were kept: the same command plans again from the beginning."
             )
             return PREEMPTED if isinstance(stop, Preempted) else STOPPED
         terminal.say("Stopping: running trials write a checkpoint …")
         launcher.close()
         terminal.say(
-            f"Stopped. Go on with the same command:\n  python -m harness.sweep {_typed(arguments)}"
+            "Stopped. The same command resumes the sweep:\n"
+            f"  python -m harness.sweep {_typed(arguments)}"
         )
         return PREEMPTED if isinstance(stop, Preempted) else STOPPED
     finally:

@@ -1,7 +1,7 @@
 """``python -m harness.trial method=lora method.r=8``: one trial by hand, in this process.
 
-Every row of a report prints such a command. It leaves the same folder as a trial of a sweep, under
-``runs/NAME`` (by-hand if no name= is given), and goes on from its checkpoint if it was stopped.
+Every row of a report has such a command. It writes the same folder as a trial of a sweep, under
+``runs/NAME`` (by-hand if no name= is given), and resumes from its checkpoint if it was stopped.
 With ``'sequence=[builtin,builtin_domain]'`` it is tuned on one data set after another.
 """
 
@@ -20,15 +20,16 @@ Run one trial by hand, in this process. Every row of a report prints such a comm
   python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]' measure=bleu
 
 Every key takes one value; ranges belong to a sweep. name= is the folder under runs_dir (by-hand).
-sequence= tunes on one data set after another and scores all of them after each; measure= says by
-what. The same command goes on where it was stopped, and shows the record of a trial that is done.
+sequence= tunes on one data set after another and scores all of them after each; measure= names the
+score. The same command resumes a stopped trial, and shows the record of a trial that is done.
 
 exit codes: 0 done, 1 not complete, 2 wrong input, 75 preempted or the disk is full, 130 stopped"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 not complete, 2 the input, 75 preempted or the disk is full, 130 stopped;
-    after the last three the same command goes on."""
+    """Return the exit code: 0 done, 1 not complete, 2 invalid input, 75 interrupted, 130 stopped.
+
+    75 means preempted or a full disk. After 75 and 130 the same command resumes the trial."""
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:

@@ -1,8 +1,9 @@
 """Check that a trial is reproducible: ``python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT``.
 
-Runs the first steps of a trial anew from its record, and compares the losses with those that the
-trial recorded: equal bit for bit, or the step at which they part, by how much, and what else differs
-(versions, machine, threads). Writes nothing into the trial's folder. ``steps=N`` runs N steps (10).
+Runs the first steps of a trial again from its record, and compares the losses with the recorded ones.
+Reports that they are equal bit for bit, or the first step that differs, by how much, and what else
+differs (versions, machine, threads). Writes nothing into the trial's folder. ``steps=N`` runs N steps
+(10).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ Run the first steps of a finished trial again and compare the losses with its re
 
   {USAGE}
 
-Says that they are equal bit for bit, or at which step they part, by how much, and what else differs
-(versions, machine, threads). Writes nothing into the trial's folder. steps= is how many steps (10).
+Reports that they are equal bit for bit, or the first step that differs, by how much, and what else
+differs (versions, machine, threads). Writes nothing into the trial's folder. steps= sets the number of
+steps (10).
 
 exit codes: 0 equal, 1 they differ, 2 wrong input"""
 UNLIKE = ("kind", "seconds")  # keys of a row that equal runs need not share
@@ -130,9 +132,9 @@ def surroundings(record: Record, device: str) -> list[str]:
     batch, held = record.config["training"]["batch_size"], record.provenance.get("micro_batch_size")
     devices = record.provenance.get("devices_per_trial", 1)
     if devices > 1:
-        lines.append(f"the trial was trained over {devices} devices, and is over 1 here")
+        lines.append(f"the trial was trained over {devices} devices, and over 1 here")
     if held and held < batch:
-        lines.append(f"the trial ran out of memory and went on with micro-batches of {held}")
+        lines.append(f"the trial ran out of memory and continued with micro-batches of {held}")
     return lines
 
 
@@ -159,7 +161,7 @@ def _typed(arguments: Sequence[str]) -> tuple[Path, int]:
 def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
     record = read_record(folder)
     if record is None:
-        raise InputError(f"{folder} is no trial that is done: it has no record.json. {USAGE}")
+        raise InputError(f"{folder} is not a finished trial: it has no record.json. {USAGE}")
     rows = [row for row in read_jsonl(folder / "metrics.jsonl") if row.get("kind") == "train"]
     if not rows:
         raise InputError(f"{folder}: its metrics.jsonl has no training step to compare with.")

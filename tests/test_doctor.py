@@ -84,7 +84,7 @@ def test_everything_that_is_needed_and_missing_fails_at_once(tmp_path, monkeypat
     assert code == 1
     failed = {what: fact for what, (status, fact) in lines.items() if status == "FAIL"}
     assert set(failed) == {"precision", "model", "data", "tasks"}
-    assert "there is no such folder" in failed["model"]
+    assert "this folder does not exist" in failed["model"]
     assert "no-rows.jsonl does not exist" in failed["data"]
     status, fact = lines["tracking"]
     assert status == "warn" and "no API key is set" in fact, "a mirror is not needed"

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXACT_SIDE = 2048  # the smaller side up to which all singular values are computed
-KEPT = 64  # directions of a larger matrix, by a randomized method; the most compared
+KEPT = 64  # most directions of a larger matrix, found by a randomized method
 POWER_ITERATIONS = 4
 TOP_K, EPSILON = 10, 0.5  # for intruders, as in peft
 
 
 @dataclass(frozen=True)
 class Svd:
-    """W = U·diag(σ)·Vᵀ, largest σ first: all of it, or the ``KEPT`` largest."""
+    """Decomposition W = U·diag(σ)·Vᵀ, largest σ first: all of it, or the ``KEPT`` largest."""
 
     left: Tensor  # U (m, k)
     values: Tensor  # σ (k,)
@@ -60,8 +60,8 @@ def svd(matrix: Tensor) -> Svd:
 def rounding(tuned: Tensor) -> float:
     """Return the spectral norm that rounding of the (m, n) weights to their dtype can cause.
 
-    Singular values of W₁ − W₀ below it are no update. Rounding errors spread over at most a unit in the
-    last place, ε·|w|, and a random matrix with entries of deviation s has norm s·(√m + √n).
+    Singular values of W₁ − W₀ below this norm do not count as an update. A rounding error is at most a
+    unit in the last place, ε·|w|. A random matrix with entries of deviation s has norm s·(√m + √n).
     """
     import torch
 
@@ -72,18 +72,18 @@ def rounding(tuned: Tensor) -> float:
 
 
 def stable_rank(values: Tensor) -> float:
-    """Σσ² / max σ² (Rudelson & Vershynin 2007, arXiv:math/0503442): at most the rank."""
+    """Return Σσ² / max σ² (Rudelson & Vershynin 2007, arXiv:math/0503442), at most the rank."""
     return float(values.square().sum() / values.max().square())
 
 
 def effective_rank(values: Tensor) -> float:
-    """exp(−Σ p·ln p) with p = σ/Σσ (Roy & Vetterli 2007): the rank where all σ are equal."""
+    """Return exp(−Σ p·ln p) with p = σ/Σσ (Roy & Vetterli 2007): the rank if all σ are equal."""
     share = values / values.sum()
     return float((-(share * share.clamp_min(1e-30).log()).sum()).exp())
 
 
 def amplification(base: Tensor, update: Svd) -> float | None:
-    """‖ΔW‖_F / ‖UᵀWV‖_F, U and V the update's directions (arXiv:2106.09685, §7.3).
+    """Return ‖ΔW‖_F / ‖UᵀWV‖_F, with U and V the update's directions (arXiv:2106.09685, §7.3).
 
     The ratio of the update to W's part in the same directions; None if that part is zero.
     """
@@ -94,10 +94,11 @@ def amplification(base: Tensor, update: Svd) -> float | None:
 
 
 def subspace_similarity(a: Tensor, b: Tensor, i: int, j: int) -> float:
-    """φ = ‖AᵢᵀBⱼ‖²_F / min(i, j), in [0, 1] (arXiv:2106.09685, Eq. 4).
+    """Return φ = ‖AᵢᵀBⱼ‖²_F / min(i, j), in [0, 1] (arXiv:2106.09685, Eq. 4).
 
-    Of the first ``i`` and ``j`` columns of (d, k) matrices of singular vectors: 1 where the smaller
-    space lies within the other, 0 where they are orthogonal, i·j / (d·min(i, j)) on average at chance.
+    It compares the first ``i`` and ``j`` columns of (d, k) matrices of singular vectors. It is 1 if the
+    smaller space lies within the other, 0 if they are orthogonal, and i·j / (d·min(i, j)) on average
+    for random spaces.
     """
     return float((a[:, :i].T @ b[:, :j]).square().sum()) / min(i, j)
 

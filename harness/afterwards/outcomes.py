@@ -42,7 +42,7 @@ class Trained:
     plan: AdaptContext
     texts: Texts
     reference: Reference
-    logits: Tensor  # its own: see some_logits
+    logits: Tensor  # of this model, see some_logits
 
 
 def wanted(config: EvaluationConfig) -> bool:
@@ -84,7 +84,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
         before = weights(base.model)
         model = trained.method.merged(trained.method.load(base.model, trained.folder / "adapter"))
         after = weights(model) | _exactly(model, trained.folder / "adapter")
-        assert after.keys() == before.keys(), "merged, a model has the base's own form"
+        assert after.keys() == before.keys(), "a merged model has the form of the base"
         if evaluation.merged or evaluation.quantization:  # reference for the quantized models
             found["merged"] = _attempt(lambda: _merged(trained, model))
         for share in evaluation.interpolation:
@@ -105,7 +105,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
 def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
     """Return the weights as trained and saved, if ``model`` has them rounded to 16 bits.
 
-    Most of a training update is smaller than that rounding and would be lost in it.
+    Most of a training update is smaller than the rounding error and would be lost.
     """
     import torch
 
@@ -136,12 +136,12 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     measured[name] = Measurement(difference, unit_of(name), len(logits), None, signature)
     notes = []
     if not (trained.folder / "adapter" / "adapter_config.json").exists():
-        notes.append("saved as a whole already: it is in adapter/")
+        notes.append("the whole model is already saved in adapter/")
     elif trained.config.evaluation.merged:
         _save(trained.folder / "merged", model, trained.plan.tokenizer)
         notes.append("in merged/")
     if trained.method.base_quantization or trained.config.model.quantization != "none":
-        notes.append("trained beside quantized weights, merged into those at full precision")
+        notes.append("trained with quantized base weights, merged into those at full precision")
     return Outcome(measured, stored_bytes(model), _notes(again, *notes))
 
 

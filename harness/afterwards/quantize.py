@@ -55,16 +55,16 @@ class Quantized(NamedTuple):
     """A model whose linear layers were quantized."""
 
     model: nn.Module
-    n_bytes: int  # of all that is stored, scales too
-    how: str  # it was made
+    n_bytes: int  # of everything stored, with scales
+    how: str  # description of the scheme
 
 
 def quantized(model: nn.Module, scheme: str, calibration: Iterable[Batch]) -> Quantized:
     """Return a copy of ``model`` with quantized linear layers, its bytes, and a description.
 
-    ``model`` is at full precision and stays as it is; the output layer and embeddings are not
-    quantized. ``calibration`` are batches of one sequence; only smoothquant and awq look at them, and
-    awq keeps every layer's inputs meanwhile. The bytes are those of all that is stored, scales too.
+    ``model`` is at full precision and stays unchanged. The output layer and embeddings are not
+    quantized. ``calibration`` has batches of one sequence, which only smoothquant and awq use; awq
+    keeps the inputs of every layer meanwhile. The bytes include the scales.
     """
     assert scheme in SCHEMES, scheme
     logging.getLogger("torchao").setLevel(logging.ERROR)  # about kernels for other machines
@@ -77,16 +77,16 @@ def _int8(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.quantization import Int8WeightOnlyConfig
 
     _apply(model, Int8WeightOnlyConfig(set_inductor_config=False), _layers(model))
-    return "int8 weights, a scale a row"
+    return "int8 weights with a scale per row"
 
 
 def _w8a8(model: nn.Module, calibration: Iterable[Batch]) -> str:
     _apply(model, _dynamic_int8(), _layers(model))
-    return "int8 weights, a scale a row; int8 activations, a scale a token, found as they come"
+    return "int8 weights with a scale per row; int8 activations with a scale per token, at run time"
 
 
 def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
-    """s_j = max|X_j|^α / max|W_j|^(1−α): X/s and W·s, then as w8a8 (arXiv:2211.10438 Eq. 3, 4).
+    """Scale by s_j = max|X_j|^α / max|W_j|^(1−α), then as w8a8 (arXiv:2211.10438 Eq. 3, 4).
 
     The paper folds 1/s into the norm before a layer; torchao multiplies by it, with the same result.
     """
@@ -113,7 +113,7 @@ def _int4(model: nn.Module, calibration: Iterable[Batch]) -> str:
 
 
 def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
-    """s = mean|X|^α, α of the least error of a layer's output (arXiv:2306.00978 Eq. 4, 5)."""
+    """Scale by s = mean|X|^α, with α of the least output error (arXiv:2306.00978 Eq. 4, 5)."""
     from torchao.prototype.awq import AWQConfig
     from torchao.prototype.awq.core import AWQObservedLinear
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig

@@ -22,7 +22,7 @@ HOW = {
         f"the {geometry.KEPT} largest; randomized, and no ranks, where the smaller side of the matrix "
         f"is above {geometry.EXACT_SIDE}"
     ),
-    "rank": "singular values of ΔW above what rounding to its dtype can make",
+    "rank": "singular values of ΔW larger than those that rounding to its dtype can cause",
     "amplification": f"in the directions that count for its rank, at most {geometry.KEPT}",
     "overlap": f"φ of the top {geometry.TOP_K} right singular vectors of ΔW and of W",
     "intruders": (
@@ -104,7 +104,7 @@ def _input_first(model: nn.Module, name: str) -> bool:
 
 
 def place(name: str) -> tuple[int | None, str]:
-    """'model.layers.3.mlp.up_proj.weight' -> (3, 'mlp.up_proj'); no layer: (None, last part)."""
+    """Split 'model.layers.3.mlp.up_proj.weight' -> (3, 'mlp.up_proj'); no layer: (None, last part)."""
     stem = name.removesuffix(".weight")
     numbered = re.search(r"\.(\d+)\.(.+)$", stem)
     if numbered is None:

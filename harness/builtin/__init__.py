@@ -1,4 +1,4 @@
-"""The built-in tiny model and data: paths only, so that importing this costs nothing.
+"""Paths of the built-in tiny model and data.
 
 `harness.builtin.build` makes everything under `ASSETS`; `README.md` here says what is in each file.
 """

@@ -3,8 +3,8 @@
     python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0] [--data-only | --keep-base]
 
 The same seed gives the same files (the weights: on the same kind of CPU with the same torch).
-Seven minutes on one core, and two for the chat model; a second thread would change the weights' last
-bits and gain little on so small a model.
+It takes seven minutes on one core, and two for the chat model. A second thread would change the last
+bits of the weights, and would save little time on so small a model.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from harness.builtin.texts.topics import topics
 from harness.builtin.texts.world import World, make_world
 
 STEPS = 1500
-CHAT_SHARE = 5  # pretraining steps to one of the chat model's
+CHAT_SHARE = 5  # pretraining steps for each step of the chat model
 HELD_OUT_PER_DOMAIN = 50  # the first half is for the search, the second for finalists
 TOKENIZER_DOCUMENTS = 3000
 REPLAY_DOCUMENTS = 200
@@ -86,14 +86,14 @@ def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
 
 
 def make_chat(output: Path, world: World, held_out: set[str], steps: int, seed: int) -> float:
-    """Tune the base under ``output`` into its chat sibling; its perplexity on the held-out text.
+    """Tune the base under ``output`` to a chat model; return its perplexity on the held-out text.
 
-    Kept in bfloat16: half the size, and the values that are loaded are these.
+    It is saved in bfloat16, which halves the size and is the dtype that it is loaded in.
     """
     folder = output / "chat_model"
     tokenizer = chat_tokenizer(output / "model", folder)
     model = LlamaForCausalLM.from_pretrained(output / "model", dtype=torch.float32)
-    texts = training_documents(world, seed + 1, held_out)  # others than the base has seen
+    texts = training_documents(world, seed + 1, held_out)  # other texts than those of the base
     tune_chat(model, tokenizer, conversations(world, seed), texts, max(1, steps // CHAT_SHARE))
     model.bfloat16().save_pretrained(folder)
     documents = [document_ids(tokenizer, text) for text in sorted(held_out)]
@@ -101,7 +101,7 @@ def make_chat(output: Path, world: World, held_out: set[str], steps: int, seed: 
 
 
 def file_hashes(output: Path) -> dict[str, str]:
-    """`{path below output: sha256}` of every file but the manifest itself."""
+    """Return `{path below output: sha256}` of every file but the manifest."""
     return {
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.rglob("*"))
@@ -110,7 +110,7 @@ def file_hashes(output: Path) -> dict[str, str]:
 
 
 def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed: int) -> None:
-    """Everything but the model: tasks, new domain, held-out general text, cloze tasks."""
+    """Write everything but the model: tasks, new domain, held-out general text, cloze tasks."""
     data = output / "data"
     for split, rows in notices(world, seed, TASK_ROWS).items():
         _write_jsonl(data / f"task_{split}.jsonl", rows)
@@ -145,7 +145,7 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
 
 
 def rewrite_data(output: Path, seed: int, chat: bool = False) -> dict:
-    """Write the data of an earlier build again, its base as it is; the new manifest.
+    """Write the data of an earlier build again, keep its base, and return the new manifest.
 
     ``chat``: make the chat model again too.
     """

@@ -17,7 +17,7 @@ BOS_ID, EOS_ID, PAD_ID = range(3)  # the trainer numbers special tokens first, i
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Any text has tokens and comes back unchanged; it begins with bos, as the model is trained."""
+    """Train a tokenizer that encodes any text without loss and begins it with bos."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -40,7 +40,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model(seed: int) -> LlamaForCausalLM:
-    """Every linear layer's sides are multiples of 64, the block in which NF4 quantizes."""
+    """Build a model whose linear layers have sides that are multiples of 64, the block size of NF4."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY_SIZE,
@@ -65,21 +65,21 @@ def new_model(seed: int) -> LlamaForCausalLM:
 def _wire_induction(model: LlamaForCausalLM) -> None:
     """Start with one induction head, the circuit that copies "A B ... A -> B" (Olsson et al. 2022).
 
-    By gradient descent alone it had not emerged after 1,500 of our steps, and a model that cannot
-    copy from its context learns no target task worth comparing methods on. Head 0 of layer 0 looks
-    at the previous token and writes part of its embedding into the last 32 dimensions; head 0 of
-    layer 1 looks for the position whose previous token is the current one and repeats what stands
-    there. Every number may be changed by training; each is a gain that makes its softmax sharp.
+    By gradient descent alone it had not emerged after 1,500 of our steps. A model that cannot copy
+    from its context learns no target task on which methods could be compared. Head 0 of layer 0 attends
+    to the previous token and writes part of its embedding into the last 32 dimensions. Head 0 of layer
+    1 attends to the position whose previous token is the current one, and copies its token. Training
+    may change every number; each is a gain that makes its softmax sharp.
     """
     embeddings = model.model.embed_tokens.weight  # (vocabulary, 128)
     embeddings.normal_(0.0, 0.06)
-    embeddings[:, 0] = 0.3  # the same for every token: lets a head attend by position alone
+    embeddings[:, 0] = 0.3  # the same for every token, so that a head can attend by position alone
     embeddings[:, 96:] = 0.0
     first, second = (layer.self_attn for layer in model.model.layers[:2])
     rows = torch.arange(32)  # of head 0
     for attention in (first, second):
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-            # Almost nothing, not nothing: a row that is zero in both has no gradient, and a row of
+            # Almost zero, not zero: a row that is zero in both has no gradient, and a row of
             # zeros has no direction, which DoRA divides by.
             assert isinstance(projection, torch.nn.Linear)
             projection.weight[rows] = torch.randn(32, projection.in_features) * 0.002
@@ -93,7 +93,7 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
     first.v_proj.weight[rows, 1 + rows] = 1.0
     first.o_proj.weight[96 + rows, rows] = 0.06
 
-    slow = torch.tensor([*range(5, 16), *range(21, 32)])  # rows that RoPE hardly turns: content
+    slow = torch.tensor([*range(5, 16), *range(21, 32)])  # rows that RoPE hardly rotates: content
     second.q_proj.weight[slow, 1 + slow] = 1.9
     second.k_proj.weight[slow, 96 + slow] = 1.9
     second.v_proj.weight[rows, 33 + rows] = 1.0
@@ -108,7 +108,7 @@ def pretrain(
     rows_per_batch: int = 8,
     learning_rate: float = 3e-3,
 ) -> None:
-    """AdamW, short warm-up, cosine down to zero, over `<s> text </s>` packed into full rows."""
+    """Train with AdamW, a short warm-up and cosine decay to zero, on `<s> text </s>` in packed rows."""
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
     others = [weight for weight in model.parameters() if weight.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -150,14 +150,14 @@ def _packed_rows(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str]) -> It
 
 
 def document_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """`<s> text </s>`, the form in which a document was pretrained."""
+    """Return the ids of `<s> text </s>`, the form of a document in pretraining."""
     ids = tokenizer.encode(text, add_special_tokens=False)
     return [BOS_ID, *ids, EOS_ID]
 
 
 @torch.no_grad()
 def model_perplexity(model: LlamaForCausalLM, documents: list[list[int]]) -> float:
-    """exp of the mean negative log-likelihood of every token after `<s>`."""
+    """Return exp of the mean negative log-likelihood of all tokens after `<s>`."""
     nats, tokens = 0.0, 0
     for ids in documents:
         logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
@@ -169,7 +169,7 @@ def model_perplexity(model: LlamaForCausalLM, documents: list[list[int]]) -> flo
 
 
 def unigram_perplexity(fitted_on: Iterable[list[int]], documents: list[list[int]]) -> float:
-    """The same tokens, knowing only how often each token occurs (add-one smoothing)."""
+    """Return the perplexity of the same tokens under token frequencies (add-one smoothing)."""
     counts = torch.ones(VOCABULARY_SIZE, dtype=torch.float64)
     for ids in fitted_on:
         counts += torch.bincount(torch.tensor(ids[1:]), minlength=VOCABULARY_SIZE)

@@ -16,7 +16,7 @@ from harness.config.strict import is_mapping
 __all__ = ["Accepted", "accepted"]
 
 _TEXTS = Mapping[str, list[str]]
-# What decides how the rest is composed, and becomes part of no dataclass.
+# Keys that control composition and are part of no dataclass.
 _COMPOSED = {"methods": list[str], "variants": _TEXTS, "per_method": _TEXTS}
 _COMPOSED |= {"search.space": Mapping[str, Any]}
 
@@ -28,7 +28,7 @@ class Accepted:
     text: bool = False
     list: bool = False
     mapping: bool = False
-    other: bool = False  # numbers and truth values
+    other: bool = False  # numbers and booleans
 
     @property
     def is_text_alone(self) -> bool:

@@ -1,7 +1,7 @@
-"""From the command line to configuration: Hydra composes, this module checks.
+"""Composition of the command line into configuration: Hydra composes, this module checks.
 
-Nothing here imports torch, so that a mistake is answered in a second. ``compose_sweep`` gives the
-sweep and one plan a method; ``compose_trial`` one plan, of which nothing is searched.
+Nothing here imports torch, so a mistake is reported within a second. ``compose_sweep`` returns the
+sweep and one plan for each method. ``compose_trial`` returns one plan without a search space.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def show_hydra(arguments: Sequence[str], usage: str) -> None:
         if help_asked:
             print(usage.strip(), end="\n\n", flush=True)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(print)()
-    except BrokenPipeError:  # a pager or `head` has seen enough
+    except BrokenPipeError:  # a pager or `head` closed the pipe
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process exits
 
 
@@ -108,7 +108,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
         whole["objectives"], whole["data"], whole["evaluation"]
     )
     if isinstance(whole["search"], dict):
-        whole["search"].pop("space", None)  # has become the plans' spaces
+        whole["search"].pop("space", None)  # already in the spaces of the plans
     whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
     return from_mapping(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 
@@ -135,7 +135,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
     for argument in arguments:
         if argument in ("--multirun", "-m"):
             raise InputError(
-                f"{argument}: a trial is one run; `python -m harness.sweep` makes many."
+                f"{argument}: a trial is one run. Use `python -m harness.sweep` for several."
             )
     with method_trees(arguments) as compose:
         for override in compose.typed:
@@ -165,8 +165,9 @@ def _check_space(plan: MethodPlan) -> None:
 
 
 def _check_alike(plans: Sequence[MethodPlan]) -> None:
-    """Methods can be compared on the same data and evaluation only, and where variants name another
-    model on one that is loaded alike: each is then measured against its own base."""
+    """Check that all methods share data and evaluation, and that all models are loaded alike.
+
+    Variants may name another model: each is then measured against its own base."""
     first, *others = ((plan.method, plan.trial({})) for plan in plans)
     for name, config in others:
         for part in ("model", "data", "evaluation"):

@@ -1,7 +1,7 @@
 """Cache of building blocks composed by Hydra, one composition per process for each choice.
 
-A composition costs 0.2 s: Hydra reads every file again. Values only change its outcome at the end,
-so blocks are composed by themselves and kept, and values are written into a copy.
+A composition takes 0.2 s, because Hydra reads every file again. Values change the result only at the
+end. Blocks are therefore composed once without values, and values are written into a copy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["HydraCache"]
 
 
 class HydraCache:
-    """Composes from the files in ``folder`` and, where a user has one, in ``beside``."""
+    """Composes from the files in ``folder`` and in the user's folder ``beside``, if given."""
 
     def __init__(self, folder: Path, beside: Path | None) -> None:
         self._folders = [folder, beside] if beside else [folder]
@@ -44,7 +44,9 @@ class HydraCache:
         values = [override for override in parsed if self._is_value(override)]
         blocks = [*self._searched, *(str(o.input_line) for o in parsed if o not in values)]
         if self._searched or any("$" in text for text in blocks):
-            tree = compose("config", overrides=blocks)  # nothing is kept of a user's own files
+            tree = compose(
+                "config", overrides=blocks
+            )  # compositions with a user's own files are not cached
         else:
             tree = _composed(self._files, tuple(blocks))
         if values:

@@ -25,12 +25,12 @@ class KeyComment:
 
     key: str  # dotted, as a user types it: 'training.learning_rate'
     default: str  # as written; '' for a key with keys below it
-    comment: str  # '' where the file says nothing
+    comment: str  # '' if the file has none
     file: str  # below conf/: 'training/default.yaml'
 
     @property
     def choice(self) -> str:
-        """Return the override that selects this file: 'method=lora'; '' for what always holds."""
+        """Return the override that selects this file: 'method=lora'; '' if the file always applies."""
         group, _, name = self.file.removesuffix(".yaml").rpartition("/")
         return "" if not group or name in ("default", "_base") else f"{group}={name}"
 
@@ -120,7 +120,7 @@ def _of_file(file: Path, conf: Path) -> Iterator[KeyComment]:
         text = line.strip()
         if text.startswith("#"):
             if entry is not None and len(line) - len(text) > path[-1][0]:
-                said = f"{entry.comment} {text.lstrip('# ')}".strip()  # goes on below its key
+                said = f"{entry.comment} {text.lstrip('# ')}".strip()  # continues below its key
                 entry = replace(entry, comment=said)
             else:
                 above.append(text)
@@ -145,7 +145,7 @@ def _of_file(file: Path, conf: Path) -> Iterator[KeyComment]:
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """Return the value and the comment behind it; a '#' inside quotes belongs to the value."""
+    """Return a value and the comment after it. A '#' inside quotes belongs to the value."""
     quote = ""
     for at, character in enumerate(rest):
         if quote:

@@ -11,7 +11,7 @@ from harness.config import SweepConfig
 from harness.errors import InputError
 
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
-# Beside those of methods: mappings whose keys are the user's.
+# Mappings with keys of the user's choice, besides those of methods.
 FREE = ("evaluation.per_task", "launcher.options", "search.space", "variants", "per_method")
 
 
@@ -47,6 +47,6 @@ def checked_name(given: Any, what: str = "name=") -> str | None:
     if given is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(given)):
         return None if given is None else str(given)
     raise InputError(
-        f"{what}{given!r} cannot be used: it names a folder, so letters, digits, "
-        "'.', '_' and '-', at most 80, a letter or digit first."
+        f"{what}{given!r} cannot be used: it names a folder. Use at most 80 letters, "
+        "digits, '.', '_' and '-', beginning with a letter or digit."
     )

@@ -26,9 +26,9 @@ class MethodPlan:
     """One method of a sweep: its default configuration and its search space."""
 
     method: str
-    tree: Mapping[str, Any]  # everything composed, interpolations still open
+    tree: Mapping[str, Any]  # composed tree with unresolved interpolations
     space: Space
-    overrides: tuple[str, ...]  # what a person types to get this configuration
+    overrides: tuple[str, ...]  # arguments that give this configuration
 
     def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
         """Build the trial with ``values`` (by dotted key) and ``fixed`` (seed, stage).
@@ -46,13 +46,13 @@ class MethodPlan:
         if config.training.gradient_checkpointing and not method.allows_gradient_checkpointing:
             raise InputError(
                 f"training.gradient_checkpointing=True cannot be used: method={self.method} works "
-                "through the cache of keys and values, which is dropped where activations are "
-                "recomputed. It must be false."
+                "through the cache of keys and values, which is dropped when activations are "
+                "recomputed. Set it to false."
             )
         if config.training.freeze_layers and not method.allows_freezing:
             raise InputError(
                 f"training.freeze_layers={config.training.freeze_layers!r} cannot be used: method="
-                f"{self.method} itself decides what is trained. It must be []."
+                f"{self.method} itself decides what is trained. Set it to []."
             )
         return config
 
@@ -74,7 +74,7 @@ class MethodPlan:
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Nothing is left to resolve: OmegaConf, at 20 ms a trial, would change nothing."""
+        """Return True if nothing is left to resolve, which saves 20 ms of OmegaConf for each trial."""
         return not _is_open(self.tree)
 
     def pinned(self, revision: str | None) -> MethodPlan:

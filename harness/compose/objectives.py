@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 OF_ANSWERS = (*OWN, JUDGE)
 SHORT = (*OF_ANSWERS, *ALWAYS, *OF_CLASSES)  # of the validation split
-WHOLE_FORGETTING = (FORGETTING_KL, FORGETTING_NLL)  # overall; of one domain with its name behind
+WHOLE_FORGETTING = (FORGETTING_KL, FORGETTING_NLL)  # overall; a domain's name may follow
 NOT_SEARCHED = (TEST, GENERAL, TASKS, PROBES, INSTRUCTIONS, AGREEMENT, "base.")
 KNOWN = (*(f"{VALIDATION}{name}" for name in SHORT), *WHOLE_FORGETTING, DRIFT_KL)
 
@@ -128,9 +128,9 @@ def that_tell(
 ) -> dict[str, Direction]:
     """Return the objectives of ``sweep`` that can separate right answers from wrong ones.
 
-    They are looked at on each split that selects or tests. ``by_default``: nobody named them, and the
-    first metric that sees most of the answers takes the place of one that does not. Raises InputError
-    for one that was named and is blind.
+    They are checked on each split that selects or tests. ``by_default``: the user named none, so a
+    blind metric is replaced by the first one that separates most of the answers. Raises InputError
+    for a blind objective that the user named.
     """
     from harness.evaluation.answers.configured import sights_of
     from harness.evaluation.sight import instead
@@ -197,7 +197,7 @@ def check_general(
         )
     parts = [f"{kind}.{domain}" for kind in WHOLE_FORGETTING for domain in domains]
     parts.append(FORGETTING_NLL_WORST)
-    measured = {*KNOWN, *parts} if len(domains) > 1 else set(KNOWN)  # of one, the whole is all
+    measured = {*KNOWN, *parts} if len(domains) > 1 else set(KNOWN)  # a single domain is the whole
     for name in objectives:
         if name not in measured and not name.startswith(VALIDATION + "evaluate."):
             raise unknown("measurement in objectives", name, measured)

@@ -1,8 +1,9 @@
-"""Overrides as typed: Hydra's grammar, with plain text for keys that take text.
+"""Overrides as typed: Hydra's grammar, and plain text for keys that take text.
 
-Hydra refuses unquoted values that hold ``~``, ``=``, brackets or letters beyond ASCII, and in a shell
-its quotes need quotes of their own. So what it cannot read is the text that it is, unless it was
-meant as a list, a mapping or a range. In double quotes ``\\n`` and ``\\t`` are read as in YAML.
+Hydra refuses unquoted values that contain ``~``, ``=``, brackets or letters beyond ASCII, and in a
+shell its quotes must be quoted again. A value that Hydra cannot read is therefore taken as plain text,
+unless it was meant as a list, a mapping or a range. In double quotes ``\\n`` and ``\\t`` are read as in
+YAML.
 """
 
 from __future__ import annotations
@@ -98,18 +99,18 @@ def parse(text: str) -> Override:
             override._value = value.strip()  # a name such as 007 or [INST]
     override.input_line = text
     if re.search(r"[\x00-\x1f\x7f]", text) and not is_swept(override):
-        override.input_line = f"{head}={shown(override.value())}"  # one line, wherever it is told
+        override.input_line = f"{head}={shown(override.value())}"  # on one line in every message
     return override
 
 
 def text_of(override: Override) -> str:
     """Return ``override`` as it was typed."""
-    assert override.input_line is not None  # of one that nobody typed
+    assert override.input_line is not None  # None only for an override that nobody typed
     return override.input_line
 
 
 def _escapes_read(value: str) -> str:
-    """Hydra's own double quotes read no escape but that of a quote."""
+    """Replace escapes in double quotes, where Hydra itself reads only an escaped quote."""
     return "".join(
         QuotedString(escaped(piece[1:-1]), Quote.double).with_quotes()
         if len(piece) > 1 and piece[0] == '"'
@@ -142,7 +143,7 @@ def _without_equals(text: str) -> str:
 
 
 def _as_meant(value: str) -> str:
-    """``value`` with line breaks and tabs where a backslash and a letter stand, quoted."""
+    """Return ``value`` in quotes, with line breaks and tabs for a backslash and a letter."""
     try:
         read = _hydras(f"x={value}").value()
     except (HydraException, OmegaConfBaseException):
@@ -183,12 +184,12 @@ def _literal(key: str, head: str, value: str, error: Exception) -> Any:
 
 
 def _split(value: str) -> list[str]:
-    """Split at the commas outside of brackets."""
+    """Split at commas outside of brackets."""
     return [item.strip(" \"'") for item in re.split(r",(?![^()\[\]{}]*[)\]}])", value)]
 
 
 def _several(key: str, head: str, value: str, values: Any) -> InputError:
-    """``a,b`` where nothing can be searched, with how a list or such a text is typed."""
+    """Return the error for ``a,b`` at a key that cannot be searched, with the way to type a list."""
     kinds = accepted(key)
     several = f" Several are a list: {_typed(head, values)}." if kinds.list else ""
     one = f" One text with a comma is typed {_typed(head, shown(value))}." if kinds.text else ""

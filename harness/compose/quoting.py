@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["escaped", "pieces", "shown", "unread_escape"]
 
-# As Hydra's lexer has them: interpolations, quoted texts, escaped characters, any other character.
+# The parts of Hydra's lexer: interpolations, quoted texts, escaped characters, other characters.
 _PIECE = re.compile(
     r"""\$\{[^}]+\}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\[\\()\[\]{}:=, \t]|.""", re.DOTALL
 )
@@ -15,7 +15,7 @@ _ESCAPE = re.compile(r'\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[ntr"\\])
 _UNREAD = re.compile(r"(?<!\\)(?:\\\\)*(\\[ntr])")
 _NAMED = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
 _WRITTEN = {text: f"\\{name}" for name, text in _NAMED.items()}
-# Quotes, backslashes, and what a terminal or a page would not show as itself.
+# Quotes, backslashes, and characters that a terminal or a page does not show.
 _HIDDEN = re.compile(r'["\\\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]')
 _RESERVED = {"true", "false", "null", "nan", "inf"}
 
@@ -26,9 +26,9 @@ def pieces(value: str) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    r"""``text`` with ``\n``, ``\t``, ``\r``, ``\"``, ``\\``, ``\xXX``, ``\uXXXX``, ``\UXXXXXXXX`` read.
+    r"""Replace ``\n``, ``\t``, ``\r``, ``\"``, ``\\``, ``\xXX``, ``\uXXXX``, ``\UXXXXXXXX`` in a text.
 
-    Any other backslash stays, so that patterns such as ``\.`` are as they were typed.
+    Any other backslash is kept, so that patterns such as ``\.`` stay as typed.
     """
     return _ESCAPE.sub(_character, text)
 

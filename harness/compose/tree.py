@@ -24,8 +24,8 @@ from harness.config.search_space import Dimension
 from harness.errors import InputError, unknown
 
 PARTS = {*SWEEP_KEYS, *TRIAL_KEYS, "methods", "variants", "per_method"}
-_LIKE = {"builtin_chat": "builtin"}  # the same model but for its weights: it needs the same
-_EARLY = ("methods", "per_method", "variants")  # decide what is composed at all
+_LIKE = {"builtin_chat": "builtin"}  # the same model with other weights: it needs the same presets
+_EARLY = ("methods", "per_method", "variants")  # decide which trees are composed
 
 
 @contextmanager
@@ -65,8 +65,8 @@ class MethodTrees:
                 self._check_block(override)
             if override.is_delete() and override.key_or_group in PARTS:
                 raise InputError(
-                    f"{override.input_line} cannot be used: no part of the configuration can be left "
-                    f"out. Set {override.key_or_group}, or a key in it, instead."
+                    f"{override.input_line} cannot be used: no part of the configuration can be "
+                    f"removed. Set {override.key_or_group}, or a key in it, instead."
                 )
             if override.key_or_group.split(".")[-1] == "_target_":
                 raise InputError(
@@ -132,9 +132,9 @@ class MethodTrees:
         space: dict[str, Dimension] = {}
         for key, text in (OmegaConf.select(tree, "search.space") or {}).items():
             if text is None or not self._has(key, keys, names, "key in search.space"):
-                continue  # a sweep or a user took it out, or it is another method's
+                continue  # removed by a sweep or a user, or a key of another method
             space[key] = override_grammar.dimension_of(key, text)
-        for override in here:  # in the order typed: the last word counts
+        for override in here:  # in the order typed: the last one counts
             space.pop(override.key_or_group, None)
             if override_grammar.is_swept(override):
                 space[override.key_or_group] = override_grammar.dimension(override)
@@ -183,7 +183,7 @@ class MethodTrees:
             f"method.{field}" for name in names for field in methods.field_names(self._class(name))
         }
         if key in of_any:
-            return False  # another method's own field
+            return False  # a field of another method
         if free_parent(key) in of_any:
             return False
         raise unknown(what, key, keys | of_any, siblings(key, keys | of_any))
@@ -218,7 +218,7 @@ class MethodTrees:
             return []
         known = self._blocks.options("tuned")
         if f"{model}_{option}" in known:
-            return []  # composed already
+            return []  # already composed
         like = _LIKE.get(model, model)
         presets = (f"{like}_{option}", f"{like}_{self._class(option)}")
         return [f"tuned={name}" for name in presets if name in known][:1]
@@ -267,7 +267,9 @@ class MethodTrees:
             return self._blocks.tree([opened(text) for text in overrides])
         except (HydraException, OmegaConfBaseException) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            if isinstance(error.__cause__, OmegaConfBaseException):  # says what, not only where
+            if isinstance(
+                error.__cause__, OmegaConfBaseException
+            ):  # its message gives the error, not only the place
                 lines[1:1] = str(error.__cause__).splitlines()[:1]
             raise InputError(" ".join(lines[:3])) from error
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from harness.config.strict import require
 from harness.errors import InputError
 
-# What a chat template is given by the conversation, the tokenizer and the renderer.
+# Variables of a chat template that the conversation, the tokenizer and the renderer set.
 _TEMPLATES_OWN = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
 _TEMPLATES_OWN += ("return_assistant_tokens_mask", "continue_final_message", "conversations")
 
@@ -43,9 +43,9 @@ class DataConfig:
     prompt_column: str | None
     answer_column: str | None
     text_column: str | None  # instead of prompt and answer: plain language modelling
-    label_column: str | None  # instead of an answer: which of several classes the text is
+    label_column: str | None  # instead of an answer: the class of the text
     messages_column: str | None  # instead of prompt and answer: a conversation in each row
-    system_column: str | None  # what goes before the prompt; in a chat the system's turn
+    system_column: str | None  # text before the prompt; in a chat the system's turn
     prompt_template: str  # '{column}' is replaced by the row's value
     chat: bool  # prompt and answer become turns, written by the model's chat template
     chat_template: str | None  # a Jinja file instead of the model's own template
@@ -53,14 +53,14 @@ class DataConfig:
     only_last_answer: bool  # of a conversation; otherwise every assistant turn is learned
     id_column: str | None  # with parent_id_column: rows chained into conversations
     parent_id_column: str | None
-    limit_chained_samples: bool  # only conversations that no other one goes on from
+    limit_chained_samples: bool  # only conversations that no other one continues
     loss_on: Literal["answer", "all"]
-    max_length: int  # tokens, prompt and answer and end together
+    max_length: int  # tokens of prompt, answer and end together
     too_long: Literal["truncate", "drop", "error"]
     truncate: Literal["left", "right"]  # the side a prompt is cut from
-    padding_quantile: float  # of a step's lengths: longer sequences are cut to it from their left
+    padding_quantile: float  # of a step's lengths: longer sequences lose their first tokens
     packing: Literal["none", "documents", "stream"]
-    validation_fraction: float  # drawn from train where no validation split is given
+    validation_fraction: float  # drawn from train if no validation split is given
     test_fraction: float
     split_seed: int
     drop_duplicates: bool  # rows of a split that repeat an earlier one
@@ -68,7 +68,7 @@ class DataConfig:
     train_limit: int | None
     validation_limit: int | None
     test_limit: int | None
-    general_limit: int | None  # documents a domain
+    general_limit: int | None  # documents of each domain
     overlap_ngram: int  # words in a row that count as shared between splits
     overlap_similarity: float  # of texts that count as near-duplicates: Jaccard's, of characters
     drop_overlap: Literal["none", "prompt", "near", "ngram"]  # which rows of train are left out

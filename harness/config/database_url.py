@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_WHOLE: dict[str, str] = {}  # shown → as it was given; never written, and gone with the process
+_WHOLE: dict[str, str] = {}  # shown URL → given URL; never written to a file
 
 
 def keep_whole(url: str) -> str:
@@ -21,9 +21,9 @@ def whole(shown: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """``text``, one URL or ``key=URL``, without what stands before its host and after its path.
+    """Remove everything before the host and after the path of a URL in ``text`` (URL or ``key=URL``).
 
-    A file's URL (three slashes) has no host: nothing is taken from it.
+    A file's URL (three slashes) has no host and is returned unchanged.
     """
     head, mark, rest = text.partition("://")
     if not mark or rest.startswith("/"):

@@ -22,7 +22,7 @@ class EvaluationConfig:
     metrics: list[str]  # of generated answers; perplexity is always measured
     tokenize: str  # sacrebleu's tokenizer for BLEU
     judge: JudgeConfig  # for the metric 'judge'
-    max_new_tokens: int | None  # of an answer; null: a quarter more than references have
+    max_new_tokens: int | None  # of an answer; null: 25 % more than the longest reference
     min_new_tokens: int
     num_beams: int
     do_sample: bool  # false: the most likely token, or beam search
@@ -37,7 +37,7 @@ class EvaluationConfig:
     tasks: list[str]  # lm-eval task names
     task_folder: str | None  # folder of lm-eval task YAMLs; 'builtin' for the built-in cloze set
     task_limit: int | None
-    num_fewshot: int | None  # null: what each task says itself
+    num_fewshot: int | None  # null: the setting of each task
     per_task: Mapping[str, Mapping[str, Any]]  # task → num_fewshot, limit, cluster
     task_batch_size: int | Literal["auto"] | None  # null: batch_size
     multiple_choice: list[str]  # likelihood, generation: how such tasks are scored
@@ -50,7 +50,7 @@ class EvaluationConfig:
     instruction_tokens: int  # generated for each of them
     # general documents whose beginnings the tuned model and the base continue
     agreement_prompts: int
-    probes: str | None  # what was to be learned, asked for: builtin or a JSONL, for finalists
+    probes: str | None  # questions about facts, for finalists: builtin or a JSONL
     probe_tokens: int  # generated for each of them
     probe_temperature: float  # 0: the most likely token
     probe_top_p: float
@@ -59,7 +59,9 @@ class EvaluationConfig:
     merged: bool  # the adapter merged into the base: measured again, and written beside it
     interpolation: list[float]  # shares of the tuned weights between base (0) and tuned model (1)
     quantization: list[str]  # schemes that the merged model is quantized with, each measured again
-    update_analysis: bool  # what the update did to each weight: ranks, drift, intruder dimensions
+    update_analysis: (
+        bool  # analysis of the update of each weight: ranks, drift, intruder dimensions
+    )
 
     def __post_init__(self) -> None:
         check_task_settings(self)

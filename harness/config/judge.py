@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from harness.config.strict import require
 
-# What changes no answer of the judge: no part of what a score is identified by.
+# Fields that change no answer of the judge, and so are no part of a score's signature.
 FREE = (
     *("api_key_variable", "max_retries", "timeout_seconds", "concurrency"),
     *("price_per_million_input_tokens", "price_per_million_output_tokens", "during_search"),
@@ -20,7 +20,7 @@ class JudgeConfig:
     """Settings of the metric 'judge', for any OpenAI-compatible chat endpoint."""
 
     endpoint: str | None  # up to and without /chat/completions: http://localhost:8000/v1
-    model: str | None  # as the endpoint calls it
+    model: str | None  # its name at the endpoint
     rubric: str | None  # a file with {prompt}, {reference} and {answer} in it; null: ours
     scale: list[float]  # the lowest and the highest score
     temperature: float
@@ -32,7 +32,7 @@ class JudgeConfig:
     price_per_million_input_tokens: float
     price_per_million_output_tokens: float
     most_missing: float  # share of answers without a score beyond which there is no value at all
-    during_search: bool  # every trial is judged, not finalists and trials by hand alone
+    during_search: bool  # judge every trial, not only finalists and trials by hand
 
     def __post_init__(self) -> None:
         at = "evaluation.judge."
@@ -52,7 +52,7 @@ class JudgeConfig:
         require(
             name is None or bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name)),
             at + "api_key_variable",
-            "***",  # what stands here by mistake may be the key itself
+            "***",  # a wrong value may be the key itself
             "null or the name of an environment variable",
         )
         low_high = len(self.scale) == 2 and self.scale[0] < self.scale[1]

@@ -13,7 +13,7 @@ from harness.config.sweep import LauncherConfig
 MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
 OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")  # a job script is read line by line
-# Of sbatch: they name what is run, or set the variables by which it is found.
+# Options of sbatch that name the program, or set the variables by which it is found.
 THAT_RUN = ("wrap", "export", "export-file", "get-user-env", "container", "bb", "bbf")
 
 
@@ -77,7 +77,7 @@ def _check_option(name: str, value: Any) -> None:
     require(bool(OPTION.fullmatch(name)), named, value, "an option of sbatch, without its dashes")
     scalar = isinstance(value, str | int | float)
     require(scalar and bool(LINE.fullmatch(str(value))), named, value, "one line")
-    accepted = "left out: what a job runs is no configuration's; jobs inherit the shell's variables"
+    accepted = "left out: it would choose the program of a job; jobs inherit the shell's variables"
     require(name.replace("_", "-") not in THAT_RUN, named, value, accepted)
 
 

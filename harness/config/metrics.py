@@ -31,7 +31,7 @@ def external_path(metric: str) -> str:
 def measured_as(metric: str) -> str:
     """Return the measurement name after the split: 'bleu'; 'evaluate.meteor' for 'evaluate:meteor'.
 
-    A script that gives several values has the name of each behind that.
+    For a script with several values, the name of each value follows.
     """
     if not is_external(metric):
         return metric
@@ -54,9 +54,9 @@ def check_metrics(metrics: list[str]) -> None:
         local = path.startswith((".", "/"))
         if not path or ("/" in path and not local):
             raise InputError(
-                f"evaluation.metrics: {metric!r} cannot be used: a metric is Python code that is run "
-                "here, and from the hub only evaluate's own are (evaluate:meteor). Download this one, "
-                "read it, and give its path (./my_metric)."
+                f"evaluation.metrics: {metric!r} cannot be used: a metric is Python code that runs "
+                "here. From the hub only evaluate's own metrics are run (evaluate:meteor). Download "
+                "this one, read it, and give its path (./my_metric)."
             )
     names = [measured_as(metric) for metric in metrics]
     for name in names:

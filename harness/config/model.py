@@ -16,9 +16,7 @@ class ModelConfig:
     name: str
     revision: str | None
     dtype: Dtype
-    compute_dtype: Dtype  # of 4-bit layers; auto: float32 where dtype is it, else bfloat16
+    compute_dtype: Dtype  # of 4-bit layers; auto: float32 if dtype is float32, else bfloat16
     quantization: Quantized
     double_quantization: bool
-    attention: Literal[
-        "auto", "sdpa", "eager", "flash_attention_2"
-    ]  # auto: as transformers chooses
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"]  # auto: transformers chooses

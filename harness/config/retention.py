@@ -17,8 +17,8 @@ class RetentionConfig:
 
     replay_share: float  # of a step's sequences
     kl_weight: float
-    kl_on: Literal["replay", "target"]  # at whose label tokens
-    kl_sequences: int  # of replay text a step, where replay_share brings none
+    kl_on: Literal["replay", "target"]  # the label tokens of which text
+    kl_sequences: int  # of replay text in each step, if replay_share is 0
     l2_sp_weight: float
     ewc_weight: float
     ewc_samples: int  # sequences of replay text that the Fisher information is estimated on

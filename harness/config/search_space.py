@@ -49,7 +49,7 @@ class Interval:
 
 
 Dimension = Choice | Interval
-Space = Mapping[str, Dimension]  # dotted configuration key → what it may be
+Space = Mapping[str, Dimension]  # dotted configuration key → its dimension
 
 
 def points(dimension: Dimension) -> tuple[Any, ...] | None:
@@ -66,7 +66,7 @@ def at_share(dimension: Dimension, share: float) -> Any:
     if isinstance(dimension, Choice):
         return dimension.values[min(int(share * len(dimension.values)), len(dimension.values) - 1)]
     low, high = dimension.low, dimension.high
-    if dimension.integer:  # each whole number has the room of one
+    if dimension.integer:  # each integer has the same share
         low, high = low - 0.5, high + 0.5
     if dimension.log:
         value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))

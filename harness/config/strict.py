@@ -22,9 +22,8 @@ def require(good: bool, field: str, value: object, accepted: str) -> None:
 def from_mapping(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
     """Return ``data`` as an instance of the dataclass ``cls``, strictly.
 
-    Raises InputError for a key that ``cls`` does not have (with the nearest one it has), for one
-    that is missing, and for a value of another type. Where ``cls`` has BY_NAME, ``data["name"]`` says
-    which of them it is.
+    Raises InputError for an unknown key (with the nearest known one), a missing key, and a value of
+    another type. If ``cls`` has BY_NAME, ``data["name"]`` selects one of its classes.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{path or cls.__name__}={data!r} cannot be used: it must be a mapping.")
@@ -45,7 +44,7 @@ def from_mapping(cls: type, data: Mapping[str, Any], path: str = "") -> Any:
 
 @lru_cache(maxsize=256)
 def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)  # compiles each of them anew every time
+    return typing.get_type_hints(cls)  # slow: it compiles each hint again in every call
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

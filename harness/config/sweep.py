@@ -63,17 +63,17 @@ class SearchConfig:
     """First stage: the proposal of configurations. The budget is per method."""
 
     trials: int
-    seconds: float | None  # of training, of a method's finished trials together; null: no limit
+    seconds: float | None  # of training, in all finished trials of a method; null: no limit
     tokens: float | None  # trained on, likewise
-    gpu_hours: float | None  # of whole trials, likewise, each on its device
+    gpu_hours: float | None  # of whole trials, likewise, counted on their devices
     sampler: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2"]
     warm_start: list[str]  # folders of earlier sweeps whose trials the sampler is shown first
     configs: list[Mapping[str, Any]]  # tried first, by every method that searches their keys
-    stop: Literal["none", "expected"]  # expected: end where no better trial is to be expected
-    stop_trials: int  # several objectives: over so many trials
-    stop_share: float  # the hypervolume of the front grew by less than that share
+    stop: Literal["none", "expected"]  # expected: end when no better trial is expected
+    stop_trials: int  # several objectives: over this many trials
+    stop_share: float  # the hypervolume of the front grew by less than this share
     pruner: Literal["none", "asha"]
-    reduction_factor: int  # asha: one in this many goes on at each rung
+    reduction_factor: int  # asha: one in this many continues at each rung
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
     tie_break: Literal[
         "near_best", "crowding", "epsnet"
@@ -101,7 +101,7 @@ class ConfirmConfig:
 
     finalists: int
     seeds: int
-    margin: float | None  # in quality: so much below the best is as good; null: by the metric
+    margin: float | None  # in quality: this much below the best is as good; null: by the metric
 
     def __post_init__(self) -> None:
         margin = self.margin
@@ -148,19 +148,19 @@ class TrackingConfig:
 class LauncherConfig:
     """Placement of jobs. Nothing here changes a result."""
 
-    BY_NAME: ClassVar[dict[str, type]] = {}  # name → the class with what it needs besides
+    BY_NAME: ClassVar[dict[str, type]] = {}  # name → class with further fields
 
     name: str  # one of harness.launch.choose.LAUNCHERS
-    workers: int | None  # null: one a device, one on a CPU
+    workers: int | None  # null: one for each device, one on a CPU
     devices: list[int] | None  # GPU indices; null: all visible ones
     devices_per_trial: int  # that train one trial together, data parallel; a CPU: processes
-    sharding: Literal["none", "fsdp"]  # fsdp: each of them holds its part of what is trained with
-    threads: int | None  # CPU threads a worker; null: cores / workers
+    sharding: Literal["none", "fsdp"]  # fsdp: each device holds a part of the model
+    threads: int | None  # CPU threads of a worker; null: cores / workers
     isolate: bool  # a fresh process for every trial
     retries: int  # further attempts at a trial whose worker crashed or was killed
     heartbeat_minutes: float | None  # without any progress, after which it is killed; null: never
-    measure: bool  # a few steps of each method first, to know what fits and how long it takes
-    price_per_hour: float | None  # of one device, in whatever currency; null: no price is told
+    measure: bool  # run a few steps of each method first, to learn what fits and how long it takes
+    price_per_hour: float | None  # of one device, in any currency; null: no price is printed
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads"):
@@ -168,7 +168,7 @@ class LauncherConfig:
             require(value is None or value >= 1, f"launcher.{name}", value, "null or at least 1")
         n = self.devices_per_trial
         require(n >= 1, "launcher.devices_per_trial", n, "at least 1")
-        accepted = "none where launcher.devices_per_trial=1: there is nobody to share with"
+        accepted = "none if launcher.devices_per_trial=1: there is no other device"
         require(self.sharding == "none" or n > 1, "launcher.sharding", self.sharding, accepted)
         require(self.retries >= 0, "launcher.retries", self.retries, "0 or more")
         minutes = self.heartbeat_minutes

@@ -30,10 +30,10 @@ class TrainingConfig:
     """Settings of the training loop: duration, learning rate, optimizer and precision."""
 
     learning_rate: float
-    # pattern (re.search in a parameter's name) → the rate of what matches, the first that does
+    # pattern (re.search in a parameter's name) → its learning rate; the first match counts
     learning_rate_of: Mapping[str, float] | None
-    freeze_layers: list[str]  # patterns: what matches is not trained
-    batch_size: int  # examples an optimizer step sees on one device, before accumulation
+    freeze_layers: list[str]  # patterns of parameters that are not trained
+    batch_size: int  # examples of an optimizer step on one device, before accumulation
     gradient_accumulation_steps: int
     max_steps: int | None  # optimizer steps; null: epochs decide
     epochs: float | None
@@ -41,9 +41,9 @@ class TrainingConfig:
     schedule: Schedule
     warmup_steps: int
     warmup_share: float | None  # of all steps, in place of warmup_steps
-    min_learning_rate_ratio: float  # linear, cosine: the rate they end at, over learning_rate
+    min_learning_rate_ratio: float  # linear, cosine: the final rate, relative to learning_rate
     cut_fraction: float  # stlr: share of the steps in which the rate rises
-    ratio: float  # stlr: how much smaller the lowest rate is than the highest
+    ratio: float  # stlr: the highest rate divided by the lowest
     weight_decay: float
     adam_beta1: float
     adam_beta2: float
@@ -51,17 +51,19 @@ class TrainingConfig:
     nesterov: bool  # sgd
     max_grad_norm: float | None
     precision: Literal["no", "bf16", "fp16"]
-    updates: Literal["fp32", "bf16_stochastic"]  # of trained weights that the base has in 16 bits
+    updates: Literal[
+        "fp32", "bf16_stochastic"
+    ]  # of trained weights that the base stores in 16 bits
     gradient_checkpointing: bool
     loss_average: Literal["token", "sequence"]
     label_smoothing: float
     neftune_alpha: float  # 0: no noise
     token_mask_probability: float
     evaluate_before_training: bool
-    eval_every: int | None  # optimizer steps; null: four times a run
-    checkpoint_every: int | None  # optimizer steps; null: at evaluations, once a minute at most
-    select_checkpoint: Literal["last", "best"]  # which evaluated step a run ends with
-    select_forgetting_limit: float | None  # best: among those at or below so much forgetting.kl
+    eval_every: int | None  # optimizer steps; null: four times in a run
+    checkpoint_every: int | None  # optimizer steps; null: at evaluations, at most once a minute
+    select_checkpoint: Literal["last", "best"]  # the evaluated step whose weights are kept
+    select_forgetting_limit: float | None  # best: only among steps with at most this forgetting.kl
 
     def __post_init__(self) -> None:
         at = "training."

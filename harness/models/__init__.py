@@ -1,1 +1,1 @@
-"""Bases: loading one, lending it to trial after trial, and logits only where they are needed."""
+"""Base models: loading, lending to one trial after another, and logits only where needed."""

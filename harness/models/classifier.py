@@ -1,4 +1,4 @@
-"""Classes from a base: its body, pooled, under the two linear blocks of ULMFiT, arXiv:1801.06146."""
+"""Classifier on a base: its pooled body under the two linear blocks of ULMFiT, arXiv:1801.06146."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ DROPOUT = 0.1
 class ClassHead(nn.Module):
     """Two blocks of normalization, dropout and a linear layer, ReLU between them (§3.3); float32.
 
-    The normalization is LayerNorm where the paper has batch normalization: here a step's examples
-    may be split into micro-batches of similar length, down to a single example, and how they are
-    split must not show in the result.
+    The paper uses batch normalization; this uses LayerNorm. The examples of a step may be divided into
+    micro-batches of similar length, down to a single example, and the result must not depend on it.
     """
 
     def __init__(self, width: int, n_classes: int) -> None:
@@ -35,7 +34,7 @@ class ClassHead(nn.Module):
         self.output = nn.Linear(HIDDEN, n_classes)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(B, classes) logits of (B, T, width) hidden states, ``mask`` (B, T) 1 where there is text."""
+        """Return (B, classes) logits of (B, T, width) hidden states; ``mask`` (B, T) is 1 at text."""
         pooled = concat_pool(hidden.float(), mask)
         first = functional.dropout(self.pooled_norm(pooled), DROPOUT, self.training)
         inner = self.hidden(first).relu()
@@ -43,9 +42,9 @@ class ClassHead(nn.Module):
 
 
 class FrozenOutput(nn.Module):
-    """The output layer of ``model`` as it is now; it holds no parameter, so nothing trains it.
+    """Copy of the current output layer of ``model``. It has no parameters, so nothing trains it.
 
-    Where it is tied to the embeddings it is not saved with the model: loading would untie them.
+    If it is tied to the embeddings, it is not saved with the model: loading would untie them.
     """
 
     weight: Tensor
@@ -66,8 +65,7 @@ class FrozenOutput(nn.Module):
 def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     """h_c = [h_T, maxpool(H), meanpool(H)] (§3.3): (B, 3·d) of ``hidden`` (B, T, d).
 
-    ``mask`` (B, T) is 1 where there is text, at least once in each row; padding may be on either
-    side.
+    ``mask`` (B, T) is 1 at text, at least once in each row. Padding may be on either side.
     """
     real = mask.bool()
     places = torch.arange(hidden.shape[1], device=hidden.device)
@@ -79,7 +77,7 @@ def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def add_class_head(model: nn.Module, n_classes: int) -> None:
-    """Put a new head, trainable, on an adapted ``model``; it goes on being a language model too."""
+    """Add a new trainable head to an adapted ``model``, which also stays a language model."""
     layer = output_layer(model)
     head = ClassHead(layer.weight.shape[1], n_classes).to(layer.weight.device)
     model.add_module(CLASS_HEAD, head)
@@ -90,14 +88,14 @@ def has_class_head(model: nn.Module) -> bool:
 
 
 def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """(B, classes) float32 logits. What the body gives is pooled; the output layer sees none of it.
+    """Return (B, classes) float32 logits from the pooled hidden states, without the output layer.
 
-    Raises InputError before there is a head: for what looks at the loss to begin with.
+    Raises InputError if there is no head yet, as for a method that needs the loss before training.
     """
     if not has_class_head(model):
         raise InputError(
             "data.label_column cannot be used with this method, or with retention.kl_on=target: they "
-            "look at the loss before training, when there is no head for the classes yet."
+            "need the loss before training, when the classifier has no head yet."
         )
     length = input_ids.shape[1]
     seen: list[Tensor] = []
@@ -117,7 +115,7 @@ def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) ->
 
 @contextmanager
 def without_class_head(model: nn.Module) -> Iterator[None]:
-    """While it is saved as the language model that it also is."""
+    """Context in which the model has no class head, to be saved as a language model."""
     head = getattr(model, CLASS_HEAD, None)
     if head is not None:
         delattr(model, CLASS_HEAD)
@@ -127,7 +125,7 @@ def without_class_head(model: nn.Module) -> Iterator[None]:
 
 
 def save_class_head(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
-    """``class_head.safetensors`` and the names of the classes, beside what was trained of the base."""
+    """Save ``class_head.safetensors`` and the names of the classes beside the tuned weights."""
     from safetensors.torch import save_file
 
     state = getattr(model, CLASS_HEAD).state_dict()
@@ -137,7 +135,7 @@ def save_class_head(model: nn.Module, folder: Path, labels: Sequence[str]) -> No
 
 
 def load_class_head(model: nn.Module, folder: Path) -> list[str]:
-    """Put a saved head on ``model``, on which the rest has been loaded; the names of the classes."""
+    """Add a saved head to a loaded ``model`` and return the names of the classes."""
     from safetensors.torch import load_file
 
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Load a base: safetensors only, no code from the hub, at the precision that was asked for."""
+"""Load a base: only safetensors, no code from the hub, at the configured precision."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded base and what is known of it."""
+    """A loaded base with its tokenizer and metadata."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    fingerprint: str  # of the stored weights and tokenizer, and how they were loaded
+    fingerprint: str  # hash of the stored weights and tokenizer, and of the settings for loading
     provenance: dict[str, Any]
 
 
@@ -57,32 +57,32 @@ def check_model(config: ModelConfig) -> None:
     if not looks_local:
         if config.name.count("/") > 1:
             raise InputError(
-                f"model.name={config.name!r} is neither a folder here nor a hub name "
+                f"model.name={config.name!r} is neither an existing folder nor a hub name "
                 "(owner/name); model=builtin is the built-in one."
             )
         return
     if not path.is_dir():
-        raise InputError(f"model.name={config.name!r} cannot be used: there is no such folder.")
+        raise InputError(f"model.name={config.name!r} cannot be used: this folder does not exist.")
     if (path / "adapter_config.json").is_file():
         raise InputError(
-            f"model.name={config.name!r} cannot be used: it holds an adapter, not a model. Give the "
-            "model that it was trained on as model.name; harness.evaluate measures an adapter on it "
-            f"(adapter={config.name})."
+            f"model.name={config.name!r} cannot be used: it holds an adapter, not a model. Set "
+            "model.name to the model that it was trained on. To measure the adapter, use "
+            f"harness.evaluate with adapter={config.name}."
         )
     if not (path / "config.json").is_file():
         raise InputError(f"model.name={config.name!r} cannot be used: it has no config.json.")
     if not list(path.glob("*.safetensors")):
         raise InputError(
             f"model.name={config.name!r} cannot be used: it has no *.safetensors file. Other "
-            "formats can carry code and are not read; convert it with save_pretrained()."
+            "formats can contain code and are not read. Convert it with save_pretrained()."
         )
 
 
 def pinned_revision(config: ModelConfig) -> str | None:
-    """The commit that a hub model's revision stands for now; None for a local model.
+    """Return the commit of a hub model's revision; None for a local model.
 
-    Asked once, before anything is fingerprinted: a branch that moves must not pass for the model that
-    was measured. Without a network the commit that lies in the cache. Raises InputError.
+    It is resolved once, before any fingerprint, so that a branch that moves later is not mistaken for
+    the measured model. Without a network, it is the commit in the cache. Raises InputError.
     """
     if Path(model_path(config)).exists():
         return None
@@ -96,33 +96,34 @@ def pinned_revision(config: ModelConfig) -> str | None:
     try:
         if not constants.HF_HUB_OFFLINE:
             return HfApi().model_info(config.name, revision=revision, timeout=5).sha
-    except Exception as error:  # no network, no such model, no permission: the cache may still know
+    except (
+        Exception
+    ) as error:  # no network, no such model or no permission: the cache may still have it
         if not (cached / "refs" / revision).is_file():
             first = str(error).strip().splitlines()[0]
             raise InputError(
-                f"model.name={config.name!r} cannot be used: it is neither a folder here nor in the "
-                f"cache, and the hub says: {first}"
+                f"model.name={config.name!r} cannot be used: it is neither an existing folder nor in "
+                f"the cache, and the hub answered: {first}"
             ) from error
     try:
         return (cached / "refs" / revision).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise InputError(
-            f"model.name={config.name!r} cannot be used: it is neither a folder here nor in the cache, "
-            "and HF_HUB_OFFLINE forbids asking the hub."
+            f"model.name={config.name!r} cannot be used: it is neither an existing folder nor in the "
+            "cache, and HF_HUB_OFFLINE forbids downloading from the hub."
         ) from error
 
 
-# Files of a model's folder that are never read: words about it, and weights in formats that can
-# carry code.
+# Files of a model's folder that are never read: documentation, and weights in formats with code.
 REPACKS = "support_avx512bf16_for_cpu"  # of a bitsandbytes layer
 _UNREAD = (".md", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".pkl")
 
 
 @lru_cache(maxsize=8)
 def stored_fingerprint(config: ModelConfig) -> str:
-    """Hash of all files of a local model that can be read; of name and revision for one on the hub.
+    """Hash all files of a local model that may be read; name and revision of a model on the hub.
 
-    Templates and vocabularies have many names, so that files are left out by name, not taken in.
+    Templates and vocabularies have many names, so files are excluded by name instead of included.
     """
     path = Path(model_path(config))
     digest = hashlib.sha256()
@@ -169,7 +170,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def load_skeleton(config: ModelConfig) -> nn.Module:
-    """The model's modules without their weights: enough to check names and sizes against."""
+    """Load the modules of a model without weights, to check names and sizes."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -197,10 +198,10 @@ def weights_dtype(config: ModelConfig, skeleton: nn.Module) -> torch.dtype | Non
 
 
 def load_base(config: ModelConfig, quantization: Quantization | None, device: str) -> Base:
-    """The base on ``device``, in evaluation mode, nothing trainable.
+    """Load the base on ``device``, in evaluation mode, with nothing trainable.
 
-    Raises InputError where the model is not found, is no causal language model, has weights that its
-    files do not hold, or where this machine cannot run the quantization.
+    Raises InputError if the model is not found, is not a causal language model, has weights that are
+    missing in its files, or if this machine cannot run the quantization.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -224,11 +225,11 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
             attn_implementation=_attention(config),
             quantization_config=_quantization_config(config, quantization),
             device_map=device if quantization is not None else None,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
+            ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
     model, info = loaded
-    model.config.return_dict = True  # outputs are read by name, whatever the model's files say
+    model.config.return_dict = True  # outputs are read by name, whatever config.json sets
     check_complete(model, info, config.name)
     if quantization is None:
         model.to(torch.device(device))
@@ -260,7 +261,7 @@ def load_base(config: ModelConfig, quantization: Quantization | None, device: st
 
 @contextmanager
 def _as_input(config: ModelConfig) -> Iterator[None]:
-    """Turn what the libraries say of this model into the user's message."""
+    """Turn an error of the libraries about this model into an InputError for the user."""
     try:
         yield
     except (InputError, MemoryError):
@@ -283,17 +284,16 @@ def _attention(config: ModelConfig) -> str | None:
 
 
 def _progressed(*about: Any) -> None:
-    """Every forward pass begins here: each batch, and each token of an answer."""
+    """Record progress. Called before each forward pass: for each batch and each generated token."""
     heartbeat.mark()
 
 
 def _keep_packing(model: nn.Module) -> None:
-    """Hold bitsandbytes to one form of its 4-bit weights.
+    """Keep bitsandbytes from repacking its 4-bit weights.
 
-    On CPUs with AVX512-BF16 its layers repack themselves at the first forward pass without
-    gradients: block maxima are rounded to bfloat16 and double quantization is undone, for good. The
-    base would then differ before and after its first evaluation, and layers whose size is no
-    multiple of 32 fail.
+    On CPUs with AVX512-BF16 its layers repack themselves at the first forward pass without gradients.
+    This rounds block maxima to bfloat16 and undoes double quantization permanently. The base would
+    differ before and after its first evaluation, and layers whose size is not a multiple of 32 fail.
     """
     for module in model.modules():
         if hasattr(module, REPACKS):
@@ -308,7 +308,7 @@ def _quantization_config(config: ModelConfig, quantization: Quantization | None)
 
     options: dict[str, Any] = {"llm_int8_skip_modules": _not_to_pack(config)}
     if quantization.kind == "int8":
-        # It says at every layer that float32 inputs become float16: provenance says it once.
+        # It warns at every layer that float32 inputs become float16. The record notes it once.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True, **options)
     return BitsAndBytesConfig(
@@ -321,9 +321,9 @@ def _quantization_config(config: ModelConfig, quantization: Quantization | None)
 
 
 def _not_to_pack(config: ModelConfig) -> list[str] | None:
-    """Layers that stay at full precision, because others read their weights as they lie.
+    """Return the layers that stay at full precision because other modules read their weights.
 
-    None where there are none: then the library's own choice, which the list has to repeat.
+    None if there are none: the library then makes its own choice, which a list would replace.
     """
     from transformers.quantizers.base import get_keys_to_not_convert
 

@@ -1,7 +1,7 @@
-"""Logits only where they are needed.
+"""Logits only at the positions that need them.
 
-A causal model computes a (batch, length, vocabulary) tensor although a loss on the answer needs a
-fraction of its rows; with a vocabulary of 150 thousand that is most of the memory of a step.
+A causal model computes a (batch, length, vocabulary) tensor, but a loss on the answer needs only a
+fraction of its rows. With a vocabulary of 150 thousand this tensor is most of the memory of a step.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def logits_at(
     where: Tensor | None,
     share_virtual_tokens: bool = True,
 ) -> Tensor:
-    """(K, vocabulary) logits at the K true places of ``where`` (batch, length), row by row.
+    """Return (K, vocabulary) logits at the K true positions of ``where`` (batch, length), row by row.
 
-    ``logits_at(...)[k]`` is the distribution of the token *after* place k. The output layer sees
-    only those hidden states. Methods that put virtual tokens before the input lengthen the hidden
-    states: the last ``length`` of them are the input's.
+    ``logits_at(...)[k]`` is the distribution of the token *after* position k. The output layer
+    receives only these hidden states. If a method puts virtual tokens before the input, only the last
+    ``length`` hidden states belong to the input.
 
-    ``where`` None: (batch, classes) logits of what the model's classifier makes of each sequence.
+    If ``where`` is None, it returns (batch, classes) logits of the model's classifier.
 
     A mask that counts (1, 2, ... within a row, 0 at padding) is of texts packed into one row, none of
     which may see another: the model is given positions that begin anew with each text, and no mask,

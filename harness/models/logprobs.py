@@ -1,4 +1,4 @@
-"""The base's own log-probabilities, kept: the distance from them needs no second model."""
+"""Stored log-probabilities of the base, so that measuring the distance needs no second model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LogProbs:
-    """The base's log-probabilities at every label token of an ``Encoded``, in its batches' order.
+    """Log-probabilities of the base at every label token of an ``Encoded``, in its batches' order.
 
-    ``values`` (K, vocabulary) where that fits, else the top k of each row with their ``ids``
-    (K, k): the rest of the mass is then one more outcome, and the KL a lower bound.
+    ``values`` is (K, vocabulary) if that fits. Otherwise it has the top k of each row, with their
+    ``ids`` (K, k). The rest of the mass is then one more outcome, and the KL is a lower bound.
     """
 
     values: Tensor
@@ -40,7 +40,7 @@ class LogProbs:
         return LogProbs(self.values[index], None if self.ids is None else self.ids[index])
 
     def divergence(self, logits: Tensor, start: int) -> Tensor:
-        """(R,) KL(base ‖ these) in nats for (R, vocabulary) logits of the rows from ``start``."""
+        """Return (R,) KL(base ‖ tuned) in nats for (R, vocabulary) logits of rows from ``start``."""
         other = torch.log_softmax(logits.float(), dim=-1)
         base = self.values[start : start + len(logits)].to(other.device)
         if self.ids is None:
@@ -51,10 +51,11 @@ class LogProbs:
 
 
 def _terms(base: Tensor, other: Tensor) -> Tensor:
-    """The terms p·(eᵈ − 1 − d) of KL(p ‖ q), with d = log q − log p.
+    """Return the terms p·(eᵈ − 1 − d) of KL(p ‖ q), with d = log q − log p.
 
-    Over a whole distribution they add up to Σ p·(log p − log q). Each is at least 0, and what the
-    logarithms are off by together cancels. float32 normalizes too roughly for a small divergence.
+    Over a whole distribution they sum to Σ p·(log p − log q). Each term is at least 0, and an error
+    common to all logarithms cancels. This matters because float32 normalizes too roughly for a small
+    divergence.
     """
     p, d = base.exp(), other - base
     near = p * (torch.expm1(d.clamp(max=1)) - d)
@@ -62,7 +63,7 @@ def _terms(base: Tensor, other: Tensor) -> Tensor:
 
 
 def _rest(log_probs: Tensor) -> Tensor:
-    """(R,) log of the mass that (R, k) log-probabilities leave over."""
+    """Return (R,): log of the mass outside of the (R, k) log-probabilities."""
     return torch.log1p(-log_probs.exp().sum(-1).clamp(max=1 - 1e-6))
 
 
@@ -76,10 +77,10 @@ def base_logprobs(
     memory_gb: float,
     beside: Encoded | None = None,
 ) -> LogProbs:
-    """The base's log-probabilities at all labels of ``encoded``: all of them, or the top k.
+    """Return the base's log-probabilities at all labels of ``encoded``: all of them, or the top k.
 
-    ``beside`` is what else is measured under the same name: where that does not fit whole, the top k
-    are kept of both, so that a curve and its end are one measure.
+    ``beside`` is another set measured under the same name. If that does not fit whole, the top k are
+    kept for both, so that a curve and its final value are the same measure.
     """
     texts = [encoded] if beside is None else [encoded, beside]
     n_labels = max(int(each.n_labels.sum()) for each in texts)

@@ -1,8 +1,8 @@
-"""Training chosen entries of a model's tensors, and of nothing else. Imports torch: import it late.
+"""Training of chosen entries of a model's tensors, and of nothing else. Imports torch.
 
-The dense tensors stay frozen and stay where they are. Beside each lie the values of its chosen entries,
-which are what the optimizer sees: it keeps no state for the rest, and neither weight decay nor momentum
-can reach it. A dense gradient lives only while one tensor's backward pass runs.
+The dense tensors stay frozen. The values of the chosen entries are separate parameters, and the
+optimizer has only these: it keeps no state for other entries, and neither weight decay nor momentum
+changes them. A dense gradient exists only during the backward pass of one tensor.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FILE = "mask.safetensors"
 class Chosen(nn.Module):
     """Parametrization of one tensor: itself, with gradients for ``values`` (k,) at ``index`` (k,).
 
-    ``index`` counts in the flattened tensor. Where the tensor is in half precision the values are
-    kept in 32 bits, as peft keeps adapters: small steps add up before they are rounded.
+    ``index`` counts in the flattened tensor. If the tensor is in half precision, the values are kept
+    in 32 bits, as peft keeps adapters, so that small steps accumulate before they are rounded.
     """
 
     values: nn.Parameter
@@ -42,13 +42,13 @@ class Chosen(nn.Module):
 
     @torch.no_grad()
     def write(self, dense: Tensor) -> None:
-        """Put the values where they belong."""
+        """Write the values into the dense tensor."""
         flat = dense.view(-1)
         flat.index_copy_(0, self.index.long(), as_computed(self.values, flat.dtype, self.index))
 
 
 class _AsItStands(torch.autograd.Function):
-    """The dense tensor, not copied; its gradient is gathered at the index and dropped."""
+    """Identity on the dense tensor without a copy. Its gradient is gathered at the index and freed."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, dense: Tensor, index: Tensor) -> Tensor:
@@ -63,9 +63,9 @@ class _AsItStands(torch.autograd.Function):
 
 
 def attach(model: nn.Module, chosen: Mapping[str, Tensor]) -> None:
-    """Make the entries at ``chosen`` (parameter name → (k,) places) all that is trained, in place.
+    """Train only the entries at ``chosen`` (parameter name → (k,) indices). Changes ``model`` in place.
 
-    A tensor that several modules own has one set of values, which gets the gradients of all.
+    A tensor that several modules share has one set of values, which receives all their gradients.
     """
     model.requires_grad_(False)
     named = dict(model.named_parameters())
@@ -86,7 +86,7 @@ class Attached(NamedTuple):
 
 
 def attached(model: nn.Module) -> Iterator[Attached]:
-    """(name in the base, dense tensor, mask) of every tensor with chosen entries, each once."""
+    """Yield (name in the base, dense tensor, mask) of every tensor with chosen entries, once each."""
     seen = set()
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
@@ -97,13 +97,13 @@ def attached(model: nn.Module) -> Iterator[Attached]:
 
 
 def write(model: nn.Module) -> None:
-    """Bring all dense tensors up to their values."""
+    """Write the current values into all dense tensors."""
     for one in attached(model):
         one.mask.write(one.dense)
 
 
 def take_off(model: nn.Module) -> None:
-    """The base's own modules and tensors again, as they stand; in place."""
+    """Restore the base's own modules in place, with the current values in the tensors."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             for attribute in list(cast(nn.ModuleDict, module.parametrizations)):
@@ -116,11 +116,11 @@ def base_name(name: str) -> str:
 
 
 def base_state(model: nn.Module) -> dict[str, Tensor]:
-    """``state_dict`` in the base's own form; tensors with chosen entries in the dtype of those."""
+    """Return ``state_dict`` under the base's names, with changed tensors in the dtype of the values."""
     ours = (".0.values", ".0.index")
     state: dict[str, Tensor] = dict(model.state_dict())
     found = {base_name(name): t for name, t in state.items() if not name.endswith(ours)}
-    exact: dict[int, Tensor] = {}  # by the place of the dense tensor, which two names may share
+    exact: dict[int, Tensor] = {}  # by address of the dense tensor, which two names may share
     halves = [one for one in attached(model) if one.mask.values.dtype != one.dense.dtype]
     for _, dense, mask in halves:
         whole = dense.detach().to(mask.values.dtype, copy=True)
@@ -130,7 +130,7 @@ def base_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save(model: nn.Module, folder: Path) -> None:
-    """``mask.safetensors``: index and values by tensor; with the base they make the tuned model."""
+    """Save ``mask.safetensors``: index and values by tensor. With the base they are the tuned model."""
     from safetensors.torch import save_file
 
     tensors = {}
@@ -141,14 +141,14 @@ def save(model: nn.Module, folder: Path) -> None:
 
 
 def places(model: nn.Module) -> dict[str, Tensor]:
-    """Name in the base → (k,) places of the chosen entries, in order."""
+    """Return name in the base → (k,) indices of the chosen entries, in order."""
     return {one.name: one.mask.index for one in attached(model)}
 
 
 def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
-    """Jaccard index |A ∩ B| / |A ∪ B| of two masks: 1 for equal ones.
+    """Return the Jaccard index |A ∩ B| / |A ∪ B| of two masks: 1 if they are equal.
 
-    Two random ones that keep a share q each have q / (2 − q) on average.
+    Two random masks that each keep a share q have q / (2 − q) on average.
     """
     both = sum(int(torch.isin(first[name], second[name]).sum()) for name in first if name in second)
     either = sum(len(at) for at in (*first.values(), *second.values())) - both

@@ -1,4 +1,4 @@
-"""One pristine base a kind, lent to trial after trial: loading and quantizing are paid once."""
+"""Pool of unchanged bases, lent to one trial after another so that each is loaded once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Kept:
 
 
 class ModelPool:
-    """Lends bases. What comes back changed, or not at all, is loaded anew the next time."""
+    """Lends bases. A base that is changed or not given back is loaded again the next time."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -37,30 +37,30 @@ class ModelPool:
         self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
 
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
-        """Without loading the base: what has been measured before needs none."""
+        """Return the tokenizer without loading the base, which cached measurements do not need."""
         if config not in self._tokenizers:
             self._tokenizers[config] = load_tokenizer(config)
         return self._tokenizers[config]
 
     @contextmanager
     def lend(self, config: ModelConfig, quantization: Quantization | None) -> Iterator[Base]:
-        """The base of that configuration, bit-identical to what was loaded.
+        """Lend the base of a configuration, bit-identical to the loaded one.
 
-        The borrower may put adapters in and train: on return they are taken out, and the base is
-        kept only if every tensor still has the bits it had.
+        The borrower may add adapters and train. On return the adapters are removed, and the base is
+        kept only if every tensor has its original bits.
         """
         key = (config, quantization)
         kept = self._kept.pop(key, None)
         if kept is None:
-            self._kept.clear()  # one base at a time: two may not fit
+            self._kept.clear()  # one base at a time: two may not fit into memory
             _set_modules_aside()
-            gc.collect()  # and models hold themselves
+            gc.collect()  # models contain reference cycles
             base = load_base(config, quantization, self.device)
             kept = _Kept(base, checksums(base.model))
         yield kept.base
-        # Reached only without an exception: a base that a failed trial held is not lent again.
+        # Reached only without an exception: the base of a failed trial is not lent again.
         _strip(kept.base.model)
-        # In the same order too: sums over all parameters round by it.
+        # The order must be the same too: it changes the rounding of sums over all parameters.
         if list(checksums(kept.base.model).items()) == list(kept.checksums.items()):
             kept.base.model.requires_grad_(False).eval()
             self._kept[key] = kept
@@ -77,15 +77,15 @@ def _set_modules_aside() -> None:
 
 
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Two hashes of the bits of each parameter, buffer and quantization constant, by name."""
+    """Return two hashes of the bits of each parameter, buffer and quantization constant, by name."""
     tensors = stored_tensors(model)
     return {name: _bits(tensor.detach()) for name, tensor in tensors.items()}
 
 
 def _bits(tensor: Tensor) -> tuple[int, int]:
-    """Exclusive or and wrapping sum of squares over 8 bytes at a time: over bytes both say little.
+    """Return exclusive or and wrapping sum of squares of words of 8 bytes.
 
-    Of squares, because in a plain sum signs that change in pairs cancel out.
+    Over single bytes both would detect little. In a plain sum, two changed signs could cancel.
     """
     import torch
 
@@ -96,13 +96,13 @@ def _bits(tensor: Tensor) -> tuple[int, int]:
 
 
 def _around(name: str) -> list[str]:
-    """Names of the modules that the module ``name`` lies in: ``a``, ``a.b`` of ``a.b.c``."""
+    """Return the names of the modules around ``name``: ``a`` and ``a.b`` for ``a.b.c``."""
     parts = name.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _strip(model: nn.Module) -> None:
-    """Take adapter layers out of ``model``, in place, and what else training switched on."""
+    """Remove adapter layers from ``model`` in place, and undo what training switched on."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     from harness.models import masked_entries
@@ -112,7 +112,9 @@ def _strip(model: nn.Module) -> None:
     model.zero_grad(set_to_none=True)  # a step that ran out of memory keeps them
     wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     for name, module in wrapped.items():
-        if wrapped.keys().isdisjoint(_around(name)):  # of nested ones the outermost: it holds all
+        if wrapped.keys().isdisjoint(
+            _around(name)
+        ):  # only the outermost of nested ones, which holds the others
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     if hasattr(model, "peft_config"):

@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-COMPUTES_IN = "computes_in"  # attribute of a parameter at rest: the dtype that passes see
+COMPUTES_IN = "computes_in"  # attribute of a parameter kept in float32: its dtype in passes
 GOLDEN = 0x9E3779B1  # 2³²/φ
 AT_ONCE = 2**24  # entries that are rounded at a time
 
 
 def rest_in_float32(model: nn.Module) -> None:
-    """Hold every trainable parameter of ``model`` that is in 16 bits in 32, in place."""
+    """Convert every trainable 16-bit parameter of ``model`` to float32, in place."""
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.is_floating_point():
             put(parameter, parameter.data.float())
 
 
 def put(parameter: nn.Parameter, values: Tensor) -> None:
-    """Give ``parameter`` these ``values``; one in 16 bits rests in float32 from then on if they are."""
+    """Assign ``values`` to ``parameter``. If they are float32, a 16-bit parameter becomes float32."""
     import torch
 
     half = parameter.dtype in (torch.bfloat16, torch.float16)
@@ -54,15 +54,15 @@ def put(parameter: nn.Parameter, values: Tensor) -> None:
 
 
 def computes_in(parameter: nn.Parameter) -> torch.dtype | None:
-    """The dtype that passes see of a parameter at rest in float32; None for all others."""
+    """Return the dtype in passes of a parameter kept in float32; None for all others."""
     return getattr(parameter, COMPUTES_IN, None)
 
 
 @contextmanager
 def computing(model: nn.Module) -> Iterator[None]:
-    """The stretch in which ``model`` runs: what rests in float32 is rounded to what it computes in.
+    """Round parameters kept in float32 to their compute dtype while ``model`` runs in this context.
 
-    The gradients of all backward passes within are summed in float32 and are there afterwards.
+    Gradients of all backward passes inside are summed in float32 and are available afterwards.
     """
     resting = [p for p in model.parameters() if _rests(p)]
     values = [parameter.data for parameter in resting]
@@ -91,10 +91,11 @@ def computing(model: nn.Module) -> Iterator[None]:
 
 
 def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
-    """float32 ``values`` of a tensor in ``dtype``, each rounded at the threshold of its place.
+    """Round float32 ``values`` of a tensor to ``dtype``, each at the threshold of its position.
 
-    ``places``: in the flattened tensor, where ``values`` are not all of it. The thresholds are evenly
-    spread: multiples of 2³²/φ, Knuth's multiplicative hashing. Other dtypes are rounded to nearest.
+    ``places`` gives positions in the flattened tensor if ``values`` are only a part of it. Thresholds
+    are evenly spread: multiples of 2³²/φ (Knuth's multiplicative hashing). Dtypes other than bfloat16
+    are rounded to nearest.
     """
     import torch
 
@@ -111,10 +112,10 @@ def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None
 
 
 def cut(values: Tensor, add: Tensor) -> Tensor:
-    """float32 ``values`` in bfloat16: the number below, or the one above where ``add`` gets there.
+    """Convert float32 ``values`` to bfloat16: to the number below, or above if ``add`` reaches it.
 
-    bfloat16 is the upper half of a float32's bits: int32 ``add`` is put on the lower half, and that is
-    cut off. What bfloat16 can hold stays as it is.
+    bfloat16 is the upper half of a float32's bits. int32 ``add`` is added to the lower half, which is
+    then cut off. Numbers that bfloat16 can hold stay unchanged.
     """
     import torch
 
@@ -124,29 +125,29 @@ def cut(values: Tensor, add: Tensor) -> Tensor:
 
 
 def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
-    """Write ``state``, all tensors of ``model`` as they rest, as a model in safetensors.
+    """Save ``state``, all tensors of ``model`` as stored between passes, as a model in safetensors.
 
-    Where some are in float32, so is what transformers makes of it: the weights that were trained. In 16
-    bits, rounded to the nearest, they would be the base's again where little was learned.
+    If some are float32, transformers loads the model in float32, with the trained weights. Rounded to
+    the nearest 16-bit number, weights that changed little would equal the base's again.
     """
     import torch
 
     as_pretrained(model).save_pretrained(folder, state_dict=dict(state))
     if any(tensor.dtype == torch.float32 for tensor in state.values()):
         file = folder / "config.json"
-        told = json.loads(file.read_text(encoding="utf-8")) | {"dtype": "float32"}
-        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        config = json.loads(file.read_text(encoding="utf-8")) | {"dtype": "float32"}
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def copies_bytes(model: nn.Module) -> int:
-    """Bytes that the rounded copies take while ``model`` runs."""
+    """Return the bytes of the rounded copies while ``model`` runs."""
     return sum(
         p.numel() * getattr(p, COMPUTES_IN).itemsize for p in model.parameters() if _rests(p)
     )
 
 
 def forget_rest(model: nn.Module) -> None:
-    """Let parameters be what they are now: a base that is given back is at rest as it computes."""
+    """Forget the compute dtypes. Called when a base is given back, which is stored in its own dtype."""
     for parameter in model.parameters():
         if computes_in(parameter) is not None:
             delattr(parameter, COMPUTES_IN)

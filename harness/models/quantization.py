@@ -1,4 +1,4 @@
-"""Storage of the base's weights while a method trains beside them."""
+"""Storage format of the base's weights during training."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     pass
 
 
-CLASS_HEAD = "class_head"  # the submodule that a classification task puts on an adapted model
+CLASS_HEAD = "class_head"  # submodule that a classification task adds to an adapted model
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Storage format of the base's weights while a method trains beside them."""
+    """Storage format of the base's weights during training."""
 
     kind: str  # nf4, fp4 or int8
-    double: bool  # the constants of 4-bit blocks are quantized too
+    double: bool  # quantize the constants of 4-bit blocks too
 
     @classmethod
     def of(cls, kind: str, double: bool) -> Quantization:
-        """int8 has a scale a row and no blocks: the same base whether ``double`` or not."""
+        """Return the format. int8 has a scale for each row and no blocks, so it ignores ``double``."""
         return cls(kind, double and kind != "int8")

@@ -1,4 +1,4 @@
-"""Find by a forward pass the linear layers that text runs through."""
+"""Find the linear layers that text runs through, by a forward pass."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     from torch import nn
 
-LENGTH = 8  # tokens of the text that is tried
+LENGTH = 8  # tokens of the test text
 
-# Where no text can be run: what the towers for other inputs are called.
+# Names of the towers for other inputs, used if no text can be run.
 _OTHER_INPUTS = re.compile(r"vision|visual|image|audio|speech|video", re.IGNORECASE)
 
 _seen: WeakKeyDictionary[nn.Module, Mapping[str, bool]] = WeakKeyDictionary()
 
 
 def linear_layers(model: nn.Module) -> dict[str, Any]:
-    """Name → layer, of all linear ones but the output layer; GPT-2's are Conv1D."""
+    """Return name → layer of all linear layers but the output layer; GPT-2's are Conv1D."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     output = getattr(model, "get_output_embeddings", lambda: None)()
-    kinds = (nn.Linear, Conv1D)  # quantized ones are Linear too
+    kinds = (nn.Linear, Conv1D)  # quantized layers are Linear too
     return {n: m for n, m in model.named_modules() if isinstance(m, kinds) and m is not output}
 
 
 def reached_by_text(model: nn.Module) -> dict[str, Any]:
-    """The linear layers that a forward pass of text calls, with one tensor out.
+    """Return the linear layers that a forward pass of text calls and that return one tensor.
 
-    An image tower's layers are none, nor those whose weights another layer reads (Mamba's ``dt_proj``),
-    nor routers that give a tuple. An expert counts where another one is called: of a mixture a short
-    text sees a few. A skeleton on the meta device will do.
+    This excludes layers of an image tower, layers whose weights another module reads (Mamba's
+    ``dt_proj``), and routers that return a tuple. All experts count if one is called, because a short
+    text reaches few of them. A skeleton on the meta device is enough.
     """
     layers, called = linear_layers(model), _called(model)
     if called is None:
@@ -43,9 +43,9 @@ def reached_by_text(model: nn.Module) -> dict[str, Any]:
 
 
 def read_by_others(model: nn.Module) -> list[str]:
-    """Linear layers whose weights other modules of text read as they lie, instead of calling them.
+    """Return linear layers whose weights other modules read directly, instead of calling the layer.
 
-    Such a weight can be neither adapted from beside nor packed by quantization.
+    Such a weight can neither have an adapter nor be packed by quantization.
     """
     layers, called = linear_layers(model), _called(model)
     if called is None:
@@ -70,15 +70,15 @@ def read_by_kernels(model: nn.Module, name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """``layers.3.experts.5.up_proj`` → ``layers.3.experts.*.up_proj``: all experts are one.
+    """Return ``layers.3.experts.*.up_proj`` for ``layers.3.experts.5.up_proj``: all experts as one.
 
-    Which of them a text runs through is left to chance; of other numbered layers it is not.
+    Chance decides which experts a text runs through. Other numbered layers are always called.
     """
     return re.sub(r"(expert\w*\.)\d+(?=\.|$)", r"\1*", name, flags=re.IGNORECASE)
 
 
 def _called(model: nn.Module) -> Mapping[str, bool] | None:
-    """Kind of module → whether it gave one tensor, of all that a text calls; None: none can be run."""
+    """Return kind of module → True if it returned one tensor, for called modules; None if none ran."""
     if model not in _seen:
         called = _watched(model)
         if called is None:
@@ -104,7 +104,7 @@ def _watched(model: nn.Module) -> Mapping[str, bool] | None:
                 handle = module.register_forward_hook(noting(kind_of(name)))
                 stack.callback(handle.remove)
             _read_a_text(model)
-    except Exception:  # a model without embeddings, or one that needs more than text
+    except Exception:  # a model without embeddings, or one that needs other inputs too
         return None
     return called
 
@@ -125,7 +125,7 @@ def _read_a_text(model: Any) -> None:
 
 @contextmanager
 def _without_values(model: Any) -> Iterator[None]:
-    """On a skeleton: shapes alone, and of a mixture's experts the form that needs no values."""
+    """Context for a skeleton: shapes alone, with the implementation of experts that needs no values."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     before = model.get_experts_implementation()

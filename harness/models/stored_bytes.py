@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters, buffers and quantization constants of ``model`` by name, tied ones once.
+    """Return parameters, buffers and quantization constants of ``model`` by name, tied ones once.
 
-    bitsandbytes keeps its scales beside the weights, neither as parameters nor as buffers; torchao's
-    weights are tensors made of tensors.
+    bitsandbytes keeps its scales beside the weights, neither as parameters nor as buffers. The weights
+    of torchao are tensors made of tensors.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -27,27 +27,27 @@ def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def stored_bytes(model: nn.Module) -> int:
-    """Bytes of all of them."""
+    """Return the bytes of all stored tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in stored_tensors(model).values())
 
 
 def linear_layers(model: nn.Module) -> dict[str, Any]:
-    """The layers that quantization reaches: all linear ones but the output one."""
+    """Return the layers that quantization applies to: all linear ones but the output layer."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     head = output_layer(model)
-    kinds = (nn.Linear, Conv1D)  # bitsandbytes' layers are linear ones too
+    kinds = (nn.Linear, Conv1D)  # layers of bitsandbytes are nn.Linear too
     found = {n: m for n, m in model.named_modules() if isinstance(m, kinds) and m is not head}
     return {n: m for n, m in found.items() if m.weight.ndim == 2}
 
 
 def bits(model: nn.Module) -> dict[str, float]:
-    """Bits that a weight takes on average, its share of the scales included; and what is quantized.
+    """Return the mean bits per weight with scales, and the share of weights that is quantized.
 
-    ``bits_per_parameter`` is over all weights of the model, ``bits_per_linear_weight`` over those of
-    the linear layers, which are what quantization reaches, and ``linear_share`` their share
-    of all weights: embeddings, norms, the output layer and the experts of a mixture are none of them.
+    ``bits_per_parameter`` is over all weights. ``bits_per_linear_weight`` is over the linear layers,
+    to which quantization applies; ``linear_share`` is their share of all weights. Embeddings, norms,
+    the output layer and the experts of a mixture do not belong to them.
     """
     reached = sum(_weights(module) for module in linear_layers(model).values())
     every = sum(number_of_weights(p) for p in model.parameters())
@@ -61,17 +61,17 @@ def bits(model: nn.Module) -> dict[str, float]:
 
 
 def number_of_weights(parameter: Tensor) -> int:
-    """Entries of ``parameter``; of a packed one those that it stands for."""
+    """Return the number of entries of ``parameter``, for a packed one the unpacked entries."""
     state: Any = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else state.shape.numel()
 
 
 def _bits_per_linear_weight(model: nn.Module) -> float:
-    """Bits that a weight of the linear layers takes, its share of the scales included.
+    """Return the mean bits of a weight of the linear layers, with its share of the scales.
 
-    NF4 in blocks of 64 is 4 + 32/64 = 4.5; double quantization in blocks of 256 makes it
-    4 + 8/64 + 32/(64·256) = 4.127 (arXiv:2305.14314 §3). Code books and the one offset a layer are
-    no part of it: they do not grow with the layer. ``stored_bytes`` has them.
+    NF4 in blocks of 64 has 4 + 32/64 = 4.5 bits. Double quantization in blocks of 256 has
+    4 + 8/64 + 32/(64·256) = 4.127 bits (arXiv:2305.14314 §3). Code books and the one offset of each
+    layer are not counted, because they do not grow with the layer. ``stored_bytes`` counts them.
     """
     layers = linear_layers(model).values()
     stored = sum(_bytes(layer.weight) + _bytes(_int8_scales(layer)) for layer in layers)
@@ -105,8 +105,10 @@ def _parts(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def _int8_scales(module: nn.Module) -> Tensor | None:
-    """bitsandbytes, 8 bits: the first forward pass moves them from the weight to the layer."""
-    weight = module._parameters.get("weight")  # its own: an adapter around it shows the same one
+    """Return the scales of bitsandbytes' 8 bits. The first pass moves them from weight to layer."""
+    weight = module._parameters.get(
+        "weight"
+    )  # the module's own weight: an adapter around it returns the same one
     if weight is None or str(weight.dtype) != "torch.int8":
         return None
     scales = getattr(weight, "SCB", None)

@@ -1,7 +1,7 @@
-"""A module seen as the class of transformers, peft or torch that it is, for the type checker.
+"""Casts of a module to its class in transformers, peft or torch, for the type checker.
 
-torch declares every attribute of a module as a tensor or another module. A PEFT wrapper passes the
-methods of the model that it holds on, which no declaration says.
+torch declares every attribute of a module as a tensor or another module. A PEFT wrapper forwards the
+methods of its model, but does not declare them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Are a base's weights normal, as NF4 assumes, and what does rounding them to few bits lose?"""
+"""Test of a base's weights for normality, which NF4 assumes, and of the error of quantization."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One linear layer; every number is over the same sampled rows, the weights of one output each."""
+    """Figures of one linear layer over the same sampled rows, each the weights of one output."""
 
     name: str
     rows: int
-    rejected: float  # share of rows that Shapiro-Wilk rejects at 5 %; 0.05 is what normal ones give
-    skewness: float  # mean over rows; 0 for normal ones
+    rejected: float  # share of rows that Shapiro-Wilk rejects at 5 %; normal rows give 0.05
+    skewness: float  # mean over rows; 0 for normal rows
     excess_kurtosis: float  # likewise
     error: dict[str, float]  # of each of QUANTIZATIONS: ‖W − dequantize(quantize(W))‖ / ‖W‖
 
 
 def base_weights(model: nn.Module) -> list[dict[str, Any]]:
-    """A ``LayerWeights`` as a mapping for each linear layer of a base at full precision.
+    """Return a ``LayerWeights``, as a mapping, for each linear layer of a base at full precision.
 
-    The test of arXiv:2305.14314 App. F, which found 7.5 % of LLaMA 7B's rows rejected. Its power grows
-    with the length of a row: shares are comparable between layers of the same width.
+    This is the test of arXiv:2305.14314 App. F, which rejected 7.5 % of LLaMA 7B's rows. Its power
+    grows with the length of a row, so shares are comparable only between layers of the same width.
     """
     return [asdict(layer_weights(name, rows)) for name, rows in _sampled(model)]
 
 
 def layer_weights(name: str, rows: Tensor) -> LayerWeights:
-    """``rows`` (n, in): weights at full precision. A row of equal weights counts as rejected."""
+    """Measure ``rows`` (n, in) at full precision. A row of equal weights counts as rejected."""
     from scipy import stats
 
     values = rows.double().cpu().numpy()
@@ -59,7 +59,7 @@ def layer_weights(name: str, rows: Tensor) -> LayerWeights:
 
 
 def _sampled(model: nn.Module):
-    """(name, (rows, in)) of each layer: the same rows whenever it is asked."""
+    """Yield (name, (rows, in)) of each layer, with the same rows in every call."""
     from transformers.pytorch_utils import Conv1D
 
     for name, layer in linear_layers(model).items():
@@ -71,11 +71,11 @@ def _sampled(model: nn.Module):
 
 
 def _error(rows: Tensor, kind: str) -> float:
-    """As bitsandbytes stores them: 4 bits in blocks of 64, or 8 with a scale a row."""
+    """Return the error as bitsandbytes stores weights: 4 bits in blocks of 64, or 8 with row scales."""
     from bitsandbytes import functional
 
     if kind == "int8":
-        half = rows.half() if rows.is_cuda else rows  # all that its kernel there takes
+        half = rows.half() if rows.is_cuda else rows  # its CUDA kernel accepts only float16
         integers, scales, _ = functional.int8_vectorwise_quant(half.contiguous())
         back = integers.float() * (scales / 127).unsqueeze(1)
     else:

@@ -53,8 +53,8 @@ class SweepFolder:
             owner = self._lock.read().strip() or "another process"
             if _lives(owner) or time.monotonic() > until:
                 raise InputError(
-                    f"{self.path} is being written by {owner}: wait for it, or give this sweep a "
-                    "name=."
+                    f"{self.path} is in use by {owner}. Wait until it has ended, or give this sweep "
+                    "another name=."
                 )
             time.sleep(0.2)  # its driver was killed; the workers hold the lock until they exit
         self._lock.truncate(0)

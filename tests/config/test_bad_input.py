@@ -148,7 +148,7 @@ CASES = {
         ["method=full", "model.quantization=nf4"],
         ["model.quantization='nf4'", "full", "qlora"],
     ),
-    "no folder": (["model=hub", "model.name=./nothing"], ["./nothing", "no such folder"]),
+    "no folder": (["model=hub", "model.name=./nothing"], ["./nothing", "does not exist"]),
     "no name": (["model=hub"], ["model.name"]),
     "storage": (["search.storage=nonsense"], ["search.storage='nonsense'"]),
 }

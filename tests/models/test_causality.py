@@ -1,4 +1,4 @@
-"""What sees the tokens that it is to predict is no language model, whatever it is called."""
+"""A model that sees the tokens to predict is refused, whatever the name of its class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def encoder(kind: str, **fields):
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
 def test_encoders_are_refused_at_any_precision(kind, dtype):
     with pytest.raises(
-        InputError, match=r"model.name='m' cannot be used: .* is no causal language"
+        InputError, match=r"model.name='m' cannot be used: .* is not a causal language"
     ):
         check_causal(encoder(kind).to(dtype), "m")
 
@@ -49,13 +49,13 @@ def test_a_leak_of_one_layer_is_enough():
     model.model.layers[1].register_forward_hook(
         lambda layer, inputs, output: output + 1e-3 * output.mean(dim=1, keepdim=True)
     )
-    with pytest.raises(InputError, match="no causal language model"):
+    with pytest.raises(InputError, match="not a causal language model"):
         check_causal(model, "m")
 
 
 def test_what_is_loaded_is_checked(tmp_path):
     config = saved(encoder("bert"), tmp_path)
-    with pytest.raises(InputError, match="BertLMHeadModel is no causal language model"):
+    with pytest.raises(InputError, match="BertLMHeadModel is not a causal language model"):
         load_base(config, None, "cpu")
 
 

@@ -40,7 +40,7 @@ def test_a_commit_is_pinned_already_and_a_folder_needs_no_pin(model_config):
 
 
 def test_what_is_nowhere_is_said_to_be_nowhere(cache, model_config):
-    with pytest.raises(InputError, match="neither a folder here nor in the cache"):
+    with pytest.raises(InputError, match="neither an existing folder nor in the cache"):
         pinned_revision(replace(model_config, name="owner/other", revision=None))
 
 

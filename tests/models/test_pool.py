@@ -116,10 +116,10 @@ def test_what_cannot_be_a_model_is_said(model_config, tmp_path):
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"x")
     for name, message in {
         "": "model.name is not set",
-        "./nowhere": "no such folder",
+        "./nowhere": "folder does not exist",
         str(tmp_path / "empty"): "no config.json",
         str(tmp_path / "pickled"): "no \\*.safetensors file",
-        "a/b/c": "neither a folder here nor a hub name",
+        "a/b/c": "neither an existing folder nor a hub name",
     }.items():
         with pytest.raises(InputError, match=message):
             check_model(replace(model_config, name=name))

@@ -31,7 +31,9 @@ def test_rotary_positions_and_distances_have_no_end(architecture):
 def test_what_is_said():
     learned, rotary = Positions(64, 64), Positions(None, 64)
     learned.check(64)
-    with pytest.raises(InputError, match=r"has 65 tokens .* 64 positions.*Lower data\.max_length"):
+    with pytest.raises(
+        InputError, match=r"has 65 tokens .* 64 learned positions.*Lower data\.max_length"
+    ):
         learned.check(65)
     rotary.check(1000)
     assert rotary.caution(64) is None

@@ -90,9 +90,9 @@ def test_a_sweep_that_runs_is_left_alone(runs, capsys):
     with (runs / "s" / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert main([str(runs / "s")]) == 2
-        assert "is being written by process 1" in capsys.readouterr().err
+        assert "is in use by process 1" in capsys.readouterr().err
         assert main([str(runs)]) == 0
-        assert "left alone" in capsys.readouterr().out
+        assert "left unchanged" in capsys.readouterr().out
     assert files(runs / "s") == before
 
 
@@ -107,7 +107,7 @@ def test_links_are_not_followed(runs, tmp_path):
 def test_bad_input(runs, tmp_path, capsys):
     for arguments, said in (
         ([], "One folder"),
-        ([str(tmp_path / "none")], "no such folder"),
+        ([str(tmp_path / "none")], "folder does not exist"),
         ([str(tmp_path)], "neither a sweep nor a folder of sweeps"),
         ([str(runs), "cache_days=-1"], "cache_days='-1'"),
         ([str(runs), "plam=true"], "plan=true"),

@@ -82,31 +82,31 @@ def cells(table, method):
 
 def test_signs_levels_and_the_exact_p(content):
     tables = dict(content.lost)
-    text = cells(tables["Lost and gained on general text"], "lora")
+    text = cells(tables["Losses and gains on general text"], "lora")
     assert text["Net (NLL rise)"].startswith("−")  # gained, and said to be
     assert text["NLL lost"][0] != "−" and text["NLL gained"][0] != "−"
-    told = cells(tables["Instructions, and the base's own answers"], "lora")
+    told = cells(tables["Instructions, and agreement with the base's answers"], "lora")
     assert told["Prompts followed"] == "50.0 %"
     assert told["by the base"] == "60.0 %"
     assert told["Change, points"].startswith("−10.0 [")
     assert (told["Gains"], told["Losses"]) == ("2", "4")
     assert told["McNemar p"] == "0.69"  # 2 · (1 + 6 + 15) / 2⁶
     assert told["Same continuation, %"].startswith("25.0 [")
-    chosen = cells(tables["Which step each run ended with"], "lora")
+    chosen = cells(tables["Selected step of each run"], "lora")
     assert set(chosen["Step, by seed"].split(", ")) == {"75"}
     assert chosen["of"] == "100"
 
 
 def test_quantization_and_training_add_up(content):
     tables = dict(content.lost)
-    table = tables["What quantization cost, and what training cost"]
+    table = tables["Cost of quantization and of training"]
     assert {row[0].text for row in table.rows} == {"qlora"}
     row = cells(table, "qlora")
 
     def value(header):
         return float(row[header].split()[0].replace("−", "-"))
 
-    assert value("NLL rise in all") == pytest.approx(
+    assert value("NLL rise, total") == pytest.approx(
         value("by quantization") + value("by training"), abs=2e-3
     )
     assert value("by quantization") == pytest.approx(0.3)  # (−2 + 5) nats in ten tokens
@@ -114,7 +114,7 @@ def test_quantization_and_training_add_up(content):
 
 def test_on_the_page_and_escaped(content):
     page = render(content)
-    assert "Lost and gained on general text" in page
+    assert "Losses and gains on general text" in page
     assert "at most &lt;0.1&gt;" in page
 
 

@@ -267,7 +267,7 @@ def test_a_trial_by_hand_gives_the_same_to_the_bit(undisturbed, monkeypatch, cap
 def test_stopped_by_hand(disturbed):
     stopped = disturbed.runs[0]
     assert stopped.code == 130, stopped.err
-    assert "Go on with the same command" in stopped.out
+    assert "The same command resumes" in stopped.out
     assert f"python -m harness.sweep {shlex.join(COMMAND)}" in stopped.out
     assert "Traceback" not in stopped.err + stopped.out
     assert disturbed.notes["worker after Ctrl-C"]
@@ -282,7 +282,7 @@ def test_a_killed_driver_takes_its_workers_with_it(disturbed):
 def test_preempted(disturbed):
     preempted = disturbed.runs[2]
     assert preempted.code == 75, preempted.err
-    assert "Go on with the same command" in preempted.out
+    assert "The same command resumes" in preempted.out
     assert "Traceback" not in preempted.err
     assert disturbed.notes["worker after SIGTERM"]
 
@@ -349,5 +349,5 @@ def test_two_at_once(undisturbed):
         lock.write_text(f"process {os.getpid()}")
         done = finish(start(folder, *COMMAND))
     assert done.code == 2
-    assert f"is being written by process {os.getpid()}" in done.err and "name=" in done.err
+    assert f"is in use by process {os.getpid()}" in done.err and "name=" in done.err
     assert done.seconds < 5

@@ -103,7 +103,7 @@ def test_a_stopped_plan_leaves_nothing_behind_and_speaks_of_no_trials(tmp_path):
     )
     said = done.stdout + done.stderr
     assert done.returncode == 130, said
-    assert "Nothing was kept" in said and "checkpoint" not in said
+    assert "No files were kept" in said and "checkpoint" not in said
     assert not list(tmp_path.glob("runs/*"))
 
 

@@ -125,7 +125,7 @@ def test_the_command(trained, foreign, tmp_path, capsys):
     written = (folder / "record.json").read_bytes()
     capsys.readouterr()
     assert evaluate.main(command) == 0
-    assert "measured already" in capsys.readouterr().out
+    assert "already measured" in capsys.readouterr().out
     assert (folder / "record.json").read_bytes() == written
 
 
@@ -224,7 +224,7 @@ def test_folders_that_are_refused(tmp_path, files, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["adapter=/no/such/place"], "there is no such folder"),
+        (["adapter=/no/such/place"], "this folder does not exist"),
         (["method=lora"], "nothing is trained here"),
         (["training.learning_rate=1"], "nothing is trained here"),
         (["evaluation.tasks=3"], "evaluation.tasks=3"),

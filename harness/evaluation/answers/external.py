@@ -121,7 +121,7 @@ def _loaded(path: str) -> Any:
     """Return the metric, or the reason why it cannot be loaded. Cached, since a failure is slow."""
     local = path.startswith((".", "/"))
     if local and not Path(path).exists():
-        return f"evaluate could not load '{path}': there is no such script, and no such folder"
+        return f"evaluate could not load '{path}': this script or folder does not exist"
     if not local and Path(path).exists():
         return (
             f"'{path}' also lies here, and evaluate would run that: write ./{path} if it is meant"

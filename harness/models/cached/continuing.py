@@ -1,4 +1,4 @@
-"""Texts continued by a model as it is asked to, whatever its files and wrappers would have it do."""
+"""Generation of continuations by explicit options only, without a model's own generation config."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # fields of
 
 
 def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
-    """(B, T + new) the (B, T) tokens ``ids``, padded on the left as ``mask`` says, and what follows.
+    """Return (B, T + new): the (B, T) tokens ``ids``, padded on the left by ``mask``, and new tokens.
 
-    ``options`` are those of transformers' ``generate``, and all that is asked: what lies in the
-    model's own generation_config counts for nothing. Virtual tokens are put into the model here:
-    peft's own way depends on names that transformers has changed before, and leaves the padding
-    between them and the text where positions are counted through it.
+    Only ``options``, those of transformers' ``generate``, apply. The model's own generation_config is
+    ignored. Virtual tokens are inserted here and not by peft: its way depends on names that
+    transformers has changed before, and leaves padding between the virtual tokens and the text, which
+    shifts positions.
     """
     base = without_wrapper(model)
     beams = options.get("num_beams") or getattr(options.get("generation_config"), "num_beams", 1)
@@ -37,7 +37,7 @@ def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Te
 
 
 def without_wrapper(model: nn.Module) -> Any:
-    """The transformers model under peft's wrapper, adapted layers and all."""
+    """Return the transformers model under peft's wrapper, with its adapted layers."""
     return as_peft(model).get_base_model() if hasattr(model, "get_base_model") else model
 
 
@@ -70,7 +70,7 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
         return {"attention_mask": longer, cache_argument(base): prefix}
     texts = base.get_input_embeddings()(ids)
     virtual = as_peft(model).get_prompt(len(ids)).to(texts.dtype)
-    # Right before the text, behind the padding.
+    # Right before the text, after the padding.
     padding = (mask == 0).sum(dim=1, keepdim=True)
     place = torch.arange(n + ids.shape[1], device=ids.device).expand(len(ids), -1)
     source = torch.where(place < padding + n, place - padding, place)

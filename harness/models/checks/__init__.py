@@ -1,1 +1,1 @@
-"""Checks of a loaded model: causal, complete, long enough, and heeding packed texts."""
+"""Checks of a loaded model: causality, completeness, positions, and separation of packed texts."""

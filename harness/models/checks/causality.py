@@ -12,8 +12,8 @@ from harness.models.views import input_embeddings
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-LENGTH = 12  # tokens of the text that is tried
-SEEN = 6  # logits of the first so many may not depend on the rest
+LENGTH = 12  # tokens of the test text
+SEEN = 6  # the logits of the first 6 tokens must not depend on the rest
 # Of the largest gradient that the text itself has; exactly 0 was seen in 70 causal architectures, 0.02
 # and more in encoders.
 TOLERANCE = 1e-6
@@ -23,9 +23,9 @@ def check_causal(model: nn.Module, name: str) -> None:
     """Raise InputError if the logits of ``model`` depend on tokens that come later.
 
     The gradient of the first logits with respect to the embeddings of the last tokens is exactly zero
-    in a causal model, at any precision, because what is masked is multiplied by zero. The logits
-    themselves would not tell: they move by rounding wherever rows share a kernel, a scale (LLM.int8())
-    or an expert. Where a layer has no backward pass the logits are all there is.
+    in a causal model, at any precision, because masked values are multiplied by zero. The logits
+    themselves are a weaker test, because rounding changes them if rows share a kernel, a scale
+    (LLM.int8()) or an expert. They are used only if a layer has no backward pass.
     """
     was_training = model.training
     model.eval()
@@ -39,19 +39,20 @@ def check_causal(model: nn.Module, name: str) -> None:
         model.train(was_training)
     if later > TOLERANCE:
         raise InputError(
-            f"model.name={name!r} cannot be used: {type(model).__name__} is no causal language model. "
-            "The logits of a token depend on the tokens after it, as in an encoder such as BERT, so it "
-            "sees what it is to predict. Use a model made to generate text from left to right."
+            f"model.name={name!r} cannot be used: {type(model).__name__} is not a causal language "
+            "model. Its logits at a token depend on the tokens after it, as in an encoder such as "
+            "BERT, so it sees the tokens that it should predict. Use a model that generates text from "
+            "left to right."
         )
 
 
 def refuse_encoder_decoder(config: Any, name: str) -> None:
-    """Raise InputError for a checkpoint of which a causal model would be the decoder alone."""
+    """Raise InputError for an encoder-decoder, of which a causal model would load only the decoder."""
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"model.name={name!r} cannot be used: {config.model_type} is an encoder-decoder. Its "
-            "decoder alone, without the encoder that it was trained with, is no language model. Use a "
-            "causal one, which has a decoder only."
+            "decoder is not a language model without the encoder that it was trained with. Use a "
+            "causal model, which has only a decoder."
         )
 
 
@@ -63,7 +64,7 @@ def _text(model: nn.Module) -> Tensor:
 
 
 def _gradient_share(model: nn.Module) -> float:
-    """Largest gradient at a later token, over the largest at an earlier one."""
+    """Return the largest gradient at a later token, divided by the largest at an earlier one."""
     embedded: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:

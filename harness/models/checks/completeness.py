@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SHOWN = 3
-# What other tools write before names, and what to do about it.
+# Prefixes that other tools add to names, and what the user can do.
 PREFIXES = {
     "_orig_mod.": "it was saved under torch.compile: save the model that was compiled, "
     "model._orig_mod",
@@ -26,27 +26,28 @@ def check_complete(model: nn.Module, info: Mapping[str, Any], name: str) -> None
     """Raise InputError if weights of ``model`` were not in its checkpoint, or some were not read.
 
     ``info`` is what ``from_pretrained(..., output_loading_info=True)`` gives. Tied weights and what the
-    architecture computes by itself are not among the missing ones. A tensor of no layer (an image
-    tower's, a classifier's) may be left unread; a bias or scale of a layer that is there may not.
+    architecture computes by itself do not count as missing. Unread tensors are allowed if they belong
+    to no layer of the model (an image tower, a classifier). Unread biases or scales of its layers are
+    not.
     """
     missing, unread = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     mismatched = sorted(str(key[0]) for key in info.get("mismatched_keys", ()))
     where = f"model.name={name!r} cannot be used"
     if mismatched:
         raise InputError(
-            f"{where}: {_some(mismatched)} in its files have other shapes than config.json says."
+            f"{where}: {_some(mismatched)} in its files have other shapes than in config.json."
         )
     if missing:
         raise InputError(
             f"{where}: its files do not hold {_some(missing)} of {type(model).__name__}, which "
-            f"would be random numbers. {_reason(missing, unread)}"
+            f"would then be random. {_reason(missing, unread)}"
         )
     ignored = [key for key in unread if _belongs(model, key)]
     if ignored:
         raise InputError(
-            f"{where}: its files hold {_some(ignored)}, for which {type(model).__name__} as its "
-            "config.json describes it has no place: the model would compute something else than the "
-            "one that was saved. Its config.json is another one's."
+            f"{where}: its files hold {_some(ignored)}, for which {type(model).__name__} has no place "
+            "with this config.json. The model would compute something else than the saved one. Use "
+            "the config.json that was saved with it."
         )
 
 
@@ -55,10 +56,10 @@ def _reason(missing: list[str], unread: list[str]) -> str:
         if any(prefix in key for key in unread):
             return f"They hold {_some(unread)} instead: {why}."
     if all(key.startswith(("lm_head", "embed_out", "output")) for key in missing):
-        said = "It is the body of a model, or a classifier: a language model has an output layer."
-        return f"{said} They hold {_some(unread)} instead." if unread else said
+        why = "It is the body of a model, or a classifier: a language model has an output layer."
+        return f"{why} They hold {_some(unread)} instead." if unread else why
     if unread:
-        return f"They hold {_some(unread)} instead: they are another model's than config.json's."
+        return f"They hold {_some(unread)} instead, so they belong to another config.json."
     return "A file of the checkpoint is missing, or config.json describes a larger model."
 
 

@@ -1,4 +1,4 @@
-"""A check that packed texts do not see each other."""
+"""Check that packed texts do not attend to each other."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     if not close:
         raise InputError(
             "data.packing='documents' cannot be used with this model and method: texts packed into "
-            f"one sequence would see each other ({why}). Use data.packing=stream or none."
+            f"one sequence would attend to each other ({why}). Use data.packing=stream or none."
         )

@@ -16,27 +16,24 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-# What architectures call the module or buffer that has a row for each position.
+# Names that architectures give the module or buffer with one row for each position.
 _TABLE = re.compile(r"(^|\.)(wpe|(embed_)?positions?(_embed(ding)?s?)?|pos(ition)?_emb\w*)$")
 
 
 @dataclass(frozen=True)
 class Positions:
-    """In tokens; None where there is no such limit."""
+    """Limits of a model in tokens; None if there is no such limit."""
 
-    rows: (
-        int | None
-    )  # of learned or tabulated positions: a longer text has none for its last tokens
-    made_for: int | None  # what the configuration names
+    rows: int | None  # rows of the position table, which a text must not exceed
+    made_for: int | None  # length given in the model's configuration
 
     def check(self, longest: int) -> None:
         """Raise InputError if a text of ``longest`` tokens has more than the model has rows for."""
         if self.rows is not None and longest > self.rows:
             raise InputError(
-                f"The longest text has {longest} tokens (what is generated included), and this model "
-                f"has {self.rows} positions, which were learned one by one: it cannot take a longer "
-                f"one. Lower data.max_length, so that it and evaluation.max_new_tokens are at most "
-                f"{self.rows} together."
+                f"The longest text has {longest} tokens (with generated ones), but this model has only "
+                f"{self.rows} learned positions and cannot read a longer text. Lower data.max_length, "
+                f"so that it and evaluation.max_new_tokens are at most {self.rows} together."
             )
 
     def caution(self, longest: int) -> str | None:
@@ -45,7 +42,7 @@ class Positions:
             return None
         return (
             f"the longest text has {longest} tokens, and the model was made for {self.made_for} "
-            "(max_position_embeddings): beyond them its answers may be worse than its method's worth; "
+            "(max_position_embeddings): on longer texts its answers may be worse, whatever the method; "
             "data.max_length shortens texts"
         )
 
@@ -63,14 +60,16 @@ def positions(model: nn.Module) -> Positions:
     made_for = getattr(text, "max_position_embeddings", None)
     rows = min(_tables(model), default=None)
     if rows is not None and isinstance(made_for, int):
-        rows = min(rows, made_for)  # OPT keeps two rows for padding
-    if getattr(text, "model_type", None) == "mpt":  # biases by distance, in a table of this size
+        rows = min(rows, made_for)  # OPT has two more rows, for padding
+    if (
+        getattr(text, "model_type", None) == "mpt"
+    ):  # attention biases by distance, in a table of this size
         rows = made_for = text.max_seq_len
     return Positions(rows, made_for if isinstance(made_for, int) else None)
 
 
 def _tables(model: nn.Module) -> Iterator[int]:
-    """Rows of each table of positions that text is looked up in."""
+    """Return the rows of each table of positions for text."""
     from torch import nn
 
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()

@@ -1,1 +1,1 @@
-"""The tables of a report, each from the evidence."""
+"""Tables of a report, each built from the evidence."""

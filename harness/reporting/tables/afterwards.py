@@ -14,7 +14,7 @@ from harness.statistics.measurements.names import MERGED_DIFFERENCE
 
 
 def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
-    """As trained, then one row an outcome, by finalist; the untouched base last."""
+    """Build the table: per finalist a row as trained, then a row per outcome; the base last."""
     names = [field.quality] + ([field.forgetting] if field.forgetting else [])
     headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "How"]
     rows: list[tuple[Cell, ...]] = []
@@ -32,7 +32,7 @@ def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
                 Cell("as trained"),
                 *_scores(record.measurements, names),
                 Cell(kept, "number"),
-                Cell(f"seed {record.seed}; the size of what was trained", "quiet"),
+                Cell(f"seed {record.seed}; size of the trained part", "quiet"),
             )
         )
         for name, outcome in _told_apart(finalist.outcomes):
@@ -55,7 +55,7 @@ def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
 
 
 def _told_apart(outcomes: Mapping[str, Outcome]) -> list[tuple[str, Outcome]]:
-    """In order; those that are missing for the same reason are one."""
+    """Return the outcomes in order, with those missing for the same reason merged into one."""
     found: list[tuple[str, Outcome]] = []
     missing: dict[str | None, list[str]] = {}
     for name, outcome in outcomes.items():
@@ -130,7 +130,7 @@ def update_table(field: CandidateSet) -> Table:
 
 
 def as_json(field: CandidateSet) -> list[dict[str, Any]]:
-    """One entry a finalist: the outcomes as they are in its record."""
+    """Return one entry for each finalist, with the outcomes of its record."""
     return [
         {
             "label": finalist.candidate.label,

@@ -20,15 +20,17 @@ SIZES = (*SETS, "replay_documents", "train_prompts")
 
 @dataclass(frozen=True)
 class Data:
-    """The texts of a sweep; where its trials had several, those of most trials."""
+    """Data of a sweep. If trials had different data, those of most trials."""
 
     counts: tuple[str, ...]
     overlap: Table
-    closest: tuple[tuple[str, str, str], ...]  # which two sets and how similar; the two texts
+    closest: tuple[
+        tuple[str, str, str], ...
+    ]  # the two sets and their similarity, then the two texts
 
 
 def data(run: Run) -> Data:
-    """Counts, overlap and examples of it, as far as the records have them."""
+    """Return counts, overlap and examples of overlap, as far as the records have them."""
     provenance = provenance_of_most(run)
     found, pairs = provenance.get("overlap") or {}, overlap_pairs(run)
     return Data(
@@ -49,7 +51,7 @@ def _counts(counts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _table(pairs: Sequence[Mapping[str, Any]], n: Any, least: Any) -> Table:
-    """One row for each two sets of texts that should have nothing in common."""
+    """Build one row for every two sets of texts that should share none."""
     headers = ("Of", "also in", "Items", *NAMES.values(), f"shares {n} words in a row")
     rows = []
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Losses and gains besides the task, each with its sign: text, instructions, answers."""
+"""Tables of losses and gains outside the task: general text, instructions, answers of the base."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def forgetting_tables(field: CandidateSet, chosen: Candidate | None) -> list[tup
     order = [c for c in ranked(field) if c.rows]
     marked = order.index(chosen) if chosen in order else None
     made: dict[str, Callable[[list[Candidate], int | None], Table]] = {
-        "Lost and gained on general text": _text,
-        "Instructions, and the base's own answers": _asked,
-        "What quantization cost, and what training cost": _quantization,
-        "Which step each run ended with": _selected,
+        "Losses and gains on general text": _text,
+        "Instructions, and agreement with the base's answers": _asked,
+        "Cost of quantization and of training": _quantization,
+        "Selected step of each run": _selected,
     }
     tables = {title: make(order, marked) for title, make in made.items()}
     return [(title, table) for title, table in tables.items() if table.rows]
@@ -82,7 +82,7 @@ def _text(order: list[Candidate], marked: int | None) -> Table:
 
 
 def _worst(candidate: Candidate, prefix: str, text: Callable[[Estimate | None], str]) -> str:
-    """'+0.031 [0.020, 0.043], songs': the domain with the largest estimate."""
+    """Describe the domain with the largest estimate: '+0.031 [0.020, 0.043], songs'."""
     domains = {
         name.removeprefix(f"{prefix}."): estimate
         for name, estimate in candidate.estimates.items()
@@ -125,7 +125,7 @@ def _percent(share: float | None) -> str:
 
 
 def _mcnemar(statistics: Array | None) -> list[str]:
-    """Gains, losses and p of (seeds, n, 3) columns passed, passed by the base, 1."""
+    """Return gains, losses and p from (seeds, n, 3) columns: passed, passed by the base, 1."""
     if statistics is None:
         return [f.MISSING] * 3
     after, before = statistics[..., 0], statistics[..., 1]
@@ -135,8 +135,8 @@ def _mcnemar(statistics: Array | None) -> list[str]:
 
 
 def _quantization(order: list[Candidate], marked: int | None) -> Table:
-    """KL is no distance that adds up; the rise of the NLL does: its two parts are their sum."""
-    headers = ("Method", "Configuration", "NLL rise in all", "by quantization", "by training")
+    """Build the table from the rise of the NLL, whose two parts add up; those of a KL would not."""
+    headers = ("Method", "Configuration", "NLL rise, total", "by quantization", "by training")
     headers += ("KL from the base", "KL from the quantized base")
     rows = []
     for candidate in order:
@@ -150,7 +150,7 @@ def _quantization(order: list[Candidate], marked: int | None) -> Table:
         values += [interval_text(found.get(QUANTIZED_KL))]
         rows.append(_cells(candidate, values))
     note = (
-        "In nats per token, for methods with a quantized base. In all: against the base at the user's "
+        "In nats per token, for methods with a quantized base. Total: against the base at the user's "
         "precision. By training: against the quantized base it started from. By quantization: the "
         "difference of the two, equal for all methods that quantize alike."
     )

@@ -1,4 +1,4 @@
-"""Knowledge of the models: scores of bases and tuned models, and their answers side by side."""
+"""Knowledge probes: scores of bases and tuned models, and their answers side by side."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from harness.statistics.measurements.names import (
     PROBES_REPETITION,
 )
 
-MODELS, LONGEST = 6, 320  # answering side by side; characters of an answer that are shown
-SHOWN = {"new": 8, "old": 4, "unanswerable": 4}  # probes in sight, evenly spaced; the others folded
+MODELS, LONGEST = 6, 320  # most models side by side; characters shown of an answer
+SHOWN = {
+    "new": 8,
+    "old": 4,
+    "unanswerable": 4,
+}  # visible probes, evenly spaced; the others are folded
 COLUMNS = {
     PROBES_RECALLED: "New facts recalled",
     PROBES_INVENTED: "New facts invented",
@@ -34,13 +38,13 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Said:
-    """One answer, cut where the value stands that decided; ``verdict`` is what it was taken for."""
+    """One answer, divided around the value that decided its ``verdict``."""
 
     before: str
     named: str
     after: str
     verdict: str
-    note: str  # what a chat model's answer is not; '' where all is well
+    note: str  # set if an answer lacks the form of a chat model's; else ''
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Empty where no probes were measured."""
+    """Models and their answers to the probes. Empty if no probes were measured."""
 
     scores: Table = field(default_factory=lambda: Table((), ()))
     models: tuple[tuple[str, str | None], ...] = ()  # (name, method; None for a base)
@@ -121,7 +125,7 @@ def _scores(
 
 
 def _rows(candidate: Candidate) -> dict[tuple[str, str], dict[str, Any]]:
-    """The probes that the first seed was asked, with both answers."""
+    """Return the probes of the first seed, with the answers of base and tuned model."""
     rows = read_jsonl(candidate.rows[0].folder / "probes.jsonl")
     whole = [r for r in rows if isinstance(r, dict) and {"completion", "tuned", "base"} <= set(r)]
     return {(str(row["completion"]), str(row.get("chat"))): row for row in whole}

@@ -1,4 +1,4 @@
-"""Tables as values: the page, the Markdown and the terminal write the same cells."""
+"""Leader board and cost tables as values, so that all formats write the same cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def interval_text(estimate: Estimate | None) -> str:
 
 
 def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
-    """One row a candidate, the untouched base last."""
+    """Build one row for each candidate, with the untouched base last."""
     letters = tie_letters(field.candidates, field)
     forgetting = field.forgetting
     order = ranked(field)
@@ -70,7 +70,7 @@ def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
 
 
 def _base_rows(order: Sequence[Candidate], field: CandidateSet, headers, extra, zeros: int):
-    """The untouched base; one row for each where methods load it differently (quantized or not)."""
+    """Build the rows of the untouched base: one for each way of loading it (quantized or not)."""
     bases: dict[float, list[Candidate]] = {}
     for candidate in order:
         if field.quality in candidate.base:
@@ -95,7 +95,7 @@ def _seed_count(candidate: Candidate) -> str:
 
 
 def tasks_text(candidate: Candidate) -> str:
-    """'−1.2 [−2.0, −0.4], p = 0.01', the change on tasks it was not trained for."""
+    """Describe the change on other tasks: '−1.2 [−2.0, −0.4], p = 0.01'."""
     estimate = candidate.estimates.get(FORGETTING_TASKS)
     if estimate is None:
         return f.MISSING
@@ -159,7 +159,7 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
 
 
 def domain_table(field: CandidateSet, prefix: str, chosen: Candidate | None) -> Table:
-    """Forgetting by domain of the general text: one row a candidate, shaded by size."""
+    """Build the table of forgetting by domain: one row for each candidate, shaded by size."""
     order = [c for c in ranked(field) if c.rows]
     known = dict.fromkeys(n for c in order for n in c.estimates if n.startswith(f"{prefix}."))
     domains = [name for name in known if not name.endswith(".worst_domain")]

@@ -8,7 +8,7 @@ from harness.records.footprint import Footprint
 from harness.reporting import formatting as f
 from harness.reporting.table import Cell, Table
 
-# The four parts, and colours that no method has.
+# The four parts, with colours that no method has.
 PARTS = {
     "weights_gb": ("weights", "#3b4c63"),
     "gradients_gb": ("gradients", "#7f93ad"),
@@ -18,7 +18,7 @@ PARTS = {
 
 
 def memory_table(footprints: Mapping[str, Footprint]) -> Table:
-    """One row a method."""
+    """Build one row for each method."""
     headers = ("Method", *(words.capitalize() for words, _ in PARTS.values()), "Together")
     headers += ("Micro-batch", "Training step")
     rows = []

@@ -16,7 +16,7 @@ class Answer:
     who: str
     method: str | None  # None for the base
     text: str
-    exact: bool  # equal to a reference, but for white space around it
+    exact: bool  # equal to a reference, ignoring white space around it
     unfinished: bool = False  # cut at evaluation.max_new_tokens
 
 
@@ -28,7 +28,7 @@ class Example:
 
 
 def examples(candidates: Sequence[Candidate], split: str) -> tuple[Example, ...]:
-    """Evenly spaced examples of a split, answered by the first candidates, by their first seed."""
+    """Return evenly spaced examples of a split with the answers of the first candidates' first seed."""
     answered: list[tuple[Candidate, dict[str, dict]]] = []
     for candidate in [c for c in candidates if c.rows][:ANSWERING]:
         rows = read_predictions(candidate.rows[0].folder)

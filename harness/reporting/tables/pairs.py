@@ -1,4 +1,4 @@
-"""Every two finalists against each other, and whether validation's order held on the test split."""
+"""Comparison of every two finalists, and of their order on the validation and the test split."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.draws import redraw
 from harness.statistics.ranks import RankStability, rank_stability
 
-MOST = 8  # finalists that are set against each other: 28 pairs
-LEAST = 3  # of two there is no order to speak of
+MOST = 8  # most finalists to compare: 28 pairs
+LEAST = 3  # a rank correlation of two means nothing
 
 
 def pairs_table(run: Run, field: CandidateSet) -> Table:
-    """A row a pair of finalists: difference in quality and forgetting, and how sure it is."""
+    """Build a row for each pair of finalists: differences in quality and forgetting, with their p."""
     shown = [c for c in ranked(field) if c.quality is not None][:MOST]
     if len(shown) < 2:
         return Table((), ())
@@ -65,7 +65,7 @@ def _forgetting(name: str, comparison) -> str:
 
 
 def stability_table(run: Run, field: CandidateSet) -> Table:
-    """Each finalist's score where it was chosen and where it was tested, and what that says."""
+    """Build the table of each finalist's scores on validation and test, with their agreement."""
     objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
     found = []
     if field.confirmed and field.quality != objective:
@@ -111,7 +111,7 @@ def _stability(field: CandidateSet, found: Sequence[Candidate], before) -> RankS
 
 
 def _searched(run: Run, candidate: Candidate, objective: str) -> FinishedTrial | None:
-    """The search trial that this finalist was chosen for."""
+    """Return the search trial whose configuration became this finalist."""
     for row in run.rows:
         record = row.record
         same = (record.method, record.configuration) == (candidate.method, candidate.configuration)

@@ -15,7 +15,7 @@ from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind
 
 
 def definitions(field: CandidateSet) -> list[str]:
-    """One sentence for each kind of measurement in this report."""
+    """Return one sentence for each kind of measurement in this report."""
     names = [n for c in field.candidates for n in c.estimates]
     kinds = dict.fromkeys(kind_of(name) for name in names)
     known = [METRIC_DEFINITIONS[kind].definition for kind in kinds if kind in METRIC_DEFINITIONS]
@@ -26,30 +26,32 @@ def methodology(run: Run, field: CandidateSet) -> list[str]:
     """Describe in sentences how the numbers were computed and how the choice was made."""
     seeds = run.sweep.confirm.get("seeds")
     stage = (
-        "Hyper-parameters were chosen within each method on the validation split; the test split "
-        "was opened once, for the finalists, and only to choose between them. Being the best of "
-        "several on the same test examples, the winner's own score is slightly optimistic."
+        "Hyper-parameters were chosen within each method on the validation split. The test split was "
+        "opened once, to choose between the finalists. The winner is the best of several on the same "
+        "test examples, so its score is slightly optimistic."
         if field.confirmed
         else "No finalist was confirmed: the numbers are validation scores of selected trials."
     )
     lines = [
-        "The rule: of the candidates within the limits, those shown to be within the margin of the "
-        "best in quality and better than the untouched base; of these the least forgetting; of those "
-        "that forget alike (within a tenth), the cheapest: peak memory of a device (within 5 %), time "
-        "to train and to prepare for it (within a quarter), trainable parameters. A CPU process's "
-        "memory decides nothing. Where nobody is shown to be within the margin, the best measured one "
-        "is named, for now; where nobody is shown to be better than the base, none.",
+        "The rule keeps the candidates within the limits that are shown to be within the margin of the "
+        "best in quality, and better than the untouched base. Of these it keeps the least forgetting, "
+        "and all within a tenth of it. Of these it takes the cheapest: by peak memory of a device "
+        "(within 5 %), then time to prepare and to train (within a quarter), then trainable "
+        "parameters. The memory of a CPU process decides nothing. If no candidate is shown to be "
+        "within the margin, the best score is named, for now. If none is shown to be better than the "
+        "base, none is named.",
         stage,
-        "Intervals are for other examples and other seeds: t intervals whose variance is that of the "
-        "examples (jackknife, paired between candidates) and that of the seeds, which is pooled over "
-        "the candidates because each has few. With one seed everywhere they are for other examples "
-        "alone, and no difference between candidates is tested.",
-        "Letters: two candidates share one exactly where they are not shown to differ, in Tukey's test "
-        "of all pairs, which calls some pair of equal candidates different one time in twenty. Sharing "
-        "a letter does not make two equal. Shown to be within the margin means: with 95 % confidence "
-        "for all candidates at once, none of the others is better by more than that (Hsu 1984).",
+        "Intervals cover other examples and other seeds. They are t intervals, whose variance has two "
+        "parts: examples (jackknife, paired between candidates) and seeds, pooled over candidates "
+        "because each has few. With one seed everywhere they cover other examples alone, and no "
+        "difference between candidates is tested.",
+        "Letters: two candidates share one exactly if Tukey's test of all pairs does not show that "
+        "they differ. Among equal candidates this test calls some pair different one time in twenty. "
+        "Sharing a letter does not show that two are equal. Shown to be within the margin means that "
+        "none of the others is better by more than the margin, with 95 % confidence for all candidates "
+        "at once (Hsu 1984).",
         f"Stability: share of {DRAWS:,} redraws of examples and seeds, with the estimated errors, in "
-        "which the rule chooses the same.",
+        "which the rule makes the same choice.",
     ]
     lines += _budget(run.sweep.search)
     if isinstance(seeds, list) and seeds:
@@ -63,8 +65,8 @@ def _budget(search: Mapping[str, Any]) -> list[str]:
     if not further:
         return []
     return [
-        f"Every method had the same budget: at most {search.get('trials')} search trials, and no new "
-        f"one once its finished ones had used {' or '.join(further)}."
+        f"Every method had the same budget: at most {search.get('trials')} search trials. No trial "
+        f"began after finished ones had used {' or '.join(further)}."
     ]
 
 
@@ -77,7 +79,7 @@ class Signature(NamedTuple):
 
 
 def signatures(field: CandidateSet) -> list[Signature]:
-    """(measurement, n, signature), one line for each distinct one."""
+    """Return (measurement, n, signature), one line for each distinct one."""
     found: dict[Signature, None] = {}
     for candidate in field.candidates:
         for row in candidate.rows:
@@ -87,7 +89,7 @@ def signatures(field: CandidateSet) -> list[Signature]:
 
 
 def facts(run: Run, field: CandidateSet) -> list[tuple[str, str]]:
-    """Names and values of what the trials ran on; several values are all listed."""
+    """Return names and values of hardware and software of the trials. Several values are all listed."""
     sweep = run.sweep
     lines = [("sweep", sweep.name), ("command", sweep.command), ("created", sweep.created)]
     lines += [("model", sweep.model), ("data", sweep.data)]
@@ -130,7 +132,7 @@ def missing(run: Run) -> list[str]:
 
 
 def seed_values(candidate: Candidate) -> str:
-    """'101: 48.2, 102: 49.1', the quality of each seed."""
+    """Describe the quality of each seed: '101: 48.2, 102: 49.1'."""
     if candidate.quality is None:
         return f.MISSING
     values = candidate.quality.by_seed

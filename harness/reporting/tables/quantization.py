@@ -1,4 +1,4 @@
-"""Storage of the base beside each method, and a check that its weights suit NF4."""
+"""Storage format of the base for each method, and a check that its weights suit NF4."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 
 def quantization_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
-    """Nothing where no method of the sweep had a quantized base."""
+    """Return the quantization tables; none if no method of the sweep had a quantized base."""
     tables = {
         "How the base was stored": _storage(field),
         "The base's weights, before they were quantized": _weights(run),
@@ -64,7 +64,7 @@ def _storage(field: CandidateSet) -> Table:
 
 
 def _linear_layers(model: Mapping[str, Any]) -> str:
-    """'4.127, 81 % of the weights'; records of earlier versions know these layers alone."""
+    """Describe the linear layers: '4.127, 81 % of the weights'. Old records have only these."""
     bits, share = model.get("bits_per_linear_weight"), model.get("linear_share")
     if bits is None or share is None:
         return f.MISSING
@@ -72,7 +72,7 @@ def _linear_layers(model: Mapping[str, Any]) -> str:
 
 
 def _weights(run: Run) -> Table:
-    """A row a kind of layer; every layer is in ``base_weights.json`` of the trials."""
+    """Build a row for each kind of layer. Single layers are in ``base_weights.json`` of the trials."""
     found = (read_json(row.folder / "base_weights.json") for row in run.rows)
     layers: list[Mapping[str, Any]] = next((kept["layers"] for kept in found if kept), [])
     kinds: dict[str, list[Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Tables of the trials: what became of each, how to run it again."""
+"""Tables of the trials: the status of each, and the command that runs it again."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ENOUGH = 12  # trials of a method, before the effects of its settings are looked
 
 
 def budget_table(run: Run, objective: str, maximize: bool) -> Table:
-    """One row a method: what became of its trials, and how good the best of n is expected."""
+    """Build one row for each method: the status of its trials, and the expected best of n."""
     search = [row.record for row in run.rows if row.record.stage != "confirm"]
     scored = [s for m in run.sweep.methods if (s := len(_scores(search, m, objective)))]
-    least = min(scored, default=1)  # what every method can give
+    least = min(scored, default=1)  # trials that every method has
     sizes = sorted({1, min(4, least), least})
     headers = ("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
     headers += ("Time", "Best", *(f"Expected best of {n}" for n in sizes))
@@ -170,7 +170,7 @@ def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:
 
 
 def _final(record: Record, name: str) -> float | None:
-    """A score that may stand beside others: that of a complete trial."""
+    """Return the score of a complete trial; those of other trials are not comparable."""
     return record.value(name) if record.status == "complete" else None
 
 
@@ -181,7 +181,7 @@ def trial_seconds(record: Record) -> float | None:
 
 
 def search_table(run: Run, field: CandidateSet) -> Table:
-    """Every search trial in the order it was proposed, by method."""
+    """Build the table of all search trials by method, in the order of their proposal."""
     objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
     names = [name for name, _ in run.sweep.objectives] or [objective]
     headers = ("Method", "Trial", "Settings", "Status", *map(f.title, names), "Memory", "Time")
@@ -213,7 +213,7 @@ def search_table(run: Run, field: CandidateSet) -> Table:
 
 
 def _stopped(record: Record) -> str:
-    """The rank that a pruned trial had, and where; '' for any other, and where it was not recorded."""
+    """Describe rank and evaluation at which a trial was pruned; '' if not pruned or not recorded."""
     standing = record.provenance.get("pruned")
     if record.status != "pruned" or not isinstance(standing, dict):
         return ""
@@ -222,7 +222,7 @@ def _stopped(record: Record) -> str:
 
 
 def failures_table(run: Run) -> Table:
-    """Every trial that is not complete, with its reason."""
+    """Build the table of trials that are not complete, with the reasons."""
     headers = ("Method", "Stage", "Trial", "Seed", "Status", "Reason")
     rows = [
         (
@@ -240,7 +240,7 @@ def failures_table(run: Run) -> Table:
 
 
 def commands(rows: Sequence[FinishedTrial]) -> list[tuple[str, str]]:
-    """(which trial, its command) for every trial."""
+    """Return (trial, command) for every trial."""
     return [
         (
             f"{row.record.method} · {row.record.stage} {row.record.trial} · seed {row.record.seed} "

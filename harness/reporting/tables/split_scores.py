@@ -1,4 +1,4 @@
-"""Every score on the split that quality is measured on, side by side, with its direction."""
+"""Table of all scores on the split that quality is measured on, each with its direction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARROWS = {"maximize": "\u00a0↑", "minimize": "\u00a0↓", None: ""}
 
 
 def split_scores(field: CandidateSet, chosen: Candidate | None) -> Table:
-    """One row a candidate, the base last; no rows where the leader board has room for all."""
+    """Build one row for each candidate, the base last. Empty if the leader board shows all scores."""
     split = field.quality.split(".")[0]
     order = [candidate for candidate in ranked(field) if candidate.rows]
     known = dict.fromkeys(name for c in order for name in c.estimates)

@@ -1,4 +1,4 @@
-"""Tables of tasks that were not trained for: the change of each, and every score lm-eval gave."""
+"""Tables of other tasks: the change on each, and every score of lm-eval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.statistics.measurements.names import FORGETTING_TASKS, TASKS
 
 
 def tasks_table(field: CandidateSet) -> Table:
-    """Change on every task that was not trained for."""
+    """Build the table of changes on every task that was not trained for."""
     headers = ("Method", "Configuration", "Task", "Base, %", "Tuned, %", "Change, points", "SE")
     headers += ("Gains", "Losses", "Agreement, %", "Items", "McNemar p")
     rows = []
@@ -55,7 +55,7 @@ def _values(result: TaskResult | None, change: str, items: str) -> list[str]:
 
 
 def task_scores_table(field: CandidateSet) -> Table:
-    """Every metric of every task, tuned and base: one row each."""
+    """Build one row for every metric of every task, with tuned model and base."""
     headers = ("Method", "Configuration", "Task", "Metric", "Base", "Tuned", "Items")
     rows = []
     for candidate in (c for c in ranked(field) if c.rows):

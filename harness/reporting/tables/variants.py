@@ -1,4 +1,4 @@
-"""Variants of one method side by side: what differs between them, and what it did."""
+"""Tables of variants of one method: the settings that differ, and the results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
 from harness.statistics.measurements.names import VALIDATION_LOSS, VALIDATION_PERPLEXITY
 
-LEAST = 2  # variants that make a comparison
+LEAST = 2  # fewest variants for a comparison
 
 
 def variant_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
-    """One table a method of which the sweep has several variants, each tuned by itself."""
+    """Build a table for each method of which the sweep tuned several variants."""
     labels: dict[str, dict[str, list[Candidate]]] = {}
     for candidate in field.candidates:
         if candidate.rows:
@@ -36,13 +36,13 @@ def variant_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
 
 
 def _best(candidates: Sequence[Candidate], field: CandidateSet) -> Candidate:
-    """The best finalist of a variant, by the quality that the leader board is ordered by."""
+    """Return the best finalist of a variant by the quality that orders the leader board."""
     sign = 1 if field.maximize else -1
     return max(candidates, key=lambda c: -math.inf if c.quality is None else sign * c.quality.value)
 
 
 def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Table:
-    """A row a variant, as in LoRA's Table 18: what was pinned, then loss, scores and size."""
+    """Build a row for each variant, as in LoRA's Table 18: settings, then loss, scores and size."""
     varied = _varied(shown)
     extra = second_measurements(field)
     headers = ["Variant", *(path.split(".", 1)[1] for path in varied), "Learning rate"]
@@ -74,7 +74,7 @@ def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Ta
 
 
 def _across(field: CandidateSet, shown: Sequence[Candidate]) -> Table:
-    """A column a variant, as in LoRA's Table 6; only where one setting tells them apart."""
+    """Build a column for each variant, as in LoRA's Table 6. Needs one differing setting."""
     varied = _varied(shown)
     if len(varied) != 1:
         return Table((), ())
@@ -91,7 +91,7 @@ def _across(field: CandidateSet, shown: Sequence[Candidate]) -> Table:
 
 
 def _varied(shown: Sequence[Candidate]) -> list[str]:
-    """Settings that differ between variants and were not searched."""
+    """Return the settings that differ between variants and were not searched."""
     searched = {key for c in shown for key in c.rows[0].record.provenance.get("search_space", {})}
     configs = [settings_of(candidate.rows[0].record) for candidate in shown]
     paths = dict.fromkeys(path for config in configs for path in config)

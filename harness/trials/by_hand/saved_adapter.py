@@ -56,7 +56,7 @@ def read_saved(path: str) -> Saved:
     """Describe the adapter in the folder ``path`` without loading it. Raises InputError."""
     folder = user_path(path)
     if not folder.is_dir():
-        raise InputError(f"adapter={path!r} cannot be used: there is no such folder.")
+        raise InputError(f"adapter={path!r} cannot be used: this folder does not exist.")
     tensors = sorted(folder.glob("*.safetensors"))
     weights = [file for file in tensors if file.stem != CLASS_HEAD]
     if not weights:
