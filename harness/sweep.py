@@ -204,8 +204,8 @@ def _say_taken(taken: Sequence[str], config: TrialConfig, terminal: Terminal) ->
         terminal.say(f"Taken from the data: {' '.join(taken)}")
     if config.model.name.startswith("builtin") and config.data.source != "builtin":
         terminal.say(
-            f"Model: {config.model.name}, a toy of a million parameters that knows an invented world. For "
-            "a real one: model=hub model.name=NAME_OR_FOLDER"
+            f"Model: {config.model.name}, a toy of a million parameters that knows an invented world. "
+            "For a real one: model=hub model.name=NAME_OR_FOLDER"
         )
 
 

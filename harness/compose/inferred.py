@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override  # noqa: TID251 - this folder knows Hydra
 
 from harness.compose import override_grammar
 from harness.config import DataConfig

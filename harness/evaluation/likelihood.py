@@ -52,6 +52,7 @@ def sequence_nll(
             if reference is not None:
                 losses.append(reference.divergence(logits, start + rows.start))
             found.append(torch.stack(losses))
+            del logits, about  # not beside the next chunk
         return batch.rows, torch.cat(found, dim=1)
 
     for indices, (rows, values) in scored(model, encoded, batch_size, device, read):
