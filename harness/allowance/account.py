@@ -23,14 +23,12 @@ CHOSEN = ("search.trials", "search.pruner", "confirm.finalists", "confirm.seeds"
 def typed_keys(sweep: SweepConfig, arguments: Sequence[str]) -> Typed:
     """Return the keys that the user typed, which the plan leaves as they are."""
     typed = {argument.split("=")[0].lstrip("+") for argument in arguments}
-    values = (
-        sweep.search.trials,
-        sweep.search.pruner,
-        sweep.confirm.finalists,
-        sweep.confirm.seeds,
-    )
+    search, confirm = sweep.search, sweep.confirm
     return Typed(
-        *(value if key in typed else None for key, value in zip(CHOSEN, values, strict=True))
+        trials=search.trials if "search.trials" in typed else None,
+        pruner=search.pruner if "search.pruner" in typed else None,
+        finalists=confirm.finalists if "confirm.finalists" in typed else None,
+        seeds=confirm.seeds if "confirm.seeds" in typed else None,
     )
 
 
@@ -155,7 +153,7 @@ def plan_budget(
         "confirm.finalists": division.finalists,
         "confirm.seeds": max(1, division.seeds(k)),
     }
-    open_ = dict(
+    open_: dict[str, object] = dict(
         zip(CHOSEN, (typed.trials, typed.pruner, typed.finalists, typed.seeds), strict=True)
     )
     lines = _lines(division, sweep, k, seconds, workers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.statistics.ranks import mean_ranks
 from harness.statistics.scores import Array
@@ -59,7 +60,7 @@ def _shares(labels: Array, ranks: Array) -> Array:
     return between / (centred**2).sum(axis=1)
 
 
-def _grouped(values: Sequence[Any]) -> tuple[Array, list[str]]:
+def _grouped(values: Sequence[Any]) -> tuple[NDArray[np.intp], list[str]]:
     """(m,) group of each value, and their names. Numbers with many values fall into thirds."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     different = sorted(set(values), key=None if numbers else str)

@@ -260,7 +260,7 @@ def _gradients(
         for number, (group, chunk) in enumerate(zip(groups, chunks, strict=True)):
             noise = augmentation.noise(model, chunk, group, step) if part.is_target else as_it_is
             run = partial(_logits, model, chunk, accelerator, noise)
-            labels = LabelLogits(model, len(chunk.targets), accelerator.autocast)
+            labels = LabelLogits(model, len(chunk.targets), lambda: accelerator.autocast())
             for rows, logits in labels.chunks(run):
                 mean = mean_nll(logits, chunk, n_labels, len(part.indices), config, rows)
                 if number >= passes.n_real:  # run only because other ranks do

@@ -68,7 +68,7 @@ def _sum(world: World, rng: Random) -> dict:
 
 
 def _game(rng: Random) -> dict:
-    row, rule = rng.sample(COLOURS, rng.choice(STONES)), rng.choice(list(RULES))
+    row, rule = rng.sample(list[str](COLOURS), rng.choice(STONES)), rng.choice(list(RULES))
     return {
         "prompt": f"stones: {' '.join(row)}; rule: {rule}",
         "answer": " ".join(RULES[rule](row)),

@@ -34,8 +34,8 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     segments = torch.arange(2 * n, device=device).div(n, rounding_mode="floor").add(1)[None]
     why = "its logits depend on the text before"
     try:
-        both = [tensor.repeat(2, 1) for tensor in (ids, segments, segments == 2)]
-        packed = logits_at(model, *both).view(2, *alone.shape)
+        two, texts = ids.repeat(2, 1), segments.repeat(2, 1)
+        packed = logits_at(model, two, texts, texts == 2).view(2, *alone.shape)
     except (TypeError, ValueError) as error:
         packed, why = None, str(error).splitlines()[0]
     model.train(was_training)

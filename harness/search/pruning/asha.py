@@ -200,7 +200,7 @@ def by_epsilon_net(points: NDArray[np.float64], **_: object) -> Sequence[int]:
     scaled = (points - points.min(axis=0)) / np.where(spread > 0, spread, 1.0)
     order = [0]
     nearest = np.full(len(points), np.inf)
-    for _ in range(len(points) - 1):
+    while len(order) < len(points):
         nearest = np.minimum(nearest, np.square(scaled - scaled[order[-1]]).sum(axis=1))
         nearest[order] = -1.0
         order.append(int(nearest.argmax()))  # the first of several, which is the best by value
