@@ -57,7 +57,7 @@ def test_each_is_read_by_its_own_name(name, trial_config):
     shipped = [row["answer"] for row in rows_of(SUMS if name == "sums" else GAME)]
     read = [example.references[0] for example in splits.train]
     assert read
-    assert read == shipped[: len(read)]
+    assert set(read) <= set(shipped)
 
 
 def test_a_name_that_nothing_built_in_has_is_refused(trial_config):

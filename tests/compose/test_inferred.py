@@ -41,7 +41,7 @@ def lines(path, rows):
         ),
         (("text", "label"), ["data.text_column=text", "data.label_column=label"]),
         (("text",), ["data.text_column=text"]),
-        (("質問", "回答"), ["data.prompt_column='質問'", "data.answer_column='回答'"]),
+        (("質問", "回答"), ['data.prompt_column="質問"', 'data.answer_column="回答"']),
         (("mr", "ref"), ["data.prompt_column=mr", "data.answer_column=ref"]),
     ],
 )
@@ -103,7 +103,8 @@ def test_a_sweep_of_one_file_has_a_general_text(tmp_path):
 def test_everyday_texts_are_two_equal_halves_in_two_languages(tmp_path):
     train = table(tmp_path / "faq.csv", ("question", "answer"), rows=30)
     _, plans, _ = compose_from_data([train, "data.general=everyday"])
-    general, test = read_general(plans[0].trial({}).data)
+    read = read_general(plans[0].trial({}).data)
+    general, test = read.search, read.test
     assert general.keys() == test.keys() == {path.stem for path in builtin.EVERYDAY.iterdir()}
     texts = [text for half in (general, test) for own in half.values() for text in own]
     assert len(texts) == len(set(texts)) == 84

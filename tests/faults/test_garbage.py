@@ -110,7 +110,8 @@ def test_a_data_file_that_changes_while_a_sweep_runs(worker, tmp_path, trial_con
     config = replace(config, data=replace(data, test=None, validation_fraction=0.3))
     folder = tmp_path / "trial"
     work = job(folder, tmp_path / "cache", config, **identified(config))
-    rows[3]["references"] = ["it is not"]
+    for row in rows:
+        row["references"] = ["it is not"]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_json(folder / "spec.json", work.to_json())
     worker.run(folder)

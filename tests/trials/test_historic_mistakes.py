@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 
 from harness import builtin, methods
 from harness.data.tokens import batches
-from harness.evaluation import likelihood
 from harness.methods import AdaptContext
+from harness.models import label_logits
 from harness.trials.run import Workbench, run_trial
 
 STILL = ("training.max_steps=1", "training.learning_rate=1e-30")  # measured as it begins
@@ -72,16 +72,16 @@ def test_forgetting_is_what_transformers_and_peft_say(bench, trial_config, tmp_p
     assert (abs(after - before) < 1e-5) == starts  # prompt tuning begins away from the base
 
 
-def unshifted(encoded, batch_size):
+def unshifted(*given, **named):
     """Each logit beside the token that went in, not the one that comes after it."""
-    for indices, batch in batches.evaluation_batches(encoded, batch_size):
-        yield indices, replace(batch, targets=batch.input_ids[batch.predict])
+    batch = batches.collate(*given, **named)
+    return replace(batch, targets=batch.input_ids[batch.predict])
 
 
 def test_targets_that_are_not_shifted_are_caught(
     bench, trial_config, tmp_path, tmp_path_factory, monkeypatch
 ):
-    monkeypatch.setattr(likelihood, "evaluation_batches", unshifted)
+    monkeypatch.setattr(label_logits, "collate", unshifted)
     fresh = Workbench("cpu", tmp_path_factory.mktemp("cache"))  # the base is measured anew
     fresh.pool = bench.pool
     measured = trial(fresh, trial_config, tmp_path, "prompt_tuning")
@@ -98,7 +98,7 @@ def test_a_before_that_is_not_the_untouched_base_is_caught(
     """The adapter before training for the one, the adapter switched off for the other."""
     true_before = Workbench.before
 
-    def on_the_adapter(self, config, inputs):
+    def on_the_adapter(self, config, inputs, **asked):
         with self.pool.lend(config.model, None) as base:
             plan = AdaptContext(1, 1, inputs.tokenizer, inputs.train, config.seed)
             torch.manual_seed(config.seed)
@@ -110,7 +110,7 @@ def test_a_before_that_is_not_the_untouched_base_is_caught(
                     final = self.references.get(wrong, inputs.final, *about)
             else:
                 final = self.references.get(wrong, inputs.final, *about)
-        return replace(true_before(self, config, inputs), final=final)
+        return replace(true_before(self, config, inputs, **asked), final=final)
 
     monkeypatch.setattr(Workbench, "before", on_the_adapter)
     fresh = Workbench("cpu", tmp_path_factory.mktemp("cache"))

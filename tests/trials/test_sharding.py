@@ -49,6 +49,11 @@ CASES = {
 }
 
 
+def wide(name):
+    """Return what bfloat16 may change: one other token in five short answers is a point or two."""
+    return 3.0 if name.endswith(("bleu", "chrf", "unfinished")) else 0.01
+
+
 @pytest.mark.parametrize("overrides", CASES.values(), ids=list(CASES))
 def test_parts_train_as_the_whole_does(run, small_trial, pool, overrides):
     """And what was frozen has the bits it had: the base is lent again, and not loaded anew."""
@@ -65,7 +70,7 @@ def test_parts_train_as_the_whole_does(run, small_trial, pool, overrides):
     assert expected.measurements.keys() == found.measurements.keys()
     for name, measured in expected.measurements.items():
         assert found.measurements[name].value == pytest.approx(
-            measured.value, rel=1e-4 if exact else 0.02, abs=1e-6 if exact else 0.01
+            measured.value, rel=1e-4 if exact else 0.02, abs=1e-6 if exact else wide(name)
         )
 
 

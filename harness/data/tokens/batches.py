@@ -56,6 +56,8 @@ def micro_batches(
     order = sorted(indices, key=lambda index: (-lengths[index], index))
     furthest = np.minimum(np.arange(len(order)) + most, len(order))
     ends = _cheapest_ends(lengths[order], furthest, forward_tokens)
+    if not ends:  # a rank whose share of a small step is empty
+        return []
     return [order[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
