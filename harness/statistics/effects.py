@@ -52,7 +52,7 @@ def effects(settings: Mapping[str, Sequence[Any]], outcome: Sequence[float]) -> 
     return sorted(_holm(found), key=lambda effect: effect.by_chance - effect.share)
 
 
-def _shares(labels: Array, ranks: Array) -> Array:
+def _shares(labels: NDArray[np.intp], ranks: Array) -> Array:
     """(B, m) ranks -> (B,) shares of their variance between the groups that (m,) labels name."""
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     members = [labels == group for group in np.unique(labels)]
