@@ -140,12 +140,13 @@ def splits(trial_config):
 
 
 @pytest.fixture(scope="session")
-def encoded(splits, tokenizer_builtin, trial_config):
-    """The training sequences: 12 examples, some with several references."""
+def encoded(tokenizer_builtin, trial_config):
+    """The sequences of the first 12 training examples, each with several references."""
+    from harness.data.rows.splits import read_splits
     from harness.data.tokens.encode import encode
 
-    data = trial_config("method=full").data
-    return encode(splits.train, tokenizer_builtin, data, all_references=True)
+    data = trial_config("method=full", "data.train_limit=null").data
+    return encode(read_splits(data).train[:12], tokenizer_builtin, data, all_references=True)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from harness.trials.run import run_trial
 @pytest.fixture(scope="module")
 def prompts(encoded):
     found = [encoded.sequence(i)[: encoded.first_label[i]] for i in range(len(encoded))]
-    return list({prompt.tobytes(): prompt for prompt in found}.values())[:12]
+    return list({prompt.tobytes(): prompt for prompt in found}.values())[:6]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_right_answers_pass_under_every_rule(lend, trial_config, prompts, method
     with lend(dtype=dtype) as base:
         model = adapted(base, trial_config(f"method={method}")).model
         for name, rule in RULES.items():
-            assert len(answers(model, base.tokenizer, prompts, **rule).texts) == len(prompts), name
+            assert len(answers(model, base.tokenizer, prompts, **rule).texts) == 6, name
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

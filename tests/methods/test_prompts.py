@@ -224,8 +224,8 @@ def test_a_quantized_base(pool, model_config, trial_config, encoded, tmp_path, k
     config = trial_config(*KINDS[kind], "training.learning_rate=1e-2")
     with pool.lend(model_config, Quantization(quantization, True)) as base:
         names = [name for name, _ in base.model.named_modules()]
-        done = fit(base, config, encoded, tmp_path, steps=15)
-        assert sum(done.losses[-3:]) < sum(done.losses[:3])
+        done = fit(base, config, encoded, tmp_path, steps=5)
+        assert done.losses[-1] < done.losses[0]
     with pool.lend(model_config, Quantization(quantization, True)) as again:
         assert again is base  # it came back as it was
         assert [name for name, _ in again.model.named_modules()] == names

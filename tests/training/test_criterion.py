@@ -296,7 +296,7 @@ def test_a_large_weight_keeps_the_model_at_its_base(lend, held, encoded, replay,
                 distances[name] = float(nll_and_kl(done.model, frozen, rest, [0, 1])[1])
             losses[name] = done.losses
     assert distances["off"] > 0.05
-    assert distances["kl"] < 0.25 * distances["off"] and losses["kl"][-1] < 0.2 * losses["kl"][0]
+    assert distances["kl"] < 0.1 * distances["off"] and losses["kl"][-1] < 0.2 * losses["kl"][0]
     assert distances["l2_sp"] < 0.01 * distances["off"]
     assert losses["l2_sp"][-1] > 0.7 * losses["l2_sp"][0]
 
