@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.reporting.evidence.candidates import Candidate, candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
+from harness.reporting.evidence.candidates import Candidate
 from harness.reporting.evidence.run_folder import Run, load_run
 from harness.reporting.formatting import MISSING, settings
 

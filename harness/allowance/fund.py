@@ -19,7 +19,8 @@ from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.sweep import Allowance, allowance
 from harness.records import Record
-from harness.reporting.evidence.candidates import CandidateSet, candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.race_file import Race, Round, read_race, write_race
 from harness.reporting.evidence.run_folder import load_run
 from harness.search.sweep_folder import SweepFolder

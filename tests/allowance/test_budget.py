@@ -17,7 +17,7 @@ from harness.data.rows.splits import Splits
 from harness.errors import InputError
 from harness.records import Measurement, read_record, write_record
 from harness.records.footprint import Footprint
-from harness.reporting.evidence.candidates import candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.race_file import read_race
 from harness.reporting.evidence.run_folder import load_run
 from harness.search.driver import Driver

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.records import Measurement
-from harness.reporting.evidence.candidates import candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.formats.content import gather
 from harness.reporting.formats.page import render

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from harness.records import Measurement, Record, append_jsonl, write_record, write_text
-from harness.reporting.evidence.candidates import candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.statistics.scores import aggregate

@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import PROFILES, Maker
 
 from harness.reporting import build_report
-from harness.reporting.evidence.candidates import candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.families import families
 from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.tables.variants import variant_tables

@@ -8,16 +8,17 @@ No token is added to the text of a template, so that there is no second bos toke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from harness.config import DataConfig
-from harness.data.rows.chat_template import Template, common
-from harness.data.rows.conversations import TOOLS, Turn
+from harness.data.rows.chat_template import Template
+from harness.data.rows.conversations import Turn
 from harness.data.rows.example import Example
+from harness.data.tokens.answer_places import AnswerPlace, answer_place, learned_spans
+from harness.data.tokens.shortening import shortened
 from harness.data.tokens.special_tokens import SpecialTokens, ends_of
 from harness.errors import InputError
 
@@ -32,6 +33,13 @@ class Written:
     n_prompt: int  # tokens before the words of the last answer: the prompt for generation
     said: str  # words of the last answer, with reasoning and tool calls
     n_whole: int = 0  # tokens before anything was shortened
+
+    def excess(self, room: int | None, room_of_prompt: int | None) -> int:
+        """Return the tokens beyond the room of the sequence or of its prompt, whichever are more."""
+        return max(
+            0 if room is None else len(self.ids) - room,
+            0 if room_of_prompt is None else self.n_prompt - room_of_prompt,
+        )
 
     def within(self, room: int, n_whole: int) -> Written:
         """Shorten to ``room`` tokens: keep the prompt's last token, and cut the answer at its end."""
@@ -52,17 +60,6 @@ class _Tokens(NamedTuple):
     ids: list[int]
     begins: list[int]  # first character of each token
     ends: list[int]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Position of an assistant turn in the text of its conversation, in characters."""
-
-    asked: int  # end of its prompt
-    begin: int  # begin of its words
-    said_until: int  # end of its words
-    end: int  # end of its end mark, which is the last learned text
-    learned: bool
 
 
 class ChatFormat:
@@ -150,7 +147,7 @@ class ChatFormat:
             text, marked = self.template.rendered(turns, ask=False)
             self.template.check(turns, text)
             places = [i for i, turn in enumerate(turns) if turn.role == "assistant" and i]
-            answers = [self._answer(turns, at, text) for at in places]
+            answers = [answer_place(self.template, turns, at, text) for at in places]
             if answers[-1] is None:
                 prompt = self.template.render(turns[:-1], ask=True)
                 raise InputError(
@@ -165,98 +162,23 @@ class ChatFormat:
                 return [
                     self._sequences(turns[: at + 1], loss_on, False, rooms)[0] for at in learned
                 ]
-            spans = self._spans(marked, whole)
+            spans = learned_spans(marked, whole)
             written = self._sequence(text, whole, spans if every_answer else spans[-1:], loss_on)
             n_whole = max(n_whole, len(written.ids))
-            shorter = self._shortened(turns, written, rooms)
+            shorter = shortened(turns, written.excess(*rooms), self._begins)
             if shorter is None:
                 return [written.within(rooms[0] or n_whole, n_whole)]
             turns = shorter
 
-    @staticmethod
-    def _spans(
-        marked: Sequence[tuple[int, int]], answers: Sequence[_Answer]
-    ) -> list[tuple[int, int]]:
-        """Return the characters that are learned, with the end marks of the turns."""
-        if not marked:
-            return [(answer.begin, answer.end) for answer in answers if answer.learned]
-        spans = []
-        for start, stop in marked:
-            here = next((a for a in answers if a.asked <= start < a.end), None)
-            if here is None or here.learned:
-                spans.append((start if here is None else max(start, here.begin), stop))
-        return spans
-
-    def _shortened(
-        self, turns: list[Turn], written: Written, rooms: tuple[int | None, int | None]
-    ) -> list[Turn] | None:
-        """Shorten ``turns`` before the last answer; None if all fits or nothing can be removed.
-
-        First the oldest turns are removed, up to the next one of the user. Then the longest remaining
-        turn loses its beginning. If that is not enough, the system's turn is removed.
-        """
-        room, of_prompt = rooms
-        excess = max(
-            0 if room is None else len(written.ids) - room,
-            0 if of_prompt is None else written.n_prompt - of_prompt,
-        )
-        if excess <= 0:
-            return None
-        *before, last = turns
-        n_head = next((i for i, turn in enumerate(before) if turn.role not in _SETTING), 0)
-        users = [i for i, turn in enumerate(before) if turn.role == "user" and i > n_head]
-        if users:
-            kept = [*before[:n_head], *before[users[0] :]]
-            return [*_with_tools(kept, turns), last]
-        at = max(range(len(before)), key=lambda i: len(before[i].content))
-        tokens = self._tokens(before[at].content, [])
-        ids, begins = tokens.ids, tokens.begins
-        if excess >= len(ids) and n_head:
-            return [*_with_tools(before[n_head:], turns), last]
-        rest = before[at].content[begins[min(excess, len(ids) - 1)] :] if ids else ""
-        if rest == before[at].content:
-            return None
-        before[at] = before[at]._replace(content=rest)
-        return [*before, last]
-
-    def _answer(self, turns: Sequence[Turn], at: int, text: str) -> _Answer | None:
-        """Return the position of the assistant turn ``at``.
-
-        None if ``text`` does not begin with its prompt, or holds other words in its place.
-        """
-        prompt = self.template.render(turns[:at], ask=True)
-        if not text.startswith(prompt):
-            return None
-        asked, turn = len(prompt), turns[at]
-        upto = text if at == len(turns) - 1 else self.template.render(turns[: at + 1])
-        end = common(upto, text)
-        if turn.fields:  # reasoning before the words, tool calls after them
-            before, behind = self.template.around(turns[:at])
-            begin = asked + common(before, text[asked:end])
-            same = common(behind[::-1], upto[::-1])
-            said_until = min(max(begin, len(upto) - same), end)
-            return self._ended(_Answer(asked, begin, said_until, end, turn.learned), text)
-        content, begin = turn.content.strip(), asked
-        found = text.find(content, asked, end)
-        if not content or text[asked:found].strip():  # the template adds words of its own
-            before = self.template.around(turns[:at])[0]
-            if text.startswith(before, asked):
-                begin = asked + len(before)
-                found = text.find(content, begin, end)
-        if found < 0 and not text.startswith(upto):
-            return None
-        said_until = end if found < 0 else found + len(content)
-        return self._ended(_Answer(asked, begin, said_until, end, turn.learned), text)
-
-    @staticmethod
-    def _ended(answer: _Answer, text: str) -> _Answer:
-        mark = text[answer.said_until : answer.end]
-        if mark.strip():  # a line end after the mark belongs to the template
-            return replace(answer, end=answer.said_until + len(mark.rstrip()))
-        return answer
+    def _begins(self, text: str) -> list[int]:
+        return self._tokens(text, []).begins
 
     def _sequence(
-        self, text: str, answers: Sequence[_Answer], spans: Sequence[tuple[int, int]], loss_on: str
+        self,
+        text: str,
+        answers: Sequence[AnswerPlace],
+        spans: Sequence[tuple[int, int]],
+        loss_on: str,
     ) -> Written:
         cuts: list[int] = []
         tokens = self._tokens(text, cuts)
@@ -333,7 +255,7 @@ class ChatFormat:
         """Return the text that the template writes after an assistant's message."""
         turns = [Turn("user", "a"), Turn("assistant", "b")]
         text = self.template.render(turns)
-        answer = self._answer(turns, 1, text)
+        answer = answer_place(self.template, turns, 1, text)
         return "" if answer is None else text[answer.said_until : answer.end].strip()
 
     def end(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -342,21 +264,6 @@ class ChatFormat:
         ids = self._tokens(mark, []).ids if mark else []
         known = [token for token in ids if token in self._special]
         return (tuple(known[:1]), ()) if known or not mark else ((), (mark,))
-
-
-_SETTING = (
-    "system",
-    "developer",
-)  # roles with instructions for the whole conversation: removed last
-
-
-def _with_tools(turns: list[Turn], before: Sequence[Turn]) -> list[Turn]:
-    """Return ``turns`` with the tools of the conversation ``before``, kept in its first turn."""
-    tools = before[0].more.get(TOOLS)
-    if tools is None or TOOLS in turns[0].more:
-        return turns
-    fields = json.dumps({TOOLS: tools} | turns[0].more, ensure_ascii=False, sort_keys=True)
-    return [turns[0]._replace(fields=fields), *turns[1:]]
 
 
 def ends_of_answers(tokenizer: Any, config: DataConfig) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import Candidate, CandidateSet, candidate_set
+from harness.reporting.evidence.candidate_set import candidate_set
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.run_folder import Run

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from harness.records import STATUSES, Record
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import CandidateSet, distinguishing
+from harness.reporting.evidence.candidate_set import distinguishing
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.table import Cell, Table

@@ -1,0 +1,47 @@
+"""Problems of a configuration: limits that it breaks, and seeds with which it did not complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.reporting.evidence.estimates import Estimate
+from harness.reporting.evidence.run_folder import FinishedTrial, Sweep
+from harness.reporting.formatting import gigabytes, score
+
+
+def problems(
+    sweep: Sweep,
+    group: Sequence[FinishedTrial],
+    cost: Mapping[str, float],
+    forgetting: Estimate | None,
+) -> tuple[str, ...]:
+    """Return why a configuration cannot be chosen, in sentences; empty if it can."""
+    found = []
+    for row in group:
+        if row.record.status in ("infeasible", "diverged"):
+            reason = f": {row.record.reason}" if row.record.reason else ""
+            found.append(f"{row.record.status} with seed {row.record.seed}{reason}")
+    if not found and all(row.record.status != "complete" for row in group):
+        reasons = sorted({row.record.reason or row.record.status for row in group})
+        found.append(f"no seed completed: {'; '.join(reasons)}")
+    limits = sweep.limits
+    memory, parameters = cost.get("peak_memory_gb"), cost.get("trainable_parameters")
+    if "peak_memory_gb" in limits and memory is not None and memory > limits["peak_memory_gb"]:
+        allowed = gigabytes(limits["peak_memory_gb"])
+        found.append(f"needs {gigabytes(memory)}, the limit is {allowed}")
+    if (
+        "trainable_parameters" in limits
+        and parameters is not None
+        and parameters > limits["trainable_parameters"]
+    ):
+        allowed = f"{limits['trainable_parameters']:,.0f}"
+        found.append(f"trains {parameters:,.0f} parameters, the limit is {allowed}")
+    minutes = cost["train_seconds"] / 60 if "train_seconds" in cost else None
+    if "minutes" in limits and minutes is not None and minutes > limits["minutes"]:
+        found.append(f"trains {minutes:.1f} minutes, the limit is {limits['minutes']:g}")
+    if "forgetting" in limits and forgetting and forgetting.value > limits["forgetting"]:
+        found.append(
+            f"forgets {score(forgetting.name, forgetting.value)}, "
+            f"the limit is {limits['forgetting']:g}"
+        )
+    return tuple(found)
