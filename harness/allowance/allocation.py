@@ -44,7 +44,7 @@ class MethodCost:
 
 @dataclass(frozen=True)
 class Typed:
-    """What the user has fixed; None: the plan chooses."""
+    """Keys that the user has fixed; None: the plan chooses."""
 
     trials: int | None = None
     pruner: str | None = None

@@ -82,7 +82,7 @@ class Fund:
         self._division = None  # its cost changes what is left for the others
 
     def _fixed(self) -> Typed:
-        """What is no longer open once the sweep has begun."""
+        """Keys that are no longer open once the sweep has begun."""
         sweep = self._sweep
         return replace(self._typed, pruner=sweep.search.pruner, finalists=sweep.confirm.finalists)
 

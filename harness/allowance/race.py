@@ -28,7 +28,7 @@ FIRST_SEEDS = 2  # of every finalist: below it nobody knows how seeds differ
 
 @dataclass(frozen=True)
 class Look:
-    """What a look shows."""
+    """Finalists that a look drops, and the reason why the race is over, if it is."""
 
     dropped: Mapping[str, str]  # configuration → why it cannot win
     over: str | None  # why no more seeds are needed; None: some are

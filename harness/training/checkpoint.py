@@ -41,7 +41,7 @@ class CheckpointFolder:
 
     @property
     def seconds(self) -> float:
-        """How long writing a checkpoint takes: measured, or expected; 0 where it is not known."""
+        """Seconds that writing a checkpoint takes: measured, or expected; 0 where it is not known."""
         return heartbeat.checkpoint_seconds(self.folder.parent)
 
     def expect(self, n_bytes: int) -> None:

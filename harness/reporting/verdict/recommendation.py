@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.evidence.run_folder import Run
 from harness.reporting.verdict.cautions import cautions, unfinished
 from harness.reporting.verdict.in_words import in_words
 from harness.reporting.verdict.power import detectable_difference, power
 from harness.reporting.verdict.race import race_in_words
-from harness.reporting.verdict.rule import Decision, compare, decide, spent
+from harness.reporting.verdict.rule import Decision, decide, spent
 from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change
+from harness.reporting.verdict.why_not import why_not
 from harness.reporting.verdict.wording import (
     COST_WORDS,
     as_compared,
@@ -55,7 +55,7 @@ def recommend(run: Run, field: CandidateSet) -> Recommendation:
             *(_reasons(decision, field) if chosen else _why_none(decision, field)),
             *race_in_words(run, field),
         ),
-        runners_up=tuple(_runners_up(decision, field)),
+        runners_up=tuple(why_not(decision, field)),
         would_change=tuple(would_change(decision, field)),
         cautions=tuple(cautions(run, field, decision)),
         decision=decision,
@@ -256,50 +256,3 @@ def _forgetting_reasons(decision: Decision, field: CandidateSet) -> list[str]:
     return [
         f"{text}, the least of the {len(decision.admissible)} within the margin: {f.joined(lines)}."
     ]
-
-
-def _runners_up(decision: Decision, field: CandidateSet) -> list[tuple[str, str]]:
-    lines = []
-    for candidate in by_quality(field.candidates, field.maximize):
-        if candidate is decision.chosen:
-            continue
-        if candidate.problems:
-            lines.append((candidate.label, "; ".join(candidate.problems)))
-        elif candidate.quality is None:
-            lines.append((candidate.label, f"{field.quality} was not measured"))
-        elif decision.step == "few":
-            lines.append((candidate.label, "too few examples"))
-        elif candidate not in decision.admissible:
-            lines.append((candidate.label, _not_admitted(candidate, decision, field)))
-        elif candidate not in decision.calm:
-            lines.append((candidate.label, _forgets_more(candidate, decision)))
-        else:
-            words, write = COST_WORDS[decision.cost_name or "seconds"]
-            cost = write(spent(candidate, decision.cost_name or "seconds"))
-            lines.append((candidate.label, f"equally good, but not cheaper ({words} {cost})"))
-    return lines
-
-
-def _not_admitted(candidate: Candidate, decision: Decision, field: CandidateSet) -> str:
-    standing = decision.standing(candidate)
-    if standing.better_than_base is False:
-        return "not shown to be better than the untouched base"
-    told = difference(standing.difference, field)
-    if standing.difference.different:
-        return f"worse in quality: {told}"
-    if candidate is decision.best:
-        return f"highest score, but not shown to be within the margin: {shortfall(standing, field)}"
-    return f"not shown to be within the margin of the best: {told}"
-
-
-def _forgets_more(candidate: Candidate, decision: Decision) -> str:
-    chosen, own = decision.chosen, candidate.forgetting
-    assert chosen is not None
-    if own is None or chosen.forgetting is None:
-        return "equal in quality, but its forgetting was not measured"
-    text = f"equal in quality, but forgets more: {estimate_text(own, units=True)}"
-    found = compare(own, chosen.forgetting, [s.candidate.forgetting for s in decision.standings])
-    if found is None:
-        return text
-    more = f.with_interval(own.name, found.difference, found.low, found.high, sign=True)
-    return f"{text}, difference {more}"

@@ -1,0 +1,57 @@
+"""Reasons why each of the other candidates was not chosen."""
+
+from __future__ import annotations
+
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.ranking import by_quality
+from harness.reporting.verdict.rule import Decision, compare, spent
+from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, shortfall
+
+
+def why_not(decision: Decision, field: CandidateSet) -> list[tuple[str, str]]:
+    """Return (label, reason) of every candidate that was not chosen, best first."""
+    lines = []
+    for candidate in by_quality(field.candidates, field.maximize):
+        if candidate is decision.chosen:
+            continue
+        if candidate.problems:
+            lines.append((candidate.label, "; ".join(candidate.problems)))
+        elif candidate.quality is None:
+            lines.append((candidate.label, f"{field.quality} was not measured"))
+        elif decision.step == "few":
+            lines.append((candidate.label, "too few examples"))
+        elif candidate not in decision.admissible:
+            lines.append((candidate.label, _not_admitted(candidate, decision, field)))
+        elif candidate not in decision.calm:
+            lines.append((candidate.label, _forgets_more(candidate, decision)))
+        else:
+            words, write = COST_WORDS[decision.cost_name or "seconds"]
+            cost = write(spent(candidate, decision.cost_name or "seconds"))
+            lines.append((candidate.label, f"equally good, but not cheaper ({words} {cost})"))
+    return lines
+
+
+def _not_admitted(candidate: Candidate, decision: Decision, field: CandidateSet) -> str:
+    standing = decision.standing(candidate)
+    if standing.better_than_base is False:
+        return "not shown to be better than the untouched base"
+    told = difference(standing.difference, field)
+    if standing.difference.different:
+        return f"worse in quality: {told}"
+    if candidate is decision.best:
+        return f"highest score, but not shown to be within the margin: {shortfall(standing, field)}"
+    return f"not shown to be within the margin of the best: {told}"
+
+
+def _forgets_more(candidate: Candidate, decision: Decision) -> str:
+    chosen, own = decision.chosen, candidate.forgetting
+    assert chosen is not None
+    if own is None or chosen.forgetting is None:
+        return "equal in quality, but its forgetting was not measured"
+    text = f"equal in quality, but forgets more: {estimate_text(own, units=True)}"
+    found = compare(own, chosen.forgetting, [s.candidate.forgetting for s in decision.standings])
+    if found is None:
+        return text
+    more = f.with_interval(own.name, found.difference, found.low, found.high, sign=True)
+    return f"{text}, difference {more}"
