@@ -17,7 +17,7 @@ def in_words(decision: Decision, field: CandidateSet) -> list[str]:
     chosen = decision.chosen
     if chosen is None:
         return []
-    return [*_gained(chosen, field), *_lost(chosen), *_runner_up(decision, field)]
+    return [*_gained(chosen, field), *_elsewhere(chosen), *_runner_up(decision, field)]
 
 
 def _gained(chosen: Candidate, field: CandidateSet) -> list[str]:
@@ -32,7 +32,7 @@ def _gained(chosen: Candidate, field: CandidateSet) -> list[str]:
     ]
 
 
-def _lost(chosen: Candidate) -> list[str]:
+def _elsewhere(chosen: Candidate) -> list[str]:
     """Return what general text and other tasks say.
 
     A rise of the loss by d nats a token multiplies the perplexity by exp(d).
@@ -47,7 +47,7 @@ def _lost(chosen: Candidate) -> list[str]:
     if tasks is not None:
         told = f.with_interval(tasks.name, tasks.value, tasks.low, tasks.high, sign=True)
         parts.append(f"other tasks change by {told} points")
-    return [f"Lost: {', and '.join(parts)}."] if parts else []
+    return [f"Elsewhere: {', and '.join(parts)}."] if parts else []
 
 
 def _times(rise: float, low: float | None, high: float | None) -> str:
