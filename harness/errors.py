@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -23,12 +23,19 @@ class Stopped(Exception):
 
 
 def unknown(
-    what: str, name: object, known: Iterable[str], listed: Iterable[str] | None = None
+    what: str,
+    name: object,
+    known: Iterable[str],
+    listed: Iterable[str] | None = None,
+    near: Sequence[str] | None = None,
 ) -> InputError:
-    """Return the error for a name not in ``known``: the nearest names, then all of ``listed``."""
+    """Return the error for a name not in ``known``: the nearest names, then all of ``listed``.
+
+    ``near`` are the nearest names where spelling alone does not find them.
+    """
     names = sorted(known)
     listed = names if listed is None else sorted(listed)
-    near = nearest(name, names)
+    near = nearest(name, names) if near is None else near
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return InputError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(listed) or 'none'}.")
 

@@ -45,6 +45,15 @@ COLUMN_KEYS = tuple(
 )
 SHAPES = (*COLUMN_KEYS, "data.prompt_template")
 TABLES = ("csv", "jsonl", "json", "parquet")
+_CONVERTED = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "Save the sheet as CSV in UTF-8."),
+    **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".rtf"), "Save its text as .txt or .html."),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".zst"), "Unpack it first."),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".npy", ".npz"), "Write its rows as JSON lines."),
+    **dict.fromkeys((".yaml", ".yml", ".xml"), "Write its rows as JSON lines."),
+    **dict.fromkeys((".arrow", ".feather"), "Write it as Parquet."),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "Write the table as CSV or Parquet."),
+}
 _ROWS_READ = 20  # to see which columns there are; a column may be missing in the first row
 
 
@@ -58,10 +67,12 @@ def missing_overrides(arguments: Sequence[str]) -> list[str]:
     if any(argument.startswith(("--config-dir", "-cd")) for argument in arguments):
         return []
     typed = {o.key_or_group: o for o in map(_parsed, arguments) if o is not None}
+    if "data" not in typed:
+        _check_format(typed)
     train = _file_of(typed)
     if train is None:
         return []
-    by_suffix = SOURCE_OF_SUFFIX.get(Path(train).suffix.lower())
+    by_suffix = SOURCE_OF_SUFFIX.get(_suffix(train))
     source = str(typed["data"].value()) if "data" in typed else by_suffix
     added = [f"data={source}"] if source is not None and "data" not in typed else []
     if source in TABLES:
@@ -91,15 +102,34 @@ def _parsed(argument: str) -> Override | None:
         return None  # composing refuses it, in the order of the command line
 
 
+def _check_format(typed: Mapping[str, Any]) -> None:
+    """Raise InputError for a training file in a format that no source reads, with a way out."""
+    given = _train(typed)
+    suffix = _suffix(given or "")
+    if suffix in _CONVERTED:
+        raise InputError(
+            f"data.train={given} cannot be read: no source reads {suffix}. {_CONVERTED[suffix]} "
+            f"Read are {', '.join(SOURCE_OF_SUFFIX)}."
+        )
+
+
+def _suffix(path: str) -> str:
+    """Return the suffix that tells the format: that before ``.gz`` and the like, which are unpacked."""
+    file = Path(path.lower())
+    return (file.with_suffix("") if file.suffix in (".gz", ".bz2", ".xz") else file).suffix
+
+
+def _train(typed: Mapping[str, Any]) -> str | None:
+    """Return the first training file that is typed."""
+    value = typed["data.train"].value() if "data.train" in typed else None
+    first = value[0] if isinstance(value, list) and value else value
+    return first if isinstance(first, str) else None
+
+
 def _file_of(typed: Mapping[str, Any]) -> str | None:
     """Return the first training file that is typed, if it exists."""
-    if "data.train" not in typed:
-        return None
-    value = typed["data.train"].value()
-    first = value[0] if isinstance(value, list) and value else value
-    if not isinstance(first, str):
-        return None
-    return first if user_path(first).is_file() else None
+    first = _train(typed)
+    return first if first is not None and user_path(first).is_file() else None
 
 
 def _columns(path: str, source: str, own: Sequence[str], typed: Mapping[str, Any]) -> list[str]:

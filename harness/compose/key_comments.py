@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
+from harness.compose.aliases import counterparts
 from harness.errors import unknown
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w.]*):(?: +(?P<rest>.*))?$")
@@ -87,7 +88,8 @@ def explain(key: str, conf: Path) -> str:
     known = list(dict.fromkeys(e.key for e in entries if not e.key.startswith(_SEARCHED)))
     below = [name for name in known if name.startswith(f"{key}.")]
     if key not in known and not below:
-        raise unknown("key", key, known, sorted({name.split(".")[0] for name in known}))
+        groups = {name.split(".")[0] for name in known}
+        raise unknown("key", key, known, groups, counterparts(key, known))
     return "\n\n".join(_explained(name, entries) for name in (below or [key]))
 
 

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import methods
 from harness.compose import override_grammar
+from harness.compose.aliases import counterparts
 from harness.compose.folders import conf_dir, own_folder
 from harness.compose.hydra_cache import HydraCache
 from harness.compose.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
@@ -186,7 +187,8 @@ class MethodTrees:
             return False  # a field of another method
         if free_parent(key) in of_any:
             return False
-        raise unknown(what, key, keys | of_any, siblings(key, keys | of_any))
+        known = keys | of_any
+        raise unknown(what, key, known, siblings(key, known), counterparts(key, known))
 
     def _option(self, name: str) -> str:
         """Return the file in conf/method of a method or variant."""

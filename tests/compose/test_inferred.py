@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,18 @@ def test_everyday_texts_are_two_equal_halves_in_two_languages(tmp_path):
     texts = [text for half in (general, test) for own in half.values() for text in own]
     assert len(texts) == len(set(texts)) == 84
     assert sum(len(own) for name, own in general.items() if name.startswith("japanese")) == 12
+
+
+@pytest.mark.parametrize(("name", "way"), [("a.xlsx", "as CSV"), ("b.PDF", r"as \.txt")])
+def test_formats_that_no_source_reads_are_refused_with_a_way_out(name, way):
+    with pytest.raises(InputError, match=rf"data\.train={name} cannot be read: .*{way}"):
+        missing_overrides([f"data.train={name}"])
+
+
+def test_the_format_of_a_packed_file_is_that_of_its_content(tmp_path):
+    given = lines(tmp_path / "a.jsonl", [{"prompt": "p", "answer": "a"}]).removeprefix(
+        "data.train="
+    )
+    packed = tmp_path / "b.JSONL.gz"
+    packed.write_bytes(gzip.compress(Path(given).read_bytes()))
+    assert missing_overrides([f"data.train={packed}"]) == ["data=jsonl"]
