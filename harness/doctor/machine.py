@@ -21,6 +21,7 @@ from harness.doctor.finding import (
     tried,
     version_of,
 )
+from harness.methods import PROBLEMS
 from harness.paths import user_path
 from harness.records.provenance import PACKAGES
 from harness.records.versions import untested
@@ -59,6 +60,8 @@ def check_python(setup: Setup) -> Iterator[Line]:
     others = untested({name: version_of(name) for name in PACKAGES if version_of(name) != MISSING})
     fact = "; ".join(others) if others else "each as the tests passed with it (constraints.txt)"
     yield Line("versions", WARN if others else OK, fact)
+    for name, problem in PROBLEMS.items():
+        yield Line(f"method {name}", WARN, problem)
 
 
 def check_devices(setup: Setup) -> Iterator[Line]:

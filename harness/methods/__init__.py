@@ -1,5 +1,7 @@
 """Fine-tuning methods: one class and one YAML each. This dict is the only list of them.
 
+Installed packages may add to it, see ``plugged_in``.
+
 Importing this package loads neither torch nor peft, so configurations are checked in a second.
 """
 
@@ -11,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from harness.config.strict import from_mapping, require
-from harness.errors import unknown
+from harness.errors import InputError, unknown
 from harness.methods.adapters.bitfit import BitFit
 from harness.methods.adapters.ia3 import IA3
 from harness.methods.adapters.norms import LNTuning
@@ -25,6 +27,7 @@ from harness.methods.importance.importance_mask import ImportanceMask, RandomMas
 from harness.methods.low_rank.adalora import AdaLoRA
 from harness.methods.low_rank.lora import LoRA, QLoRA
 from harness.methods.low_rank.vera import VeRA
+from harness.methods.plugged_in import plugged_in
 from harness.methods.prompts.p_tuning import PTuning
 from harness.methods.prompts.prefix_tuning import PrefixTuning
 from harness.methods.prompts.prompt_tuning import PromptTuning
@@ -53,9 +56,13 @@ METHODS: dict[str, type[Method]] = {
     "random_mask": RandomMask,
     "forest_importance": ForestImportance,
 }
+_OTHERS = plugged_in(METHODS)
+METHODS |= _OTHERS.classes
+PROBLEMS = _OTHERS.problems  # installed methods of other packages that cannot be used, and why
 
 __all__ = [
     "METHODS",
+    "PROBLEMS",
     "AdaptContext",
     "Method",
     "build",
@@ -117,6 +124,8 @@ def matched_key(config: Mapping[str, Any]) -> str | None:
 
 def _class(config: Mapping[str, Any]) -> type[Method]:
     name = config.get("name")
+    if name not in METHODS and name in PROBLEMS:
+        raise InputError(PROBLEMS[str(name)])
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]

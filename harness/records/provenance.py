@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ PACKAGES = (
     "tokenizers",
     "numpy",
 )
+PLUGGED_IN = "harness.methods"  # entry points of packages with methods of their own
 
 
 @lru_cache(maxsize=1)
@@ -35,6 +36,7 @@ def environment() -> dict[str, Any]:
     """Return what does not change during a process: versions, commit, platform."""
     versions = {"harness": _version("finetune-harness"), "python": platform.python_version()}
     versions |= {name: _version(name) for name in PACKAGES}
+    versions |= {p.dist.name: p.dist.version for p in entry_points(group=PLUGGED_IN) if p.dist}
     found = {name: version for name, version in versions.items() if version is not None}
     return {
         "versions": found,
