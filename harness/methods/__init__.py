@@ -1,4 +1,4 @@
-"""Fine-tuning methods: one class and one YAML each. This dict is the only list of them.
+"""Registry of the fine-tuning methods: one class and one YAML each.
 
 Installed packages may add to it, see ``plugged_in``.
 
@@ -76,9 +76,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Match:
-    """Quantity in which the methods of a sweep are made equal."""
+    """Quantity that is made equal for all methods of a sweep (``method.match``)."""
 
-    trainable_parameters: int | None
+    trainable_parameters: int | None  # None: each method keeps its configured size
 
     def __post_init__(self) -> None:
         n = self.trainable_parameters
@@ -87,16 +87,20 @@ class Match:
 
 
 def build(config: Mapping[str, Any]) -> Method:
-    """Build the method that ``config`` names, with its configured fields. Raises InputError."""
+    """Build the method named by ``config`` from its configured fields.
+
+    Raises InputError for an unknown name or field and for a value outside its range.
+    """
     _match(config)
     options = {key: value for key, value in config.items() if key not in ("name", "match")}
     return from_mapping(_class(config), options, "method")
 
 
 def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
-    """Build the method that ``config`` names, at the size that ``match`` requires on ``model``.
+    """Build the method named by ``config`` at the size that ``method.match`` asks for.
 
-    Checked against ``model``, which may be a skeleton without weights. Raises InputError.
+    ``model`` is the base, or a skeleton of it without weights. The method's settings are checked
+    against it. Raises InputError if a setting does not suit the model or no size matches.
     """
     method = build(config)
     wanted = _match(config).trainable_parameters
@@ -107,22 +111,23 @@ def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
 
 
 def derived(config: Mapping[str, Any], method: Method) -> dict[str, Any]:
-    """For a ``fitted`` method, return the fields that differ from ``config``."""
+    """Return the fields of a ``fitted`` method whose values differ from ``config``."""
     written = build(config)
     both = {f.name: (getattr(method, f.name), getattr(written, f.name)) for f in fields(written)}
     return {name: value for name, (value, before) in both.items() if value != before}
 
 
 def matched_key(config: Mapping[str, Any]) -> str | None:
-    """Return the key that ``match`` sets, which is neither set nor searched otherwise.
+    """Return the key of the field that ``method.match`` determines, or None.
 
-    Raises InputError.
+    A sweep can neither set nor search this key. Raises InputError for an unknown method.
     """
     field = _class(config).size_field
     return f"method.{field}" if field and _match(config).trainable_parameters is not None else None
 
 
 def _class(config: Mapping[str, Any]) -> type[Method]:
+    """Return the class of the method named by ``config``."""
     name = config.get("name")
     if name not in METHODS and name in PROBLEMS:
         raise InputError(PROBLEMS[str(name)])
@@ -138,7 +143,7 @@ def _match(config: Mapping[str, Any]) -> Match:
 
 @cache
 def free_fields() -> tuple[str, ...]:
-    """Return the keys ``method.<field>`` that are mappings with free keys."""
+    """Return the keys ``method.<field>`` whose values are mappings with arbitrary keys."""
     return tuple(
         f"method.{name}"
         for cls in METHODS.values()
@@ -148,5 +153,5 @@ def free_fields() -> tuple[str, ...]:
 
 
 def field_names(name: str) -> list[str]:
-    """Return the names that can be set as ``method.<field>``; [] for an unknown method."""
+    """Return the fields that can be set as ``method.<field>``; [] for an unknown method."""
     return [field.name for field in fields(METHODS[name])] if name in METHODS else []

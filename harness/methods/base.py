@@ -1,4 +1,4 @@
-"""Interface of a method: making a base trainable, and hooks around a training step."""
+"""Interface of a method: it makes a base model trainable and hooks into every training step."""
 
 from __future__ import annotations
 
@@ -22,50 +22,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdaptContext:
-    """Values from which a method may derive its own numbers, so that nothing is typed twice."""
+    """Run settings from which a method derives its own numbers.
+
+    AdaLoRA, for example, computes its schedule from ``total_steps``. The user does not have to type
+    the number twice.
+    """
 
     total_steps: int  # optimizer steps of the run
     steps_per_epoch: int
     tokenizer: PreTrainedTokenizerBase
-    train: Encoded  # the sequences that will be trained on
-    seed: int
+    train: Encoded  # tokenized training sequences
+    seed: int  # of the run
     device: str = "cpu"
 
     def calibration(self, n_sequences: int, batch_size: int) -> Iterator[Batch]:
-        """Yield batches of training sequences on ``device``, drawn by ``seed``, each at most once."""
+        """Yield batches of randomly drawn training sequences, on ``device``.
+
+        Draws ``n_sequences`` without replacement, or all if there are fewer. The draw depends only
+        on ``seed``.
+        """
         import numpy as np
 
         from harness.data.tokens.batches import collate
 
         order = np.random.default_rng((self.seed, 7)).permutation(len(self.train))[:n_sequences]
-        for at in range(0, len(order), batch_size):
-            chosen = order[at : at + batch_size].tolist()
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size].tolist()
             yield collate(self.train, chosen, pad_id=0).to(self.device)
 
 
 @dataclass(frozen=True)
 class Method:
-    """Subclasses are frozen dataclasses of a user's settings. Only ``adapt`` is required.
+    """Base class of all methods. Subclasses are frozen dataclasses of the user's settings.
 
-    A method holds no state of a run. Anything to remember lives in the model, and state that is not
-    a parameter goes into checkpoints through ``state``.
+    Only ``adapt`` is required. A method holds no state of a run: such state belongs to the model.
+    State other than parameters enters checkpoints through ``state``.
     """
 
-    size_field: ClassVar[str | None] = None  # the field that ``matched`` chooses
+    size_field: ClassVar[str | None] = None  # name of the field that ``matched`` sets
 
     @property
     def base_quantization(self) -> Quantization | None:
-        """Required storage of the base; None to follow the model's own configuration."""
+        """Quantization that the base must have; None to use the one configured for the model."""
         return None
 
     @property
     def trains_base_weights(self) -> bool:
-        """True if the base's own weights change, which quantized weights cannot."""
+        """True if the base's own weights change. Quantized weights cannot be trained."""
         return False
 
     @property
     def trains_in_base_dtype(self) -> bool:
-        """True if gradients of the trained parameters have the dtype of the base's weights."""
+        """True if gradients of trained parameters have the dtype of the base's weights."""
         return self.trains_base_weights
 
     @property
@@ -75,41 +83,44 @@ class Method:
 
     @property
     def allows_freezing(self) -> bool:
-        """True if any part of the trained parameters can be frozen (``training.freeze_layers``)."""
+        """True if a part of the trained parameters can be frozen (``training.freeze_layers``)."""
         return True
 
     @property
     def starts_at_base(self) -> bool:
-        """True if the adapted model answers exactly like the base before the first step."""
+        """True if the adapted model equals the base before the first step."""
         return True
 
     @property
     def cannot_shard(self) -> str | None:
-        """Reason why the trained parameters cannot be sharded (``launcher.sharding``), or None.
+        """Reason why trained parameters cannot be sharded (``launcher.sharding``); None if they can.
 
-        Sharding requires that a trained parameter is used only by the module that holds it or by
-        the model as a whole. Only forward passes, backward passes and the optimizer may touch it.
+        Sharding has two requirements. Each trained parameter is used only by the module that owns
+        it. Only forward passes, backward passes and the optimizer access it.
         """
         return None
 
     @property
     def cannot_merge(self) -> str | None:
-        """Reason why the tuned model cannot be merged into the base's own form; None if it can."""
+        """Reason why the tuned model cannot be merged into a plain base model; None if it can."""
         return None
 
     def merged(self, model: nn.Module) -> nn.Module:
-        """Merge adapters into the base's own form and return the model; takes ``model`` apart.
+        """Merge the adapter into the base's weights and return the plain model.
 
-        ``model`` must have weights at full precision, since 4-bit weights would round the adapter
-        away. An adapter trained beside 4-bit weights is saved and first loaded onto a
-        full-precision base.
+        ``model`` is changed and must not be used afterwards. Its base must be in full precision,
+        because rounding to 4 bits would lose the adapter. An adapter trained on a 4-bit base is
+        saved and loaded onto a full-precision base first.
         """
         assert self.cannot_merge is None
-        wrapper: Any = model  # peft's passes it on to what it wraps
+        wrapper: Any = model  # peft's wrapper forwards merge_and_unload to its tuner
         return wrapper.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Save the trained weights as safetensors: an adapter or the whole model (``save_whole``)."""
+        """Save the trained weights as safetensors in ``folder``.
+
+        Saves the adapter if there is one, else the whole model.
+        """
         from harness.models.precision import save_whole
         from harness.models.views import as_peft
 
@@ -119,96 +130,106 @@ class Method:
             save_whole(model, model.state_dict(), folder)
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        """Load the result of ``save`` from ``folder`` onto an untouched base ``model``, for inference.
+        """Load from ``folder`` what ``save`` wrote, onto an untouched base ``model``, for inference.
 
-        Changes ``model``. An adapter is wrapped around it, whatever its precision. If the whole
-        model was trained, its weights are replaced.
+        Changes ``model`` and returns it. An adapter is put around it, in any precision of the base.
+        If the whole model was trained, its weights are replaced.
         """
         if (folder / "adapter_config.json").exists():
             from harness.methods.with_peft import load_adapter
 
             return load_adapter(model, folder)
-        # By way of transformers, which knows shards, tied weights and how it renamed what it stored.
+        # from_pretrained handles sharded files, tied weights and renamed parameters.
         import torch
 
         from harness.models.precision import as_computed
 
-        whole = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        saved = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         own = model.state_dict()
         model.load_state_dict(
-            {name: as_computed(t, own[name].dtype) for name, t in whole.state_dict().items()}
+            {name: as_computed(t, own[name].dtype) for name, t in saved.state_dict().items()}
         )
         return model
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Method:
-        """Return this method at the size that trains about ``trainable_parameters`` of ``model``.
+        """Return this method at the largest size with at most ``trainable_parameters`` parameters.
 
-        Used by ``method.match.trainable_parameters``. Raises InputError if there is no such size.
+        Used by ``method.match.trainable_parameters``. Raises InputError if no size is possible.
         """
         raise InputError(
-            f"method.match.trainable_parameters cannot be used with {type(self).__name__}: it has no "
+            f"method.match.trainable_parameters cannot be used with {type(self).__name__}: it has "
+            "no "
             "size to choose."
         )
 
     def check(self, model: nn.Module) -> None:
-        """Raise InputError for settings that ``model`` cannot take.
+        """Raise InputError for settings that do not suit ``model``.
 
-        A skeleton without weights suffices.
+        ``model`` may be a skeleton without weights.
         """
 
     def check_length(self, model: nn.Module, longest: int) -> None:
-        """Raise InputError if texts of ``longest`` tokens leave no room for the method's own tokens.
+        """Raise InputError if texts of ``longest`` tokens leave no room for virtual tokens.
 
-        The model itself accepts the texts: see ``harness.models.checks.positions``.
+        ``harness.models.checks.positions`` has already checked the texts alone.
         """
 
     def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
-        """Return the stage in which the base learns the task's own texts before the task, or None.
+        """Return a training stage that precedes the task, such as ULMFiT's language modelling, or None.
 
-        ``total_steps`` are those of the task itself.
+        ``total_steps`` is the number of optimizer steps on the task.
         """
         return None
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
-        """Return the model to train, with ``requires_grad`` on exactly the parameters to update.
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
+        """Return the model to train, with ``requires_grad`` set on exactly the trained parameters.
 
-        Raises InputError if the loaded model cannot take this configuration.
+        May change ``model``. Raises InputError if the loaded model does not suit the settings.
         """
         raise NotImplementedError
 
     def parameter_groups(
-        self, model: nn.Module, learning_rate: float, plan: AdaptContext
+        self, model: nn.Module, learning_rate: float, context: AdaptContext
     ) -> list[dict[str, Any]]:
-        """Return optimizer groups ``{"params": [...], "lr": ...}``. The schedule scales each rate."""
+        """Return optimizer groups ``{"params": [...], "lr": ...}``.
+
+        The schedule multiplies the rate of each group.
+        """
         return [{"params": trainable(model), "lr": learning_rate}]
 
-    def before_step(self, model: nn.Module, step: int, plan: AdaptContext) -> None:
-        """Run before the forward pass of optimizer step ``step`` (from 0). A function of the step."""
+    def before_step(self, model: nn.Module, step: int, context: AdaptContext) -> None:
+        """Run before the forward pass of optimizer step ``step`` (from 0).
 
-    def heaviest_step(self, plan: AdaptContext) -> int:
-        """Return the step (from 0) that needs the most memory, used to plan a sweep."""
+        May depend only on ``step``, so that a resumed run repeats it.
+        """
+
+    def heaviest_step(self, context: AdaptContext) -> int:
+        """Return the step (from 0) that needs the most memory. The plan of a sweep measures it."""
         return 0
 
-    def comparable_from(self, model: nn.Module, plan: AdaptContext) -> int:
-        """Return the step from which a trial's curve is comparable. No trial is pruned before it.
+    def comparable_from(self, model: nn.Module, context: AdaptContext) -> int:
+        """Return the first step at which validation scores are comparable. No trial is pruned earlier.
 
-        More than 0 if a method starts with a phase that says nothing about its final quality.
+        Above 0 for a method whose initial phase does not predict its final quality.
         """
         return 0
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """Return a scalar that is added to the training loss, but to no measurement."""
+        """Return a scalar to add to the training loss, or None. Evaluation does not include it."""
         return None
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        """Run after ``optimizer.step()`` of step ``step`` (from 0), with gradients still present."""
+        """Run after ``optimizer.step()`` of step ``step`` (from 0), while gradients still exist."""
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        """Return the state a checkpoint needs besides trained parameters: tensors, numbers, lists."""
+        """Return the state that a checkpoint needs in addition to the trained parameters.
+
+        Values are tensors, numbers, and lists or dicts of them.
+        """
         return {}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Restore the result of ``state``. Trained parameters are restored before."""
+        """Restore what ``state`` returned. The trained parameters have already been restored."""
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Return facts about the tuned ``model`` for the record, as plain numbers by name."""
@@ -217,11 +238,12 @@ class Method:
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Language modelling on all tokens of the task's texts, before training on the task itself."""
+    """Language modelling on all tokens of the task's texts, before training on the task."""
 
-    method: Method  # trains all of the base's own weights
-    training: TrainingConfig  # with its ``max_steps``
+    method: Method  # trains all weights of the base
+    training: TrainingConfig  # settings of this stage; ``max_steps`` is set
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of ``model`` that require gradients."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]

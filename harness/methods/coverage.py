@@ -1,4 +1,4 @@
-"""Share of the base's weights that a method reaches, with the layers it adapts and leaves out."""
+"""Share of the base's weights that a method adapts, and names of the adapted layers."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Coverage of a method. Shares are relative to all weights of the base."""
+    """Adapted layers of a tuned model. Shares are relative to all weights of the base."""
 
-    layers: dict[str, int]  # what adapted layers are called, and how many are called so
-    adapted_share: (
-        float  # weights of the layers that adapters lie beside, or that are trained themselves
-    )
-    stacked_share: float  # weights of matrices that lie in one 3-D tensor, as those of experts do
+    layers: dict[str, int]  # last part of a layer's name → number of adapted layers
+    adapted_share: float  # weights that are trained, or that belong to a layer with an adapter
+    stacked_share: float  # weights in 3-D tensors, such as those of experts
 
     def describe(self) -> dict[str, Any]:
+        """Return the fields as plain values for the record."""
         return asdict(self)
 
 
 def stacked_share(model: nn.Module) -> float:
-    """Return the share of ``model``'s weights in matrices stacked in 3-D tensors: no linear layers.
+    """Return the share of ``model``'s weights in 3-D tensors, which are not linear layers.
 
-    Transformers 5 stores the experts of a mixture in this way. A convolution's kernel is not
-    counted: its middle dimension is 1.
+    Transformers 5 stores the experts of a mixture in this way. Convolution kernels do not count:
+    their middle dimension is 1.
     """
-    stacked = every = 0
+    stacked = total = 0
     for parameter in model.parameters():
         n = number_of_weights(parameter)
-        every += n
+        total += n
         stacked += n if parameter.ndim == 3 and min(parameter.shape) > 1 else 0
-    return stacked / every
+    return stacked / total
 
 
 def coverage(tuned: nn.Module, weights: int, stacked: float) -> Coverage:
-    """Measure a ``tuned`` model.
+    """Measure the coverage of a ``tuned`` model.
 
-    ``stacked`` is the share of its base's ``weights`` in stacked matrices.
+    ``weights`` is the number of weights of its base, ``stacked`` their share in 3-D tensors.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -61,11 +60,13 @@ def coverage(tuned: nn.Module, weights: int, stacked: float) -> Coverage:
 
 
 def caution(method: Method, stacked: float) -> str | None:
-    """Return a caution for a ``method`` that adapts layers, where weights lie in stacked matrices."""
+    """Return a warning if ``method`` adapts linear layers but a share ``stacked`` is in 3-D tensors."""
     if not stacked or not hasattr(method, "target_modules"):
         return None
     return (
-        f"{stacked:.0%} of the model's weights are stacked matrices, as those of a mixture's experts, "
-        "and no linear layers: method.target_modules does not mean them, and quantization leaves them "
-        "as they are"
+        f"{stacked:.0%} of the model's weights are matrices stacked in 3-D tensors, such as those "
+        "of a "
+        "mixture's experts. They are not linear layers: method.target_modules does not reach "
+        "them, and "
+        "quantization leaves them unchanged"
     )

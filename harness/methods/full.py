@@ -1,4 +1,4 @@
-"""Full fine-tuning: trains every parameter."""
+"""Full fine-tuning: every parameter is trained."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full(Method):
-    """θ ← θ − η·∇L(θ) for all of θ. The reference for all other methods."""
+    """Update θ ← θ − η·∇L(θ) of all parameters θ.
+
+    The reference for all other methods.
+    """
 
     @property
     def trains_base_weights(self) -> bool:
         return True
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         return model.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Layers of a model by depth: the classifier, the blocks with the output layer, the embeddings."""
+"""Parameters of a model grouped by depth: classifier, blocks, embeddings."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layers:
-    """All parameters of a model by depth, each once; tied embeddings count as embeddings."""
+    """All parameters of a model by depth, each once. Tied embeddings count as embeddings."""
 
-    classifier: list[nn.Parameter]  # [] where there is none
-    blocks: list[list[nn.Parameter]]  # top first; the output layer and final norm are in the first
+    classifier: list[nn.Parameter]  # [] if there is none
+    blocks: list[list[nn.Parameter]]  # top first; the top one includes output layer and final norm
     embeddings: list[nn.Parameter]
 
     @property
     def of_base(self) -> list[list[nn.Parameter]]:
-        """The blocks and the embeddings, top first."""
+        """Blocks and embeddings, top first."""
         return [*self.blocks, self.embeddings] if self.embeddings else self.blocks
 
     def top(self, n: int | None, block_groups: int | None) -> list[list[nn.Parameter]]:
-        """The classifier and the top ``n`` layers of the base in groups, top first.
+        """Return the classifier and the top ``n`` layers of the base, in groups, top first.
 
-        The blocks among them are divided into ``block_groups`` groups of consecutive blocks, as equal
-        as possible, the larger ones at the top; into as many as there are blocks if that is fewer or
-        None. Embeddings and classifier are groups of their own.
+        Blocks among them are divided into ``block_groups`` groups of consecutive blocks. Group
+        sizes differ by at most one, larger groups at the top. If ``block_groups`` is None or
+        exceeds the number of blocks, each block is a group. Classifier and embeddings are groups of
+        their own.
         """
         kept = self.of_base[:n]
         blocks, below = kept[: len(self.blocks)], kept[len(self.blocks) :]
@@ -41,6 +42,7 @@ class Layers:
 
 
 def _divided(blocks: Sequence[list[nn.Parameter]], n: int) -> list[list[nn.Parameter]]:
+    """Divide ``blocks`` into ``n`` groups of consecutive blocks of nearly equal size."""
     n = min(n, len(blocks))
     sizes = [len(blocks) // n + (place < len(blocks) % n) for place in range(n)]
     ends = list(accumulate(sizes))
@@ -54,11 +56,11 @@ def _divided(blocks: Sequence[list[nn.Parameter]], n: int) -> list[list[nn.Param
 def layers_of(model: nn.Module) -> Layers:
     """Return the layers of ``model``, with or without a classifier on top.
 
-    A block is what lies under a numbered module of the longest such list (``layers.3``, ``h.3``):
-    parameters before the first numbered one are embeddings, those after the last one belong to the
-    top block.
+    A block holds the parameters under one number of the longest numbered list (``layers.3``,
+    ``h.3``). Parameters defined before the first block are embeddings. Those defined after the last
+    block belong to the top block.
     """
-    # In the order of definition, tied ones once.
+    # named_parameters yields them in order of definition, tied ones once.
     named = [(n, p) for n, p in model.named_parameters() if not n.startswith(f"{CLASS_HEAD}.")]
     numbered = [re.match(r"(.*?\.)(\d+)\.", name) for name, _ in named]
     numbers = sorted({int(match.group(2)) for match in numbered if match})
@@ -78,5 +80,5 @@ def layers_of(model: nn.Module) -> Layers:
 
 
 def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:
-    """All parameters by depth, top first: each block by itself, embeddings and classifier too."""
+    """Return all parameters by depth, top first, with one group for each block."""
     return layers_of(model).top(None, None)

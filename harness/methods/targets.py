@@ -1,4 +1,4 @@
-"""Linear layers that a method adapts: presets and names, for any architecture."""
+"""Selection of the linear layers that a method adapts, by preset or by name, in any architecture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRESETS = ("qv", "kv-down", "attention", "mlp", "all-linear")
 
 Shapes = Mapping[str, tuple[int, int]]  # full module name → (in, out) features
 
-# What the parts of a module's path are called, and where these say nothing, the layer itself.
+# Names of attention and MLP modules, then names of the layers in them.
 _ATTENTION_PATH = re.compile(r"att(n|ention)", re.IGNORECASE)
 _MLP_PATH = re.compile(r"mlp|ffn|feed_?forward|denserelu|experts?$|moe", re.IGNORECASE)
 _QUERY = re.compile(r"(q|query|wq|q_?(proj|lin)|query_proj)", re.IGNORECASE)
@@ -32,30 +32,35 @@ _MLP = re.compile(
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Name → (in, out) features of the linear layers that text runs through, but the output one.
+    """Return name → (in, out) features of the linear layers that text passes through.
 
-    GPT-2's are Conv1D. What no text reaches, an image tower for one, could not learn from it.
+    Leaves out the output layer, and layers without text input such as those of an image encoder.
+    Includes the Conv1D layers of GPT-2.
     """
     return {name: _shape(layer) for name, layer in reached_by_text(model).items()}
 
 
 def _shape(layer: Any) -> tuple[int, int]:
+    """Return (in, out) features of a Linear or Conv1D layer."""
     if hasattr(layer, "in_features"):
         return layer.in_features, layer.out_features
     return layer.weight.shape[0], layer.weight.shape[1]
 
 
 def _is_for_presets(model: nn.Module, name: str, shape: tuple[int, int]) -> bool:
-    """Not a gate, whose one output has no rank, nor what kernels read past an adapter."""
+    """Return True if a preset may adapt the layer.
+
+    Excludes gates with a single output and layers whose weights a fused kernel reads directly.
+    """
     return min(shape) > 1 and not read_by_kernels(model, name)
 
 
 def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tuple[int, int]]:
-    """The linear layers that ``method.target_modules`` means, by full name.
+    """Return name → (in, out) features of the layers that ``method.target_modules`` selects.
 
-    A preset goes by what a module's path is called: ``qv`` and ``kv-down`` (keys, values, and what
-    leads out of the MLP) need layers of their own for each. A name means every module whose path
-    ends with it. Raises InputError with the names that the model has.
+    A preset is resolved by module paths. ``qv`` requires separate layers for queries and values,
+    ``kv-down`` for keys and values, with the MLP's down projections added. A name selects every
+    layer whose path ends with it. Raises InputError with the names that the model has.
     """
     linear = linear_modules(model)
     if isinstance(targets, str) and targets in PRESETS:
@@ -64,7 +69,7 @@ def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tupl
         if not chosen:
             raise InputError(
                 f"method.target_modules={targets!r} cannot be used: {type(model).__name__} has no "
-                "linear layer that an adapter could be put beside."
+                "linear layer that could be adapted."
             )
         return {name: linear[name] for name in chosen}
     wanted = [targets] if isinstance(targets, str) else list(targets)
@@ -72,10 +77,10 @@ def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tupl
         raise InputError(f"method.target_modules is empty; this model has: {_listed(linear)}.")
     found: dict[str, tuple[int, int]] = {}
     for target in wanted:
-        of_target = {name: shape for name, shape in linear.items() if _ends_with(name, target)}
-        if not of_target:
+        matches = {name: shape for name, shape in linear.items() if _ends_with(name, target)}
+        if not matches:
             raise _not_linear(model, linear, target)
-        found |= of_target
+        found |= matches
     return found
 
 
@@ -87,29 +92,29 @@ def is_conv1d(model: nn.Module, name: str) -> bool:
 
 
 def refuse_conv1d(model: nn.Module, shapes: Shapes, method: str) -> None:
-    """Raise InputError if a target is a Conv1D and peft's ``method`` knows Linear only."""
+    """Raise InputError if a target is a Conv1D, for a ``method`` of peft that supports Linear only."""
     for name in shapes:
         if is_conv1d(model, name):
             raise InputError(
                 f"{method} cannot be used on this model: its {_leaf(name)} is a Conv1D, and peft "
-                f"has {method} for Linear layers only."
+                f"supports {method} for Linear layers only."
             )
 
 
 def out_of_mlp(shapes: Shapes) -> list[str]:
-    """Return the layers that lead out of an MLP: their output is narrower than their input."""
+    """Return the down projections of MLPs: layers whose output is narrower than their input."""
     return [
         name for name, (d_in, d_out) in shapes.items() if _group(name) == "mlp" and d_in > d_out
     ]
 
 
 def resolve_targets(model: nn.Module, targets: str | list[str]) -> list[str]:
-    """The same as the shortest ends of module names that mean these modules and no others."""
+    """Return the selected layers as the shortest name suffixes that match no other module."""
     return shortest_ends(chosen_modules(model, targets), (n for n, _ in model.named_modules()))
 
 
 def peft_targets(model: nn.Module, targets: str | list[str]) -> dict[str, Any]:
-    """The same as fields of a peft configuration, for the methods that know Conv1D."""
+    """Return the selected layers as arguments of a peft configuration that supports Conv1D."""
     first = next(iter(chosen_modules(model, targets)))
     return {
         "target_modules": resolve_targets(model, targets),
@@ -118,7 +123,10 @@ def peft_targets(model: nn.Module, targets: str | list[str]) -> dict[str, Any]:
 
 
 def shortest_ends(chosen: Iterable[str], everything: Iterable[str]) -> list[str]:
-    """For each name its shortest dotted end that no name outside ``chosen`` has, each end once."""
+    """Return the shortest dotted suffix of each name in ``chosen`` that no other name has.
+
+    ``everything`` contains all names, ``chosen`` included. Each suffix is returned once.
+    """
     chosen = list(chosen)
     of_chosen, of_all = (
         Counter(end for name in names for end in _ends(name)) for names in (chosen, everything)
@@ -127,20 +135,26 @@ def shortest_ends(chosen: Iterable[str], everything: Iterable[str]) -> list[str]
 
 
 def check_rank(shapes: Shapes, field: str, rank: int, *, every: bool = False) -> None:
-    """A rank above the smaller side of every target cannot be used by any of them.
+    """Raise InputError if ``rank`` exceeds the smaller side of every target.
 
-    ``every``: each target must be able to, as where a decomposition of it is cut to that rank.
+    With ``every``, it must not exceed the smaller side of any target. Initial values from a
+    decomposition of each weight require this.
     """
     most = largest_rank(shapes, every=every)
     require(rank <= most, field, rank, f"at most {most}, the largest rank a target can have")
 
 
 def largest_rank(shapes: Shapes, *, every: bool = False) -> int:
+    """Return the largest rank that one target (with ``every``: each target) can have."""
     sides = [min(shape) for shape in shapes.values()]
     return min(sides) if every else max(sides)
 
 
 def _preset(linear: Shapes, preset: str) -> list[str]:
+    """Return the names of the layers in ``linear`` that a preset selects.
+
+    Raises InputError if the model has no such layers.
+    """
     if preset == "all-linear":
         return list(linear)
     groups = {name: _group(name) for name in linear}
@@ -151,16 +165,16 @@ def _preset(linear: Shapes, preset: str) -> list[str]:
     else:
         first = {"queries": _QUERY} if preset == "qv" else {"keys": _KEY}
         parts = {
-            what: [name for name in attention if pattern.fullmatch(_leaf(name))]
-            for what, pattern in (first | {"values": _VALUE}).items()
+            part: [name for name in attention if pattern.fullmatch(_leaf(name))]
+            for part, pattern in (first | {"values": _VALUE}).items()
         }
         if preset == "kv-down":
-            parts["layers out of the MLP"] = out_of_mlp(linear)
-    for what, names in parts.items():
+            parts["down projections of the MLP"] = out_of_mlp(linear)
+    for part, names in parts.items():
         if not names:
             fused = sorted({_leaf(n) for n in attention if _FUSED.fullmatch(_leaf(n))})
-            why = f"this model has no {what} among its linear layers"
-            if fused and what in ("queries", "keys", "values"):
+            why = f"this model has no {part} among its linear layers"
+            if fused and part in ("queries", "keys", "values"):
                 why = f"this model computes queries, keys and values in one layer, {fused[0]}"
             advice = f"Name layers instead, [{fused[0]}]" if fused else "Name layers instead"
             raise InputError(
@@ -171,7 +185,10 @@ def _preset(linear: Shapes, preset: str) -> list[str]:
 
 
 def _group(name: str) -> str | None:
-    """``attention`` or ``mlp``: the innermost part of the path that says so, else the layer's name."""
+    """Return ``attention`` or ``mlp`` for a layer, or None if its path names neither.
+
+    The innermost matching module decides, then the name of the layer itself.
+    """
     *path, leaf = name.split(".")
     for part in reversed(path):
         if _ATTENTION_PATH.search(part):
@@ -184,22 +201,26 @@ def _group(name: str) -> str | None:
 
 
 def _not_linear(model: nn.Module, linear: Shapes, target: str) -> InputError:
+    """Return the error for a ``target`` that matches no linear layer with text input."""
     for name, module in model.named_modules():
         if _ends_with(name, target) and name in linear_layers(model):
             return InputError(
-                f"method.target_modules={target!r} cannot be used: text does not run through {name}, "
-                f"so what is put beside it would not learn. Layers of text: {_listed(linear)}."
+                f"method.target_modules={target!r} cannot be used: text does not run through "
+                f"{name}, "
+                f"so an adapter on it would not learn. Layers of text: {_listed(linear)}."
             )
         if _ends_with(name, target) and name:
             return InputError(
-                f"method.target_modules={target!r} cannot be used: {name} is of kind "
-                f"{type(module).__name__}; only Linear and Conv1D layers below the output one can be "
-                f"adapted. This model has: {_listed(linear)}."
+                f"method.target_modules={target!r} cannot be used: {name} is a "
+                f"{type(module).__name__}; only Linear and Conv1D layers other than the output "
+                "layer "
+                f"can be adapted. This model has: {_listed(linear)}."
             )
     return unknown("module in method.target_modules", target, {*map(_leaf, linear), *PRESETS})
 
 
 def _leaf(name: str) -> str:
+    """Return the last part of a dotted module name."""
     return name.rsplit(".", 1)[-1]
 
 
@@ -208,6 +229,7 @@ def _ends_with(name: str, end: str) -> bool:
 
 
 def _ends(name: str) -> list[str]:
+    """Return all dotted suffixes of a module name, shortest first."""
     parts = name.split(".")
     return [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
 

@@ -1,4 +1,4 @@
-"""The one place where peft puts an adapter on a model: what was chosen is what is adapted."""
+"""Application of peft adapters to a model, with a check that peft adapts the selected layers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ADAPTER_FILE = "adapter_model.safetensors"
 def put_adapter(
     model: nn.Module, config: Any, chosen: Iterable[str] | None = None, **options: Any
 ) -> Any:
-    """peft's model of ``config`` around ``model``, which it changes.
+    """Apply peft's ``config`` to ``model`` and return peft's wrapper. Changes ``model``.
 
-    ``chosen`` are the full names of the modules to be adapted. Raises InputError where peft adapts
-    others, and what peft raises.
+    ``chosen`` are the full names of the modules to adapt. ``options`` are passed to
+    ``get_peft_model``. Raises InputError if peft adapts other modules, and any error of peft.
     """
     from peft import get_peft_model
 
@@ -35,7 +35,7 @@ def put_adapter(
 
 
 def load_adapter(model: nn.Module, folder: Path) -> Any:
-    """peft's model around ``model`` with the adapter that was saved in ``folder``."""
+    """Load the adapter saved in ``folder`` onto ``model`` and return peft's wrapper."""
     from peft import PeftModel
 
     if not _is_for_layers_of(model, folder):
@@ -46,24 +46,25 @@ def load_adapter(model: nn.Module, folder: Path) -> Any:
 
 @contextmanager
 def layer_names_as_they_are() -> Iterator[None]:
-    """Keep peft from taking the names of layers for those of experts.
+    """Keep peft from converting names of layers to names of expert tensors.
 
-    In mixtures of experts peft (0.21) reads ``gate_proj``, ``up_proj`` and ``down_proj`` as the experts
-    of transformers 4, which were layers of these names, and adapts the experts' tensors instead. A
-    shared expert or a dense first layer is called so today, and would get no adapter.
+    In mixtures of experts, peft 0.21 takes ``gate_proj``, ``up_proj`` and ``down_proj`` for the
+    experts of transformers 4, which were layers of these names. It then adapts the expert tensors
+    instead. In transformers 5 these names belong to shared experts and dense layers, which would
+    get no adapter.
     """
     from peft.utils import transformers_weight_conversion as conversion
 
-    taken_for_experts = conversion.convert_peft_config_for_transformers
-    conversion.convert_peft_config_for_transformers = lambda *about, **more: None
+    original = conversion.convert_peft_config_for_transformers
+    conversion.convert_peft_config_for_transformers = lambda *args, **kwargs: None
     try:
         yield
     finally:
-        conversion.convert_peft_config_for_transformers = taken_for_experts
+        conversion.convert_peft_config_for_transformers = original
 
 
 def _is_for_layers_of(model: nn.Module, folder: Path) -> bool:
-    """Return True if every tensor of the adapter belongs to a module name of ``model``."""
+    """Return True if every tensor of the saved adapter belongs to a module of ``model``."""
     from safetensors import safe_open
 
     modules = {name for name, _ in model.named_modules()}
@@ -73,17 +74,18 @@ def _is_for_layers_of(model: nn.Module, folder: Path) -> bool:
 
 
 def _owner(name: str) -> str:
-    """``mlp.gate_proj.lora_A.weight`` → ``mlp.gate_proj``."""
+    """Return the module of an adapter tensor: ``mlp.gate_proj.lora_A.weight`` → ``mlp.gate_proj``."""
     return name.partition(".lora_")[0]
 
 
 def _check_same(chosen: set[str], adapted: set[str], config: Any) -> None:
+    """Raise InputError if peft adapted other modules than the ``chosen`` ones."""
     if chosen == adapted:
         return
-    odd = sorted(chosen ^ adapted)
-    what = "leaves out" if odd[0] in chosen else "adds"
+    different = sorted(chosen ^ adapted)
+    verb = "leaves out" if different[0] in chosen else "adds"
     raise InputError(
         f"method.target_modules cannot be used with this model: peft's {config.peft_type.value} "
-        f"{what} {odd[0]} ({len(odd)} such layers), so that other layers would be adapted than were "
-        "asked for. Name layers instead."
+        f"{verb} {different[0]} ({len(different)} such layers), so it would not adapt the selected "
+        "layers. Name layers instead."
     )

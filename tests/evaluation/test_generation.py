@@ -129,12 +129,12 @@ def test_beams_are_at_least_as_likely(lend, prompts):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_prefix_of_real_words_answers_as_if_they_stood_there(lend, trial_config, prompts, beams):
     """The base, asked with the words before each prompt, is the other implementation."""
-    from harness.methods.prompts.virtual_tokens import words
+    from harness.methods.prompts.virtual_tokens import initial_tokens
 
     config = trial_config("method=p_tuning_v2", "method.init=activations")
     with lend() as base:
         begun = adapted(base, config)
-        before = np.array(words(begun.plan, 20, None), dtype=np.int32)
+        before = np.array(initial_tokens(begun.plan, 20, None), dtype=np.int32)
         ours = answers(begun.model, base.tokenizer, prompts, 3, beams=beams).texts
         longer = [np.concatenate([before, prompt]) for prompt in prompts]
         assert ours == answers(base.model, base.tokenizer, longer, 1, beams=beams).texts

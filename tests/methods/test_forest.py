@@ -12,8 +12,8 @@ from running import adapted, fit, job, take, tensors
 
 from harness import methods
 from harness.errors import InputError
+from harness.methods.importance.entry_scores import mean_nll
 from harness.methods.importance.forest import forest_importance, groups_of
-from harness.methods.importance.scores import mean_nll
 from harness.models.load import load_skeleton
 from harness.records import read_record
 from harness.trials.run import Workbench, run_trial
@@ -133,7 +133,7 @@ def test_matched_stays_below(model_config):
     assert forest().matched(skeleton, 200_000).keep_ratio == 200_000 / total
     with pytest.raises(InputError, match=r"trainable_parameters=0 .*from 1 to"):
         forest().matched(skeleton, 0)
-    with pytest.raises(InputError, match="both say how many"):
+    with pytest.raises(InputError, match="both determine the size"):
         forest(keep_ratio=None, n_groups=3).matched(skeleton, 1000)
 
 

@@ -13,7 +13,7 @@ from harness.compose.command_line import compose_trial
 from harness.data.tokens.encode import Encoded
 from harness.errors import InputError
 from harness.methods.base import AdaptContext
-from harness.methods.importance.scores import apportioned, gradient_sums, importance, largest
+from harness.methods.importance.entry_scores import apportioned, gradient_sums, importance, largest
 from harness.models import masked_entries
 
 

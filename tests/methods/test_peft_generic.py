@@ -11,8 +11,8 @@ from harness.compose.command_line import compose_sweep, compose_trial
 from harness.config.search_space import Choice
 from harness.errors import InputError
 from harness.methods.adapters.peft_generic import (
-    ELSEWHERE,
-    STARTS_ELSEWHERE,
+    START_OFF_BASE,
+    UNSUPPORTED,
     config_class,
     settable,
 )
@@ -51,7 +51,7 @@ def test_types_train_and_are_saved_and_merged(lend, trial_config, encoded, tmp_p
     assert float((tuned - before).abs().max()) > 0.1
 
 
-@pytest.mark.parametrize("kind", [*STARTS_ELSEWHERE, "LOHA", "MISS", "HRA"])
+@pytest.mark.parametrize("kind", [*START_OFF_BASE, "LOHA", "MISS", "HRA"])
 def test_where_a_type_starts(lend, kind):
     fields = {"C3A": {"block_size": 32}}.get(kind, {})
     method = configured("peft", peft_type=kind, config=fields)
@@ -60,7 +60,7 @@ def test_where_a_type_starts(lend, kind):
         torch.manual_seed(0)
         start = logits_of(method.adapt(base.model, None), IDS)
     difference = float((start - before).abs().max())
-    assert method.starts_at_base == (kind not in STARTS_ELSEWHERE)
+    assert method.starts_at_base == (kind not in START_OFF_BASE)
     assert difference < 1e-4 if method.starts_at_base else difference > 1e-4
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_set_is_refused(lend, kind, config, message):
 def test_no_text_of_any_type_can_name_a_file_or_code():
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    kinds = {kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(ELSEWHERE)
+    kinds = {kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING} - set(UNSUPPORTED)
     assert len(kinds) > 25
     for kind in kinds:
         hints = settable(config_class(kind))

@@ -13,7 +13,7 @@ from harness.data.tokens.batches import collate
 from harness.errors import InputError
 from harness.methods.prompts.prefix_tuning import activations
 from harness.methods.prompts.prompt_tuning import FREQUENT_TOKENS
-from harness.methods.prompts.virtual_tokens import words
+from harness.methods.prompts.virtual_tokens import initial_tokens
 from harness.models.logits import logits_at
 from harness.models.quantization import Quantization
 from harness.trials.cost import final_sizes, sizes
@@ -107,7 +107,7 @@ def test_a_prefix_of_real_words_begins_as_if_they_stood_there(lend, trial_config
     with lend() as base:
         config = trial_config(*KINDS[kind], "method.init=activations", f"method.init_text={shown}")
         begun = adapted(base, config)
-        ids = torch.tensor(words(begun.plan, begun.method.num_virtual_tokens, text))
+        ids = torch.tensor(initial_tokens(begun.plan, begun.method.num_virtual_tokens, text))
         ours = logits_of(begun.model, IDS)
         theirs = logits_of(base.model, torch.cat([ids.expand(2, -1), IDS], dim=1))[:, len(ids) :]
         n = len(activations(base.model, ids[None]))

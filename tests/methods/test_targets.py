@@ -119,8 +119,8 @@ def test_names_and_paths():
         (["q_prj"], r"Did you mean .*q_proj.*Known: .*down_proj"),
         ("everything", r"Unknown module .* Known: .*all-linear.*kv-down.*qv"),
         ([], r"method\.target_modules is empty; this model has: down_proj"),
-        (["embed_tokens"], r"embed_tokens is of kind Embedding; only Linear and Conv1D"),
-        (["q_proj", "norm"], r"norm is of kind LlamaRMSNorm"),
+        (["embed_tokens"], r"embed_tokens is an? Embedding; only Linear and Conv1D"),
+        (["q_proj", "norm"], r"norm is a LlamaRMSNorm"),
     ],
 )
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Other small sets of parameters beside or inside the weights: scales, norms, rotations."""
+"""Methods that train few parameters other than low-rank factors: scales, norms, biases, rotations."""

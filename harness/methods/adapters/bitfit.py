@@ -1,4 +1,4 @@
-"""BitFit, Ben Zaken et al. 2021, arXiv:2106.10199: trains only the bias terms."""
+"""BitFit, Ben Zaken et al. 2021, arXiv:2106.10199: only the bias terms are trained."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BitFit(Method):
-    """Trains every parameter called ``bias``, in linear and in normalization layers (§3)."""
+    """Train every parameter named ``bias``, in linear and in normalization layers (§3)."""
 
     @property
     def trains_base_weights(self) -> bool:
         return True
 
     def trainable_parameters(self, model: nn.Module) -> int:
+        """Return the number of bias terms of ``model``."""
         return sum(p.numel() for name, p in model.named_parameters() if _is_bias(name))
 
     def check(self, model: nn.Module) -> None:
@@ -30,7 +31,7 @@ class BitFit(Method):
                 "Models with some: GPT-2, OPT, GPT-NeoX, BLOOM, Qwen2."
             )
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(_is_bias(name))
         return model

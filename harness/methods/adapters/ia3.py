@@ -1,4 +1,4 @@
-"""(IA)³, Liu et al. 2022, arXiv:2205.05638: rescales keys, values and the MLP's activations."""
+"""(IA)³, Liu et al. 2022, arXiv:2205.05638: learned scales of keys, values and MLP activations."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IA3(Method):
-    """l ⊙ (Wx), with l ones at the start. For layers that lead out of an MLP, W(l ⊙ x) (§3.3).
+    """Scale outputs, l ⊙ (Wx), with l = 1 at the start; W(l ⊙ x) for an MLP's down projection (§3.3).
 
-    peft's own choice of layers rescales queries instead of keys in some architectures (Qwen, Gemma,
-    Phi); here ``kv-down`` means keys, values and the layer out of the MLP in all of them.
+    In some architectures (Qwen, Gemma, Phi) peft's default scales queries instead of keys. Here
+    ``kv-down`` selects keys, values and the down projection in every architecture.
     """
 
     target_modules: str | list[str]
 
     def trainable_parameters(self, model: nn.Module) -> int:
-        """Return Σ d_out over the targets, or d_in for those that lead out of an MLP."""
+        """Return Σ d_out over the targets, with d_in instead for down projections of MLPs."""
         shapes = chosen_modules(model, self.target_modules)
         down = set(out_of_mlp(shapes))
         return sum(d_in if name in down else d_out for name, (d_in, d_out) in shapes.items())
@@ -32,7 +32,7 @@ class IA3(Method):
     def check(self, model: nn.Module) -> None:
         chosen_modules(model, self.target_modules)
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import IA3Config, TaskType
 
         down = out_of_mlp(chosen_modules(model, self.target_modules))

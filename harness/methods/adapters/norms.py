@@ -1,4 +1,4 @@
-"""LN tuning, Zhao et al. 2023, arXiv:2312.11420: trains only the normalization layers."""
+"""LN tuning, Zhao et al. 2023, arXiv:2312.11420: only the normalization layers are trained."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LNTuning(Method):
-    """Trains gains (and biases, if present) of every LayerNorm or RMSNorm. The rest is frozen."""
+    """Train gains (and biases, if any) of every LayerNorm or RMSNorm."""
 
     @property
     def trains_in_base_dtype(self) -> bool:
-        """peft's copies of the layers are as the base has them."""
+        """True: peft copies the layers in the dtype of the base."""
         return True
 
     def trainable_parameters(self, model: nn.Module) -> int:
+        """Return the number of parameters in the normalization layers of ``model``."""
         return sum(p.numel() for norm in norms(model).values() for p in norm.parameters())
 
     def check(self, model: nn.Module) -> None:
@@ -34,18 +35,18 @@ class LNTuning(Method):
                 "parameters of its own."
             )
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import LNTuningConfig, TaskType
 
         targets = shortest_ends(norms(model), [name for name, _ in model.named_modules()])
         config = LNTuningConfig(task_type=TaskType.CAUSAL_LM, target_modules=targets)
-        with warnings.catch_warnings():  # peft says so of every layer that is not linear
+        with warnings.catch_warnings():  # for every layer that is not linear
             warnings.filterwarnings("ignore", "Unsupported layer type")
             return put_adapter(model, config, norms(model))
 
 
 def norms(model: nn.Module) -> dict[str, nn.Module]:
-    """Return name → normalization layer, recognised by class name in every architecture."""
+    """Return name → normalization layer, recognised by class name in any architecture."""
     return {
         name: module
         for name, module in model.named_modules()

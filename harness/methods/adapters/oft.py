@@ -1,4 +1,4 @@
-"""OFT, Qiu et al. 2023, arXiv:2306.07280: rotates weights, which keeps angles between neurons."""
+"""OFT, Qiu et al. 2023, arXiv:2306.07280: orthogonal rotations that preserve angles between neurons."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OFT(Method):
-    """W = R·W₀, R block-diagonal and orthogonal, R = (I + Q)(I − Q)⁻¹ of skew-symmetric Q = 0 (Eq. 4).
+    """Rotate weights, W = R·W₀ with R block-diagonal and orthogonal (Eq. 4).
 
-    peft rotates the input of a layer, in blocks of ``block_size``, and sums the inverse as a Neumann
-    series (OFTv2, arXiv:2506.19847) unless ``neumann_terms`` is null.
+    R = (I + Q)(I − Q)⁻¹ with skew-symmetric Q = 0 at the start. peft rotates the input of a layer,
+    in blocks of ``block_size``. The inverse is a Neumann series of ``neumann_terms`` terms (OFTv2,
+    arXiv:2506.19847), or exact if that is null.
     """
 
     block_size: int
@@ -40,7 +41,7 @@ class OFT(Method):
         require(0 <= dropout < 1, "method.module_dropout", dropout, "in [0, 1)")
 
     def trainable_parameters(self, model: nn.Module) -> int:
-        """Σ b(b−1)/2 for each of d_in/b blocks, or for one where they share it."""
+        """Return Σ b(b−1)/2 over the d_in/b blocks of each target, or one block if shared."""
         b = self.block_size
         shapes = chosen_modules(model, self.target_modules).values()
         return sum((1 if self.block_share else d_in // b) * b * (b - 1) // 2 for d_in, _ in shapes)
@@ -49,13 +50,13 @@ class OFT(Method):
         def count(size: int) -> int:
             return replace(self, block_size=size).trainable_parameters(model)
 
-        sizes = self._possible(model)
+        sizes = self._block_sizes(model)
         size = largest_within(trainable_parameters, sizes, count, "method.block_size")
         return replace(self, block_size=size)
 
     def check(self, model: nn.Module) -> None:
         refuse_conv1d(model, chosen_modules(model, self.target_modules), "OFT")
-        sizes = self._possible(model)
+        sizes = self._block_sizes(model)
         listed = ", ".join(map(str, sizes))
         require(
             self.block_size in sizes,
@@ -64,13 +65,14 @@ class OFT(Method):
             f"one that divides the inputs of all targets: {listed}",
         )
 
-    def _possible(self, model: nn.Module) -> list[int]:
+    def _block_sizes(self, model: nn.Module) -> list[int]:
+        """Return the block sizes that divide the input width of every target."""
         common = math.gcd(
             *(d_in for d_in, _ in chosen_modules(model, self.target_modules).values())
         )
         return [size for size in range(2, common + 1) if common % size == 0]
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import OFTConfig, TaskType
 
         config = OFTConfig(

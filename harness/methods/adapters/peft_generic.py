@@ -1,4 +1,4 @@
-"""Any other method of peft, by its name and the fields of its configuration."""
+"""Adapter types of peft without a class here, selected by peft's type name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from harness.methods.with_peft import put_adapter
 if TYPE_CHECKING:
     from torch import nn
 
-# What a configuration alone cannot run: who asks is told what can.
-ELSEWHERE = {
+# Types that a configuration alone cannot run, with the reason or the method to use instead.
+UNSUPPORTED = {
     "ADALORA": "its budget moves after every step: use method=adalora",
     "PROMPT_TUNING": "use method=prompt_tuning",
     "P_TUNING": "use method=p_tuning",
@@ -29,38 +29,39 @@ ELSEWHERE = {
     "CARTRIDGE": "it needs a prefix that was computed beforehand",
     "XLORA": "it mixes adapters that were trained beforehand",
     "SHADOW": "it needs a second model",
-    "ADAPTION_PROMPT": "it goes by layer numbers, which method.config cannot hold",
-    "TRAINABLE_TOKENS": "it trains rows of the embeddings, which method.target_modules does not mean",
+    "ADAPTION_PROMPT": "its configuration lists layer numbers, which method.config cannot hold",
+    "TRAINABLE_TOKENS": "it trains rows of the embeddings, which method.target_modules cannot select",
     "LN_TUNING": "use method=ln_tuning",
 }
-# With peft's defaults; measured by the difference of the logits.
-STARTS_ELSEWHERE = ("C3A", "FOURIERFT", "UNILORA")
+# Types whose logits differ from the base's before the first step, with peft's defaults (measured).
+START_OFF_BASE = ("C3A", "FOURIERFT", "UNILORA")
 
 
 @dataclass(frozen=True)
 class Peft(Method):
-    """Any peft method, selected by ``peft_type`` (peft's PeftType) and configured by ``config``.
+    """Adapt a model with the peft type ``peft_type`` (peft's PeftType), configured by ``config``.
 
-    Numbers, switches and choices can be set, nothing that names code, files or other models.
+    ``config`` accepts numbers, switches and fixed choices. It accepts no names of code, files or
+    models.
     """
 
     peft_type: str
-    target_modules: str | list[str]  # for the types that adapt linear layers
+    target_modules: str | list[str]  # used by types that adapt linear layers
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        why = ELSEWHERE.get(self.peft_type)
+        why = UNSUPPORTED.get(self.peft_type)
         require(why is None, "method.peft_type", self.peft_type, f"another type ({why})")
 
     @property
     def starts_at_base(self) -> bool:
-        """True as far as known: with peft's default for ``init_weights``."""
-        at_base = self.peft_type not in STARTS_ELSEWHERE
+        """True for types known to start at the base, with peft's default ``init_weights``."""
+        at_base = self.peft_type not in START_OFF_BASE
         return at_base and self.config.get("init_weights", True) is True
 
     @property
     def cannot_shard(self) -> str | None:
-        return "which tensors layers of these types share is not known"
+        return "layers of these types may share tensors"
 
     @property
     def cannot_merge(self) -> str | None:
@@ -75,38 +76,39 @@ class Peft(Method):
                 raise unknown(f"key in method.config of {self.peft_type}", key, known)
         given = make_dataclass("Given", [(key, known[key]) for key in self.config])
         from_mapping(given, self.config, "method.config")
-        if "target_modules" in _names(self.peft_type):
+        if "target_modules" in _config_fields(self.peft_type):
             chosen_modules(model, self.target_modules)
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import TaskType
 
         self.check(model)
         options = dict(self.config)
         chosen = None
-        if "target_modules" in _names(self.peft_type):
+        if "target_modules" in _config_fields(self.peft_type):
             chosen = chosen_modules(model, self.target_modules)
             options["target_modules"] = resolve_targets(model, self.target_modules)
-        what = f"method.peft_type={self.peft_type} with method.config={dict(self.config)}"
-        with refused_by_library(what):
+        setting = f"method.peft_type={self.peft_type} with method.config={dict(self.config)}"
+        with refused_by_library(setting):
             config = config_class(self.peft_type)(task_type=TaskType.CAUSAL_LM, **options)
             return put_adapter(model, config, chosen)
 
 
 def config_class(peft_type: str) -> type:
-    """Return peft's configuration class for that type. Raises InputError."""
+    """Return peft's configuration class for a type. Raises InputError for an unknown type."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     classes = {str(kind.value): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if peft_type not in classes:
-        raise unknown("method.peft_type", peft_type, set(classes) - set(ELSEWHERE))
+        raise unknown("method.peft_type", peft_type, set(classes) - set(UNSUPPORTED))
     return classes[peft_type]
 
 
 def settable(cls: type) -> dict[str, Any]:
-    """Return field → type for fields that take a number, a switch, a fixed choice or a list of numbers.
+    """Return field → type of the fields of ``cls`` that ``method.config`` may set.
 
-    Excludes free text and the fields of peft's base class (names of models and tasks).
+    These take a number, a switch, a fixed choice or a list of numbers. Free text and the fields of
+    peft's base class (names of models and tasks) are excluded.
     """
     from peft import PeftConfig
 
@@ -121,14 +123,17 @@ def settable(cls: type) -> dict[str, Any]:
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union type, or the type itself."""
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if is_union else (hint,)
 
 
 def _is_plain(option: Any) -> bool:
+    """Return True for a type that holds only numbers, switches or fixed choices."""
     simple = (int, float, bool, type(None), list[int], list[float])
     return option in simple or typing.get_origin(option) is Literal
 
 
-def _names(peft_type: str) -> set[str]:
+def _config_fields(peft_type: str) -> set[str]:
+    """Return the field names of a peft type's configuration."""
     return {field.name for field in fields(config_class(peft_type))}

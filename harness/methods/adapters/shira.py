@@ -1,4 +1,4 @@
-"""SHiRA, Bhardwaj et al. 2024, arXiv:2406.13175: trains a sparse random share of each weight."""
+"""SHiRA, Bhardwaj et al. 2024, arXiv:2406.13175: a sparse random part of each weight is trained."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SHiRA(Method):
-    """W = W₀ + S.
+    """Add a sparse matrix to each weight, W = W₀ + S, with S = 0 at the start.
 
-    S is zero at the start and trained at r·(d_in + d_out) places drawn by the run's seed.
-
-    This is as many as LoRA of rank r trains (SHiRA-Rand, §3.1), and the null model for every
-    selected mask.
+    S is trained at r·(d_in + d_out) positions drawn by the run's seed (SHiRA-Rand, §3.1). LoRA of
+    rank r trains the same number. This is the random baseline for methods that select positions.
     """
 
     r: int
@@ -34,6 +32,7 @@ class SHiRA(Method):
         require(self.r >= 1, "method.r", self.r, "an integer of at least 1")
 
     def trainable_parameters(self, model: nn.Module) -> int:
+        """Return Σ r·(d_in + d_out) over the targets."""
         shapes = chosen_modules(model, self.target_modules).values()
         return sum(self.r * (d_in + d_out) for d_in, d_out in shapes)
 
@@ -46,26 +45,26 @@ class SHiRA(Method):
         return replace(self, r=largest_within(trainable_parameters, ranks, count, "method.r"))
 
     def _densest(self, model: nn.Module) -> int:
-        """Return the largest r at which every matrix has at least r·(d_in + d_out) places."""
+        """Return the largest r at which every matrix has at least r·(d_in + d_out) entries."""
         shapes = chosen_modules(model, self.target_modules).values()
         return min(d_in * d_out // (d_in + d_out) for d_in, d_out in shapes)
 
     def check(self, model: nn.Module) -> None:
         refuse_conv1d(model, chosen_modules(model, self.target_modules), "SHiRA")
         most = self._densest(model)
-        require(self.r <= most, "method.r", self.r, f"at most {most}, which fills a target wholly")
+        require(self.r <= most, "method.r", self.r, f"at most {most}, which fills a whole target")
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         import torch
         from peft import ShiraConfig, TaskType
 
-        # Its places are drawn without repeats: torch need not check them, nor warn that it does not.
+        # Positions are drawn without repeats. Disabling torch's check also silences its warning.
         torch.sparse.check_sparse_tensor_invariants.disable()
         config = ShiraConfig(
             task_type=TaskType.CAUSAL_LM,
             r=self.r,
             mask_type="random",
-            random_seed=plan.seed,
+            random_seed=context.seed,
             target_modules=resolve_targets(model, self.target_modules),
         )
         return put_adapter(model, config, chosen_modules(model, self.target_modules))

@@ -1,1 +1,1 @@
-"""Methods that train a selected part of the base itself, and the scores that select it."""
+"""Methods that train selected parameters of the base, and the scores that select them."""

@@ -1,4 +1,4 @@
-"""Parts of a model to train, selected by a random forest's importance of layers and modules."""
+"""Training of the layers or modules that a random forest ranks as most important for the loss."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-REPEATS = 10  # permutations that an importance is the mean of
+REPEATS = 10  # permutations over which an importance is averaged
 
-IMPORTANCE = "group_importance"  # where the adapted model keeps it, group by group
+IMPORTANCE = "group_importance"  # attribute of the adapted model: group → importance
 
 
 @dataclass(frozen=True)
 class ForestImportance(Method):
-    """The groups of parameters that matter most are trained, the others stay frozen.
+    """Train the most important groups of parameters and freeze the others.
 
-    ``masks`` random z ∈ {0, 1}^G switch groups on and off. Those switched on make one signed step of
-    their gradient, θ − ``probe_rate``·sign(g): what Adam's first step is. The change of the loss on
-    other training sequences is what a random forest (Breiman 2001) learns to tell from z; how much
-    worse it tells it with a group's column permuted is that group's importance. Half of ``samples``
-    sequences give the gradient, the other half the loss.
+    Random masks z ∈ {0, 1}^G, ``masks`` of them, switch groups on and off. Groups that are on take
+    one step θ − ``probe_rate``·sign(g), as in Adam's first step. A random forest (Breiman 2001)
+    then predicts from z the change of the loss on other training sequences. The importance of a
+    group is the fall of the forest's R² when its column of z is permuted.
+
+    Half of the ``samples`` sequences give the gradient g, the other half the loss.
     """
 
     size_field: ClassVar[str | None] = "keep_ratio"
@@ -47,8 +48,9 @@ class ForestImportance(Method):
         require(n is None or n >= 1, "method.n_groups", n, "null or at least 1")
         if (ratio is None) == (n is None):
             raise InputError(
-                f"method.keep_ratio={ratio} and method.n_groups={n} cannot be used together: exactly "
-                "one of them says how much is trained, the other must be null."
+                f"method.keep_ratio={ratio} and method.n_groups={n} cannot be used together: set "
+                "exactly "
+                "one of them, the other must be null."
             )
         for name, least in (("masks", 2), ("samples", 2), ("trees", 1)):
             value = getattr(self, name)
@@ -70,19 +72,21 @@ class ForestImportance(Method):
             require(self._budget(total) >= least, "method.keep_ratio", self.keep_ratio, accepted)
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> ForestImportance:
-        """At most that many parameters: whole groups, the important ones first."""
+        """Return the method with a share of ``trainable_parameters`` of all parameters."""
         total = sum(_sizes(groups_of(model, self.groups)).values())
         field = "method.match.trainable_parameters"
         if self.n_groups is not None:
-            raise InputError(f"{field} and method.n_groups both say how many: set one of them.")
+            raise InputError(
+                f"{field} and method.n_groups both determine the size: set one of them."
+            )
         n, accepted = trainable_parameters, f"from 1 to {total:,}"
         require(1 <= n <= total, field, n, accepted)
         return replace(self, keep_ratio=n / total)
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         groups = groups_of(model, self.groups)
-        masks, changes = self._probe(model, plan, groups)
-        importance = forest_importance(masks, changes, self.trees, plan.seed)
+        masks, changes = self._probe(model, context, groups)
+        importance = forest_importance(masks, changes, self.trees, context.seed)
         found = dict(zip(groups, importance, strict=True))
         setattr(model, IMPORTANCE, found)  # for describe
         wanted = set(self.selected(found, _sizes(groups)))
@@ -92,51 +96,66 @@ class ForestImportance(Method):
         return model
 
     def selected(self, importance: Mapping[str, float], sizes: Mapping[str, int]) -> list[str]:
-        """By importance: the first ``n_groups`` groups, or each that the share still has room for."""
+        """Return the selected groups, most important first.
+
+        These are the first ``n_groups``. With ``keep_ratio``, groups are taken in order as long as
+        they fit. ``sizes`` are numbers of parameters.
+        """
         ranked = sorted(importance, key=lambda group: -importance[group])
         if self.n_groups is not None:
             return ranked[: self.n_groups]
-        left, found = self._budget(sum(sizes.values())), []
+        remaining, selected = self._budget(sum(sizes.values())), []
         for group in ranked:
-            if sizes[group] <= left:
-                found.append(group)
-                left -= sizes[group]
-        return found
+            if sizes[group] <= remaining:
+                selected.append(group)
+                remaining -= sizes[group]
+        return selected
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """By group how much R² the forest loses without it; below 0: its step raises the loss."""
+        """Return the importance of each group as the loss of R² without it.
+
+        Negative if a step of the group raises the loss.
+        """
         return {"importance": dict(getattr(model, IMPORTANCE))}
 
     def _budget(self, total: int) -> int:
+        """Return the number of parameters to train, of ``total``."""
         assert self.keep_ratio is not None
         return round(self.keep_ratio * total)
 
     def _probe(
-        self, model: nn.Module, plan: AdaptContext, groups: Mapping[str, Mapping[str, nn.Parameter]]
+        self,
+        model: nn.Module,
+        context: AdaptContext,
+        groups: Mapping[str, Mapping[str, nn.Parameter]],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(K, G) masks and (K,) changes of the mean loss in nats; the model's bits stay as they are."""
+        """Return (K, G) masks and the (K,) changes of the mean loss in nats per token.
+
+        Leaves the model's parameters exactly as they were. Raises InputError if there are too few
+        sequences, or if ``probe_rate`` is too small or too large.
+        """
         import numpy as np
         import torch
 
-        from harness.methods.importance.scores import (
+        from harness.methods.importance.entry_scores import (
             GRADIENT_BATCH,
             gradient_sums,
             mean_nll,
             summed_nll,
         )
 
-        n = min(self.samples, len(plan.train))
+        n = min(self.samples, len(context.train))
         if n < 2:
             raise InputError("method=forest_importance needs at least 2 training sequences.")
-        batches = list(plan.calibration(n, min(GRADIENT_BATCH, n // 2)))
+        batches = list(context.calibration(n, min(GRADIENT_BATCH, n // 2)))
         probing, measuring = batches[::2], batches[1::2]
         named = {name: p for group in groups.values() for name, p in group.items()}
         with gradient_sums(named) as gradients:
             for batch in probing:
                 summed_nll(model, batch).backward()
         signs = {name: gradients.pop(name).sign().to(torch.int8) for name in named}
-        # Tensors are exchanged, never added to and subtracted from: what was there comes back exactly.
-        # In float32 all of them: 16 bits would round such a step away.
+        # Tensors are replaced and put back, so the original values return exactly. Steps are computed
+        # in float32, because 16 bits would round them away.
         before = {name: p.data for name, p in named.items()}
 
         def stepped(name: str) -> Tensor:
@@ -149,7 +168,7 @@ class ForestImportance(Method):
                 f"method.probe_rate={self.probe_rate:g} cannot be used: float32 rounds it away for "
                 f"{1 - moved / n_signed:.0%} of the weights. Set a larger one."
             )
-        rng = np.random.default_rng((plan.seed, 11))
+        rng = np.random.default_rng((context.seed, 11))
         masks = rng.integers(0, 2, (self.masks, len(groups)))
         changes = np.zeros(self.masks)
         with torch.no_grad():
@@ -167,16 +186,17 @@ class ForestImportance(Method):
                     parameter.data = before[name]
         if not np.isfinite(changes).all():
             raise InputError(
-                f"method.probe_rate={self.probe_rate:g} cannot be used: the loss is no number after it."
+                f"method.probe_rate={self.probe_rate:g} cannot be used: the loss is no number "
+                "after such a step."
             )
         return masks, changes
 
 
 def groups_of(model: nn.Module, by: str) -> dict[str, dict[str, nn.Parameter]]:
-    """Group → its parameters by name; tied ones once.
+    """Return group → its parameters by name, tied ones once.
 
-    by layers ``model.layers.3``, by modules ``model.layers.3.self_attn``; what is in no numbered
-    layer is a group by its module's name, as ``model.embed_tokens``.
+    Groups are named ``model.layers.3`` by layers and ``model.layers.3.self_attn`` by modules.
+    Modules outside numbered layers are groups of their own, such as ``model.embed_tokens``.
     """
     found: dict[str, dict[str, nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -191,10 +211,11 @@ def groups_of(model: nn.Module, by: str) -> dict[str, dict[str, nn.Parameter]]:
 def forest_importance(
     masks: np.ndarray, changes: np.ndarray, trees: int, seed: int
 ) -> Sequence[float]:
-    """(G,) permutation importance of each column of (K, G) ``masks`` for (K,) ``changes`` of the loss.
+    """Return the (G,) permutation importance of the columns of ``masks``.
 
-    The fall of the forest's R² when the column is permuted, mean over ``REPEATS``; negative for a group
-    with which the loss is higher than without.
+    ``masks`` is (K, G), ``changes`` holds the (K,) changes of the loss. Importance is the fall of
+    the forest's R² when a column is permuted, averaged over ``REPEATS`` permutations. It is
+    negative for a group that raises the mean loss.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
@@ -212,4 +233,7 @@ def forest_importance(
 
 
 def _sizes(groups: Mapping[str, Mapping[str, nn.Parameter]]) -> dict[str, int]:
-    return {group: sum(p.numel() for p in held.values()) for group, held in groups.items()}
+    """Return the number of parameters of each group."""
+    return {
+        group: sum(p.numel() for p in parameters.values()) for group, parameters in groups.items()
+    }

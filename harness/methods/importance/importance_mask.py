@@ -1,4 +1,4 @@
-"""Masks that train the base's most important entries (FISH Mask, SIFT and similar), or random ones."""
+"""Training of selected entries of the base's weights: FISH Mask, SIFT and similar, or random ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mask(Method):
-    """Trains the entries with the largest scores. The rest of the base keeps its bits.
+    """Train the entries with the largest scores and leave all others bit-identical.
 
-    Their number is ``keep_ratio`` of all, or as many as LoRA of rank ``like_lora_r`` would train on
-    all linear layers, Σ r·(d_in + d_out). Entries are ``ranked`` over the whole model, or tensor by
-    tensor with the same share of each. With ``like_lora_r`` and ranking by tensor, each linear
-    layer has its own r·(d_in + d_out) and other tensors have none.
+    Their number is ``keep_ratio`` of all entries, or Σ r·(d_in + d_out) over the linear layers, as
+    LoRA of rank ``like_lora_r`` trains. Entries are ``ranked`` over the whole model, or within each
+    tensor with the same share everywhere. With ``like_lora_r`` and ranking by tensor, each linear
+    layer gets its own r·(d_in + d_out) entries and other tensors get none.
     """
 
     size_field: ClassVar[str | None] = "keep_ratio"
@@ -41,7 +41,7 @@ class Mask(Method):
         if (ratio is None) == (rank is None):
             raise InputError(
                 f"method.keep_ratio={ratio} and method.like_lora_r={rank} cannot be used together: "
-                "exactly one of them says how many entries are trained, the other must be null."
+                "set exactly one of them, the other must be null."
             )
 
     @property
@@ -50,18 +50,18 @@ class Mask(Method):
 
     @property
     def cannot_shard(self) -> str | None:
-        return "what it trains is written into whole weights after every step"
+        return "trained entries are written into whole weights after every step"
 
-    def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
-        """Parameter name → scores of its shape, 0 or more; tied parameters once."""
+    def scores(self, model: nn.Module, context: AdaptContext) -> dict[str, Tensor]:
+        """Return parameter name → non-negative scores of its shape, tied parameters once."""
         raise NotImplementedError
 
     def check(self, model: nn.Module) -> None:
         sizes = _sizes(model)
         if self.like_lora_r is not None:
             for name, n in self._like_lora(model).items():
-                about = f"{n:,} entries are more than the {sizes[name]:,} of {name}"
-                require(n <= sizes[name], "method.like_lora_r", self.like_lora_r, f"less: {about}")
+                reason = f"{n:,} entries are more than the {sizes[name]:,} of {name}"
+                require(n <= sizes[name], "method.like_lora_r", self.like_lora_r, f"less: {reason}")
         total = sum(sizes.values())
         require(
             self.n_entries(model) >= 1,
@@ -71,40 +71,43 @@ class Mask(Method):
         )
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Mask:
-        """Exactly that many entries."""
+        """Return the method with exactly ``trainable_parameters`` entries."""
         total = sum(_sizes(model).values())
         field = "method.match.trainable_parameters"
         if self.like_lora_r is not None:
-            raise InputError(f"{field} and method.like_lora_r both say how many: set one of them.")
+            raise InputError(
+                f"{field} and method.like_lora_r both determine the size: set one of them."
+            )
         require(
             1 <= trainable_parameters <= total, field, trainable_parameters, f"from 1 to {total:,}"
         )
         return replace(self, keep_ratio=trainable_parameters / total)
 
     def n_entries(self, model: nn.Module) -> int:
-        """Return the number of trained entries of ``model``."""
+        """Return the number of entries of ``model`` to train."""
         if self.keep_ratio is None:
             return sum(self._like_lora(model).values())
         return round(self.keep_ratio * sum(_sizes(model).values()))
 
     def n_by_tensor(self, model: nn.Module) -> dict[str, int]:
-        """Return the number of entries for each tensor, if they are ranked tensor by tensor."""
-        from harness.methods.importance.scores import apportioned
+        """Return tensor name → number of entries to train, for ranking by tensor."""
+        from harness.methods.importance.entry_scores import apportioned
 
         if self.keep_ratio is None:
             return self._like_lora(model)
         return apportioned(self.n_entries(model), _sizes(model))
 
     def _like_lora(self, model: nn.Module) -> dict[str, int]:
+        """Return weight name → number of parameters that LoRA would train beside it."""
         assert self.like_lora_r is not None
         linear = chosen_modules(model, "all-linear").items()
         return {f"{name}.weight": self.like_lora_r * sum(shape) for name, shape in linear}
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
-        from harness.methods.importance.scores import largest
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
+        from harness.methods.importance.entry_scores import largest
         from harness.models import masked_entries
 
-        scores = self.scores(model, plan)
+        scores = self.scores(model, context)
         if self.ranked == "model":
             k = self.n_entries(model)
             chosen = dict(zip(scores, largest(list(scores.values()), k), strict=True))
@@ -139,7 +142,7 @@ class Mask(Method):
         return model
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """The whole model in the base's form, and beside it what differs from the base."""
+        """Save the whole tuned model in the base's form, and separately the entries that changed."""
         from harness.models import masked_entries
         from harness.models.precision import save_whole
 
@@ -147,7 +150,7 @@ class Mask(Method):
         masked_entries.save(model, folder)
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """Return the share of chosen entries for each kind of tensor."""
+        """Return the share of trained entries for each kind of tensor, layer numbers as ``*``."""
         from harness.models import masked_entries
 
         chosen, places = {}, masked_entries.places(model)
@@ -164,10 +167,11 @@ class Mask(Method):
 
 @dataclass(frozen=True)
 class ImportanceMask(Mask):
-    """Scores from the base's gradients on a few training sequences (see ``importance``).
+    """Select entries by scores from the base's gradients on training sequences.
 
-    score=fisher, ranked=model: FISH Mask, Sung et al. 2021, arXiv:2111.09839. score=gradient,
-    ranked=tensor: the choice of SIFT, Song et al. 2023, arXiv:2312.11875.
+    ``samples`` sequences are used; see ``entry_scores.importance``. score=fisher with ranked=model
+    is FISH Mask, Sung et al. 2021, arXiv:2111.09839. score=gradient with ranked=tensor is the
+    selection of SIFT, Song et al. 2023, arXiv:2312.11875.
     """
 
     score: Literal[
@@ -179,24 +183,28 @@ class ImportanceMask(Mask):
         super().__post_init__()
         require(self.samples >= 1, "method.samples", self.samples, "at least 1")
 
-    def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
-        from harness.methods.importance.scores import importance
+    def scores(self, model: nn.Module, context: AdaptContext) -> dict[str, Tensor]:
+        from harness.methods.importance.entry_scores import importance
 
-        return importance(model, plan, self.score, self.samples)
+        return importance(model, context, self.score, self.samples)
 
 
 @dataclass(frozen=True)
 class RandomMask(Mask):
-    """Trains entries drawn by the run's seed: the baseline that any score must beat at equal size."""
+    """Select random entries, drawn by the run's seed.
 
-    def scores(self, model: nn.Module, plan: AdaptContext) -> dict[str, Tensor]:
-        """Uniform in [0, 1), drawn on the CPU, so that every device has the same mask."""
+    The baseline that any score must beat at the same size.
+    """
+
+    def scores(self, model: nn.Module, context: AdaptContext) -> dict[str, Tensor]:
+        """Return uniform scores in [0, 1), drawn on the CPU so that every device has the same mask."""
         import torch
 
-        generator = torch.Generator().manual_seed(plan.seed)
+        generator = torch.Generator().manual_seed(context.seed)
         named = model.named_parameters()
         return {name: torch.rand(p.shape, generator=generator) for name, p in named}
 
 
 def _sizes(model: nn.Module) -> dict[str, int]:
+    """Return the number of entries of each parameter."""
     return {name: parameter.numel() for name, parameter in model.named_parameters()}

@@ -1,1 +1,1 @@
-"""A product of two thin matrices beside each weight: LoRA, and what was made of it."""
+"""Methods that add low-rank factors to weights: LoRA and its variants."""

@@ -1,4 +1,4 @@
-"""AdaLoRA, Zhang et al. 2023, arXiv:2303.10512: the rank budget moves to where it matters."""
+"""AdaLoRA, Zhang et al. 2023, arXiv:2303.10512: adaptive allocation of a rank budget to layers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdaLoRA(Method):
-    """W = W₀ + PΛQ (Eq. 3); triplets of least importance lose their λ as the budget shrinks.
+    """Train W = W₀ + PΛQ (Eq. 3) and prune singular values of low importance as the budget shrinks.
 
-    The budget follows the cubic schedule as the authors' code and peft have it (the printed Eq. 14
-    exceeds the initial budget). Its times come from the run's own length.
+    The budget follows the cubic schedule of the authors' code and of peft. (The printed Eq. 14
+    exceeds the initial budget.) Its times are shares of the run's length.
 
-    The update is scaled by α/init_r for the whole run, as the authors and peft have it, so
-    ``lora_alpha: 2r`` is twice the *initial* rank: a scale of 2 whatever the target is.
+    The update is scaled by α/init_r throughout, as in the authors' code. ``lora_alpha: 2r`` is
+    twice the *initial* rank, a scale of 2 for any target rank.
     """
 
     init_r: int | None
@@ -51,7 +51,7 @@ class AdaLoRA(Method):
             self.init_r is None or self.init_r > self.target_r,
             "method.init_r",
             self.init_r,
-            f"null or above method.target_r={self.target_r}: there must be a budget to give up",
+            f"null or above method.target_r={self.target_r}, so that the budget can shrink",
         )
         resolve_alpha(self.lora_alpha, self.initial_r)
         require(0 <= self.lora_dropout < 1, "method.lora_dropout", self.lora_dropout, "in [0, 1)")
@@ -80,24 +80,31 @@ class AdaLoRA(Method):
 
     @property
     def initial_r(self) -> int:
+        """Initial rank: ``init_r``, or 1.5 times ``target_r`` rounded up if that is not set."""
         return self.init_r or max(self.target_r + 1, math.ceil(1.5 * self.target_r))
 
     @property
     def cannot_shard(self) -> str | None:
-        return "it ranks whole triplets by their gradients at every step"
+        return "it ranks whole triplets of P, Λ and Q by their gradients at every step"
 
     @property
     def allows_freezing(self) -> bool:
-        """The budget is shared out by the gradients of all triplets."""
+        """False: the budget is allocated by the gradients of all triplets."""
         return False
 
     def final_parameters(self, model: nn.Module) -> int:
-        """target_r·Σ (d_in + d_out + 1): P, Λ and Q of a budget that is spread evenly."""
+        """Return target_r·Σ (d_in + d_out + 1) over the targets.
+
+        This is the size of P, Λ and Q if the final budget is spread evenly.
+        """
         shapes = chosen_modules(model, self.target_modules).values()
         return self.target_r * sum(d_in + d_out + 1 for d_in, d_out in shapes)
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> AdaLoRA:
-        """At the size of the *final* budget; more is trained until the budget has shrunk."""
+        """Return the method whose *final* budget has at most ``trainable_parameters`` parameters.
+
+        More are trained until the budget has shrunk.
+        """
 
         def count(r: int) -> int:
             return replace(self, init_r=None, target_r=r).final_parameters(model)
@@ -110,28 +117,30 @@ class AdaLoRA(Method):
         shapes = chosen_modules(model, self.target_modules)
         check_rank(shapes, "method.target_r", self.target_r)
 
-    def comparable_from(self, model: nn.Module, plan: AdaptContext) -> int:
-        """After tinit: until then it has more triplets than it may keep."""
-        return self._warmup_steps(plan)
+    def comparable_from(self, model: nn.Module, context: AdaptContext) -> int:
+        """Return the end of the initial phase, in which the budget has not begun to shrink."""
+        return self._warmup_steps(context)
 
-    def _warmup_steps(self, plan: AdaptContext) -> int:
-        return int(plan.total_steps * self.initial_warmup_fraction)
+    def _warmup_steps(self, context: AdaptContext) -> int:
+        """Return the number of steps before the budget starts to shrink (``tinit``)."""
+        return int(context.total_steps * self.initial_warmup_fraction)
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import AdaLoraConfig, TaskType
 
-        initial = self._warmup_steps(plan)
-        final = max(1, int(plan.total_steps * self.final_fraction))
-        if initial >= plan.total_steps - final:
+        initial = self._warmup_steps(context)
+        final = max(1, int(context.total_steps * self.final_fraction))
+        if initial >= context.total_steps - final:
             raise InputError(
-                f"training.max_steps={plan.total_steps} is too short for AdaLoRA: its budget must "
-                "have at least one step to shrink in."
+                f"training.max_steps={context.total_steps} is too short for AdaLoRA: its budget "
+                "needs at "
+                "least one step to shrink."
             )
         config = AdaLoraConfig(
             task_type=TaskType.CAUSAL_LM,
             init_r=self.initial_r,
             target_r=self.target_r,
-            # peft divides it by the rank: a fraction serves as well as an integer
+            # annotated as int, but peft only divides it by the rank
             lora_alpha=cast(int, resolve_alpha(self.lora_alpha, self.initial_r)),
             lora_dropout=self.lora_dropout,
             **peft_targets(model, self.target_modules),
@@ -140,21 +149,21 @@ class AdaLoRA(Method):
             tinit=initial,
             tfinal=final,
             deltaT=self.reallocate_every_steps,
-            total_step=plan.total_steps,
+            total_step=context.total_steps,
             orth_reg_weight=max(self.orthogonality_weight, 1e-9),  # unused: see penalty
         )
         tuned = put_adapter(model, config, chosen_modules(model, self.target_modules))
         for name, parameter in tuned.named_parameters():
-            if ".ranknum." in name:  # a number that peft keeps; recast, it would count as trained
+            if ".ranknum." in name:  # a constant of peft that would count as trained
                 parameter.requires_grad_(False)
         return tuned
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """Return γ times the mean of ‖PᵀP − I‖_F and ‖QQᵀ − I‖_F over all matrices P and Q.
+        """Return γ times the mean of ‖PᵀP − I‖_F and ‖QQᵀ − I‖_F over all P and Q, or None if γ is 0.
 
-        As the authors' code and peft have it. Eq. 4 is printed as a sum of squares over the modules,
-        which would weigh the more against the loss the more modules a model has. peft adds it to
-        ``outputs.loss``; here the loss is made of logits, so it is added by itself.
+        Follows the authors' code and peft. The printed Eq. 4 sums squares over modules, so its
+        weight against the loss would grow with the number of modules. peft adds the penalty to
+        ``outputs.loss``, which is not used here.
         """
         if self.orthogonality_weight == 0:
             return None
@@ -177,21 +186,20 @@ class AdaLoRA(Method):
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
         allocator = _of_peft(model).rankallocator
-        device = next(
-            model.parameters()
-        ).device  # a checkpoint is read into the machine's own memory
+        device = next(model.parameters()).device  # checkpoints are read on the CPU
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
             setattr(allocator, name, {n: t.to(device) for n, t in state[name].items()})
         as_peft(model).peft_config["default"].rank_pattern = dict(state["rank_pattern"])
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """Rank of each module's update: how many of its triplets kept a λ."""
+        """Return the rank of each module's update: its number of nonzero singular values."""
         named = [(n, p) for n, p in model.named_parameters() if ".lora_E." in n]
         ranks = {name.split(".lora_E.")[0]: int((p != 0).sum()) for name, p in named}
         return {"ranks": {n.removeprefix("base_model.model."): rank for n, rank in ranks.items()}}
 
 
 def _factors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return names and values of all matrices P (``lora_B``) and Q (``lora_A``)."""
     return [
         (name, parameter)
         for name, parameter in model.named_parameters()
@@ -200,12 +208,12 @@ def _factors(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _tall(name: str, factor: Tensor) -> Tensor:
-    """P is d×r (``lora_B``); Q is r×d (``lora_A``), so QQᵀ = (Qᵀ)ᵀ(Qᵀ)."""
+    """Return the factor as (d, r): P (``lora_B``) as it is, Q (``lora_A``) transposed."""
     return factor.T if "lora_A" in name else factor
 
 
 def orthogonality(factor: Tensor) -> Tensor:
-    """‖FᵀF − I‖_F of a (d, r) matrix."""
+    """Return the scalar ‖FᵀF − I‖_F of a (d, r) matrix F."""
     import torch
 
     gram = factor.T @ factor
@@ -213,5 +221,5 @@ def orthogonality(factor: Tensor) -> Tensor:
 
 
 def _of_peft(model: nn.Module) -> AdaLoraModel:
-    """Return what peft's wrapper holds: the adapted model, with its rank allocator."""
+    """Return the adapted model within peft's wrapper, which holds the rank allocator."""
     return cast("AdaLoraModel", as_peft(model).base_model)

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoRA(Method):
-    """h = W₀x + (α/r)·BAx, B zero and A uniform at the start, W₀ frozen (Eq. 3).
+    """Train h = W₀x + (α/r)·BAx with W₀ frozen, B = 0 and A uniform at the start (Eq. 3).
 
-    Its relatives are fields of it: rsLoRA (arXiv:2312.03732) scales by α/√r; DoRA (2402.09353) learns
-    the norm of each row apart; LoRA+ (2402.12354) has a rate for B that is ``lora_plus_ratio`` times
-    A's; LoRA-FA (2308.03303) leaves A as it began; ``init`` says how A and B begin: see lora_starts.
+    Variants are fields. rsLoRA (arXiv:2312.03732) scales by α/√r. DoRA (arXiv:2402.09353) learns
+    the norm of each row separately. LoRA+ (arXiv:2402.12354) multiplies the rate of B by
+    ``lora_plus_ratio``. LoRA-FA (arXiv:2308.03303) freezes A. ``init`` selects the initial A and B:
+    see ``lora_starts``.
     """
 
     r: int
@@ -54,18 +55,18 @@ class LoRA(Method):
         require(ratio >= 1, "method.lora_plus_ratio", ratio, "at least 1 (1: one rate)")
         if self.init == "loftq" and self.base_quantization is None:
             raise InputError(
-                "method.init='loftq' makes up for what quantization takes away: use method=loftq, or "
+                "method.init='loftq' makes up for the error of quantization: use method=loftq, or "
                 "another method over a quantized base."
             )
 
     @property
     def trains_base_weights(self) -> bool:
-        """PiSSA and OLoRA take what A and B begin with out of the base's weights."""
+        """True for PiSSA and OLoRA, which subtract the initial BA from the base's weights."""
         return self.init in lora_starts.TAKEN_FROM_BASE
 
     @property
     def trains_in_base_dtype(self) -> bool:
-        return False  # A and B are in float32, however they begin
+        return False  # A and B are float32 with every initialization
 
     @property
     def starts_at_base(self) -> bool:
@@ -76,12 +77,13 @@ class LoRA(Method):
         if self.init != "loftq":
             return None
         return (
-            "its adapter holds what quantization rounded off: into the base at full precision it would "
-            "be merged a second time"
+            "its adapter contains the error of quantization, which a base at full precision does "
+            "not "
+            "have"
         )
 
     def trainable_parameters(self, model: nn.Module) -> int:
-        """Σ r·(d_in + d_out) over the targets, only r·d_out of it with A frozen; DoRA's + d_out."""
+        """Return Σ r·(d_in + d_out) over the targets: r·d_out with A frozen, plus d_out for DoRA."""
         shapes = chosen_modules(model, self.target_modules).values()
         factors = sum(self.r * (d_out if self.freeze_a else d_in + d_out) for d_in, d_out in shapes)
         return factors + self.use_dora * sum(d_out for _, d_out in shapes)
@@ -97,6 +99,7 @@ class LoRA(Method):
 
     @property
     def _cut_to_rank(self) -> bool:
+        """True if A and B start as a decomposition of each weight, truncated to rank r."""
         return self.init in (*lora_starts.TAKEN_FROM_BASE, "loftq")
 
     def check(self, model: nn.Module) -> None:
@@ -104,23 +107,23 @@ class LoRA(Method):
         check_rank(shapes, "method.r", self.r, every=self._cut_to_rank)
         lora_starts.check(model, shapes, self.init, self.r, self.eva_rho)
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import EvaConfig, LoraConfig, TaskType
 
-        own: dict[str, Any] = {"default": True, "loftq": True}
+        peft_names: dict[str, Any] = {"default": True, "loftq": True}
         config = LoraConfig(
             task_type=TaskType.CAUSAL_LM,
             r=self.r,
-            # peft divides it by r: a fraction serves as well as an integer
+            # annotated as int, but peft only divides it by r
             lora_alpha=cast(int, resolve_alpha(self.lora_alpha, self.r)),
             lora_dropout=self.lora_dropout,
             **peft_targets(model, self.target_modules),
             use_rslora=self.use_rslora,
             use_dora=self.use_dora,
-            init_lora_weights=own.get(self.init, self.init),
+            init_lora_weights=peft_names.get(self.init, self.init),
             eva_config=EvaConfig(rho=self.eva_rho) if self.init == "eva" else None,
         )
-        # EVA makes its factors itself: none need to be held before.
+        # EVA creates its factors later, so no memory is allocated for them here.
         chosen = chosen_modules(model, self.target_modules)
         tuned = put_adapter(model, config, chosen, low_cpu_mem_usage=self.init == "eva")
         if self.use_dora:
@@ -128,7 +131,7 @@ class LoRA(Method):
         if self.init in lora_starts.TAKEN_FROM_BASE:
             lora_starts.remember(tuned)
         elif self.init == "eva":
-            lora_starts.eva(tuned, plan, self.eva_sequences, round(self.r * self.eva_rho))
+            lora_starts.eva(tuned, context, self.eva_sequences, round(self.r * self.eva_rho))
         elif self.init == "loftq":
             lora_starts.loftq(tuned)
         for name, parameter in tuned.named_parameters():
@@ -137,19 +140,25 @@ class LoRA(Method):
         return tuned
 
     def parameter_groups(
-        self, model: nn.Module, learning_rate: float, plan: AdaptContext
+        self, model: nn.Module, learning_rate: float, context: AdaptContext
     ) -> list[dict[str, Any]]:
-        """η_A, and η_B = ratio·η_A for B and DoRA's norms."""
+        """Return optimizer groups with rate η for A, and ``lora_plus_ratio``·η for the rest.
+
+        The rest are B and DoRA's norms.
+        """
         if self.lora_plus_ratio == 1:
-            return super().parameter_groups(model, learning_rate, plan)
+            return super().parameter_groups(model, learning_rate, context)
         a = [p for n, p in model.named_parameters() if p.requires_grad and ".lora_A." in n]
-        seen = set(map(id, a))
-        b = [parameter for parameter in trainable(model) if id(parameter) not in seen]
+        ids_of_a = set(map(id, a))
+        b = [parameter for parameter in trainable(model) if id(parameter) not in ids_of_a]
         faster = {"params": b, "lr": learning_rate * self.lora_plus_ratio}
         return [{"params": a, "lr": learning_rate}, faster] if a else [faster]
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """An adapter for the base as it was, whatever the start took out of it."""
+        """Save the adapter in ``folder``.
+
+        It fits the untouched base, also for PiSSA and OLoRA, which change the base's weights.
+        """
         if self.init in lora_starts.TAKEN_FROM_BASE:
             lora_starts.save_as_lora(model, folder)
         else:
@@ -158,20 +167,20 @@ class LoRA(Method):
 
 @dataclass(frozen=True)
 class QLoRA(LoRA):
-    """LoRA beside a quantized base: Y = X·dequantize(W^NF4) + (α/r)·X·A·B (Eq. 5).
+    """LoRA on a quantized base, Y = X·dequantize(W^NF4) + (α/r)·X·A·B (Eq. 5).
 
-    In 8 bits the base is LLM.int8()'s, arXiv:2208.07339.
+    The 8-bit base is that of LLM.int8(), arXiv:2208.07339.
     """
 
     quantization: Literal["nf4", "fp4", "int8"]
-    double_quantization: bool  # int8 has a scale a row, and nothing to quantize twice
+    double_quantization: bool  # of the scales; has no effect for int8
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.init in lora_starts.TAKEN_FROM_BASE:
             raise InputError(
-                f"method.init={self.init!r} cannot be used: it changes the base's weights, which "
-                "quantized ones cannot. Over a quantized base: default, gaussian, eva or loftq."
+                f"method.init={self.init!r} cannot be used: it changes the base's weights, and "
+                "quantized weights cannot change. Use default, gaussian, eva or loftq."
             )
 
     @property

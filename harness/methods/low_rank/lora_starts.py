@@ -1,4 +1,4 @@
-"""Initial values of LoRA's factors (PiSSA, OLoRA, EVA, LoftQ), and their demands on the base."""
+"""Initial values of LoRA's factors: PiSSA, OLoRA, EVA and LoftQ."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from torch import nn
 
-# PiSSA (arXiv:2404.02948, Eq. 2-4): A and B from the largest singular values; OLoRA (2406.01775): from
-# a QR decomposition. Both leave W₀ − (α/r)·B₀A₀ in the base, so that the model starts where it was.
+# PiSSA (arXiv:2404.02948, Eq. 2-4) takes A and B from the largest singular values of W₀, OLoRA
+# (arXiv:2406.01775) from its QR decomposition. Both store W₀ − (α/r)·B₀A₀ in the base, so that the
+# output of the model does not change.
 TAKEN_FROM_BASE = ("pissa", "olora")
 
 EVA_BATCH = 8  # sequences
-TAKEN = "taken_from_base"  # where the adapted model keeps the factors that it began with
+TAKEN = "taken_from_base"  # attribute of the adapted model: initial A and B
 
 
 def check(model: nn.Module, shapes: Shapes, init: str, r: int, eva_rho: float) -> None:
-    """Raise InputError for a start that these layers cannot have; a skeleton will do."""
+    """Raise InputError if the targets do not allow ``init``.
+
+    ``model`` may be a skeleton without weights.
+    """
     if init == "olora":
-        refuse_conv1d(model, shapes, "OLoRA")  # peft decomposes it the wrong way round
+        refuse_conv1d(model, shapes, "OLoRA")  # peft decomposes its transpose
     if init == "eva":
         narrowest = min(d_in for d_in, _ in shapes.values())
         require(
@@ -41,7 +45,10 @@ def check(model: nn.Module, shapes: Shapes, init: str, r: int, eva_rho: float) -
 
 
 def check_directions(tuned: nn.Module) -> None:
-    """DoRA divides each row of W₀ by its norm: a row of zeros would make every output NaN."""
+    """Raise InputError if a row of a target's weight is zero.
+
+    DoRA divides each row by its norm, so every output would be NaN.
+    """
     for name, magnitude in tuned.named_parameters():
         if "lora_magnitude_vector" in name and not magnitude.is_meta and not magnitude.all():
             module = name.removeprefix("base_model.model.").split(".lora_magnitude_vector")[0]
@@ -53,7 +60,7 @@ def check_directions(tuned: nn.Module) -> None:
 
 
 def remember(tuned: nn.Module) -> None:
-    """Keep A₀ and B₀, to tell at the end what was learned from what was taken out of the base."""
+    """Store the initial A and B on the model. ``save_as_lora`` subtracts them from the trained ones."""
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(tuned)
@@ -61,9 +68,9 @@ def remember(tuned: nn.Module) -> None:
 
 
 def save_as_lora(tuned: nn.Module, folder: Path) -> None:
-    """A plain LoRA of rank 2r for the base as it was: BA − B₀A₀ = [B, −B₀]·[A; A₀].
+    """Save a plain LoRA of rank 2r for the untouched base, BA − B₀A₀ = [B, −B₀]·[A; A₀].
 
-    (PiSSA, appendix C.) peft does the same from a copy of the untrained adapter on disk.
+    See PiSSA, appendix C. peft does the same with a copy of the untrained adapter on disk.
     """
     import torch
     from peft import get_peft_model_state_dict
@@ -78,9 +85,8 @@ def save_as_lora(tuned: nn.Module, folder: Path) -> None:
             now = torch.cat([now, -before.to(now.device)], dim=1)
         stacked[name] = now.contiguous()
     config = cast("LoraConfig", copy.deepcopy(as_peft(tuned).peft_config["default"]))
-    config.lora_alpha *= (
-        math.sqrt(2) if config.use_rslora else 2
-    )  # of twice the rank: the same scale
+    # Keeps the scale at twice the rank.
+    config.lora_alpha *= math.sqrt(2) if config.use_rslora else 2
     config.r *= 2
     config.init_lora_weights = True
     config.inference_mode = True
@@ -88,43 +94,48 @@ def save_as_lora(tuned: nn.Module, folder: Path) -> None:
     save_file(stacked, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
-def eva(tuned: nn.Module, plan: AdaptContext, n_sequences: int, n_components: int) -> None:
-    """A from the directions in which a layer's inputs vary most (EVA, arXiv:2410.07170).
+def eva(tuned: nn.Module, context: AdaptContext, n_sequences: int, n_components: int) -> None:
+    """Set A to the principal directions of each layer's inputs (EVA, arXiv:2410.07170).
 
-    The ranks go where they explain most, up to ``n_components`` a layer, their sum as before. Raises
-    InputError where no batch of training sequences has that many tokens.
+    Ranks are redistributed to layers where they explain most variance, up to ``n_components`` per
+    layer. Their sum stays the same. Raises InputError if no batch of training sequences has
+    ``n_components`` tokens, or if peft cannot read the inputs of a layer.
     """
     from peft import initialize_lora_eva_weights
     from peft.tuners.tuners_utils import cast_adapter_dtype
 
     batches = [
         {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.ne(0).long()}
-        for batch in plan.calibration(n_sequences, EVA_BATCH)
+        for batch in context.calibration(n_sequences, EVA_BATCH)
     ]
     n_tokens = [int(batch["attention_mask"].sum()) for batch in batches]
     if max(n_tokens) < n_components:
         raise InputError(
-            f"method.init='eva' cannot be used: method.r × method.eva_rho={n_components} directions "
+            f"method.init='eva' cannot be used: method.r × method.eva_rho={n_components} "
+            "directions "
             f"need as many tokens in {EVA_BATCH} training sequences, and there are {max(n_tokens)}."
         )
-    enough = [batch for batch, n in zip(batches, n_tokens, strict=True) if n >= n_components]
+    long_enough = [batch for batch, n in zip(batches, n_tokens, strict=True) if n >= n_components]
     try:
-        initialize_lora_eva_weights(tuned, enough, show_progress_bar=False)
-    except IndexError as error:  # where peft looks for the real tokens of a layer's input
+        initialize_lora_eva_weights(tuned, long_enough, show_progress_bar=False)
+    except IndexError as error:  # raised where peft selects the real tokens of an input
         raise InputError(
-            "method.init='eva' cannot be used with these layers: peft reads inputs by batch and length "
-            "and some of them get the tokens of a whole batch in one row, as a mixture's shared "
-            "expert and OPT's MLP are. Name the others in method.target_modules, such as attention."
+            "method.init='eva' cannot be used with these layers: peft expects inputs of (batch, "
+            "length, "
+            "width), and some layers get all tokens of a batch in one row, such as a mixture's "
+            "shared "
+            "expert and OPT's MLP. Name the others in method.target_modules, such as attention."
         ) from error
-    cast_adapter_dtype(tuned, "default")  # as peft has those that it makes itself: float32
+    cast_adapter_dtype(tuned, "default")  # float32, as for factors that peft initializes itself
 
 
 def loftq(tuned: nn.Module) -> None:
-    """(α/r)·BA as near as its rank allows to what quantization took: W − Q (LoftQ, arXiv:2310.08659).
+    """Set (α/r)·BA to the best rank-r approximation of the quantization error W − Q.
 
-    Its alternation (Alg. 1) once: more rounds would change Q, and a saved adapter would fit no base but
-    its own. W is read again, at full precision on the CPU, from where the base came from. peft's own
-    needs a GPU and leaves the scale α/r out, which doubles the correction at α = 2r.
+    LoftQ, arXiv:2310.08659, Alg. 1 with one iteration. More iterations would change Q, and the
+    saved adapter would fit no other quantized copy of the base. W is loaded again at full precision
+    on the CPU. peft's version needs a GPU and omits the scale α/r, which doubles the correction at
+    α = 2r.
     """
     import torch
     from peft.tuners.lora import LoraLayer
@@ -143,12 +154,12 @@ def loftq(tuned: nn.Module) -> None:
         if not isinstance(layer, LoraLayer):
             continue
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-        held = stored.get_submodule(name)
-        weight = cast(torch.Tensor, held.weight)
-        weight = weight.T if isinstance(held, Conv1D) else weight
+        original = stored.get_submodule(name)
+        weight = cast(torch.Tensor, original.weight)
+        weight = weight.T if isinstance(original, Conv1D) else weight
         rounded = dequantize_module_weight(layer.get_base_layer())
-        lost = weight.detach().to(rounded.device).float() - rounded.float()
-        left, values, right = torch.linalg.svd(lost, full_matrices=False)
+        error = weight.detach().to(rounded.device).float() - rounded.float()
+        left, values, right = torch.linalg.svd(error, full_matrices=False)
         root = (values[: a.shape[0]] / layer.scaling["default"]).sqrt()
         a.data = (root[:, None] * right[: len(root)]).to(a.device, a.dtype)
         b.data = (left[:, : len(root)] * root).to(b.device, b.dtype)

@@ -1,4 +1,4 @@
-"""lora_alpha as a number or as a multiple of the rank: the one place where it is resolved."""
+"""Resolution of ``lora_alpha``, given as a number or as a multiple of the rank."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MULTIPLE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?\s*\*?\s*r")
 
 
 def resolve_alpha(alpha: float | str, r: int) -> float:
-    """α for rank ``r``: a number is itself; ``2r``, ``r`` and ``0.5r`` are multiples of the rank.
+    """Return α for rank ``r``. ``2r``, ``r`` and ``0.5r`` are multiples of the rank.
 
-    The update is scaled by α/r: with ``2r`` that is 2 at every rank, and a sweep over ranks compares
-    like with like. Raises InputError for other text and for anything that is not above 0.
+    The update is scaled by α/r. With ``2r`` the scale is 2 at every rank, so a sweep over ranks
+    varies only the rank. Raises InputError for other text and for values that are not above 0.
     """
     accepted = "a number above 0, or a multiple of the rank such as 2r, r or 0.5r"
     if isinstance(alpha, str):

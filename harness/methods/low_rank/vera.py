@@ -1,4 +1,4 @@
-"""VeRA, Kopiczko et al. 2023, arXiv:2310.11454: one frozen random pair for all, learned scales."""
+"""VeRA, Kopiczko et al. 2023, arXiv:2310.11454: shared frozen random factors, learned scales."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VeRA(Method):
-    """h = W₀x + Λ_b·B·Λ_d·A·x (Eq. 2): A and B random, shared, frozen; b (zero) and d trained."""
+    """Train h = W₀x + Λ_b·B·Λ_d·A·x (Eq. 2).
+
+    A and B are random, frozen and shared by all layers. The vectors b (0 at the start) and d are
+    trained.
+    """
 
     r: int
     d_initial: float
@@ -32,7 +36,7 @@ class VeRA(Method):
         require(0 <= self.vera_dropout < 1, "method.vera_dropout", self.vera_dropout, "in [0, 1)")
 
     def trainable_parameters(self, model: nn.Module) -> int:
-        """Σ (d_out + r) over the targets (§3.2)."""
+        """Return Σ (d_out + r) over the targets (§3.2)."""
         shapes = chosen_modules(model, self.target_modules).values()
         return sum(d_out + self.r for _, d_out in shapes)
 
@@ -40,21 +44,23 @@ class VeRA(Method):
         def count(r: int) -> int:
             return replace(self, r=r).trainable_parameters(model)
 
-        ranks = range(1, trainable_parameters + 2)  # shared factors may be wider than any layer
+        ranks = range(
+            1, trainable_parameters + 2
+        )  # the shared factors may have a rank above any layer's width
         return replace(self, r=largest_within(trainable_parameters, ranks, count, "method.r"))
 
     def check(self, model: nn.Module) -> None:
         chosen_modules(model, self.target_modules)
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import TaskType, VeraConfig
 
         config = VeraConfig(
             task_type=TaskType.CAUSAL_LM,
             r=self.r,
             **peft_targets(model, self.target_modules),
-            projection_prng_key=plan.seed,
-            save_projection=True,  # random numbers may differ between versions of torch
+            projection_prng_key=context.seed,
+            save_projection=True,  # torch versions may draw other random numbers
             vera_dropout=self.vera_dropout,
             d_initial=self.d_initial,
         )

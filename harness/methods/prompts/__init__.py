@@ -1,1 +1,1 @@
-"""Learned vectors before the input, or before the keys and values of each layer."""
+"""Methods that learn virtual tokens: vectors before the input, or keys and values in every layer."""

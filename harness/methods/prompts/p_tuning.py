@@ -1,4 +1,4 @@
-"""P-tuning, Liu et al. 2021, arXiv:2103.10385: virtual tokens that a small network writes."""
+"""P-tuning, Liu et al. 2021, arXiv:2103.10385: virtual tokens computed by a small encoder network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from harness.config.strict import require
 from harness.methods.base import AdaptContext
-from harness.methods.prompts.virtual_tokens import VirtualTokens, of_embeddings
+from harness.methods.prompts.virtual_tokens import VirtualTokens, embedding_arguments
 from harness.methods.with_peft import put_adapter
 from harness.models.views import input_embeddings
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PTuning(VirtualTokens):
-    """[encoder(P); X] at the embedding layer: the paper's prompt encoder (§3), all of it before X.
+    """Train [encoder(P); X] at the embedding layer: the prompt encoder (§3), all of it before X.
 
-    The encoder is a bidirectional LSTM with an MLP of two layers on top, or an MLP of three. After
-    training its output is all that is kept.
+    The encoder is a bidirectional LSTM followed by a two-layer MLP, or a three-layer MLP. After
+    training only its output is kept.
     """
 
     encoder_reparameterization_type: Literal["MLP", "LSTM"]
@@ -43,22 +43,22 @@ class PTuning(VirtualTokens):
         h = self.encoder_hidden_size or d
         if self.encoder_reparameterization_type == "MLP":
             return d, (d + 1) * h + (h + 1) * h + (h + 1) * d
-        widths = [d, *[2 * h] * (self.encoder_num_layers - 1)]  # of what each layer reads
-        # Both directions have four gates of input, state and two biases.
+        widths = [d, *[2 * h] * (self.encoder_num_layers - 1)]  # input widths of the LSTM layers
+        # Two directions, four gates each, with weights for input and state and two biases.
         lstm = sum(2 * 4 * h * (width + h + 2) for width in widths)
         return d, lstm + (2 * h + 1) * 2 * h + (2 * h + 1) * d
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from peft import PromptEncoderConfig, TaskType
 
         config = PromptEncoderConfig(
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=self.num_virtual_tokens,
-            **of_embeddings(model),
+            **embedding_arguments(model),
             encoder_reparameterization_type=self.encoder_reparameterization_type,
-            # None is peft's own default, which its annotation leaves out
+            # None is peft's default, although annotated as int
             encoder_hidden_size=cast(int, self.encoder_hidden_size),
         )
-        if self.encoder_reparameterization_type != "MLP":  # its layers are three, always
+        if self.encoder_reparameterization_type != "MLP":  # peft's MLP always has three layers
             config.encoder_num_layers = self.encoder_num_layers
         return put_adapter(model, config)

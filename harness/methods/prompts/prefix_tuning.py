@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from harness.config.strict import require
 from harness.errors import InputError, refused_by_library
 from harness.methods.base import AdaptContext
-from harness.methods.prompts.virtual_tokens import VirtualTokens, words
+from harness.methods.prompts.virtual_tokens import VirtualTokens, initial_tokens
 from harness.methods.with_peft import put_adapter
 from harness.models.views import as_pretrained
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ADVICE = (
-    "Keys and values of this model are not of the one shape that peft's prefix has in every layer; "
+    "Peft's prefix needs keys and values of one shape in every layer, which this model does not "
+    "have; "
     "method=prompt_tuning puts vectors before the input instead."
 )
 
 
 @dataclass(frozen=True)
 class PrefixTuning(VirtualTokens):
-    """Learned keys and values before those of the text, in every layer: P of n×(2·layers·width).
+    """Train n keys and values that precede those of the text in every layer.
 
-    h_i = P[i, :] for i in the prefix (Eq. 3). With ``prefix_projection`` P[i, :] = MLP(P'[i, :])
-    while training (§4.3): steadier, and only the MLP's output is kept. Without it this is P-tuning
-    v2, Liu et al. 2021, arXiv:2110.07602.
+    h_i = P[i, :] for i in the prefix, P of (n, 2·layers·width) (Eq. 3). With ``prefix_projection``,
+    P[i, :] = MLP(P'[i, :]) during training (§4.3), which is more stable. Only the MLP's output is
+    kept. Without it this is P-tuning v2, Liu et al. 2021, arXiv:2110.07602.
     """
 
     prefix_projection: bool
@@ -47,7 +48,7 @@ class PrefixTuning(VirtualTokens):
 
     @property
     def allows_gradient_checkpointing(self) -> bool:
-        return False  # the prefix is a cache, which transformers drops where it recomputes
+        return False  # the prefix is a cache, and transformers drops caches when it recomputes
 
     def size(self, model: nn.Module) -> tuple[int, int]:
         width, out = _widths(model)
@@ -62,13 +63,15 @@ class PrefixTuning(VirtualTokens):
         kinds = set(getattr(config, "layer_types", None) or ())
         others = sorted(k for k in kinds if "attention" not in k or k.startswith("linear"))
         if others or not getattr(config, "num_attention_heads", None):
-            where = f" in its layers of kind {', '.join(others)}" if others else ""
+            where = f" in its layers of type {', '.join(others)}" if others else ""
             raise InputError(
-                f"A prefix of keys and values cannot be used with {type(model).__name__}, which has no "
-                f"attention to read them{where}. Vectors before the input can: method=prompt_tuning."
+                f"A prefix of keys and values cannot be used with {type(model).__name__}, which "
+                "has no "
+                f"attention to read them{where}. Use vectors before the input: "
+                "method=prompt_tuning."
             )
 
-    def adapt(self, model: nn.Module, plan: AdaptContext) -> nn.Module:
+    def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         import torch
         from peft import PrefixTuningConfig, TaskType
 
@@ -76,20 +79,20 @@ class PrefixTuning(VirtualTokens):
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=self.num_virtual_tokens,
             prefix_projection=self.prefix_projection,
-            # None is peft's own default, which its annotation leaves out
+            # None is peft's default, although annotated as int
             encoder_hidden_size=cast(int, self.encoder_hidden_size),
             num_attention_heads=as_pretrained(model).config.get_text_config().num_attention_heads,
         )
         tuned = put_adapter(model, config)
         if self.init == "activations":
-            ids = torch.tensor([words(plan, self.num_virtual_tokens, self.init_text)])
+            ids = torch.tensor([initial_tokens(context, self.num_virtual_tokens, self.init_text)])
             with refused_by_library("A prefix of keys and values", ADVICE):
-                _begin_at(tuned.prompt_encoder["default"], activations(model, ids))
+                _initialize(tuned.prompt_encoder["default"], activations(model, ids))
         return tuned
 
 
 def activations(model: nn.Module, ids: Tensor) -> Tensor:
-    """(T, 2·layers·width) keys and values of every layer at the (1, T) tokens ``ids``."""
+    """Return (T, 2·layers·width) keys and values of every layer at the (1, T) tokens ``ids``."""
     import torch
     from peft.tuners.cartridge.utils import prompt_embeddings_from_past_key_values
 
@@ -99,11 +102,11 @@ def activations(model: nn.Module, ids: Tensor) -> Tensor:
     return prompt_embeddings_from_past_key_values(cache, num_virtual_tokens=ids.shape[1]).float()
 
 
-def _begin_at(encoder: Any, prefix: Tensor) -> None:
-    """Make (n, out) ``prefix`` the first output of peft's ``encoder``.
+def _initialize(encoder: Any, prefix: Tensor) -> None:
+    """Initialize peft's ``encoder`` so that its output is ``prefix`` of (n, 2·layers·width).
 
-    Of the MLP only the last layer is set, by least squares: exact for up to as many virtual tokens
-    as it has hidden units. (The authors train it towards the activations.)
+    Only the MLP's last layer is set, by least squares. This is exact if there are at most as many
+    virtual tokens as hidden units. The authors train the MLP towards the activations instead.
     """
     import torch
 
@@ -119,7 +122,7 @@ def _begin_at(encoder: Any, prefix: Tensor) -> None:
 
 
 def _widths(model: nn.Module) -> tuple[int, int]:
-    """Return the width of one layer's keys (shared heads counted once), and of all keys and values."""
+    """Return the width of one layer's keys (shared heads once), and of all keys and values together."""
     config = as_pretrained(model).config.get_text_config()
     heads = config.num_attention_heads
     head = getattr(config, "head_dim", None) or config.hidden_size // heads

@@ -1,4 +1,4 @@
-"""Shared base of methods that learn vectors before the text and leave every weight unchanged."""
+"""Base class of methods that learn virtual tokens and leave every weight of the base unchanged."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VirtualTokens(Method):
-    """``num_virtual_tokens`` positions before the text, whose content is learned.
+    """Method with ``num_virtual_tokens`` learned positions before the text.
 
-    No such model starts at the base: the virtual tokens take attention from the first step on.
+    The tuned model differs from the base from the start, because virtual tokens receive attention.
     """
 
     num_virtual_tokens: int
@@ -36,14 +36,14 @@ class VirtualTokens(Method):
 
     @property
     def cannot_shard(self) -> str | None:
-        return "its virtual tokens are made before the model runs, of whole tensors"
+        return "its virtual tokens are computed from whole tensors before the model runs"
 
     @property
     def cannot_merge(self) -> str:
-        return "virtual tokens stand before the input and are no part of any weight"
+        return "virtual tokens precede the input and are not part of any weight"
 
     def size(self, model: nn.Module) -> tuple[int, int]:
-        """Trained parameters: of one virtual token, and of what all of them share."""
+        """Return the trained parameters of one virtual token, and those shared by all of them."""
         raise NotImplementedError
 
     def matched(self, model: nn.Module, trainable_parameters: int) -> Self:
@@ -57,56 +57,62 @@ class VirtualTokens(Method):
         return replace(self, num_virtual_tokens=n)
 
     def check(self, model: nn.Module) -> None:
-        context = context_length(model)
+        n_positions = context_length(model)
         require(
-            context is None or self.num_virtual_tokens < context,
+            n_positions is None or self.num_virtual_tokens < n_positions,
             "method.num_virtual_tokens",
             self.num_virtual_tokens,
-            f"below {context}, the positions that this model has for them and the text together",
+            f"below {n_positions}, this model's positions for virtual tokens and text together",
         )
 
     def check_length(self, model: nn.Module, longest: int) -> None:
-        context, n = context_length(model), self.num_virtual_tokens
-        if context is not None and n + longest > context:
+        n_positions, n = context_length(model), self.num_virtual_tokens
+        if n_positions is not None and n + longest > n_positions:
             raise InputError(
-                f"method.num_virtual_tokens={n} cannot be used: the longest text has {longest} tokens "
-                f"(what is generated included), and this model has {context} positions for both. Use "
-                f"{max(0, context - longest)} virtual tokens at most, or lower data.max_length."
+                f"method.num_virtual_tokens={n} cannot be used: the longest text has {longest} "
+                "tokens "
+                f"(generated tokens included), and this model has {n_positions} positions for "
+                "both. Use "
+                f"{max(0, n_positions - longest)} virtual tokens at most, or lower data.max_length."
             )
 
 
 class EmbeddingFields(TypedDict):
-    """Fields of a peft configuration."""
+    """Arguments of a peft configuration."""
 
     token_dim: int
     num_layers: int
     num_attention_heads: int
 
 
-def of_embeddings(model: nn.Module) -> EmbeddingFields:
-    """Fields of a peft configuration for vectors that stand among the embeddings of ``model``.
+def embedding_arguments(model: nn.Module) -> EmbeddingFields:
+    """Return arguments of a peft configuration for vectors among the embeddings of ``model``.
 
-    peft would take their width from the layers, which OPT-350m has wider, and asks for attention heads
-    that it does not use here and Mamba does not have.
+    peft would use the width of the layers, which differs in OPT-350m. It also requires attention
+    heads, which are not used here and which Mamba does not have.
     """
     width = input_embeddings(model).embedding_dim
     return {"token_dim": width, "num_layers": 1, "num_attention_heads": 1}
 
 
 def context_length(model: nn.Module) -> int | None:
-    """The positions that ``model`` was made for; None where its configuration names none."""
+    """Return the number of positions of ``model``; None if its configuration has no limit."""
     return getattr(as_pretrained(model).config.get_text_config(), "max_position_embeddings", None)
 
 
-def words(plan: AdaptContext, n: int, text: str | None) -> list[int]:
-    """``n`` token ids to begin with: of ``text``, again and again, or of training sequences."""
+def initial_tokens(context: AdaptContext, n: int, text: str | None) -> list[int]:
+    """Return ``n`` token ids to initialize virtual tokens.
+
+    Taken from ``text``, repeated as needed, or from random training sequences if that is None.
+    Raises InputError if ``text`` has no tokens.
+    """
     if text is not None:
-        ids = plan.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = context.tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids:
             raise InputError(f"method.init_text={text!r} has no tokens.")
     else:
         ids = []
-        for batch in plan.calibration(n, batch_size=1):
+        for batch in context.calibration(n, batch_size=1):
             ids += batch.input_ids[0].tolist()
             if len(ids) >= n:
                 break

@@ -1,4 +1,4 @@
-"""Importance of single entries of a model to its loss, and selection by it. Imports torch."""
+"""Scores of how much single entries of the weights matter for the loss, and selection by them."""
 
 from __future__ import annotations
 
@@ -19,30 +19,35 @@ if TYPE_CHECKING:
 Score = Literal[
     "gradient", "gradient_squared", "weight_gradient", "fisher", "empirical_fisher", "magnitude"
 ]
-GRADIENT_BATCH = 8  # sequences a pass, where only their sum is asked for
+GRADIENT_BATCH = 8  # sequences in one backward pass if only the sum of gradients is needed
 
 
 def importance(
-    model: nn.Module, plan: AdaptContext, score: Score, samples: int
+    model: nn.Module, context: AdaptContext, score: Score, samples: int
 ) -> dict[str, Tensor]:
-    """Parameter name → float32 scores of its shape, 0 or more; tied parameters once.
+    """Return parameter name → float32 scores of its shape, 0 or more, tied parameters once.
 
-    With g = ∇ of the mean negative log-likelihood of the labels of ``samples`` training sequences:
-    gradient |g|, gradient_squared g², weight_gradient |w·g|. magnitude |w| looks at no data. fisher
-    and empirical_fisher are means over sequences of the squares of *each sequence's* ∇ log p (the
-    square of the mean is another thing: where samples disagree it is small). empirical_fisher has
-    the true labels; fisher has labels drawn from the model, E_x E_{y∼p_θ(y|x)} (∇ log p_θ(y|x))²
-    (Sung et al. 2021, arXiv:2111.09839, §2), drawn once a place, after the true text before it.
-    Raises InputError where they are not finite.
+    g is the gradient of the mean negative log-likelihood of the labels in ``samples`` training
+    sequences. Scores are |g| (gradient), g² (gradient_squared), |w·g| (weight_gradient) and |w|
+    (magnitude, which uses no data).
+
+    fisher and empirical_fisher average the squares of *each sequence's* ∇ log p. The square of the
+    average would be small where sequences disagree. empirical_fisher uses the true labels. fisher
+    draws labels from the model, E_x E_{y∼p_θ(y|x)} (∇ log p_θ(y|x))² (Sung et al. 2021,
+    arXiv:2111.09839, §2). It draws one label per position, given the true preceding text.
+
+    Raises InputError if a score is not finite.
     """
     named = dict(model.named_parameters())
     if score == "magnitude":
         return {name: parameter.detach().float().abs() for name, parameter in named.items()}
     squared = score in ("fisher", "empirical_fisher")
-    generator = torch.Generator(plan.device).manual_seed(plan.seed) if score == "fisher" else None
+    generator = (
+        torch.Generator(context.device).manual_seed(context.seed) if score == "fisher" else None
+    )
     with gradient_sums(named, squared) as sums:
         n_sequences = n_labels = 0
-        for batch in plan.calibration(samples, 1 if squared else GRADIENT_BATCH):
+        for batch in context.calibration(samples, 1 if squared else GRADIENT_BATCH):
             summed_nll(model, batch, generator).backward()
             n_sequences += len(batch.input_ids)
             n_labels += len(batch.targets)
@@ -55,13 +60,17 @@ def importance(
         total.abs_()
         if not total.isfinite().all():
             raise InputError(
-                f"method.score={score!r} cannot be used: it is not finite for {name} on these data."
+                f"method.score={score!r} cannot be used: the score is not finite for {name} on "
+                "these data."
             )
     return sums
 
 
 def summed_nll(model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-    """−log p of the labels of ``batch`` in nats; of labels that the model draws, with a generator."""
+    """Return −log p of the labels of ``batch`` in nats, summed, as a scalar with gradients.
+
+    With a ``generator``, labels are drawn from the model's own predictions instead.
+    """
     logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict).float()
     labels = batch.targets
     if generator is not None:
@@ -70,7 +79,7 @@ def summed_nll(model: nn.Module, batch: Batch, generator: torch.Generator | None
 
 
 def mean_nll(model: nn.Module, batches: Sequence[Batch]) -> float:
-    """Nats a label token, over all of ``batches``."""
+    """Return the mean negative log-likelihood over all labels of ``batches``, in nats per token."""
     summed = sum(float(summed_nll(model, batch)) for batch in batches)
     return summed / sum(len(batch.targets) for batch in batches)
 
@@ -79,9 +88,10 @@ def mean_nll(model: nn.Module, batches: Sequence[Batch]) -> float:
 def gradient_sums(
     named: Mapping[str, nn.Parameter], squared: bool = False
 ) -> Iterator[dict[str, Tensor]]:
-    """float32 sums of the gradients (or of their squares) of each backward pass made inside.
+    """Sum the gradients, or their squares, of all backward passes in the context.
 
-    Every gradient is freed as soon as it is added: one dense copy of the model, not two.
+    Yields parameter name → float32 sum. Each gradient is freed as soon as it is added, so only one
+    dense copy of the model is held. On exit no parameter requires gradients.
     """
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in named.items()}
 
@@ -108,10 +118,10 @@ def gradient_sums(
 
 
 def largest(scores: Sequence[Tensor], k: int) -> list[Tensor]:
-    """For each tensor the places, in order, of the ``k`` largest of all together; of equals the first.
+    """Return, for each tensor, the sorted flat indices of its entries among the ``k`` largest of all.
 
-    Non-negative floats are ordered as their bits are, so the k-th largest is found by bisection over
-    bits: exact, without sorting, whatever the number of ties.
+    Scores must be non-negative. Ties go to the first entries. Non-negative floats sort like their
+    bit patterns, so bisection over bits finds the k-th largest exactly and without sorting.
     """
     bits = [score.float().flatten().view(torch.int32) for score in scores]
     assert 1 <= k <= sum(map(len, bits))
@@ -132,9 +142,12 @@ def largest(scores: Sequence[Tensor], k: int) -> list[Tensor]:
 
 
 def apportioned(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
-    """``total`` divided in proportion to ``sizes``, in whole numbers, by largest remainders."""
-    whole = sum(sizes.values())
-    shares = {name: divmod(total * size, whole) for name, size in sizes.items()}
+    """Divide ``total`` in proportion to ``sizes`` into whole numbers (largest remainder method).
+
+    Returns name → share.
+    """
+    size_sum = sum(sizes.values())
+    shares = {name: divmod(total * size, size_sum) for name, size in sizes.items()}
     spare = total - sum(quotient for quotient, _ in shares.values())
-    by_rest = sorted(shares, key=lambda name: -shares[name][1])  # stable: of equals the first
-    return {name: shares[name][0] + (name in by_rest[:spare]) for name in shares}
+    by_remainder = sorted(shares, key=lambda name: -shares[name][1])  # stable: ties keep order
+    return {name: shares[name][0] + (name in by_remainder[:spare]) for name in shares}
