@@ -35,7 +35,7 @@ BENCHMARK_FIELDS = (  # measured elsewhere
     *("instructions", "instruction_tokens", "agreement_prompts"),
     *("probes", "probe_tokens", "probe_temperature", "probe_top_p"),
 )
-# What is asked of tuned models only.
+# Settings that concern tuned models only.
 AFTERWARDS_FIELDS = ("merged", "interpolation", "quantization", "update_analysis")
 
 
@@ -44,14 +44,13 @@ class Reference:
     """Measurements of the base on one ``Texts``."""
 
     fingerprint: str
-    measurements: dict[str, Measurement]  # its quality on the split, its perplexity on general text
-    outputs: list[str]  # its answer to each prompt
+    measurements: dict[str, Measurement]  # quality on the split, perplexity on general text
+    outputs: list[str]  # one answer per prompt
     general_nll: np.ndarray | None  # (documents,) summed, nats
     general: LogProbs | None
     drift: LogProbs | None
-    # measurement → (n, k) per-example statistics: tuned ones pair with them
-    items: dict[str, np.ndarray]
-    missing: Mapping[str, str] = field(default_factory=dict)  # of one that was just measured
+    items: dict[str, np.ndarray]  # measurement → (n, k) per-example statistics, for paired tests
+    missing: Mapping[str, str] = field(default_factory=dict)  # empty for a reference from disk
 
 
 class ReferenceStore:
@@ -95,7 +94,7 @@ class ReferenceStore:
             found = _load(self.folder / key, key)
             if found is None:
                 found, whole = _measure(base, key, texts, config, device, beside)
-                if whole:  # else another process tries again: a script may run by then
+                if whole:  # else not kept, so that another process tries the missing ones again
                     _save(self.folder / key, found)
             self._keep(found)
         return self._recent[key]
@@ -164,12 +163,14 @@ def _general(measured: MeasurementCollector, texts: Texts, nll: np.ndarray) -> N
     assert texts.general is not None
     columns = by_example(texts.general, nll, n_labels(texts.general))
     by_bytes = by_example(texts.general, nll, texts.general.label_bytes)
-    about = f"text:general for {texts.split}|weight:token"
-    measured.add(GENERAL_PERPLEXITY, columns, about)
-    measured.add(GENERAL_BITS_PER_BYTE, by_bytes, about)
+    signature = f"text:general for {texts.split}|weight:token"
+    measured.add(GENERAL_PERPLEXITY, columns, signature)
+    measured.add(GENERAL_BITS_PER_BYTE, by_bytes, signature)
     for domain in dict.fromkeys(texts.domains):
         chosen = np.asarray(texts.domains) == domain
-        measured.add(f"{GENERAL_PERPLEXITY}.{domain}", columns[chosen], f"{about}|domain:{domain}")
+        measured.add(
+            f"{GENERAL_PERPLEXITY}.{domain}", columns[chosen], f"{signature}|domain:{domain}"
+        )
 
 
 def _save(folder: Path, reference: Reference) -> None:
@@ -224,5 +225,5 @@ def _load(folder: Path, key: str) -> Reference | None:
             drift=kept("drift"),
             items=items,
         )
-    except (KeyError, TypeError, ValueError, AttributeError):  # JSON, but none of ours
+    except (KeyError, TypeError, ValueError, AttributeError):  # JSON of another form
         return None

@@ -36,11 +36,11 @@ def class_logprobs(model: nn.Module, encoded: Encoded, batch_size: int, device: 
 def class_statistics(logprobs: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
     """Return kind → (n, k) statistics from (n, K) log-probabilities and (n,) ``classes``."""
     n, n_classes = logprobs.shape
-    said, true = np.eye(n_classes)[logprobs.argmax(axis=1)], np.eye(n_classes)[classes]
+    predicted, true = np.eye(n_classes)[logprobs.argmax(axis=1)], np.eye(n_classes)[classes]
     nll = -logprobs[np.arange(n), classes]
     return {
-        "accuracy": (said * true).sum(axis=1, keepdims=True),
-        "macro_f1": np.concatenate([said, true, said * true], axis=1),
+        "accuracy": (predicted * true).sum(axis=1, keepdims=True),
+        "macro_f1": np.concatenate([predicted, true, predicted * true], axis=1),
         "loss": np.stack([nll, np.ones(n)], axis=1),
     }
 
@@ -52,11 +52,11 @@ def classification(
     encoded = texts.sequences
     assert encoded.classes is not None
     logprobs = class_logprobs(model, encoded, batch_size, device)
-    about = f"split:{texts.split}|classes:{logprobs.shape[1]}|head:concat pooling"
+    signature = f"split:{texts.split}|classes:{logprobs.shape[1]}|head:concat pooling"
     how = {"accuracy": "|mean", "macro_f1": "|mean over classes said or true", "loss": "|mean"}
     for kind, statistics in class_statistics(logprobs, encoded.classes).items():
-        measured.add(f"{texts.split}.{kind}", statistics, about + how[kind])
-    said = logprobs.argmax(axis=1)
+        measured.add(f"{texts.split}.{kind}", statistics, signature + how[kind])
+    predicted = logprobs.argmax(axis=1)
     examples = [texts.examples[index] for index in encoded.example]
     measured.predictions = [
         {
@@ -65,5 +65,5 @@ def classification(
             "references": list(example.references),
             "output": texts.labels[place],
         }
-        for example, place in zip(examples, said, strict=True)
+        for example, place in zip(examples, predicted, strict=True)
     ]

@@ -32,10 +32,10 @@ class MeasurementCollector:
     may_come: bool = False  # something is missing that another attempt may find
     predictions: list[dict[str, object]] = field(default_factory=list)
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # further rows to write
-    how_answered: str = ""  # the part of signatures that says where the predictions come from
+    how_answered: str = ""  # part of the signatures: how the predictions were generated
     generation_tokens_per_second: float | None = None
-    cost: dict[str, float] = field(default_factory=dict)  # of measuring, beside its time
-    base: dict[str, Measurement] = field(default_factory=dict)  # what is known of the base only now
+    cost: dict[str, float] = field(default_factory=dict)  # requests, tokens and price of a judge
+    base: dict[str, Measurement] = field(default_factory=dict)  # of the base, from the same judge
 
     def values(self) -> dict[str, float]:
         return {name: measurement.value for name, measurement in self.measurements.items()}
@@ -64,7 +64,7 @@ class MeasurementCollector:
         self.measurements[name] = Measurement(value, unit, len(statistics), interval, signature)
 
     def add_value(self, name: str, value: float, n: int, signature: str) -> None:
-        """Add a score of n examples that is not a function of sums. It has no interval."""
+        """Add a score of n examples that per-example statistics cannot give. It has no interval."""
         if not math.isfinite(value):
             self.miss(name, f"it is no finite number: {value}", for_good=True)
             return
@@ -73,7 +73,7 @@ class MeasurementCollector:
     def miss(self, name: str, reason: str, *, for_good: bool = False) -> None:
         """Record that ``name`` was requested but could not be measured, with a one-line ``reason``.
 
-        ``for_good`` means that the same model on the same texts can never have it.
+        ``for_good`` means that another attempt on the same model and texts would fail as well.
         """
         self.missing[name] = " ".join(reason.split())[:500]
         self.may_come |= not for_good

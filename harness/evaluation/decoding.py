@@ -42,14 +42,14 @@ class Decoding:
 GREEDY = Decoding()
 
 
-def penalized(scores: Tensor, said: Tensor, penalty: float) -> Tensor:
-    """Return ``scores`` (rows, vocabulary) with lower values for tokens in ``said`` (rows, vocabulary).
+def penalized(scores: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Return ``scores`` with lower values for tokens in ``seen``, both (rows, vocabulary).
 
-    CTRL, Keskar et al. 2019, arXiv:1909.05858, §4.1: divided by ``penalty``, or multiplied if
-    negative.
+    A positive score is divided by ``penalty``, a negative one multiplied (CTRL, Keskar et al. 2019,
+    arXiv:1909.05858, §4.1).
     """
     lower = torch.where(scores < 0, scores * penalty, scores / penalty)
-    return torch.where(said, lower, scores)
+    return torch.where(seen, lower, scores)
 
 
 class RepetitionPenalty:
@@ -60,21 +60,21 @@ class RepetitionPenalty:
     """
 
     def __init__(self, ids: Tensor, mask: Tensor, penalty: float) -> None:
-        """Prompts (B, T), and where they are no padding."""
+        """Take (B, T) prompts and their attention mask."""
         self._ids, self._mask, self._penalty = ids, mask.bool(), penalty
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some of the prompts, by their places; the others' answers have ended."""
+        """Keep only the prompts at the indices ``rows``; the answers to the others have ended."""
         self._ids, self._mask = self._ids[rows], self._mask[rows]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         beams = len(input_ids) // len(self._ids)
         ids = self._ids.repeat_interleave(beams, dim=0)
         mask = self._mask.repeat_interleave(beams, dim=0)
-        said = spread(ids, mask, scores.shape[1])
+        seen = spread(ids, mask, scores.shape[1])
         answers = input_ids[:, ids.shape[1] :]
-        said |= spread(answers, torch.ones_like(answers, dtype=torch.bool), scores.shape[1])
-        return penalized(scores, said, self._penalty)
+        seen |= spread(answers, torch.ones_like(answers, dtype=torch.bool), scores.shape[1])
+        return penalized(scores, seen, self._penalty)
 
 
 def spread(ids: Tensor, mask: Tensor, n_vocabulary: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Distance of a model from its base on text that it was not trained on."""
+"""Forgetting: KL and rise of the loss against the base model on text that was not trained on."""
 
 from __future__ import annotations
 
@@ -45,24 +45,27 @@ def forgetting(
     nll_columns = by_example(encoded, nll, counts, reference.general_nll)
     domains = np.asarray(texts.domains)
     under = "|output layer:the base's" if texts.sequences.classes is not None else ""
-    kl_about = _kl_signature(kept, general_text(texts)) + under
-    nll_about = f"text:{general_text(texts)}|change from base|weight:token{under}"
-    measured.add(f"{prefix}.kl", kl_columns, kl_about, at_least=kept.is_cut)
-    measured.add(f"{prefix}.nll", nll_columns, nll_about)
+    kl_signature = _kl_signature(kept, general_text(texts)) + under
+    nll_signature = f"text:{general_text(texts)}|change from base|weight:token{under}"
+    measured.add(f"{prefix}.kl", kl_columns, kl_signature, at_least=kept.is_cut)
+    measured.add(f"{prefix}.nll", nll_columns, nll_signature)
     for kind, columns in lost_and_gained(nll_columns).items():
-        measured.add(f"{prefix}.{kind}", columns, f"{nll_about}|documents apart by sign")
+        measured.add(f"{prefix}.{kind}", columns, f"{nll_signature}|documents apart by sign")
     names = list(dict.fromkeys(texts.domains))
     if len(names) < 2:
         return
-    for kind, columns, about in (("kl", kl_columns, kl_about), ("nll", nll_columns, nll_about)):
+    kinds = (("kl", kl_columns, kl_signature), ("nll", nll_columns, nll_signature))
+    for kind, columns, signature in kinds:
         name, at_least = f"{prefix}.{kind}", kind == "kl" and kept.is_cut
         of_domain = {domain: columns[domains == domain] for domain in names}
         for domain, part in of_domain.items():
-            measured.add(f"{name}.{domain}", part, f"{about}|domain:{domain}", at_least=at_least)
+            measured.add(
+                f"{name}.{domain}", part, f"{signature}|domain:{domain}", at_least=at_least
+            )
         scores = [float(aggregate(name, part)) for part in of_domain.values()]
         worst = names[scores.index(max(scores))]
-        said = f"{about}|domain:{worst} (the worst of {len(names)})"
-        measured.add(f"{name}.worst_domain", of_domain[worst], said, at_least=at_least)
+        of_worst = f"{signature}|domain:{worst} (the worst of {len(names)})"
+        measured.add(f"{name}.worst_domain", of_domain[worst], of_worst, at_least=at_least)
 
 
 def lost_and_gained(columns: np.ndarray) -> dict[str, np.ndarray]:
@@ -86,17 +89,20 @@ def drift(
     config: EvaluationConfig,
     device: str,
 ) -> None:
-    """Add KL from the base on the new task's own prompts, arXiv:2509.04259: a cheap predictor."""
+    """Add the KL from the base on the task's own prompts, nats per token.
+
+    It is cheap to measure and predicts forgetting (Shenfeld et al. 2025, arXiv:2509.04259).
+    """
     if texts.drift is None or reference.drift is None:
         return
     _, kl = sequence_nll(model, texts.drift, config.batch_size, device, reference.drift)
     statistics = by_example(texts.drift, kl, n_labels(texts.drift))
-    about, at_least = _kl_signature(reference.drift, texts.split), reference.drift.is_cut
-    measured.add(DRIFT_KL, statistics, about, at_least=at_least)
+    signature, at_least = _kl_signature(reference.drift, texts.split), reference.drift.is_cut
+    measured.add(DRIFT_KL, statistics, signature, at_least=at_least)
 
 
 def general_text(texts: Texts) -> str:
-    """Return the name of the half of the general text in use: one for the search, one for finalists."""
+    """Return the name of the general text in use; search and finalists have separate halves."""
     return "general-search" if texts.split == "validation" else "general-test"
 
 

@@ -28,7 +28,7 @@ from harness.models.cached.greedy_search import greedy_search, lets_rows_leave
 if TYPE_CHECKING:
     from torch import nn
 
-LOOKED_AT = 16  # tokens of greedy answers that are made to be looked at
+LOOKED_AT = 16  # tokens of greedy answers that are generated only for the check
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Generated:
 
     texts: list[str]
     tokens_per_second: float
-    tokens: list[list[int]] = field(default_factory=list)  # the one that ends an answer with them
-    unfinished: list[bool] = field(default_factory=list)  # cut where no more tokens were allowed
+    tokens: list[list[int]] = field(default_factory=list)  # with the token that ended an answer
+    unfinished: list[bool] = field(default_factory=list)  # True: cut at the largest length
 
 
 def how_generated(split: str, length: AnswerLength, config: EvaluationConfig) -> str:
@@ -47,13 +47,13 @@ def how_generated(split: str, length: AnswerLength, config: EvaluationConfig) ->
     The batching is part of it. Drawn tokens depend on the batch, and below fp32 so does the choice
     between two nearly equally likely tokens.
     """
-    about = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{length}"
+    signature = f"|split:{split}|beams:{config.num_beams}|max_new_tokens:{length}"
     decoding = Decoding.of(config)
     for one in fields(decoding):
         value = getattr(decoding, one.name)
         if value != one.default:
-            about += f"|{one.name}:{json.dumps(value) if one.name == 'stop' else value}"
-    return about + batches_of(config.batch_size)
+            signature += f"|{one.name}:{json.dumps(value) if one.name == 'stop' else value}"
+    return signature + batches_of(config.batch_size)
 
 
 def batches_of(batch_size: int) -> str:
@@ -98,9 +98,9 @@ def generate(
     for row in tokens:
         ended = row[-1:] and row[-1] in how.ended_by
         text = tokenizer.decode(row[:-1] if ended else row, skip_special_tokens=True)
-        said = _before(text, decoding.stop)
-        texts.append(said.strip())
-        unfinished.append(not ended and said == text and len(row) == max_new_tokens)
+        answer = _before(text, decoding.stop)
+        texts.append(answer.strip())
+        unfinished.append(not ended and answer == text and len(row) == max_new_tokens)
     return Generated(texts, sum(map(len, tokens)) / seconds, tokens, unfinished)
 
 
@@ -146,7 +146,7 @@ class _Answering:
         if decoding.repetition_penalty != 1:
             penalty = RepetitionPenalty(ids, mask, decoding.repetition_penalty)
             more["logits_processor"] = LogitsProcessorList([penalty])
-        # Stop texts need a tokenizer, which transformers does not hand to a search that it is given.
+        # Stop texts need a tokenizer, which transformers does not pass to a custom search.
         greedy = not (decoding.do_sample or decoding.stop) and self.num_beams == 1
         if greedy and lets_rows_leave(without_wrapper(self.model)):
             more["custom_generate"] = greedy_search
@@ -157,7 +157,7 @@ class _Answering:
             ended = next((n for n, token in enumerate(row) if token in self.ended_by), None)
             row = row if ended is None else row[: ended + 1]
             while ended is None and decoding.stop and row[-1:] == [padding]:
-                row = row[:-1]  # what stands behind an answer that a stop text ended
+                row = row[:-1]  # padding after an answer that a stop text ended
             found.append(row)
         return found
 

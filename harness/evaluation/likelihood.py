@@ -1,4 +1,4 @@
-"""Negative log-likelihood of given text, and distance from the base's own distribution."""
+"""Negative log-likelihood of given text, and KL divergence from the base's predictions."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def sequence_nll(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (n,) summed NLL in nats of each sequence's labels, and the summed KL from ``reference``.
 
-    Scored from logits, never from ``outputs.loss``, to which a method may add a penalty. The logits
-    are never whole, and ``batch_size`` is halved where memory runs out.
+    The scores come from logits, never from ``outputs.loss``, to which a method may add a penalty.
+    Logits are computed in chunks. ``batch_size`` is halved if memory runs out.
     """
     model.eval()
     sums = torch.zeros(2, len(encoded), dtype=torch.float64)
@@ -47,12 +47,12 @@ def sequence_nll(
         found = []
         for rows, logits in chunks:
             logits = logits.float()
-            about = {"input": logits, "target": batch.targets[rows], "reduction": "none"}
-            losses = [torch.nn.functional.cross_entropy(**about)]
+            targets = batch.targets[rows]
+            losses = [torch.nn.functional.cross_entropy(logits, targets, reduction="none")]
             if reference is not None:
                 losses.append(reference.divergence(logits, start + rows.start))
             found.append(torch.stack(losses))
-            del logits, about  # not beside the next chunk
+            del logits  # free the memory before the next chunk is computed
         return batch.rows, torch.cat(found, dim=1)
 
     for indices, (rows, values) in scored(model, encoded, batch_size, device, read):

@@ -1,8 +1,8 @@
 """Check that generated answers are the model's own, by a plain forward pass of the whole text.
 
-Generation depends on a cache, padding, positions, wrappers and the names of other libraries. If one
-of them is wrong, answers come from a model that nobody trained, while its perplexity is unchanged.
-The forward pass is the one that measures likelihoods, and uses none of these.
+Generation depends on a cache, padding, positions, wrappers and the internals of other libraries. A
+fault in one of them changes the answers but not the perplexity. The forward pass is the one that
+measures likelihoods, and uses none of these.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from harness.models.logits import logits_at
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PROMPTS = 8  # of those that are answered together, from the shortest to the longest
-TOKENS = 64  # of each answer, the first ones
+PROMPTS = 8  # answers checked per call, to prompts from the shortest to the longest
+TOKENS = 64  # first tokens of each answer that are checked
 
-# How many nats a token may lie below the likeliest: ties are broken otherwise where numbers are added
-# up in another order. Seen on a model of 135 M, and the share of tokens beyond: fp32 0; bf16, and nf4
-# computed in it, 0.13; int8 1.4 and 1 %.
+# Nats by which a token may lie below the likeliest one. Rounding depends on the order of summation, so
+# near ties are broken differently. Seen on a model of 135 M: fp32 0; bf16, and nf4 computed in bf16,
+# 0.13; int8 1.4, with 1 % of the tokens beyond the tie.
 TIE = 0.05  # at least
-TIE_OF_HALF = 2.0  # times the precision of 16 bits at the largest logit; and
-SHARE_OF_HALF = 0.02  # of the tokens may lie further below
-TIE_OF_INTEGERS, SHARE_OF_INTEGERS = 1.0, 0.05  # with a scale, of activations too perhaps
-COMPUTED_AS_STORED = {"Tensor", "Parameter", "Params4bit"}  # or unpacked to floats before
+TIE_OF_HALF = 2.0  # 16-bit weights: this many times the precision at the largest logit
+SHARE_OF_HALF = 0.02  # 16-bit weights: this share of the tokens may lie further below
+TIE_OF_INTEGERS, SHARE_OF_INTEGERS = 1.0, 0.05  # integer weights, perhaps integer activations
+COMPUTED_AS_STORED = {"Tensor", "Parameter", "Params4bit"}  # all other types hold integers
 
 
 class NotTheModels(RuntimeError):
@@ -80,8 +80,8 @@ def check_own_words(
     n, far = len(below), int((below > tie).sum())
     if far > max(share * n, float(share > 0)):
         raise NotTheModels(
-            f"the answers are not what the model says: {far} of {n} tokens that were looked at "
-            "are not the likeliest by a plain forward pass over the same text, by up to "
+            f"the answers are not what the model says: {far} of {n} checked tokens are not the "
+            "likeliest by a plain forward pass over the same text, by up to "
             f"{float(below.max()):.3g} nats (ties: {tie:.2g}). The fault lies in how answers are "
             "generated, here or in the installed transformers and peft; likelihoods do not depend on it"
         )
@@ -91,10 +91,10 @@ def _below_the_likeliest(
     scores: Tensor, prompt: np.ndarray, answer: list[int], decoding: Decoding, ends: Sequence[int]
 ) -> Tensor:
     """Return (T,) nats between the likeliest and the generated token, from (T, vocabulary) logits."""
-    said = torch.tensor(answer, device=scores.device)
+    generated = torch.tensor(answer, device=scores.device)
     if decoding.repetition_penalty != 1:
         text = torch.from_numpy(prompt.astype(np.int64)).to(scores.device)
-        before = torch.cat([text, said[:-1]]).expand(len(answer), -1)
+        before = torch.cat([text, generated[:-1]]).expand(len(answer), -1)
         upto = torch.arange(before.shape[1], device=scores.device)
         known = upto < len(prompt) + torch.arange(len(answer), device=scores.device)[:, None]
         known = spread(before, known, scores.shape[1])
@@ -102,7 +102,7 @@ def _below_the_likeliest(
     if decoding.min_new_tokens and ends:
         scores = scores.clone()
         scores[: decoding.min_new_tokens, list(ends)] = -torch.inf
-    return scores.max(dim=1).values - scores.gather(1, said[:, None])[:, 0]
+    return scores.max(dim=1).values - scores.gather(1, generated[:, None])[:, 0]
 
 
 def _tolerance(model: nn.Module, logits: Tensor) -> tuple[float, float]:

@@ -33,20 +33,20 @@ def quality(
 ) -> None:
     """Add perplexity, bits per byte and the configured metrics of ``texts.split``.
 
-    Where answers turn out not to be the model's own, what is measured of them is missing.
-
-    Of a classifier how well it tells texts apart, and of a base, which is none, nothing.
+    The metrics are missing if the generated answers are found not to be the model's own. A
+    classifier gets accuracy, macro F1 and loss instead. Its base model has no class head, so nothing
+    is added for it.
     """
     if texts.sequences.classes is not None:
         if has_class_head(model):
             classification(measured, model, texts, config.batch_size, device)
         return
     nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
-    about = f"split:{texts.split}|loss:labels|refs:first|weight:token"
+    signature = f"split:{texts.split}|loss:labels|refs:first|weight:token"
     columns = by_example(texts.sequences, nll, n_labels(texts.sequences))
-    measured.add(f"{texts.split}.perplexity", columns, about)
+    measured.add(f"{texts.split}.perplexity", columns, signature)
     columns = by_example(texts.sequences, nll, texts.sequences.label_bytes)
-    measured.add(f"{texts.split}.bits_per_byte", columns, about)
+    measured.add(f"{texts.split}.bits_per_byte", columns, signature)
     if not texts.prompts:
         return
     try:

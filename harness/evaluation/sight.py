@@ -1,9 +1,8 @@
-"""Check, before a metric decides anything, that it separates right answers from wrong ones.
+"""Check, before a metric selects anything, that it separates right answers from wrong ones.
 
-The references are scored against themselves, against empty answers and against the answers of other
-examples. BLEU of answers under four words is 0 even for the right ones. SQuAD's normalization
-removes all of "?", so that an empty answer counts as right. Such a metric cannot select a
-configuration.
+The references are scored as answers, beside empty answers and the answers of other examples. BLEU of
+answers under four words is 0 even for the right ones. SQuAD's normalization turns "?" into an empty
+text, so an empty answer counts as right. Such a metric cannot select a configuration.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.answers.scripts import writes_without_spaces
 from harness.statistics.scores import Array, aggregate
 
-MOST = 200  # answers that are looked at, evenly from all
-SCALE = 100.0  # what perfect answers score,
-PERFECT = {"ter": 0.0}  # but for these
-BY_SPACES = ("13a", "intl", "none")  # tokenizers of BLEU: words are what stands between spaces
+MOST = 200  # answers that are checked, spaced evenly over all
+SCALE = 100.0  # score of perfect answers, except in the metrics of ``PERFECT``
+PERFECT = {"ter": 0.0}
+BY_SPACES = ("13a", "intl", "none")  # BLEU tokenizers that split words at spaces
 INSTEAD = ("exact_match", "chrf", "token_f1")
-NOTHING_COUNTED = "have nothing that it counts"  # of every other metric
+NOTHING_COUNTED = "have nothing that it counts"  # for metrics that are not in ``LACK``
 LACK = {
     "bleu": "have fewer than the four words in a row that BLEU counts",
     "rouge2": "have fewer than two words",
@@ -39,8 +38,10 @@ class Sight:
     """Result of checking a metric's ability to discriminate on ``n`` answers."""
 
     n: int
-    unseen: int  # answers of which the right one is not scored as right, or a wrong one is as well
-    why: str | None  # it cannot be used as quality; None: it can
+    unseen: (
+        int  # examples whose right answer scores as wrong, or whose wrong answer scores as right
+    )
+    why: str | None  # why the metric cannot measure quality; None if it can
 
     @property
     def sees_most(self) -> bool:
@@ -50,15 +51,15 @@ class Sight:
 def look(metric: str, references: Sequence[Sequence[str]], tokenize: str) -> Sight:
     """Check one of ``harness.config.metrics.OWN`` on these references.
 
-    The metric is blind if the right answers together score less than half of the way to a perfect
-    score, or if most of them score the same as an empty answer or as another example's.
+    The metric is blind if the right answers together score less than half of a perfect score. It is
+    also blind if most right answers score the same as an empty answer or as another example's.
     """
     chosen = range(0, len(references), -(-len(references) // MOST) or 1)
     return _look(metric, tuple(tuple(references[i]) for i in chosen), tokenize)
 
 
 def instead(references: Sequence[Sequence[str]], tokenize: str) -> str:
-    """'exact_match or chrf': metrics that can tell on these references; '' for none."""
+    """Return the usable metrics as text, such as 'exact_match or chrf'; '' if there are none."""
     return " or ".join(m for m in INSTEAD if look(m, references, tokenize).sees_most)
 
 
@@ -84,13 +85,13 @@ def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -
             "evaluation.tokenize=char (any such script), zh (Chinese) or ja-mecab (Japanese)",
         )
     right = [max(texts, key=len) for texts in references]
-    said = (right, [""] * n, _others(right, references))
+    answer_sets = (right, [""] * n, _others(right, references))
     whole, each = zip(
-        *(_scores(metric, texts, references, tokenize) for texts in said), strict=True
+        *(_scores(metric, texts, references, tokenize) for texts in answer_sets), strict=True
     )
     good, none, other = whole
     unreached = np.abs(each[0] - PERFECT.get(metric, SCALE)) > SCALE / 2
-    alike = ~unreached & ((each[0] == each[1]) | (each[0] == each[2]))  # right, as anything is
+    alike = ~unreached & ((each[0] == each[1]) | (each[0] == each[2]))  # any answer scores as right
     unseen = int((unreached | alike).sum())
     if abs(good - PERFECT.get(metric, SCALE)) <= SCALE / 2 and 2 * alike.sum() <= n:
         return Sight(n, unseen, None)
@@ -113,7 +114,7 @@ def _others(right: Sequence[str], references: Sequence[Sequence[str]]) -> list[s
 def _scores(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[float, Array]:
-    """The score of all answers together, and (n,) of each by itself."""
+    """Return the score of all answers together, and the (n,) scores of single answers."""
     statistics, _ = answer_statistics(metric, texts, references, tokenize)
     name = f"sight.{metric}"
     return round(float(aggregate(name, statistics)), 6), aggregate(name, statistics[:, None, :])

@@ -1,4 +1,4 @@
-"""One model on one stage's texts: everything at the end of a run, what is cheap during it."""
+"""Evaluation of one model: a full one at the end of a run, and a cheap one during training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def evaluate(
     config: EvaluationConfig,
     device: str,
 ) -> MeasurementCollector:
-    """Everything but the benchmarks: likelihood and answers on the split, forgetting, drift."""
+    """Measure likelihood and answers on the split, forgetting and drift; benchmarks run elsewhere."""
     measured = MeasurementCollector(config.bootstrap_resamples)
     quality(measured, model, tokenizer, texts, config, device)
     forgetting(measured, "forgetting", model, texts, reference, config, device)
@@ -44,7 +44,7 @@ def evaluate_during_training(
     config: EvaluationConfig,
     device: str,
 ) -> dict[str, float]:
-    """Return the measurements cheap enough for every evaluation: no generation, no intervals."""
+    """Return the measurements that are cheap enough to repeat: no generation, no intervals."""
     columns: dict[str, np.ndarray] = {}
     if texts.sequences.classes is not None:
         logprobs = class_logprobs(model, texts.sequences, config.batch_size, device)
@@ -52,8 +52,8 @@ def evaluate_during_training(
         columns |= {f"{texts.split}.{kind}": values for kind, values in statistics.items()}
     else:
         nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
-        about = by_example(texts.sequences, nll, n_labels(texts.sequences))
-        columns[f"{texts.split}.perplexity"] = about
+        counts = n_labels(texts.sequences)
+        columns[f"{texts.split}.perplexity"] = by_example(texts.sequences, nll, counts)
     for name, encoded, kept in (
         (FORGETTING_KL, texts.general, reference.general),
         (DRIFT_KL, texts.drift, reference.drift),

@@ -1,4 +1,4 @@
-"""Everything one stage measures on, as tokens: the scored split, its prompts, the general text."""
+"""Tokenized texts of one evaluation: the scored split, its prompts, and the general text."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from harness.evaluation.answers.length import NONE, AnswerLength, answer_length,
 
 @dataclass(frozen=True)
 class Texts:
-    """``split``: 'validation' while searching, 'test' for finalists; the general text likewise."""
+    """Texts of one evaluation. General text has a half for the search and one for finalists."""
 
-    split: str
+    split: str  # 'validation' in the search, 'test' for finalists
     examples: tuple[Example, ...]
     sequences: Encoded  # prompt and first reference of each example
     prompts: list[np.ndarray]  # for generation; [] for plain text
-    drift: Encoded | None  # the prompts as documents: where the base would have gone on
-    general: Encoded | None  # one sequence a document, or a piece of one
-    domains: list[str] = field(default_factory=list)  # of each sequence of ``general``
+    drift: Encoded | None  # the prompts as documents, for the drift of predictions on the task
+    general: Encoded | None  # each sequence is a document, or a piece of a long one
+    domains: list[str] = field(default_factory=list)  # one per sequence of ``general``
     labels: tuple[str, ...] = ()  # classification: the names of the classes
-    ends: tuple[int, ...] = ()  # tokens that end an answer,
-    stops: tuple[str, ...] = ()  # conversations: or the text that does
-    answers: AnswerLength = NONE  # to each prompt
+    ends: tuple[int, ...] = ()  # tokens that end an answer
+    stops: tuple[str, ...] = ()  # conversations: texts that end an answer
+    answers: AnswerLength = NONE
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text, one that is generated included."""
+        """Return the tokens of the longest text, generated answers included."""
         encoded = [part for part in (self.sequences, self.drift, self.general) if part is not None]
         lengths = [int(part.lengths.max()) for part in encoded]
         return max(lengths + [len(prompt) + self.answers.tokens for prompt in self.prompts])
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all token ids: the same texts under another tokenizer are other texts."""
+        """Hash all token ids; another tokenizer therefore gives another fingerprint."""
         digest = hashlib.sha256(self.split.encode())
         for encoded in (self.sequences, self.drift, self.general):
             if encoded is not None:
@@ -55,17 +55,17 @@ class Texts:
                     digest.update(np.ascontiguousarray(array).tobytes())
         for example in self.examples:
             digest.update("\0".join(example.references).encode())
-        for prompt in self.prompts:  # none where nothing is generated: then there are no answers
+        for prompt in self.prompts:
             digest.update(np.ascontiguousarray(prompt).tobytes())
         digest.update(str(self.answers).encode())
         return digest.hexdigest()[:16]
 
 
 def watch(splits: Splits, tokenizer: Any, data: DataConfig, limit: int) -> Texts:
-    """A part of the validation split that is cheap enough for every evaluation of a run.
+    """Return a random part of the validation split, for the evaluations during training.
 
-    ``limit`` examples at random, and as many general documents, evenly from every domain; nothing
-    is generated.
+    It holds at most ``limit`` examples, and as many general documents, evenly from all domains.
+    Nothing is generated.
     """
     per_domain = max(1, limit // max(1, len(splits.general)))
     part = replace(splits, validation=tuple(sample(splits.validation, limit, data.split_seed)))
@@ -75,7 +75,10 @@ def watch(splits: Splits, tokenizer: Any, data: DataConfig, limit: int) -> Texts
 def prepare(
     splits: Splits, tokenizer: Any, data: DataConfig, evaluation: EvaluationConfig, split: str
 ) -> Texts:
-    """Tokenize what ``split`` ('validation' or 'test') is measured on. Raises InputError."""
+    """Tokenize all texts that an evaluation on ``split`` ('validation' or 'test') needs.
+
+    Raises InputError if the split is empty or a configured metric is unusable on it.
+    """
     examples: tuple[Example, ...] = getattr(splits, split)
     if not examples:
         raise InputError(f"data.{split} has no examples: finalists are measured on it.")
@@ -96,7 +99,7 @@ def _encode(
     prompts: list[np.ndarray],
     per_domain: int | None,
 ) -> Texts:
-    """``per_domain``: pieces of general text at most, of each domain."""
+    """Tokenize a split with at most ``per_domain`` pieces of general text from each domain."""
     examples: tuple[Example, ...] = getattr(splits, split)
     general = splits.general if split == "validation" else splits.general_test
     general = {

@@ -64,9 +64,9 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             for split in ("validation", "test") if spec["opens_test"] else ("validation",):
                 texts = prepare(splits, tokenizer, config.data, config.evaluation, split)
                 lengths.append(texts.longest)
-                without |= configured.without(texts.examples, config.data, config.evaluation)
+                without |= configured.unusable(texts.examples, config.data, config.evaluation)
                 if split == "validation":
-                    counts[config.model]["answers"] = texts.answers.said()
+                    counts[config.model]["answers"] = texts.answers.sentences()
                 if split == "test":
                     asked = probes(texts, tokenizer, config.evaluation, config.data)
                     lengths += [probe.questions.longest for probe in asked]

@@ -46,7 +46,7 @@ def test_one_reference_in_a_hundred_does_not_decide(splits, tokenizer_builtin, c
     )
     assert found.tokens == length_of("a few words") + 1 + 8
     assert found.longer == 1
-    assert "and could only be cut" in found.said()[1]
+    assert "and could only be cut" in found.sentences()[1]
 
 
 def test_the_test_split_has_no_say(splits, tokenizer_builtin, config):
@@ -64,7 +64,7 @@ def test_prompts_keep_half_of_the_room(splits, tokenizer_builtin, config):
     assert found.answers.tokens == config.data.max_length // 2
     assert len(found.prompts[0]) == config.data.max_length // 2
     assert found.answers.prompts_cut == 1
-    assert "1 prompt is shortened" in found.answers.said()[-1]
+    assert "1 prompt is shortened" in found.answers.sentences()[-1]
 
 
 def test_a_number_is_a_number(splits, tokenizer_builtin, config):
@@ -72,7 +72,7 @@ def test_a_number_is_a_number(splits, tokenizer_builtin, config):
     found = answer_length(splits, tokenizer_builtin, config.data, evaluation)
     assert (found.tokens, str(found)) == (3, "3")
     assert found.longer == found.references
-    assert "100 % of the references are longer" in found.said()[1]
+    assert "100 % of the references are longer" in found.sentences()[1]
 
 
 def test_cut_answers_are_counted(lend, splits, config):

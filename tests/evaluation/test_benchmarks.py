@@ -225,7 +225,9 @@ def test_a_chat_model_is_asked_through_its_template_as_lm_eval_asks(evaluation, 
     asked = rows[1][0]["arguments"][0][0]
     assert asked.count("<|user|>") == 1 + shots
     assert found.tasks[name].items["acc"] == [[row["acc"]] for row in rows[1]]
-    assert "chat template:" in found.tasks[name].about and "system:" in found.tasks[name].about
+    assert (
+        "chat template:" in found.tasks[name].signature and "system:" in found.tasks[name].signature
+    )
 
 
 def test_a_template_that_is_not_there_is_refused(evaluation, tokenizer_builtin):

@@ -78,7 +78,7 @@ def test_what_is_shipped_can_be_read_and_is_not_kept_by_any_text(source):
         ("no json", "not JSON"),
         ('{"prompt": "x"}', "'prompt' and 'checks'"),
         ('{"prompt": " ", "checks": {"json": true}}', "'prompt' must be some text"),
-        ('{"prompt": "x", "checks": {}}', "a check at least"),
+        ('{"prompt": "x", "checks": {}}', "at least one check"),
         ('{"prompt": "x", "checks": {"max_word": 3}}', "Did you mean max_words"),
         ('{"prompt": "x", "checks": {"max_words": "3"}}', "takes a whole number, not '3'"),
         ('{"prompt": "x", "checks": {"max_words": true}}', "takes a whole number, not True"),

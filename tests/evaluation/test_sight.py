@@ -12,7 +12,7 @@ from harness.config.metrics import OWN
 from harness.data.rows.example import Example
 from harness.data.rows.splits import Splits
 from harness.errors import InputError
-from harness.evaluation.answers.configured import add_answers, check_answers, sights_of, without
+from harness.evaluation.answers.configured import add_answers, check_answers, sights_of, unusable
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.sight import instead, look
 
@@ -111,7 +111,7 @@ def test_a_blind_metric_is_missing_and_none_but_blind_ones_are_refused(composed)
     with pytest.raises(InputError, match=r"=\[bleu\] cannot be used.*Use exact_match or chrf"):
         check_answers(SHORT, replace(config, metrics=["bleu"]))
     data = composed[1][0].trial({}).data
-    told = without(splits(SHORT).validation, data, config)
+    told = unusable(splits(SHORT).validation, data, config)
     assert list(told) == ["bleu"]
     with pytest.raises(InputError, match=r"validation\.bleu cannot be used: it cannot tell"):
         check_values({"validation.bleu": "maximize"}, told)

@@ -22,7 +22,7 @@ BLIND = "cannot tell right answers from wrong ones on these data"
 def check_answers(references: Sequence[Sequence[str]], config: EvaluationConfig) -> None:
     """Raise InputError for a metric that cannot be measured here, or if no metric discriminates.
 
-    ``without`` checks the scripts of evaluate before a sweep or a trial begins.
+    ``unusable`` checks the scripts of evaluate before a sweep or a trial begins.
     """
     if "bleu" in config.metrics:
         check_tokenizer(config.tokenize)
@@ -35,11 +35,11 @@ def check_answers(references: Sequence[Sequence[str]], config: EvaluationConfig)
             )
     blind = blindness(references, config)
     if blind and len(blind) == len(config.metrics):
-        told = "; ".join(f"{metric}: {why}" for metric, why in blind.items())
+        reasons = "; ".join(f"{metric}: {why}" for metric, why in blind.items())
         other = instead(references, config.tokenize)
         raise InputError(
-            f"evaluation.metrics=[{', '.join(config.metrics)}] cannot be used: by no metric in it can "
-            f"right answers be told from wrong ones on these data. {told}. "
+            f"evaluation.metrics=[{', '.join(config.metrics)}] cannot be used: no metric in it can "
+            f"tell right answers from wrong ones on these data. {reasons}. "
             f"{f'Use {other}.' if other else 'Use evaluation.metrics=[], which leaves perplexity.'}"
         )
 
@@ -68,7 +68,7 @@ def blindness(references: Sequence[Sequence[str]], config: EvaluationConfig) -> 
     return {metric: sight.why for metric, sight in found.items() if sight.why is not None}
 
 
-def without(
+def unusable(
     examples: Sequence[Example], data: DataConfig, config: EvaluationConfig
 ) -> dict[str, str]:
     """Return measurement → problem on these examples: 'will be missing: ...'.
@@ -96,7 +96,7 @@ def add_answers(
 ) -> None:
     """Add each configured metric except the judge, or the reason why it is missing or blind.
 
-    ``how`` is the part of the signatures that says how the answers were generated.
+    ``how`` is the part of the signatures that describes the generation of the answers.
     """
     blind = blindness(references, config)
     for metric in config.metrics:

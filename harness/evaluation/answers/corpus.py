@@ -16,8 +16,8 @@ from harness.evaluation.answers.scripts import writes_without_spaces
 def statistics(
     metric: str, texts: Sequence[str], references: Sequence[Sequence[str]], tokenize: str
 ) -> tuple[np.ndarray, str]:
-    """(n, k) counts of matches and lengths of each answer, and sacrebleu's signature."""
-    # Sentences may have different numbers of references: sacrebleu takes streams, None for no more.
+    """Return (n, k) counts of matches and lengths of each answer, and sacrebleu's signature."""
+    # sacrebleu takes streams of references, with None where an answer has fewer references.
     n_streams = max(len(refs) for refs in references)
     streams = [
         [refs[i] if i < len(refs) else None for refs in references] for i in range(n_streams)
@@ -30,10 +30,10 @@ def statistics(
 def _scorer(
     metric: str, references: Sequence[Sequence[str]], tokenize: str, streams: list[Any]
 ) -> Any:
-    """Return sacrebleu's metric, which has read the references and knows its signature."""
+    """Build sacrebleu's metric from the references, so that its signature is complete."""
     if metric == "bleu":
         return BLEU(tokenize=tokenize, references=streams)
-    if metric == "ter":  # words are what it counts: of such a script, characters
+    if metric == "ter":  # counts words, and characters in scripts without spaces
         spaceless = writes_without_spaces(references)
         return TER(normalized=spaceless, asian_support=spaceless, references=streams)
     return CHRF(word_order=2 if metric == "chrf++" else 0, references=streams)

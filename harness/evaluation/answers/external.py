@@ -78,7 +78,7 @@ def add_external(
         return
     values = result if isinstance(result, Mapping) else {"score": result}
     script = str(getattr(module, "_hash", None) or "?")[:16]
-    about = (
+    signature = (
         f"{metric}|script:{script}|evaluate:{metadata.version('evaluate')}"
         f"|refs:{'all' if several else 'first'}"
     )
@@ -90,9 +90,9 @@ def add_external(
         numbers = _numbers(value, len(texts))
         assert numbers is not None
         if isinstance(value, list | tuple | np.ndarray):
-            measured.add(full, numbers[:, None], f"{about}|value:{key}|mean of answers{how}")
+            measured.add(full, numbers[:, None], f"{signature}|value:{key}|mean of answers{how}")
         else:
-            whole = f"{about}|value:{key}|of the corpus, no interval{how}"
+            whole = f"{signature}|value:{key}|of the corpus, no interval{how}"
             measured.add_value(full, float(numbers[0]), len(texts), whole)
 
 
@@ -124,13 +124,14 @@ def _loaded(path: str) -> Any:
         return f"evaluate could not load '{path}': this script or folder does not exist"
     if not local and Path(path).exists():
         return (
-            f"'{path}' also lies here, and evaluate would run that: write ./{path} if it is meant"
+            f"'{path}' is also a path here, and evaluate would run that: write ./{path} if it is "
+            "meant"
         )
     import evaluate
 
     try:
         return evaluate.load(path, keep_in_memory=True)
-    except Exception as error:  # a stranger's script, a network: whatever they raise is the reason
+    except Exception as error:  # a user's script or a network may raise anything: it is the reason
         if local:
             return f"evaluate could not load '{path}': {_said(error)}"
         return (

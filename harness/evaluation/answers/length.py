@@ -1,4 +1,4 @@
-"""The number of tokens that an answer may have: as configured, or as long as references are."""
+"""Largest length of generated answers: as configured, or derived from the references."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from harness.data.rows.example import Example
 from harness.data.rows.splits import Splits
 from harness.data.tokens.encode import prompts
 
-WITHOUT_REFERENCES = 64  # tokens, of what goes on from a text: nothing says how long it should be
-SHARE = 0.99  # of the references, at least, that are no longer than the length that is taken
-MARGIN = 4  # a quarter more, and
-LEAST = 8  # tokens more at least
+WITHOUT_REFERENCES = 64  # tokens, for continuations of plain text, which have no references
+SHARE = 0.99  # quantile of the references' lengths
+MARGIN = 4  # 1/MARGIN of that length is added,
+LEAST = 8  # but at least this many tokens
 
 
 @dataclass(frozen=True)
 class AnswerLength:
-    """``tokens`` at most, its end included; and what is known of references of the same split as it.
+    """Largest number of tokens of an answer, with the lengths of the references for comparison.
 
-    The references are those of the validation split, also where the test split is answered: the same
-    number for base, search and finalists, and nothing of the test split is in it.
+    The references are those of the validation split, also for the test split. The length is therefore
+    the same for base, search and finalists, and does not depend on the test split.
     """
 
-    tokens: int
-    derived: bool = False
-    references: int = 0
-    longest: int = 0  # tokens of the longest of them, its end included
+    tokens: int  # with the token that ends the answer
+    derived: bool = False  # from the references; else as configured
+    references: int = 0  # number of references
+    longest: int = 0  # tokens of the longest reference, its end included
     longer: int = 0  # references that have more than ``tokens``
-    prompts_cut: int = 0  # prompts that are answered, shortened to make room for an answer
+    prompts_cut: int = 0  # prompts that are shortened to make room for an answer
 
     def __str__(self) -> str:
-        """For signatures. A rule that is the same makes another number of another tokenizer."""
+        """Return the text for signatures: the number of tokens, and if it was derived."""
         return f"auto({self.tokens})" if self.derived else str(self.tokens)
 
-    def said(self) -> list[str]:
-        """Sentences for the plan."""
+    def sentences(self) -> list[str]:
+        """Return sentences for the plan that warn of answers or prompts which are cut."""
         of = f"the longest of {self.references:,} references has {self.longest:,}"
         found = [f"at most {self.tokens:,} tokens each; {of}"] if self.references else []
         if self.longer:
@@ -62,10 +62,11 @@ NONE = AnswerLength(0)
 def answer_length(
     splits: Splits, tokenizer: Any, data: DataConfig, evaluation: EvaluationConfig
 ) -> AnswerLength:
-    """``evaluation.max_new_tokens``, or where it is null a quarter more than references have.
+    """Return ``evaluation.max_new_tokens``, or if it is null a length derived from the references.
 
-    That is what 99 % of the references of the validation split keep to. An answer may take what
-    ``data.max_length`` leaves beside the longest prompt, and half of it in any case.
+    The derived length is the 99 % quantile of the references of the validation split, plus a quarter.
+    It is limited to the room that ``data.max_length`` leaves beside the longest prompt, but never
+    below half of ``data.max_length``.
     """
     asked = evaluation.max_new_tokens
     examples = splits.validation or splits.train
@@ -87,7 +88,7 @@ def answer_length(
 def n_cut(
     asked: Sequence[np.ndarray], examples: Sequence[Example], tokenizer: Any, data: DataConfig
 ) -> int:
-    """The prompts among ``asked``, those of ``examples``, that would be longer without an answer."""
+    """Count the prompts that were shortened for the answer. ``asked`` are those of ``examples``."""
     longest = max(map(len, asked))
     suspects = [i for i, ids in enumerate(asked) if len(ids) == longest]
     whole = prompts([examples[i] for i in suspects], tokenizer, data, reserve=0)

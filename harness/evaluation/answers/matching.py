@@ -13,7 +13,7 @@ from harness.evaluation.answers.scripts import apart
 
 NORMALIZATION = "norm:squad (lower case, no punctuation, no a/an/the, white space)"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-# SQuAD knows ASCII punctuation only; that of Chinese and Japanese is its counterpart.
+# SQuAD removes ASCII punctuation only. Chinese and Japanese punctuation is removed as well.
 _PUNCTUATION = str.maketrans(
     "", "", string.punctuation + "。、，．！？：；「」『』（）【】《》〈〉・"
 )
@@ -49,8 +49,8 @@ def exact_match(text: str, reference: str) -> float:
 
 def token_f1(text: str, reference: str) -> float:
     """Return the F1 of the multisets of tokens. Two texts without tokens are equal, as in SQuAD 2."""
-    said, true = tokens(text), tokens(reference)
-    if not said or not true:
-        return float(said == true)
-    shared = sum((Counter(said) & Counter(true)).values())
-    return 2.0 * shared / (len(said) + len(true))
+    answer, target = tokens(text), tokens(reference)
+    if not answer or not target:
+        return float(answer == target)
+    shared = sum((Counter(answer) & Counter(target)).values())
+    return 2.0 * shared / (len(answer) + len(target))

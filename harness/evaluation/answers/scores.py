@@ -1,6 +1,6 @@
 """Scores of generated answers as per-example statistics, each with the signature of its computation.
 
-A metric is an entry of ``ANSWER_METRICS`` that names the module here with its ``statistics``.
+Each entry of ``ANSWER_METRICS`` names the module in this folder whose ``statistics`` computes it.
 """
 
 from __future__ import annotations

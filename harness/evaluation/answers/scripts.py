@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# Han with its extensions, kana, bopomofo; Thai, Lao, Myanmar and Khmer. Korean puts spaces.
+# Han with its extensions, kana, bopomofo; Thai, Lao, Myanmar and Khmer. Korean is written with spaces.
 SPACELESS = (
     "\u3005-\u3007\u3021-\u3029\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f"

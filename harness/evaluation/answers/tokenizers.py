@@ -40,7 +40,7 @@ def _try(tokenize: str, instead: str) -> None:
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
     try:
         BLEU(tokenize=tokenize)
-    except Exception as error:  # whatever a library raises: it does not run here
+    except Exception as error:  # the tokenizer's libraries may raise anything
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"evaluation.tokenize={tokenize!r} cannot be used: sacrebleu could not load it "

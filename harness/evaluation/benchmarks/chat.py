@@ -31,11 +31,11 @@ def template(tokenizer: Any, config: EvaluationConfig) -> str:
 
 
 def how(tokenizer: Any, config: EvaluationConfig) -> list[str]:
-    """Return parts of a signature: the template, the form of few-shot examples, the system message."""
-    said = []
+    """Return the parts of a signature for template, few-shot form and system message."""
+    parts = []
     if config.apply_chat_template is not False:
         turns = "turns" if config.fewshot_as_multiturn else "one turn"
-        said.append(f"chat template:{digest(template(tokenizer, config), 8)}, examples as {turns}")
+        parts.append(f"chat template:{digest(template(tokenizer, config), 8)}, examples as {turns}")
     if config.system_instruction is not None:
-        said.append(f"system:{digest(config.system_instruction, 8)}")
-    return said
+        parts.append(f"system:{digest(config.system_instruction, 8)}")
+    return parts

@@ -1,6 +1,6 @@
-"""Multiple choice by a written answer: choices have letters, and the letter is read from the answer.
+"""Multiple-choice tasks by generation: the model writes a letter, which is read from its answer.
 
-The likeliest choice and the written letter can differ by 16 points of accuracy on one model.
+Accuracy by the likeliest choice and by the written letter can differ by 16 points on one model.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _LETTER = re.compile(r"^\W*(?:the\s+)?(?:(?:correct\s+)?answer\s*(?:is)?\W*)?([A
 
 
 def generated_twin(task: Any) -> Any:
-    """Return an lm-eval task with the items of ``task``, answered in writing.
+    """Return an lm-eval task with the items of ``task``, answered by generation.
 
-    Raises ValueError with the reason if its questions have no choices to letter.
+    Raises ValueError with the reason if its choices cannot be given letters.
     """
     from lm_eval.api.task import ConfigurableTask
 
@@ -38,8 +38,8 @@ def generated_twin(task: Any) -> Any:
         return string.ascii_uppercase[min(_gold(task, doc))]
 
     def result(doc: Any, answers: list[str]) -> dict[str, float]:
-        said = read_choice(answers[0], [str(choice) for choice in task.doc_to_choice(doc)])
-        return {"acc": float(said in _gold(task, doc)), "answered": float(said is not None)}
+        choice = read_choice(answers[0], [str(choice) for choice in task.doc_to_choice(doc)])
+        return {"acc": float(choice in _gold(task, doc)), "answered": float(choice is not None)}
 
     splits = ("training_split", "validation_split", "test_split", "fewshot_split", "process_docs")
     own = {name: getattr(config, name) for name in splits}
@@ -69,9 +69,9 @@ def read_choice(answer: str, choices: list[str]) -> int | None:
     """Return the choice that the first line of ``answer`` names, by its text or else by its letter."""
     line = next((line.strip() for line in answer.splitlines() if line.strip()), "")
     words = [" ".join(choice.casefold().split()).rstrip(".") for choice in choices]
-    said = " ".join(line.casefold().split()).rstrip(".")
-    if said in words:
-        return words.index(said)
+    choice = " ".join(line.casefold().split()).rstrip(".")
+    if choice in words:
+        return words.index(choice)
     found = _LETTER.match(line)
     index = None if found is None else string.ascii_uppercase.index(found.group(1).upper())
     return index if index is not None and index < len(choices) else None

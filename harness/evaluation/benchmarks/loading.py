@@ -32,7 +32,7 @@ class Loaded:
     tasks: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int | None] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)  # task → field that items share
-    twins: dict[str, str] = field(default_factory=dict)  # written answers → the task they are of
+    twins: dict[str, str] = field(default_factory=dict)  # task by generation → its original
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,7 +67,7 @@ def _load(fields: str, files: tuple[str, ...]) -> Loaded:
                 found = [task for spec in specs for task in _built(spec).values()]
         except InputError:
             raise
-        except Exception as error:  # its data, its templates, packages that it needs
+        except Exception as error:  # a task's data, templates and packages may raise anything
             if not _out_of_reach(error):
                 what = f"{type(error).__name__}: {_first_line(error)}"
                 raise InputError(f"task {asked!r} cannot be used: {what}") from error
@@ -119,7 +119,7 @@ def _add(loaded: Loaded, task: Any, ways: list[str], limit: int | None, cluster:
 
 
 def _specs(names: list[str], folder: Folder, unsafe: bool) -> dict[str, list[Any]]:
-    """Return requested name → specification: all of the folder, unless some of it is named."""
+    """Return requested name → specifications. If no task of the folder is named, all are taken."""
     inside = {name: [name] for name in folder.tasks} | folder.groups
     specs: dict[str, list[Any]] = {}
     for name in names:
@@ -217,8 +217,8 @@ def _check_metrics(folder: Folder) -> None:
         for metric in task.get("metric_list") or []:
             known = sorted(metric_registry.keys())
             if not isinstance(metric, dict) or metric.get("metric") not in known:
-                said = metric.get("metric") if isinstance(metric, dict) else metric
-                raise unknown(f"metric of task {name!r}", said, known)
+                named = metric.get("metric") if isinstance(metric, dict) else metric
+                raise unknown(f"metric of task {name!r}", named, known)
 
 
 def _out_of_reach(error: BaseException) -> bool:

@@ -21,8 +21,8 @@ def add(
 ) -> None:
     """Add ``tasks.NAME.METRIC``, and the paired change from the base in ``forgetting.tasks``.
 
-    The change is computed over all items and for each task, from its main metric. Written answers
-    are reported separately, so that each question counts once over all items.
+    The change is computed from each task's main metric, for each task and over all items. Generated
+    answers to a multiple-choice task are left out of the latter, so that each question counts once.
     """
     for name, reason in {**base.missing, **results.missing}.items():
         measured.miss(f"{TASKS}{name}", reason)
@@ -34,22 +34,22 @@ def add(
             pairs[name] = np.stack(columns, axis=1), scores
     once = [name for name, (_, s) in pairs.items() if s.generated_from not in pairs]
     if once:
-        # Items are numbered where they share nothing, so that tasks can be put together.
+        # An item without a cluster is its own cluster, so that tasks can be pooled.
         clusters = [f"{name}:{c}" for name in once for c in _clusters(pairs[name][1])]
         shared = any(pairs[name][1].clusters for name in once)
         all_pairs = np.concatenate([pairs[name][0] for name in once])
         limit = f"{config.task_limit}{' at random' * (config.task_limit is not None)}"
-        about = f"lm-eval|few-shot:{_shots(config)}|limit:{limit}|change from base"
-        about += f"|of:{'+'.join(once)}" + "|clustered" * shared
-        _put(measured, FORGETTING_TASKS, all_pairs, about, clusters if shared else None)
+        signature = f"lm-eval|few-shot:{_shots(config)}|limit:{limit}|change from base"
+        signature += f"|of:{'+'.join(once)}" + "|clustered" * shared
+        _put(measured, FORGETTING_TASKS, all_pairs, signature, clusters if shared else None)
     for name, (pair, scores) in pairs.items():
-        about = f"{_about(scores, scores.main)}|change from base"
-        _put(measured, f"{FORGETTING_TASKS}.{name}", pair, about, scores.clusters)
+        signature = f"{_signature(scores, scores.main)}|change from base"
+        _put(measured, f"{FORGETTING_TASKS}.{name}", pair, signature, scores.clusters)
     _add_scores(measured, results)
 
 
 def scores_of(results: Results | None, resamples: int) -> dict[str, Measurement]:
-    """Return the same scores of the base, which tuning can degrade."""
+    """Return the scores ``tasks.NAME.METRIC`` of one model, such as the base."""
     measured = MeasurementCollector(resamples)
     if results is not None:
         _add_scores(measured, results)
@@ -60,17 +60,17 @@ def _add_scores(measured: MeasurementCollector, results: Results) -> None:
     for name, scores in results.tasks.items():
         for metric, columns in scores.items.items():
             statistics = np.asarray(columns)
-            about = _about(scores, metric)
-            _put(measured, f"{TASKS}{name}.{metric}", statistics, about, scores.clusters)
+            signature = _signature(scores, metric)
+            _put(measured, f"{TASKS}{name}.{metric}", statistics, signature, scores.clusters)
         for metric, found in scores.corpus.items():
             _put_corpus(measured, f"{TASKS}{name}.{metric}", found, scores, metric)
         by_likelihood = results.tasks.get(scores.generated_from or "")
         if by_likelihood is not None:
             both = [np.asarray(one.items["acc"])[:, 0] for one in (scores, by_likelihood)]
-            about = f"{by_likelihood.about}|acc written minus acc by likelihood"
+            signature = f"{by_likelihood.signature}|acc written minus acc by likelihood"
             difference = (both[0] - both[1])[:, None]
             label = f"{TASKS}{scores.generated_from}.written_minus_likely"
-            _put(measured, label, difference, about, scores.clusters)
+            _put(measured, label, difference, signature, scores.clusters)
 
 
 def _put(
@@ -80,7 +80,7 @@ def _put(
     signature: str,
     clusters: list[str] | None,
 ) -> None:
-    """Add a score with the standard error of a mean. Error and interval account for shared clusters."""
+    """Add a score and, for a mean, its standard error. Both account for clusters of items."""
     measured.add(name, statistics, signature)
     known = measured.measurements.get(name)
     mean = statistics.shape[1] == 1 or name.startswith(FORGETTING)
@@ -105,13 +105,13 @@ def _put_corpus(
         measured.miss(name, "lm-eval's own function gives no finite number")
         return
     interval = None if low is None or high is None else (low, high)
-    about = f"{_about(scores, metric)}|bootstrap over items"
-    measured.measurements[name] = Measurement(value, unit_of(name), scores.n, interval, about)
+    signature = f"{_signature(scores, metric)}|bootstrap over items"
+    measured.measurements[name] = Measurement(value, unit_of(name), scores.n, interval, signature)
 
 
-def _about(scores: TaskScores, metric: str | None) -> str:
+def _signature(scores: TaskScores, metric: str | None) -> str:
     clustered = "" if scores.clusters is None else f"|clusters:{len(set(scores.clusters))}"
-    return f"{scores.about}|metric:{metric}{clustered}"
+    return f"{scores.signature}|metric:{metric}{clustered}"
 
 
 def _clusters(scores: TaskScores) -> list[str]:

@@ -1,4 +1,4 @@
-"""Adapter that presents a model in memory to lm-eval, with our text beginnings and generation."""
+"""Adapter that presents a model in memory to lm-eval, with this project's tokens and generation."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 
 def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Any:
-    """lm-eval's model of Hugging Face around ``model``.
+    """Wrap ``model`` in lm-eval's class for Hugging Face models (HFLM).
 
-    Each text begins, once, with what the tokenizer itself writes before a text, as training and
-    generation have it, and one of a chat template with what the template writes; a tokenizer that ends
-    texts as well would end the question. The log-likelihood of a whole text is lm-eval's own: its first
-    token is conditioned on bos (on eos without one), also where the tokenizer writes none, so that
-    numbers compare with published ones; with a tokenizer that does write bos, lm-eval would score bos
-    as well.
+    Each text begins once with the tokens that the tokenizer writes before a text, as in training and
+    generation. In a chat template, the template writes them. No end-of-text token is appended, because
+    it would end the question.
+
+    The log-likelihood of a whole text follows lm-eval, so that it compares with published numbers. Its
+    first token is conditioned on bos (on eos if there is no bos), even if the tokenizer writes none. If
+    the tokenizer does write bos, lm-eval would score bos as well, so it is left out here.
     """
     import torch
     from lm_eval.models.huggingface import HFLM, stop_sequences_criteria
@@ -51,7 +52,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
     class InMemory(base):
         whole_text = False
-        looked = False  # whether answers of the task were held against what the model says
+        looked = False  # True once answers of the current task were checked
 
         def apply_chat_template(
             self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -134,7 +135,7 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
                 drawing = ("temperature", "top_p", "top_k")
                 options = {name: value for name, value in options.items() if name not in drawing}
             ends = {"eos_token_id": last or None, "pad_token_id": pad_id(tokenizer)}
-            output = said = continued(
+            output = greedy = continued(
                 model,
                 context,
                 attention_mask,
@@ -144,11 +145,11 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
                 **ends,
                 **options,
             )
-            if not self.looked:  # once a task
-                if do_sample or options:  # else these are greedy answers already
+            if not self.looked:  # one check for each task
+                if do_sample or options:  # else the answers are greedy already
                     n = min(LOOKED_AT, max_length - length)
-                    said = continued(model, context, attention_mask, max_new_tokens=n, **ends)
-                _look(model, last, context, attention_mask, said[:, length:].tolist())
+                    greedy = continued(model, context, attention_mask, max_new_tokens=n, **ends)
+                _look(model, last, context, attention_mask, greedy[:, length:].tolist())
                 self.looked = True
             return output
 
@@ -165,12 +166,16 @@ def in_memory(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
 
 
 def _look(
-    model: nn.Module, last: list[int], ids: torch.Tensor, mask: torch.Tensor, said: list[list[int]]
+    model: nn.Module,
+    last: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    greedy: list[list[int]],
 ) -> None:
-    """Raise NotTheModels if the text generated after the (B, T) ``ids`` is not the model's own."""
+    """Raise NotTheModels if ``greedy``, generated after the (B, T) ``ids``, is not the model's own."""
     prompts = [row[real.bool()].cpu().numpy() for row, real in zip(ids, mask, strict=True)]
-    ends = (next((i for i, token in enumerate(row) if token in last), len(row)) for row in said)
-    answers = [row[: end + 1] for row, end in zip(said, ends, strict=True)]
+    ends = (next((i for i, token in enumerate(row) if token in last), len(row)) for row in greedy)
+    answers = [row[: end + 1] for row, end in zip(greedy, ends, strict=True)]
     chosen = chosen_prompts(prompts)
     check_own_words(
         model,

@@ -1,4 +1,4 @@
-"""lm-eval's results for each item, as statistics whose sums give the score."""
+"""Results of lm-eval for each item, as statistics whose sums give the score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-RESAMPLES = 100  # of a score that only lm-eval's own function can compute, over all items at once
+RESAMPLES = 100  # for a score that only lm-eval's function over all items can compute
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class TaskScores:
     """Scores of one model on one task."""
 
     items: dict[str, list[list[float]]]  # metric → (n, k): mean (k = 1), or perplexity (k = 2)
-    corpus: dict[str, list[float | None]]  # metric → value, low, high; where no sum gives it
+    corpus: dict[str, list[float | None]]  # metric → value, low, high; for scores that are no sums
     main: str | None  # the metric whose change from the base is measured
     n: int
-    about: str  # what goes into the signature
-    clusters: list[str] | None = None  # what each item shares with others, in the items' order
-    generated_from: str | None = None  # the task of which this one asks for a written answer
+    signature: str
+    clusters: list[str] | None = None  # cluster of each item, such as its passage
+    generated_from: str | None = None  # the multiple-choice task that this one asks by generation
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Results:
 def scores(
     rows: Sequence[Mapping[str, Any]],
     aggregations: dict[str, Callable[[list[Any]], Any]],
-    about: str,
+    signature: str,
     cluster: str | None,
     generated_from: str | None,
 ) -> TaskScores:
     """Return the scores of one task, read from lm-eval's samples: one row for each item and filter.
 
-    A task that reads its answers in several ways (``filter``) has metrics ``exact_match`` for the
-    first and ``exact_match,NAME`` for the others. The main metric is ``acc`` where there is one, else
-    the first that is a mean over items.
+    A task may read its answers by several filters. Metrics of the first are named ``exact_match``,
+    those of the others ``exact_match,FILTER``. The main metric is ``acc`` if there is one, else the
+    first that is a mean over items.
     """
     filters = list(dict.fromkeys(row["filter"] for row in rows))
     items: dict[str, list[list[float]]] = {}
@@ -73,7 +73,7 @@ def scores(
     means = [name for name, columns in items.items() if len(columns[0]) == 1]
     main = "acc" if "acc" in means else next(iter(means), None)
     clusters = None if cluster is None else [shared(cluster, row["doc"]) for row in of_first]
-    return TaskScores(items, corpus, main, len(of_first), about, clusters, generated_from)
+    return TaskScores(items, corpus, main, len(of_first), signature, clusters, generated_from)
 
 
 def shared(cluster: str, item: dict[str, Any]) -> str:
@@ -84,9 +84,9 @@ def shared(cluster: str, item: dict[str, Any]) -> str:
 
 
 def _columns(values: list[Any], aggregation: str) -> list[list[float]] | None:
-    """Return (n, k) statistics of each item's value; None if they do not add up to the score.
+    """Return (n, k) statistics of the items; None if the score is not a function of their sums.
 
-    The log-likelihood of a whole text comes with its weight in words or bytes.
+    Values of a perplexity are pairs: the log-likelihood of a text, and its length in words or bytes.
     """
     if aggregation in ("weighted_perplexity", "bits_per_byte"):
         return [[-float(loglikelihood), float(weight)] for loglikelihood, weight in values]

@@ -23,7 +23,7 @@ from harness.records import read_json, write_json
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 4  # of what base_results keeps: another way to ask makes other results
+FORMAT = 5  # of the cached results; raised when their fields or the way of asking change
 
 
 def wanted(config: EvaluationConfig) -> bool:
@@ -31,10 +31,9 @@ def wanted(config: EvaluationConfig) -> bool:
 
 
 def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Results:
-    """Run ``model`` on every task. A failed task is missing, with its reason. Raises InputError.
+    """Run ``model`` on every task. A failed task is in ``missing`` with its reason. Raises InputError.
 
-    The model is passed as it is in memory. lm-eval itself truncates logits lengthened by virtual
-    tokens.
+    The model is passed as it is in memory. Virtual tokens lengthen its logits, which lm-eval truncates.
     """
     check_chat_template(tokenizer, config)
     loaded = load_tasks(config)
@@ -46,7 +45,7 @@ def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device
     for name in sorted(loaded.tasks):
         try:
             results.tasks[name] = _run(wrapped, name, loaded, config)
-        except Exception as error:  # a task's own code, data and metrics: whatever they raise
+        except Exception as error:  # a task's code, data and metrics may raise anything
             lines = str(error).strip().splitlines() or [""]
             results.missing[name] = f"{type(error).__name__}: {lines[0]}"
     return results
@@ -60,7 +59,7 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
     n_items = len(task.eval_docs)
     chosen = None if limit is None else sampled_places(n_items, limit, SEED)
     samples = None if chosen is None else {name: chosen}
-    # Its progress bars, and what it finds as batch size, are nobody's business here.
+    # Suppress lm-eval's progress bars and messages.
     with (
         seeded(),
         Path(os.devnull).open("w") as nowhere,
@@ -79,13 +78,13 @@ def _run(wrapped: Any, name: str, loaded: Loaded, config: EvaluationConfig) -> T
             confirm_run_unsafe_code=True,  # refused in loading, unless asked for
         )
     assert found is not None
-    about = [f"task:{name}", f"version:{task.VERSION}", f"few-shot:{task.config.num_fewshot}"]
-    about += ["limit:None" if limit is None else f"limit:{limit} of {n_items} at random"]
-    about += [f"type:{task.OUTPUT_TYPE}", *how_asked(wrapped.tokenizer, config)]
+    signature = [f"task:{name}", f"version:{task.VERSION}", f"few-shot:{task.config.num_fewshot}"]
+    signature += ["limit:None" if limit is None else f"limit:{limit} of {n_items} at random"]
+    signature += [f"type:{task.OUTPUT_TYPE}", *how_asked(wrapped.tokenizer, config)]
     return scores(
         found.get("samples", {})[name],
         task.aggregation(),
-        about="|".join(["lm-eval", *about]),
+        signature="|".join(["lm-eval", *signature]),
         cluster=loaded.clusters.get(name),
         generated_from=loaded.twins.get(name),
     )

@@ -20,9 +20,9 @@ from harness.records import heartbeat
 RETRIED = (408, 409, 425, 429)  # and 5xx
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; each wait is twice the one before
 MOST_BYTES = 4_000_000  # of a reply
-MOST_SAID = 200  # characters of an error that are repeated
-LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"  # what the answer's length is called
-_LENGTHS: dict[tuple[str | None, str | None], str] = {}  # by whom another name was asked for
+MOST_SHOWN = 200  # characters of an error message that are repeated
+LENGTH, NEWER_LENGTH = "max_tokens", "max_completion_tokens"  # two names of the length limit
+_LENGTHS: dict[tuple[str | None, str | None], str] = {}  # (endpoint, model) → name it requires
 
 
 class Refused(Exception):
@@ -45,7 +45,7 @@ class Reply:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Refuses redirects, because a key belongs to the host it was given for."""
 
-    def redirect_request(self, *about: Any) -> None:
+    def redirect_request(self, *arguments: Any) -> None:
         return None
 
 
@@ -55,12 +55,12 @@ _OPENER = urllib.request.build_opener(_NoRedirect())
 def ask(config: JudgeConfig, system: str, message: str) -> Reply:
     """Ask one question. Raises Refused or Unanswered, with the reason in one line.
 
-    An endpoint that names the answer's length max_completion_tokens is asked again with that name,
-    which is then used from there on.
+    Some endpoints call the length limit max_completion_tokens. Such an endpoint is asked again under
+    that name, which is used from then on.
     """
     wait, reason = FIRST_WAIT, ""
-    whom = (config.endpoint, config.model)
-    length = _LENGTHS.get(whom, LENGTH)
+    asked = (config.endpoint, config.model)
+    length = _LENGTHS.get(asked, LENGTH)
     for attempt in range(config.max_retries + 1):
         if attempt:
             time.sleep(wait)
@@ -68,13 +68,13 @@ def ask(config: JudgeConfig, system: str, message: str) -> Reply:
         try:
             return _once(config, system, message, length)
         except urllib.error.HTTPError as error:
-            said = _body(error)
-            if length == LENGTH and error.code in (400, 422) and _is_unknown(LENGTH, said):
-                _LENGTHS[whom] = NEWER_LENGTH
+            reply_body = _body(error)
+            if length == LENGTH and error.code in (400, 422) and _is_unknown(LENGTH, reply_body):
+                _LENGTHS[asked] = NEWER_LENGTH
                 return ask(config, system, message)
-            reason = f"HTTP {error.code}: {_hidden(config, said)[:MOST_SAID]}"
-            if error.code in (400, 422) and "temperature" in said and config.temperature != 1:
-                reason += " (some models take evaluation.judge.temperature=1 alone)"
+            reason = f"HTTP {error.code}: {_hidden(config, reply_body)[:MOST_SHOWN]}"
+            if error.code in (400, 422) and "temperature" in reply_body and config.temperature != 1:
+                reason += " (some models accept only evaluation.judge.temperature=1)"
             if error.code not in RETRIED and error.code < 500:
                 raise Refused(reason) from None
             wait = max(wait, _asked_to_wait(error))
@@ -83,10 +83,12 @@ def ask(config: JudgeConfig, system: str, message: str) -> Reply:
     raise Unanswered(f"{reason} (asked {config.max_retries + 1} times)") from None
 
 
-def _is_unknown(field: str, said: str) -> bool:
+def _is_unknown(field: str, reply_body: str) -> bool:
     """Return True if the endpoint reports that it does not know ``field``, or names its successor."""
     words = ("unsupported", "not supported", "unrecognized", "unknown", "not permitted", "extra")
-    return NEWER_LENGTH in said or (field in said and any(word in said.lower() for word in words))
+    if NEWER_LENGTH in reply_body:
+        return True
+    return field in reply_body and any(word in reply_body.lower() for word in words)
 
 
 def _once(config: JudgeConfig, system: str, message: str, length: str) -> Reply:
@@ -140,5 +142,5 @@ def _hidden(config: JudgeConfig, text: str) -> str:
 def _asked_to_wait(error: urllib.error.HTTPError) -> float:
     try:
         return min(float(error.headers.get("Retry-After") or 0), LONGEST_WAIT)
-    except ValueError:  # a date: our own pace will do
+    except ValueError:  # the header holds a date: our own waiting times apply
         return 0.0

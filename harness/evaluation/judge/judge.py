@@ -29,21 +29,21 @@ def add_judged(
     config: EvaluationConfig,
     cache: Path,
 ) -> None:
-    """Add ``SPLIT.judge`` of the answers in ``measured``, and that of the base's answers.
+    """Add ``SPLIT.judge`` for the answers in ``measured``, and for the base's answers.
 
-    Where there is no value the reason is in ``measured.missing``; tokens and their price are added
-    to ``measured.cost``: only of what was not in ``cache``.
+    A score without a value is in ``measured.missing`` with its reason. Tokens and their price are
+    added to ``measured.cost``, except for replies found in ``cache``.
     """
     rows = measured.predictions
     if JUDGE not in config.metrics or not rows:
         return
     name = f"{rows[0]['split']}.{JUDGE}"
-    about = signature(config.judge) + measured.how_answered
+    whole_signature = signature(config.judge) + measured.how_answered
     judge = Judge(config.judge, cache)
-    judge.add(measured, name, rows, [str(row["output"]) for row in rows], about)
+    judge.add(measured, name, rows, [str(row["output"]) for row in rows], whole_signature)
     base = MeasurementCollector(measured.resamples)
     if len(base_outputs) == len(rows):
-        judge.add(base, name, rows, base_outputs, about)
+        judge.add(base, name, rows, base_outputs, whole_signature)
     measured.missing.update({f"base {key}": reason for key, reason in base.missing.items()})
     for key, value in judge.cost().items():
         measured.cost[key] = measured.cost.get(key, 0.0) + value
@@ -51,7 +51,7 @@ def add_judged(
 
 
 def signature(config: JudgeConfig) -> str:
-    """Return everything that determines the meaning of a score."""
+    """Return the settings that determine the meaning of a score: model, rubric, scale, sampling."""
     address = urlsplit(config.endpoint or "")
     low, high = config.scale
     return (
@@ -75,9 +75,9 @@ class Judge:
         name: str,
         rows: Sequence[Mapping[str, Any]],
         outputs: Sequence[str],
-        about: str,
+        signature: str,
     ) -> None:
-        """Add the mean score of ``outputs``, which answer the prompts of ``rows``."""
+        """Add the mean score of ``outputs``, one answer to the prompt of each of ``rows``."""
         template, scale = read_rubric(self.config), self.config.scale
         asked = [
             question(template, scale, str(row["prompt"]), list(row["references"]), output)
@@ -93,12 +93,13 @@ class Judge:
                 return
             measured.miss(f"{name} of {missing} of {n} answers", why)
         columns = [[0.0, 0.0] if score is None else [score, 1.0] for score in scores]
-        measured.add(name, np.array(columns), about)
+        measured.add(name, np.array(columns), signature)
 
     def scores(self, asked: Sequence[str]) -> tuple[list[float | None], Counter[str]]:
-        """The score of each question, None where there is none, and the reasons with their counts.
+        """Return the score of each question (None if missing), and the reasons with their counts.
 
-        Where more than ``most_missing`` have failed, or the endpoint refuses, no more is asked.
+        No further questions are sent once more than ``most_missing`` of them have failed, or the
+        endpoint has refused one.
         """
         different = list(dict.fromkeys(asked))
         failed: Counter[str] = Counter()
@@ -124,15 +125,15 @@ class Judge:
 
         with ThreadPoolExecutor(self.config.concurrency) as threads:
             found = dict(zip(different, threads.map(one, different), strict=True))
-        told = [found[message] for message in asked]
-        reasons = Counter(each for each in told if isinstance(each, str))
-        return [None if isinstance(each, str) else each for each in told], reasons
+        results = [found[message] for message in asked]
+        reasons = Counter(each for each in results if isinstance(each, str))
+        return [None if isinstance(each, str) else each for each in results], reasons
 
     def reply(self, message: str) -> str:
         """Return the reply from the cache or the endpoint. Raises Refused or Unanswered."""
         config = self.config
-        about = [config.endpoint, config.model, config.temperature, config.max_tokens]
-        key = digest([FORMAT, SYSTEM, message, about], 32)
+        settings = [config.endpoint, config.model, config.temperature, config.max_tokens]
+        key = digest([FORMAT, SYSTEM, message, settings], 32)
         path = self.cache / key[:2] / f"{key}.json"
         kept = read_json(path)
         if isinstance(kept, dict) and isinstance(kept.get("reply"), str):

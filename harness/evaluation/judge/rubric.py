@@ -1,8 +1,8 @@
 """The judge's prompt: the rubric filled with prompt, references and answer. Reads the reply.
 
-Everything that is judged was written by others, and the answer comes from a model that may have
-learned to flatter or to give orders. Each text is enclosed in marks that it cannot contain. The
-judge is told to follow no instruction between them. This makes manipulation harder, not impossible.
+Answers may contain instructions to the judge (prompt injection). Each text is therefore enclosed in
+marks that it cannot contain, and the judge is told to follow no instruction between them. This makes
+manipulation harder, not impossible.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_rubric(config: JudgeConfig) -> str:
 def question(
     template: str, scale: Sequence[float], prompt: str, references: Sequence[str], answer: str
 ) -> str:
-    """Fill in the template once. Text inside that looks like a field stays text."""
+    """Fill in the template in one pass, so that braces inside a text are not replaced."""
     everything = "\0".join([prompt, *references, answer])
     mark = hashlib.sha256(everything.encode("utf-8", "replace")).hexdigest()[:12]
     low, high = (f"{end:g}" for end in scale)

@@ -1,7 +1,7 @@
-"""Agreement of the tuned model with the base, whose own continuations are the reference.
+"""Agreement probe: continuations of general text compared with those of the base model.
 
-Without a known right answer, the base's answer takes its place. A model that lost nothing continues
-general text like its base. Different words are not worse words: this is a distance, not a quality.
+A model that has forgotten nothing continues general text like its base. There is no right answer, so
+a different continuation need not be worse: this measures a distance, not a quality.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PROMPT_TOKENS = 32  # of a document, or half of it where it is shorter
 
 @dataclass(frozen=True)
 class AgreementProbe(Probe):
-    """Beginnings of general text, which both models continue."""
+    """Probe that has both models continue the beginnings of general documents."""
 
     questions: Questions
-    texts: str  # for signatures: where the beginnings are from
+    texts: str  # name of the general text, for signatures
     name: ClassVar[str] = "agreement"
 
     @classmethod
@@ -43,18 +43,18 @@ class AgreementProbe(Probe):
         return cls(Questions(prompts, length, config.batch_size), general_text(texts))
 
     def add_changes(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
-        """Add ``agreement.exact_match``, percent of continuations, and ``agreement.chrf``.
+        """Add ``agreement.exact_match``, in percent of continuations, and ``agreement.chrf``.
 
-        100 is identical.
+        Both are 100 if all continuations are identical.
         """
-        about = f"text:{self.texts}|first {PROMPT_TOKENS} tokens|{self.questions.how}"
-        about += "|reference:the base's own"
+        signature = f"text:{self.texts}|first {PROMPT_TOKENS} tokens|{self.questions.how}"
+        signature += "|reference:the base's own"
         pairs = zip(answers.texts, base.texts, strict=True)
         same = np.array([[float(ours == before)] for ours, before in pairs])
-        measured.add(AGREEMENT_EXACT_MATCH, same, f"exact|{about}")
+        measured.add(AGREEMENT_EXACT_MATCH, same, f"exact|{signature}")
         references = [[text] for text in base.texts]
-        statistics, signature = answer_statistics("chrf", answers.texts, references, "13a")
-        measured.add(AGREEMENT_CHRF, statistics, f"{signature}|{about}")
+        statistics, chrf_signature = answer_statistics("chrf", answers.texts, references, "13a")
+        measured.add(AGREEMENT_CHRF, statistics, f"{chrf_signature}|{signature}")
 
 
 def beginnings(texts: Texts, n: int) -> list[np.ndarray]:

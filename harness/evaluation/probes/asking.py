@@ -1,4 +1,4 @@
-"""The probes, and the one way in which the untouched base and a tuned model are asked them."""
+"""All probes, asked of the base model and of tuned models in the same way."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def probes(
 
 @dataclass(frozen=True)
 class BaseAnswers:
-    """Probes with the untouched base's answers, and what these are worth."""
+    """Probes with the untouched base's answers, and the scores of these answers."""
 
     answered: tuple[tuple[Probe, Answers], ...] = ()
     measurements: Mapping[str, Measurement] = field(default_factory=dict)

@@ -49,7 +49,7 @@ def _keys(text: str, keys: list[str]) -> bool:
     return isinstance(value, dict) and set(value) == set(keys)
 
 
-# name → (does the text keep it?, what its value must be)
+# name → (function that checks a text, key of ``ACCEPTED`` for the check's value)
 CHECKS: dict[str, tuple[Callable[[str, Any], bool], str]] = {
     "min_words": (lambda text, n: len(_words(text)) >= n, "number"),
     "max_words": (lambda text, n: len(_words(text)) <= n, "number"),

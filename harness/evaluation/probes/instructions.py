@@ -1,4 +1,4 @@
-"""Instruction-following probes: prompts that ask for a form which a program can verify."""
+"""Instruction probe: prompts that ask for a form of answer which a program can verify."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from harness.statistics.measurements.names import (
 RESOURCES = Path(__file__).parents[1] / "resources"
 SHIPPED = {
     "english": RESOURCES / "instructions_english.jsonl",  # for models that follow instructions
-    "builtin": RESOURCES / "instructions_builtin.jsonl",  # texts to go on with, for it
+    "builtin": RESOURCES
+    / "instructions_builtin.jsonl",  # texts to continue, for the built-in model
 }
 
 
@@ -39,14 +40,14 @@ SHIPPED = {
 class Instructions:
     """Prompts, and the checks (name → value) that the answer to each must pass."""
 
-    name: str  # for signatures: where they are from, and a hash of what they are
+    name: str  # for signatures: file stem and hash of the content
     prompts: tuple[str, ...]
     checks: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class InstructionProbe(Probe):
-    """Instructions; a program checks the form of each answer."""
+    """Probe that asks for answers of a certain form, and checks the form by program."""
 
     questions: Questions
     instructions: Instructions
@@ -67,40 +68,42 @@ class InstructionProbe(Probe):
         return cls(Questions(prompts, length, config.batch_size, ends), instructions, form)
 
     @property
-    def about(self) -> str:
-        """The part of signatures that all measurements share."""
+    def signature(self) -> str:
+        """Return the part of the signature that all measurements of this probe share."""
         return f"instructions:{self.instructions.name}|form:{self.form}|{self.questions.how}"
 
     def add_levels(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
-        """Add ``instructions.prompts``, the share of prompts of which every check is passed.
+        """Add the shares of prompts and of checks that are passed.
 
-        ``instructions.checks`` is the share of checks.
+        ``instructions.prompts`` counts a prompt only if its answer passes all of its checks.
+        ``instructions.checks`` counts each check separately.
         """
         passed = follows(self.instructions, answers.texts)
         measured.add(
-            INSTRUCTIONS_PROMPTS, _strictly(passed), f"{self.about}|all checks of a prompt"
+            INSTRUCTIONS_PROMPTS, _strictly(passed), f"{self.signature}|all checks of a prompt"
         )
-        measured.add(INSTRUCTIONS_CHECKS, passed, f"{self.about}|each check alike")
+        measured.add(INSTRUCTIONS_CHECKS, passed, f"{self.signature}|each check alike")
 
     def add_changes(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
-        """Add ``forgetting.instructions``, the paired change of the share of prompts from the base.
+        """Add the changes of both shares from the base, paired by prompt.
 
-        ``forgetting.instructions.checks`` is that of the share of checks. Below 0: fewer are followed.
+        ``forgetting.instructions`` is the change for prompts, ``forgetting.instructions.checks`` for
+        checks. A value below 0 means that fewer are followed than by the base.
         """
         ours = follows(self.instructions, answers.texts)
         before = follows(self.instructions, base.texts)
-        about = f"{self.about}|change from base"
+        signature = f"{self.signature}|change from base"
         whole = _paired(_strictly(ours), _strictly(before))
-        measured.add(FORGETTING_INSTRUCTIONS, whole, f"{about}|all checks of a prompt")
+        measured.add(FORGETTING_INSTRUCTIONS, whole, f"{signature}|all checks of a prompt")
         checks = _paired(ours, before)
-        measured.add(FORGETTING_INSTRUCTION_CHECKS, checks, f"{about}|each check alike")
+        measured.add(FORGETTING_INSTRUCTION_CHECKS, checks, f"{signature}|each check alike")
 
 
 @lru_cache(maxsize=4)
 def read_instructions(source: str) -> Instructions:
-    """``english``, ``builtin`` or a JSONL file of ``{"prompt": text, "checks": {name: value}}``.
+    """Read ``english``, ``builtin`` or a JSONL file of ``{"prompt": text, "checks": {name: value}}``.
 
-    Raises InputError naming file and line for what cannot be used.
+    Raises InputError with file and line for an unusable row.
     """
     path = SHIPPED.get(source) or user_path(source)
     where = f"evaluation.instructions={source!r}"
@@ -131,7 +134,7 @@ def _row(line: str, where: str) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError(f"{where}: 'prompt' must be some text.")
     if not isinstance(checks, dict) or not checks:
-        raise InputError(f"{where}: 'checks' must be an object with a check at least.")
+        raise InputError(f"{where}: 'checks' must be an object with at least one check.")
     check_form(checks, where)
     return prompt, checks
 
@@ -139,10 +142,10 @@ def _row(line: str, where: str) -> tuple[str, Mapping[str, Any]]:
 def asked(
     instructions: Instructions, tokenizer: Any, data: DataConfig | None = None
 ) -> tuple[list[np.ndarray], str]:
-    """Tokens of each prompt, as the chat template has a user say it where there is one.
+    """Return the tokens of each prompt, and a description of their form for signatures.
 
-    Without a template: the prompt as it stands in the file, after what the tokenizer begins texts
-    with. The second value says which, for signatures.
+    With a chat template each prompt is a user message. Without one it is the unchanged text, after
+    the tokens with which the tokenizer begins a text.
     """
     if template_of(tokenizer, data) is None:
         return [beginning(text, tokenizer) for text in instructions.prompts], "plain"
@@ -151,16 +154,16 @@ def asked(
 
 
 def follows(instructions: Instructions, answers: Sequence[str]) -> np.ndarray:
-    """(n, 2) how many checks each answer passes, and how many there are."""
+    """Return (n, 2) numbers of checks: passed by each answer, and requested."""
     passed = [kept(text, checks) for text, checks in zip(answers, instructions.checks, strict=True)]
     return np.array([[sum(of), len(of)] for of in passed], dtype=float)
 
 
 def _paired(ours: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """(n, 3) passed by the tuned model, passed by the base, and asked for, from (n, 2) of each."""
+    """Join two (n, 2) arrays to (n, 3): passed by the tuned model, by the base, and requested."""
     return np.stack([ours[:, 0], before[:, 0], ours[:, 1]], axis=1)
 
 
 def _strictly(passed: np.ndarray) -> np.ndarray:
-    """(n, 2) checks passed and asked for → whether all are, and 1."""
+    """Convert (n, 2) checks passed and requested to (n, 2): 1 if all are passed (else 0), and 1."""
     return np.stack([passed[:, 0] == passed[:, 1], np.ones(len(passed))], axis=1).astype(float)

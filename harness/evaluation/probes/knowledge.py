@@ -1,4 +1,4 @@
-"""Knowledge probes: newly trained facts, old facts, and questions that have no answer."""
+"""Knowledge probe: questions about newly trained facts, old facts, and facts that do not exist."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from harness.evaluation.texts import Texts
 from harness.statistics.measurements.names import PROBES, PROBES_CHAT_KEPT, PROBES_REPETITION
 
 FORMS = ("completion", "chat")
-LONGER = 2  # times the untouched model's longest answer: what is longer is no answer of its kind
+LONGER = 2  # a chat answer may have this many times the tokens of the base's longest answer
 
 
 @dataclass(frozen=True)
 class KnowledgeAnswer:
-    """One answer with what can be read off it alone."""
+    """One answer with its length, repetition and form."""
 
     prompt: str
     form: str  # completion or chat
     text: str
     tokens: int
-    repetition: float  # share of its n-grams that it has said before
-    whole: bool | None  # chat: whether it is one turn, ended by itself; None for a completion
+    repetition: float  # share of its n-grams that are repeats
+    whole: bool | None  # chat: True for one turn that the model ended; None for a completion
 
 
 @dataclass(frozen=True)
 class KnowledgeProbe(Probe):
-    """Questions about facts, each in the form that a model is asked in."""
+    """Probe of facts, asked as questions of a chat model and as completions of any other."""
 
     questions: Questions
     asked: tuple[AskedQuestion, ...]
@@ -79,36 +79,36 @@ class KnowledgeProbe(Probe):
         return cls(questions, tuple(prompts), facts, tokenizer)
 
     def read(self, answers: Answers) -> list[KnowledgeAnswer]:
-        """Return each answer with its length, its repetition and whether it is one whole turn."""
+        """Return each answer with its length, its repetition, and if it is one whole turn."""
         markers, end = role_markers(self.tokenizer), self.tokenizer.eos_token
         found = []
         ends = {self.tokenizer.eos_token_id, *self.questions.ends}
         for question, text, tokens in zip(self.asked, answers.texts, answers.tokens, strict=True):
             ended = bool(tokens) and tokens[-1] in ends
-            said = tokens[:-1] if ended else tokens
+            answer_tokens = tokens[:-1] if ended else tokens
             whole = None
             if question.form == "chat":
-                whole = one_turn(self.tokenizer.decode(said), ended, markers, end)
+                whole = one_turn(self.tokenizer.decode(answer_tokens), ended, markers, end)
             found.append(
                 KnowledgeAnswer(
                     prompt=question.prompt,
                     form=question.form,
                     text=text,
-                    tokens=len(said),
-                    repetition=repetition(said),
+                    tokens=len(answer_tokens),
+                    repetition=repetition(answer_tokens),
                     whole=whole,
                 )
             )
         return found
 
     def add_levels(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
-        """Add ``probes.*``, see ``add_shares``."""
+        """Add the measurements ``probes.*``, see ``add_shares``."""
         add_shares(measured, self.read(answers), self.read(base), self.facts, _how(self.questions))
 
     def files(self, answers: Answers, base: Answers) -> Mapping[str, list[dict[str, Any]]]:
         """Return ``probes.jsonl``: each question with both models' answers and verdicts."""
         of_base = self.read(base)
-        tuned, before = (_told(own, of_base, self.facts) for own in (self.read(answers), of_base))
+        tuned, before = (_rows(own, of_base, self.facts) for own in (self.read(answers), of_base))
         pairs = zip(self.facts.rows, tuned, before, strict=True)
         return {self.name: [asdict(fact) | {"tuned": t, "base": b} for fact, t, b in pairs]}
 
@@ -120,7 +120,8 @@ def verdicts(answers: Sequence[KnowledgeAnswer], probes: KnowledgeQuestions) -> 
 def _verdict(answer: KnowledgeAnswer, probe: KnowledgeQuestion) -> MatchedValue:
     found = verdict(answer.text, probe.accepted, probe.wrong)
     claims = found.verdict == "neither" and answer.text.strip() != ""
-    # Where nothing can be right and no wrong value is listed, whatever does not admit it is invented.
+    # Without listed wrong values, any answer to an unanswerable question that does not admit it
+    # counts as invented.
     if probe.kind == "unanswerable" and not probe.wrong and claims:
         return MatchedValue("invented", 0, len(answer.text))
     return found
@@ -144,42 +145,43 @@ def add_shares(
     probes: KnowledgeQuestions,
     how: str,
 ) -> None:
-    """``probes.recalled``, ``.invented``, ``.repetition`` and, of a chat model, ``.chat_kept``.
+    """Add ``probes.recalled``, ``.invented``, ``.repetition`` and, for chat models, ``.chat_kept``.
 
-    The first two of the new facts; behind another point those of another kind. Each with n, the
-    number of probes; what no probe asks is not there. ``how`` describes the answers in signatures.
+    Recalled and invented are measured for new facts under these names, and for other kinds with the
+    kind appended (``probes.recalled.old``). Their n is the number of questions. A kind without
+    questions has no measurement. ``how`` describes the generation of the answers in signatures.
     """
     found = verdicts(answers, probes)
     forms = "+".join(form for form in FORMS if form in {answer.form for answer in answers})
-    about = f"probes:{probes.name}|form:{forms}|{how}"
+    signature = f"probes:{probes.name}|form:{forms}|{how}"
     for kind in QUESTION_KINDS:
         name = "" if kind == "new" else f".{kind}"
         those = [
             (probe, v) for probe, v in zip(probes.rows, found, strict=True) if probe.kind == kind
         ]
         recalled = [v.verdict == "recalled" for p, v in those if p.kind != "unanswerable"]
-        # Without a list of wrong values there is no telling an invented fact from idle words.
+        # Without a list of wrong values an invented fact cannot be told from an evasive answer.
         open_to = [(p, v) for p, v in those if p.wrong or p.kind == "unanswerable"]
         invented = [v.verdict == "invented" for _, v in open_to]
         for measure, values in (("recalled", recalled), ("invented", invented)):
             if values:
-                signature = f"{about}|kind:{kind}|the first value named"
-                measured.add(f"{PROBES}{measure}{name}", _column(values), signature)
+                own = f"{signature}|kind:{kind}|the first value named"
+                measured.add(f"{PROBES}{measure}{name}", _column(values), own)
     repeated = [answer.repetition for answer in answers]
-    measured.add(PROBES_REPETITION, _column(repeated), f"{about}|{REPEATED}-grams of tokens")
+    measured.add(PROBES_REPETITION, _column(repeated), f"{signature}|{REPEATED}-grams of tokens")
     chats = [one for one in kept(answers, base) if one is not None]
     if chats:
         own = f"one turn, ended, no role marker, at most {LONGER} x the base's longest"
-        measured.add(PROBES_CHAT_KEPT, _column(chats), f"{about}|{own}")
+        measured.add(PROBES_CHAT_KEPT, _column(chats), f"{signature}|{own}")
 
 
-def _told(
+def _rows(
     answers: Sequence[KnowledgeAnswer], base: Sequence[KnowledgeAnswer], probes: KnowledgeQuestions
 ) -> list[dict]:
     found, chats = verdicts(answers, probes), kept(answers, base)
     return [
-        asdict(answer) | asdict(said) | {"kept": chat}
-        for answer, said, chat in zip(answers, found, chats, strict=True)
+        asdict(answer) | asdict(matched) | {"kept": chat}
+        for answer, matched, chat in zip(answers, found, chats, strict=True)
     ]
 
 
@@ -194,7 +196,7 @@ def _decoding(config: EvaluationConfig) -> Decoding:
 
 
 def _how(questions: Questions) -> str:
-    """For signatures."""
+    """Describe for signatures how the answers were generated."""
     decoding = questions.decoding
     drawn = f"|temperature:{decoding.temperature:g}|top_p:{decoding.top_p:g}"
     how = f"max_new_tokens:{questions.max_new_tokens}{drawn if decoding.do_sample else '|greedy'}"

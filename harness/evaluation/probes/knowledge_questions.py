@@ -1,6 +1,6 @@
-"""Probes for what a model knows: read from a file, and put in the form that a model is asked in.
+"""Questions of the knowledge probe: read from a file, and tokenized as a completion or a chat turn.
 
-A base is given the beginning of a sentence to complete, a chat model the question in its template.
+A base model completes the beginning of a sentence. A chat model is asked a question in its template.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ QUESTION_KINDS: tuple[QuestionKind, ...] = ("new", "old", "unanswerable")
 
 @dataclass(frozen=True)
 class KnowledgeQuestion:
-    """``accepted`` of what cannot be answered: words that admit it, such as 'do not know'."""
+    """One question in both forms, with accepted and wrong values.
+
+    For an unanswerable question, ``accepted`` are words that admit it, such as 'do not know'.
+    """
 
     completion: str
-    chat: str | None  # None: a chat model completes the sentence as well
+    chat: str | None  # None: a chat model is also given the completion
     accepted: tuple[str, ...]
     wrong: tuple[str, ...]
     kind: QuestionKind
@@ -37,13 +40,18 @@ class KnowledgeQuestion:
 
 @dataclass(frozen=True)
 class KnowledgeQuestions:
-    name: str  # for signatures: where they are from, and a hash of what they are
+    """All questions of one file."""
+
+    name: str  # for signatures: file stem and hash of the content
     rows: tuple[KnowledgeQuestion, ...]
 
 
 @lru_cache(maxsize=4)
 def read_probes(source: str) -> KnowledgeQuestions:
-    """``builtin``, or a JSONL file with a probe a line. Raises InputError naming file and line."""
+    """Read ``builtin`` or a JSONL file with one question a line.
+
+    Raises InputError with file and line for an unusable row.
+    """
     path = builtin.ISLE_PROBES if source == "builtin" else user_path(source)
     try:
         content = path.read_bytes()
@@ -93,7 +101,7 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
 
 
 class AskedQuestion(NamedTuple):
-    """One probe as a model is asked."""
+    """One question as it is put to the model."""
 
     form: Literal["chat", "completion"]
     prompt: str
@@ -103,7 +111,7 @@ class AskedQuestion(NamedTuple):
 def asked(
     probes: KnowledgeQuestions, tokenizer: Any, data: DataConfig | None = None
 ) -> list[AskedQuestion]:
-    """(form, prompt, tokens) of each probe, as this tokenizer's model is asked."""
+    """Return each question as this tokenizer's model is asked: in its chat template if it has one."""
     has_template = template_of(tokenizer, data) is not None
     found = []
     for probe in probes.rows:

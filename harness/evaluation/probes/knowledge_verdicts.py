@@ -17,7 +17,10 @@ _UNSPACED = re.compile(
 
 @dataclass(frozen=True)
 class MatchedValue:
-    """``start`` to ``end``: where in the answer the value stands that decided; the same: nowhere."""
+    """Verdict on an answer, and the characters of the value that decided it.
+
+    ``start`` equals ``end`` if no value was found.
+    """
 
     verdict: Verdict
     start: int = 0
@@ -25,10 +28,10 @@ class MatchedValue:
 
 
 def verdict(text: str, accepted: Sequence[str], wrong: Sequence[str]) -> MatchedValue:
-    """The value that is named first decides; of two at the same place the longer one.
+    """Classify an answer by the first value in it; of two at the same place the longer one decides.
 
-    Values are found as whole words, whatever their case. Thus an answer that goes on and on is
-    judged by what it says first, and none is both recalled and invented.
+    Values are matched as whole words, ignoring case. A long answer is therefore judged by the value
+    that it names first, and no answer is both recalled and invented.
     """
     sides: tuple[tuple[Verdict, Sequence[str]], ...] = (("recalled", accepted), ("invented", wrong))
     named = [
@@ -46,7 +49,10 @@ def _first(value: str, text: str) -> re.Match[str] | None:
 
 
 def repetition(tokens: Sequence[int], n: int = REPEATED) -> float:
-    """1 - different n-grams / all n-grams, seq-rep-n of arXiv:1908.04319; 0 where there are none."""
+    """Return seq-rep-n: 1 − distinct n-grams / all n-grams, 0 to 1; 0 for fewer than n tokens.
+
+    Welleck et al. 2019, arXiv:1908.04319.
+    """
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -58,14 +64,14 @@ def role_markers(tokenizer: Any) -> tuple[str, ...]:
     """
     if not getattr(tokenizer, "chat_template", None):
         return ()
-    said = [f"said{number}" for number in range(4)]
+    contents = [f"content{number}" for number in range(4)]
     messages = [
         {"role": ("user", "assistant")[number % 2], "content": text}
-        for number, text in enumerate(said)
+        for number, text in enumerate(contents)
     ]
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
-    # What stands before the first turn may be a system message of the template's own: no marker.
-    pieces = re.split("|".join(said), whole)[1:]
+    # Text before the first turn may be the template's default system message, which is no marker.
+    pieces = re.split("|".join(contents), whole)[1:]
     lines = [line.strip() for piece in pieces for line in piece.splitlines()]
     return tuple(dict.fromkeys(line for line in lines if len(line) > 1))
 

@@ -1,7 +1,7 @@
-"""Interface of a probe: questions to a tuned model beyond its task, and what its answers are worth.
+"""Interface of a probe: questions outside the tuned task, and the scores of the answers.
 
-The untouched base answers the same questions. A new probe is one class here beside, and one entry of
-``asking.PROBES``.
+The untouched base answers the same questions. A new probe is one class in a file of this folder, and
+one entry of ``asking.PROBES``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Questions:
-    """Prompts that a model answers by itself, and how it answers them."""
+    """Prompts of a probe, with the settings for generating the answers."""
 
     prompts: Sequence[np.ndarray]  # (T,) int32 each
     max_new_tokens: int
@@ -47,12 +47,12 @@ class Questions:
 
     @property
     def how(self) -> str:
-        """The part of signatures that describes greedy answers."""
+        """Describe greedy answers for signatures."""
         return f"greedy|max_new_tokens:{self.max_new_tokens}{batches_of(self.batch_size)}"
 
     def ask(self, model: nn.Module, tokenizer: Any, device: str) -> Answers:
         """Return the answers of ``model``. Raises NotTheModels."""
-        made = generate(
+        generated = generate(
             model,
             tokenizer,
             self.prompts,
@@ -63,7 +63,7 @@ class Questions:
             decoding=self.decoding,
             ends=self.ends,
         )
-        return Answers(made.texts, made.tokens)
+        return Answers(generated.texts, generated.tokens)
 
 
 class Probe:
@@ -86,14 +86,14 @@ class Probe:
         raise NotImplementedError
 
     def add_levels(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
-        """Add the measurements that a model's answers have by themselves.
+        """Add the measurements of one model's answers by themselves.
 
-        They are taken of the base too: there ``answers`` are ``base``.
+        For the base model the method is called with ``answers`` equal to ``base``.
         """
 
     def add_changes(self, measured: MeasurementCollector, answers: Answers, base: Answers) -> None:
         """Add the measurements that compare a tuned model's answers with the base's."""
 
     def files(self, answers: Answers, base: Answers) -> Mapping[str, list[dict[str, Any]]]:
-        """Return the rows of files that the trial leaves, by their names without ``.jsonl``."""
+        """Return the rows of further files to write, as file name without ``.jsonl`` → rows."""
         return {}

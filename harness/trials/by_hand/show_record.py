@@ -55,8 +55,8 @@ def show(record: Any, folder: Path) -> None:
 
 def say_without(splits: Any, config: Any) -> None:
     """Print the metrics that will be uninformative or missing. Raises InputError for an invalid one."""
-    from harness.evaluation.answers.configured import without
+    from harness.evaluation.answers.configured import unusable
 
     examples = splits.test if config.stage == "confirm" else splits.validation
-    for measured, why in without(examples, config.data, config.evaluation).items():
+    for measured, why in unusable(examples, config.data, config.evaluation).items():
         print(f"{measured} {why}")
