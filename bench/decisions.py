@@ -25,7 +25,7 @@ import numpy as np
 from bench import old_rule
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.run_folder import read_items
+from harness.reporting.evidence.folders.run_folder import read_items
 from harness.reporting.verdict.rule import decide
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import replicates

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import Candidate
-from harness.reporting.evidence.run_folder import Run, load_run
+from harness.reporting.evidence.folders.run_folder import Run, load_run
 from harness.reporting.formatting import MISSING, settings
 
 HEAD = ("variant", "test error, %", "by seed", "best validation error, %", "chosen")

@@ -1,7 +1,4 @@
-"""Write the report of a sweep again, from its records alone.
-
-python -m harness.report runs/NAME [--reports-dir reports]
-"""
+"""Write the report of a sweep again, or of several as one, from their records alone."""
 
 from __future__ import annotations
 
@@ -10,23 +7,41 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, unknown
+
+DESCRIPTION = """\
+Write the report of a sweep from its records: page, Markdown, CSV and JSON.
+
+  python -m harness.report runs/NAME
+  python -m harness.report runs/A runs/B name=both    several sweeps as one, if they compare
+"""
+KEYS = ("name", "reports_dir")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 done, 2 invalid input."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.report",
-        description="Write the report of a sweep from its records: page, Markdown, CSV and JSON.",
+        usage="%(prog)s runs/NAME [runs/OTHER ...] [name=NAME] [reports_dir=DIR]",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="folder of the sweep")
     parser.add_argument(
-        "--reports-dir", type=Path, default=Path("reports"), help="where reports go (reports)"
+        "given",
+        nargs="+",
+        metavar="runs/NAME",
+        help="folder of a sweep; name= names the report of several (their names joined by '+'), "
+        "reports_dir= is where reports go (reports)",
     )
+    parser.add_argument("--reports-dir", help=argparse.SUPPRESS)  # of earlier versions
     options = parser.parse_args(arguments)
+    from harness.paths import user_path
     from harness.reporting import build_report
 
     try:
-        folder = build_report(options.run, options.reports_dir)
+        runs, settings = _sorted(options.given)
+        reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
+        folder = build_report(runs, reports, _checked(settings.get("name")))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -36,6 +51,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     announce(folder, Console(highlight=False))
     return 0
+
+
+def _sorted(given: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
+    """Separate folders from key=value. Raises InputError for a key that there is not."""
+    runs, settings = [], {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or Path(text).exists():
+            runs.append(Path(text))
+        elif key in KEYS:
+            settings[key] = value
+        else:
+            raise unknown("key", key, KEYS)
+    if not runs:
+        raise InputError("Name the folder of a sweep, such as runs/NAME.")
+    return runs, settings
+
+
+def _checked(name: str | None) -> str | None:
+    """Return ``name`` if it can name a folder. Raises InputError."""
+    if name is None:
+        return None
+    from harness.compose.keys import checked_name  # brings Hydra with it
+
+    return checked_name(name)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def test_every_command_is_listed_and_is_a_module(capsys):
         ("evaluate", ("adapter=", "stage=confirm", "max_new_tokens")),
         ("clean", ("plan=true", "cache_days=")),
         ("verify", ("steps=", "METHOD/FINGERPRINT")),
-        ("report", ("--reports-dir", "runs/NAME")),
+        ("report", ("reports_dir=", "runs/NAME")),
         ("doctor", ("FAIL", "method=qlora")),
     ],
 )

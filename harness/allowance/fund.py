@@ -21,8 +21,8 @@ from harness.config.sweep import Allowance, allowance
 from harness.records import Record
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.race_file import Race, Round, read_race, write_race
-from harness.reporting.evidence.run_folder import load_run
 from harness.search.sweep_folder import SweepFolder
 from harness.statistics.comparing.looks import is_due
 

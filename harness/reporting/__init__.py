@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["build_report"]
 
 
-def build_report(run_folder: Path, reports_dir: Path) -> Path:
-    """Write the report of ``runs/NAME`` into ``reports_dir/NAME`` and return that folder.
+def build_report(
+    run_folders: Path | Sequence[Path], reports_dir: Path, name: str | None = None
+) -> Path:
+    """Write the report of one or several sweeps into ``reports_dir/NAME`` and return that folder.
 
-    Leaves index.html, report.md, leaderboard.csv and report.json. The same records give the same
-    bytes. Raises InputError where the folder is not one of a sweep.
+    ``name`` is the folder's own by default, of several their names joined by '+'. Leaves index.html,
+    report.md, leaderboard.csv and report.json. The same records give the same bytes. Raises
+    InputError where a folder is not one of a sweep, or where sweeps may not be compared.
     """
     # Late, so that `import harness.reporting` costs nothing: matplotlib alone takes half a second.
     from harness.records import write_json, write_text
-    from harness.reporting.evidence.run_folder import load_run
+    from harness.reporting.evidence.folders.joined import join
+    from harness.reporting.evidence.folders.run_folder import load_run
     from harness.reporting.formats import json_and_csv, markdown, page
     from harness.reporting.formats.content import gather
 
-    run_folder = Path(run_folder)
-    content = gather(load_run(run_folder))
-    folder = Path(reports_dir) / run_folder.resolve().name
+    folders = [run_folders] if isinstance(run_folders, Path) else list(run_folders)
+    name = name or "+".join(folder.resolve().name for folder in folders)
+    runs = [load_run(folder) for folder in folders]
+    content = gather(join(runs, name) if len(runs) > 1 else runs[0])
+    folder = Path(reports_dir) / name
     write_json(folder / "report.json", json_and_csv.as_json(content))
     write_text(folder / "leaderboard.csv", json_and_csv.as_csv(content))
     write_text(folder / "report.md", markdown.render(content))

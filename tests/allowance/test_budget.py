@@ -18,8 +18,8 @@ from harness.errors import InputError
 from harness.records import Measurement, read_record, write_record
 from harness.records.footprint import Footprint
 from harness.reporting.evidence.candidate_set import candidate_set
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.race_file import read_race
-from harness.reporting.evidence.run_folder import load_run
 from harness.search.driver import Driver
 from harness.search.planning.needs import MeasuredConfig, MethodMemory
 from harness.search.sweep_folder import SweepFolder, describe

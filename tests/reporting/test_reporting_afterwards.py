@@ -12,7 +12,7 @@ from scripts_of_a_page import without_scripts
 from harness.records import Measurement, Outcome, read_record, write_json, write_record
 from harness.reporting import build_report
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.updates import looked_at_again, path_of
 
 EVIL = "<script>alert(1)</script>"

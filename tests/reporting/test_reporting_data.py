@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from harness.reporting import build_report
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.verdict.cautions import overlap_cautions
 
 KINDS = ("items", "prompt", "near", "ngram")

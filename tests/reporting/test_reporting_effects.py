@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from synthetic_run import build
 
-from harness.reporting.evidence.run_folder import Run, load_run
+from harness.reporting.evidence.folders.run_folder import Run, load_run
 from harness.reporting.tables.search import effects_table
 
 

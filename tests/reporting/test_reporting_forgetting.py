@@ -10,7 +10,7 @@ import pytest
 
 from harness.records import Measurement
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.formats.content import gather
 from harness.reporting.formats.page import render
 from harness.reporting.tables.forgetting import forgetting_tables

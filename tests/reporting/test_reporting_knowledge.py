@@ -11,8 +11,8 @@ from synthetic_run import PROFILES, Maker
 from harness.records import Measurement, append_jsonl, read_record, write_record
 from harness.reporting import build_report
 from harness.reporting.evidence.candidate_set import candidate_set
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import load_run
 from harness.reporting.formats.content import gather
 from harness.reporting.tables.knowledge import LONGEST, knowledge
 

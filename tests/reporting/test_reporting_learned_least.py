@@ -11,7 +11,7 @@ import yaml
 
 from harness.records import Measurement, Record, append_jsonl, write_record, write_text
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.statistics.scores import aggregate
 

@@ -11,7 +11,7 @@ import pytest
 from harness.records import write_json
 from harness.records.footprint import Footprint
 from harness.reporting import build_report
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 
 FULL = Footprint("toy", 80.0, 100, 70.0, 13.5, 12.25, 26.75, 9.125, 4, 1.5)
 LORA = Footprint("toy", 80.0, 100, 20.0, 13.5, 0.0625, 0.125, 9.5, 8, 1.25)

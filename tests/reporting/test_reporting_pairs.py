@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.search import budget_table
 from harness.statistics.ranks import rank_stability

@@ -12,7 +12,7 @@ from synthetic_run import PROFILES, Maker
 from harness.records import Measurement, read_record, write_record
 from harness.reporting import build_report
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.reporting.verdict.rule import tie_letters
 

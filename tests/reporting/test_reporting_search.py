@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.tables.search import search_table
 from harness.search.pruning.asha import Standing
 

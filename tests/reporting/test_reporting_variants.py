@@ -10,7 +10,7 @@ from synthetic_run import PROFILES, Maker
 from harness.reporting import build_report
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.families import families
-from harness.reporting.evidence.run_folder import load_run
+from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.tables.variants import variant_tables
 
 RANKS = (2, 8, 32)

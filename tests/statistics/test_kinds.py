@@ -10,7 +10,7 @@ from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN
 from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.sight import PERFECT, SCALE
-from harness.reporting.evidence.run_folder import default_direction
+from harness.reporting.evidence.folders.run_folder import default_direction
 from harness.statistics.measurements.definitions import (
     METRIC_DEFINITIONS,
     MetricDefinition,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.records import Measurement
-from harness.reporting.evidence.run_folder import FinishedTrial
+from harness.reporting.evidence.folders.run_folder import FinishedTrial
 
 
 def base_measurement(rows: Iterable[FinishedTrial], name: str) -> Measurement | None:

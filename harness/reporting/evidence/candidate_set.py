@@ -16,8 +16,14 @@ import numpy as np
 from harness.reporting.evidence.candidates import ALWAYS_SHOWN, Candidate, CandidateSet
 from harness.reporting.evidence.comparable import comparable
 from harness.reporting.evidence.estimates import Estimate, estimate, shared_items, with_intervals
+from harness.reporting.evidence.folders.run_folder import (
+    FinishedTrial,
+    Run,
+    Sweep,
+    derived,
+    settings_of,
+)
 from harness.reporting.evidence.problems import problems
-from harness.reporting.evidence.run_folder import FinishedTrial, Run, Sweep, derived, settings_of
 from harness.reporting.formatting import settings
 from harness.statistics.comparing.margins import INSTEAD_OF_BLIND, is_blind
 from harness.statistics.measurements.names import (

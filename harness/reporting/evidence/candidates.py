@@ -10,7 +10,7 @@ from typing import Any
 from harness.records import Measurement
 from harness.reporting.evidence.comparable import same_way
 from harness.reporting.evidence.estimates import Estimate, of_base
-from harness.reporting.evidence.run_folder import FinishedTrial, read_base_items
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, read_base_items
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.scores import Array
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.records import Measurement
-from harness.reporting.evidence.run_folder import FinishedTrial
+from harness.reporting.evidence.folders.run_folder import FinishedTrial
 
 _WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")  # of each its own: that is the point
 

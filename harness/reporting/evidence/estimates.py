@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from harness.records import Measurement
-from harness.reporting.evidence.run_folder import FinishedTrial, read_items
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, read_items
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import Replicates, from_scale, replicates, to_scale
 from harness.statistics.comparing.simultaneous import reach

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.records import Record
-from harness.reporting.evidence.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import Run
 
 
 def family(record: Record) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harness.reporting.evidence.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import Run
 
 SERIOUS = 0.01  # share of a set beyond which a reader must know before acting
 

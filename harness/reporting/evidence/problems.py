@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.run_folder import FinishedTrial, Sweep
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Sweep
 from harness.reporting.formatting import gigabytes, score
 
 

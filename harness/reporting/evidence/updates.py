@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from harness.records import Measurement, Outcome, read_json
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.folders.run_folder import FinishedTrial
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import FinishedTrial
 
 UPDATE = "update"  # an outcome that is no other model
 

@@ -10,8 +10,8 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.base import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.evidence.ranking import ranked, second_measurements
-from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.figures.style import SHAPES, Look, on_dark
 from harness.reporting.verdict.rule import tie_letters
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of

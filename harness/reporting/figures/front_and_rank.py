@@ -11,8 +11,8 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.base import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.families import families, family
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.figures.memory import memory_figure
 from harness.reporting.figures.style import (
     FEW,

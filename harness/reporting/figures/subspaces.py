@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.families import family
-from harness.reporting.evidence.run_folder import flat
+from harness.reporting.evidence.folders.run_folder import flat
 from harness.reporting.figures.style import Picture, panels, svg
 from harness.statistics.scores import Array
 

@@ -7,8 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, flat, read_curves
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import FinishedTrial, Run, flat, read_curves
 from harness.reporting.figures.style import (
     FEW,
     GRID,

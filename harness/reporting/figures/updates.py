@@ -14,8 +14,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
+from harness.reporting.evidence.folders.run_folder import FinishedTrial
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import FinishedTrial
 from harness.reporting.evidence.updates import Finalist, looked_at_again, path_of, read_update
 from harness.reporting.figures.style import (
     INK,

@@ -9,8 +9,8 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.commands import command
+from harness.reporting.evidence.folders.run_folder import Run
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Run
 from harness.reporting.figures.explorer import explorer
 from harness.reporting.figures.front_and_rank import all_figures, objective
 from harness.reporting.figures.style import Picture, palette

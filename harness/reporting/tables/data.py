@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.reporting.evidence.folders.run_folder import Run
 from harness.reporting.evidence.overlap_counts import (
     NAMES,
     overlap_pairs,
     provenance_of_most,
 )
-from harness.reporting.evidence.run_folder import Run
 from harness.reporting.table import Cell, Table
 
 SETS = ("train", "validation", "test", "general_documents", "general_test_documents")

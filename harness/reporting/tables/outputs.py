@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.reporting.evidence.candidates import Candidate
-from harness.reporting.evidence.run_folder import read_predictions
+from harness.reporting.evidence.folders.run_folder import read_predictions
 
 SHOWN, ANSWERING, LONGEST = 8, 8, 1200
 

@@ -10,8 +10,8 @@ import numpy as np
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import estimate, shared_items, with_intervals
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import FinishedTrial, Run
 from harness.reporting.table import Cell, Table
 from harness.reporting.verdict.rule import DRAWS, compare, contest
 from harness.reporting.verdict.wording import as_compared

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from harness.records.disk_usage import gigabytes, size_of
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.run_folder import Run, flat
+from harness.reporting.evidence.folders.run_folder import Run, flat
 from harness.reporting.verdict.rule import DRAWS
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 

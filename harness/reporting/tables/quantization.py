@@ -9,8 +9,8 @@ from typing import Any
 from harness.records import read_json
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
+from harness.reporting.evidence.folders.run_folder import Run
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.evidence.run_folder import Run
 from harness.reporting.table import Cell, Table
 
 QUANTIZATIONS = ("nf4", "fp4", "int8")

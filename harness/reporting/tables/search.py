@@ -11,7 +11,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
-from harness.reporting.evidence.run_folder import FinishedTrial, Run, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, settings_of
 from harness.reporting.table import Cell, Table
 from harness.statistics.budget import expected_best
 from harness.statistics.effects import effects

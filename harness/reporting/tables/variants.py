@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.families import family
+from harness.reporting.evidence.folders.run_folder import Run, settings_of
 from harness.reporting.evidence.ranking import second_measurements
-from harness.reporting.evidence.run_folder import Run, settings_of
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
 from harness.statistics.measurements.names import VALIDATION_LOSS, VALIDATION_PERPLEXITY

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.comparable import how_measured
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run
 from harness.reporting.evidence.overlap_counts import (
     MEANS,
     SERIOUS,
@@ -15,7 +16,6 @@ from harness.reporting.evidence.overlap_counts import (
     provenance_of_most,
 )
 from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.evidence.run_folder import FinishedTrial, Run
 from harness.reporting.verdict.cut_answers import answer_cautions
 from harness.reporting.verdict.rule import Decision
 from harness.statistics.measurements.definitions import kind_of

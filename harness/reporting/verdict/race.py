@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.reporting.evidence.candidates import CandidateSet
-from harness.reporting.evidence.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import Run
 from harness.statistics.comparing.looks import level_at
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import Run
 from harness.reporting.verdict.cautions import cautions, unfinished
 from harness.reporting.verdict.in_words import in_words
 from harness.reporting.verdict.power import detectable_difference, power
