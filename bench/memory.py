@@ -32,8 +32,8 @@ from harness.methods import AdaptContext
 from harness.models.load import load_base
 from harness.models.stored_bytes import stored_bytes
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.device_memory import peak_gb, reset_peak
 from harness.training.loop import Hooks, Interrupted, train
-from harness.training.memory import peak_gb, reset_peak
 from harness.trials.cost import sizes
 from harness.trials.tuning import accelerator_for
 

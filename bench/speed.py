@@ -105,7 +105,7 @@ class Bench:
                 lambda: train(
                     model=model,
                     method=method,
-                    plan=plan,
+                    context=plan,
                     data=self.train,
                     config=training,
                     seed=self.config.seed,

@@ -102,3 +102,8 @@ class Resumable(Exception):
 
 class DiskFull(Resumable):
     """There is no room for a file that must be written."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, else its class. torch appends a stack trace."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -79,7 +79,7 @@ def fit(
     evaluations: list[int] = [] if evaluated is None else evaluated
     changed = replace(config.training, **training)
     criterion = Criterion(data, changed, config.seed, config.retention, replay)
-    criterion.remember(base.model, steps, 16, "cpu", top_k=8, memory_gb=1.0)
+    criterion.compute_base_log_probs(base.model, steps, 16, "cpu", top_k=8, memory_gb=1.0)
     done = adapted(base, config, data, steps)
 
     def stepped(row: dict[str, Any]) -> None:

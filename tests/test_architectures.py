@@ -10,7 +10,7 @@ from harness.trials.workbench import Workbench
 PAIRS = {
     "Mamba": {"lora": "works", "qlora": "works", "prefix_tuning": "no attention to read them"},
     "Qwen3-Next": {"lora": "works"},
-    "Gemma 3 with vision": {"adalora": "works", "bitfit": "nothing that it trains gets a gradient"},
+    "Gemma 3 with vision": {"adalora": "works", "bitfit": "no trained parameter gets a gradient"},
     "Mixtral": {"qlora": "works"},
 }
 
@@ -26,7 +26,7 @@ def test_works_or_is_refused_with_the_reason(architecture, tmp_path):
             continue
         assert found["outcome"] == "works", found
         told = " ".join(found["cautions"])
-        assert ("stacked matrices" in told) == bool(found["adapted"]["stacked_share"])
+        assert ("stacked in 3-D tensors" in told) == bool(found["adapted"]["stacked_share"])
 
 
 def test_what_text_never_trains_is_left_frozen_and_said(tmp_path):
@@ -34,6 +34,4 @@ def test_what_text_never_trains_is_left_frozen_and_said(tmp_path):
     found = outcome(tmp_path / "model", "full", Workbench("cpu", tmp_path / "cache"), tmp_path)
     assert found["outcome"] == "works", found
     assert found["adapted"]["adapted_share"] < 0.9
-    assert (
-        "get no gradient from text and are left as they are: model.vision" in found["cautions"][0]
-    )
+    assert "get no gradient from text and are frozen: model.vision" in found["cautions"][0]

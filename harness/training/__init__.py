@@ -1,1 +1,1 @@
-"""The training loop, its optimizers and schedules, and checkpoints that survive a kill."""
+"""Training loop, objective, optimizers, schedules, and checkpoints to resume from."""

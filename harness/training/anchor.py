@@ -1,4 +1,4 @@
-"""Penalties on the distance in weights from the start: L2-SP and elastic weight consolidation."""
+"""Penalties on the distance of weights from their start: L2-SP and elastic weight consolidation."""
 
 from __future__ import annotations
 
@@ -16,60 +16,63 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Spring:
-    """Pulls a parameter θ back to where it started: ½ Σ_i k_i (θ_i − θ⁰_i)²."""
+class QuadraticPenalty:
+    """Penalty ½ Σ_i k_i (θ_i − θ⁰_i)² on one parameter θ."""
 
     parameter: nn.Parameter
-    start: Tensor  # θ⁰, as the parameter is
-    stiffness: Tensor | float  # k, of the parameter's shape or one for all
+    start: Tensor  # θ⁰, in the parameter's dtype
+    weight: Tensor | float  # k, of the parameter's shape or one number
 
 
 class Anchor:
-    """Springs from every trained parameter to its value in the adapted model before the first step.
+    """Quadratic penalties on the distance of trained parameters from their initial values θ⁰.
 
-    L2-SP (Li et al. 2018, arXiv:1802.01483, Eq. 4 with α as λ) has k = λ; elastic weight
-    consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, Eq. 3) has k = λ·F_i; both add up.
-    Where the base's own weights are trained, θ⁰ is the base. Where a method trains parameters
-    beside it, θ⁰ is their start: that is the base too for LoRA and its relatives, and is not for
-    virtual tokens, which no start leaves without effect. A head for classes has no start in the base
-    and is left free.
+    L2-SP has k = λ (Li et al. 2018, arXiv:1802.01483, Eq. 4, with α as λ). Elastic weight
+    consolidation has k = λ·F_i (Kirkpatrick et al. 2017, arXiv:1612.00796, Eq. 3). With both, the
+    terms are added.
 
-    Costs a copy of the trained parameters, one more for F, and one more in the backward pass.
+    θ⁰ is taken after adaptation and before the first step. If the base's weights are trained, θ⁰ is
+    the base. LoRA and its variants start at the base too, virtual tokens do not. A classification
+    head is not penalized, because the base has none.
+
+    Memory: one copy of the trained parameters, one for F, and one more in the backward pass.
     """
 
     def __init__(
         self, model: nn.Module, l2_sp_weight: float, ewc_weight: float, fisher: dict[str, Tensor]
     ) -> None:
-        """``fisher``: by parameter name, required if ``ewc_weight`` is not 0."""
-        self._springs = []
+        """``fisher`` maps parameter name → F, and is required if ``ewc_weight`` is not 0."""
+        self._penalties = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and not name.startswith(CLASS_HEAD):
                 k = l2_sp_weight + ewc_weight * fisher[name] if ewc_weight else l2_sp_weight
-                self._springs.append(Spring(parameter, parameter.detach().clone(), k))
+                self._penalties.append(QuadraticPenalty(parameter, parameter.detach().clone(), k))
 
     def penalty(self) -> Tensor:
-        """Return the energy of all springs, a float32 scalar."""
+        """Return the sum of all penalties, a float32 scalar."""
         import torch
 
-        energies = [
-            (spring.stiffness * (spring.parameter - spring.start).float().square()).sum()
-            for spring in self._springs
+        penalties = [
+            (term.weight * (term.parameter - term.start).float().square()).sum()
+            for term in self._penalties
         ]
-        return 0.5 * torch.stack(energies).sum()
+        return 0.5 * torch.stack(penalties).sum()
 
 
 def diagonal_fisher(
     model: nn.Module, encoded: Encoded, indices: Sequence[int], device: str
 ) -> dict[str, Tensor]:
-    """F_i = Σ_x (∂ log p(x)/∂θ_i)² / Σ_x |x| of each trained parameter, float32, by its name.
+    """Return F_i = Σ_x (∂ log p(x)/∂θ_i)² / Σ_x |x| of each trained parameter by name, in float32.
 
-    The diagonal empirical Fisher information: x are the sequences of ``indices``, one at a time,
-    log p(x) is summed over the |x| label tokens. Divided by tokens, ½ (θ − θ⁰)ᵀF(θ − θ⁰) is to second
-    order the KL a token; the diagonal alone is a small part of it, as parameters move together, so
-    that EWC wants weights some orders of magnitude above the KL's.
+    This is the diagonal of the empirical Fisher information. x are the sequences at ``indices``,
+    processed one at a time, and log p(x) is summed over their |x| label tokens.
 
-    Where a parameter has no gradient at its start F is zero, and EWC does not hold it: of LoRA's
-    BA, B starts at zero, so F of A is zero and it is B that is held.
+    To second order, ½ (θ − θ⁰)ᵀF(θ − θ⁰) with the full matrix F is the KL per token. The diagonal
+    is a small part of it, because parameters change together. EWC therefore needs weights some
+    orders of magnitude above those of the KL penalty.
+
+    F is 0 where a parameter has no gradient at its start. LoRA starts with B = 0, so F of A is 0
+    and EWC penalizes only B.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Augmentation of training inputs: NEFTune's noise on embeddings, tokens masked at random."""
+"""Augmentation of training inputs: NEFTune noise on embeddings, and random masking of tokens."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 
 class Augmentation:
-    """Changes the inputs of a step's sequences, never their targets.
+    """Change the inputs of training sequences, never their targets.
 
-    Random numbers of a sequence in a step come from a generator of their own, named by seed, step and
-    sequence. A resumed run and one that splits its batches differently draw the same numbers, and no
-    other random number (of dropout, for example) is affected.
+    Each sequence of each step has its own random generator, seeded by run seed, step and sequence
+    index. Draws are therefore the same after a resume and with any split into micro-batches. Other
+    random numbers, such as those of dropout, are not affected.
     """
 
     def __init__(self, config: TrainingConfig, seed: int, tokenizer: Any) -> None:
-        """Raises InputError if tokens are to be masked and the tokenizer has no token for it."""
+        """Raise InputError if masking is configured and the tokenizer has no token for it."""
         self._alpha, self._probability = config.neftune_alpha, config.token_mask_probability
         self._seed = seed
-        self._mask_id, self._spared = 0, np.array([], np.int64)
+        self._mask_id, self._kept_ids = 0, np.array([], np.int64)
         if self._probability:
             self._mask_id = mask_token(tokenizer)[1]
-            self._spared = np.array(sorted(special_ids(tokenizer)), np.int64)
+            self._kept_ids = np.array(sorted(special_ids(tokenizer)), np.int64)
 
     def masked(self, batch: Batch, indices: Sequence[int], step: int) -> Batch:
-        """Return ``batch``, still on the CPU, with input tokens replaced and targets unchanged.
+        """Return ``batch`` (on the CPU) with input tokens replaced and targets unchanged.
 
-        Each token is replaced with ``token_mask_probability``, except special ones (begin and end of a
-        text, padding, roles of a chat). ``indices`` names the sequence of each row.
+        Each token is replaced with probability ``token_mask_probability``. Special tokens are kept.
+        ``indices`` are the sequence indices of the rows.
         """
         if not self._probability:
             return batch
@@ -49,9 +49,11 @@ class Augmentation:
 
         draws = np.ones(batch.input_ids.shape)
         for row, (index, n) in enumerate(zip(indices, _lengths(batch), strict=True)):
-            generator = np.random.default_rng(_number("token_mask", self._seed, step, index))
+            generator = np.random.default_rng(
+                _generator_seed("token_mask", self._seed, step, index)
+            )
             draws[row, :n] = generator.random(n)
-        replaced = (draws < self._probability) & ~np.isin(batch.input_ids.numpy(), self._spared)
+        replaced = (draws < self._probability) & ~np.isin(batch.input_ids.numpy(), self._kept_ids)
         ids = batch.input_ids.masked_fill(torch.from_numpy(replaced), self._mask_id)
         return replace(batch, input_ids=ids)
 
@@ -59,12 +61,11 @@ class Augmentation:
     def noise(
         self, model: nn.Module, batch: Batch, indices: Sequence[int], step: int
     ) -> Iterator[None]:
-        """Context in which embeddings of ``batch`` get NEFTune's noise, arXiv:2310.05914, Algorithm 1.
+        """Context in which embeddings of ``batch`` get NEFTune noise, arXiv:2310.05914, Algorithm 1.
 
-        x + (α/√(L·d))·ε, ε uniform on (−1, 1)^(L×d). L is a sequence's own length without padding, as
-        in the paper and the authors' code; transformers' Trainer takes the padded length of the batch
-        and so adds less to texts beside a longer one. Virtual tokens get none, as they are no input.
-        Embeddings that are tied to the output layer get none there.
+        Adds (α/√(L·d))·ε, with ε uniform on (−1, 1)^(L×d). L is the length of the sequence without
+        padding, as in the paper. (transformers' Trainer uses the padded length, which reduces the
+        noise of short texts.) Virtual tokens and a tied output layer get no noise.
         """
         if not self._alpha:
             yield
@@ -72,7 +73,7 @@ class Augmentation:
         lengths, shape = _lengths(batch), tuple(batch.input_ids.shape)
 
         def add(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            if tuple(output.shape[:2]) != shape:  # virtual tokens, which are embeddings themselves
+            if tuple(output.shape[:2]) != shape:  # embeddings of virtual tokens
                 return output
             return output + self._noise(output, lengths, indices, step)
 
@@ -83,20 +84,20 @@ class Augmentation:
             handle.remove()
 
     def _noise(self, like: Tensor, lengths: list[int], indices: Sequence[int], step: int) -> Tensor:
-        """Return the noise (B, T, d), 0 at padding."""
+        """Return noise (B, T, d), 0 at padding. ``like`` has this shape, dtype and device."""
         import torch
 
         noise = torch.zeros_like(like)
         for row, (index, n) in enumerate(zip(indices, lengths, strict=True)):
             generator = torch.Generator(like.device)
-            generator.manual_seed(_number("neftune", self._seed, step, index))
+            generator.manual_seed(_generator_seed("neftune", self._seed, step, index))
             drawn = torch.rand(n, like.shape[-1], generator=generator, device=like.device)
             noise[row, :n] = (2 * drawn - 1) * (self._alpha / math.sqrt(n * like.shape[-1]))
         return noise
 
 
 def mask_token(tokenizer: Any) -> tuple[str, int]:
-    """Return the replacement token and its id: the tokenizer's mask, else its unk, else its eos.
+    """Return the replacement token and its id: the tokenizer's mask, else unk, else eos token.
 
     Raises InputError if it has none of them.
     """
@@ -105,8 +106,9 @@ def mask_token(tokenizer: Any) -> tuple[str, int]:
         if number is not None:
             return str(getattr(tokenizer, f"{name}_token")), int(number)
     raise InputError(
-        "training.token_mask_probability cannot be used with this tokenizer: it has no mask, unk or "
-        "eos token to put in place of others. It must be 0."
+        "training.token_mask_probability cannot be used with this tokenizer: it has no mask, unk "
+        "or "
+        "eos token to replace others with. It must be 0."
     )
 
 
@@ -129,7 +131,7 @@ def _lengths(batch: Batch) -> list[int]:
     return (batch.attention_mask != 0).sum(1).tolist()
 
 
-def _number(name: str, *about: int) -> int:
-    """Return the seed of the generator of that name, stable and unique."""
-    digest = hashlib.sha256(":".join([name, *map(str, about)]).encode()).digest()
+def _generator_seed(name: str, *numbers: int) -> int:
+    """Return the 63-bit generator seed for a name and numbers, by SHA-256."""
+    digest = hashlib.sha256(":".join([name, *map(str, numbers)]).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""Atomic checkpoints: written aside, listed in a manifest, then renamed."""
+"""Checkpoints, written to a temporary folder with checksums and renamed when complete."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILES = ("state.pt", "tensors.safetensors")
-KEPT = 2  # the newest may have been torn by a crash
-BYTES_PER_SECOND = 2e8  # of a slow disk, until a checkpoint has been measured
+KEPT = 2  # a crash may have corrupted the newest
+BYTES_PER_SECOND = 2e8  # writing speed assumed before a checkpoint has been timed
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to resume after ``step`` finished optimizer steps."""
+    """State of a run after ``step`` optimizer steps, sufficient to resume it."""
 
     step: int
     tensors: dict[str, Tensor]  # trained parameters by name
-    state: dict[str, Any]  # optimizer, random states, the method's own; loadable weights-only
+    state: dict[str, Any]  # of optimizer, generators and method; loadable with weights_only
 
 
 class CheckpointFolder:
-    """``folder/step-N/{tensors.safetensors, state.pt, manifest.json}``."""
+    """Checkpoints in ``folder/step-N/{tensors.safetensors, state.pt, manifest.json}``."""
 
     def __init__(self, folder: Path, kept: int = KEPT) -> None:
         self.folder = folder
@@ -41,77 +41,84 @@ class CheckpointFolder:
 
     @property
     def seconds(self) -> float:
-        """Seconds that writing a checkpoint takes: measured, or expected; 0 where it is not known."""
+        """Seconds that writing a checkpoint takes, measured or expected; 0 if unknown."""
         return heartbeat.checkpoint_seconds(self.folder.parent)
 
-    def expect(self, n_bytes: int) -> None:
-        """Let the launcher know what a first checkpoint of ``n_bytes`` may take."""
+    def expect_bytes(self, n_bytes: int) -> None:
+        """Record the expected duration of writing ``n_bytes``, for the launcher's timeout."""
         if self.seconds == 0:
-            self.took(n_bytes / BYTES_PER_SECOND)
+            self.record_duration(n_bytes / BYTES_PER_SECOND)
 
-    def took(self, seconds: float) -> None:
-        """Let the launcher know how long writing a checkpoint took."""
+    def record_duration(self, seconds: float) -> None:
+        """Record the measured duration of writing a checkpoint, for the launcher's timeout."""
         heartbeat.remember_checkpoint(self.folder.parent, seconds)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Save a checkpoint. On DiskFull the older ones stay and nothing of this one does."""
-        aside = self.folder / f".step-{checkpoint.step}.tmp"
+        """Save a checkpoint and delete old ones.
+
+        Raises DiskFull if the disk is full. Older checkpoints are then kept, and nothing of this
+        one remains.
+        """
+        temporary = self.folder / f".step-{checkpoint.step}.tmp"
         try:
-            self._save(checkpoint, aside)
+            self._save(checkpoint, temporary)
         except Exception as error:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             if is_disk_full(error):
                 raise DiskFull(message(self.folder, _size_of(checkpoint))) from error
             raise
 
-    def _save(self, checkpoint: Checkpoint, aside: Path) -> None:
+    def _save(self, checkpoint: Checkpoint, temporary: Path) -> None:
         import torch
         from safetensors.torch import save_file
 
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-        save_file(tensors, aside / "tensors.safetensors")
-        torch.save(checkpoint.state, aside / "state.pt")
+        save_file(tensors, temporary / "tensors.safetensors")
+        torch.save(checkpoint.state, temporary / "state.pt")
         manifest = {"step": checkpoint.step, "sha256": {}}
         for name in FILES:
-            manifest["sha256"][name] = _sha256(aside / name)
-            _sync(aside / name)
-        (aside / "manifest.json").write_text(json.dumps(manifest))
-        _sync(aside / "manifest.json")
+            manifest["sha256"][name] = _sha256(temporary / name)
+            _sync(temporary / name)
+        (temporary / "manifest.json").write_text(json.dumps(manifest))
+        _sync(temporary / "manifest.json")
         target = self.folder / f"step-{checkpoint.step}"
         shutil.rmtree(target, ignore_errors=True)
-        aside.replace(target)
+        temporary.replace(target)
         others = [step for step in self._steps() if step != checkpoint.step]
         for old in others[: max(0, len(others) + 1 - self.kept)]:
             shutil.rmtree(self.folder / f"step-{old}", ignore_errors=True)
 
     def load(self) -> Checkpoint | None:
-        """Return the newest intact checkpoint; torn ones are reported on stderr and skipped."""
+        """Return the newest intact checkpoint, or None.
+
+        Damaged checkpoints are skipped with a message on stderr.
+        """
         import torch
         from safetensors.torch import load_file
 
         for step in reversed(self._steps()):
             folder = self.folder / f"step-{step}"
-            if not _whole(folder):
-                print(
-                    f"{folder} is not whole (cut off while written?); passed over", file=sys.stderr
-                )
+            if not _is_intact(folder):
+                print(f"{folder} is damaged (interrupted while written?); skipped", file=sys.stderr)
                 continue
             state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
             return Checkpoint(step, load_file(folder / "tensors.safetensors"), state)
         return None
 
     def clear(self) -> None:
+        """Delete all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, ascending."""
         numbers = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
         return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def _size_of(checkpoint: Checkpoint) -> int:
-    """Return the bytes of its tensors, including the optimizer's."""
+    """Return the bytes of all tensors of a checkpoint, the optimizer's included."""
     import torch
 
     def bytes_in(value: Any) -> int:
@@ -124,7 +131,8 @@ def _size_of(checkpoint: Checkpoint) -> int:
     return bytes_in(checkpoint.tensors) + bytes_in(checkpoint.state)
 
 
-def _whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
+    """Return True if the files of a checkpoint match the checksums in its manifest."""
     try:
         sums = json.loads((folder / "manifest.json").read_text())["sha256"]
         return sums == {name: _sha256(folder / name) for name in FILES}
@@ -138,5 +146,6 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
+    """Flush a file to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The training objective: the loss of a step plus terms that keep the model near its base."""
+"""Training objective: the loss of a step, and penalties that keep the model close to its base."""
 
 from __future__ import annotations
 
@@ -24,40 +24,43 @@ OFF = RetentionConfig(0.0, 0.0, "replay", 1, 0.0, 0.0, 1)  # a loss without pena
 
 
 @dataclass(frozen=True)
-class Memory:
-    """The base's log-probabilities at the labels of some sequences of a text."""
+class BaseLogProbs:
+    """Log-probabilities of the base at the label tokens of some sequences."""
 
     log_probs: LogProbs
-    first_row: dict[int, int]  # of each sequence, by its index in the text
+    first_row: dict[int, int]  # sequence index → row of its first label in log_probs
 
     def divergence(
         self, logits: Tensor, data: Encoded, indices: Sequence[int], rows: slice = ALL
     ) -> Tensor:
-        """Return (K,) KL(base ‖ model) in nats at the K labels of ``indices``, in batch order.
+        """Return (K,) KL(base ‖ model) in nats at the K label tokens of ``indices``, in batch order.
 
-        ``rows``: of those labels, where ``logits`` (rows, vocabulary) are not at all of them.
+        ``logits`` is (K, vocabulary). ``rows`` selects K of the labels if logits were computed for
+        a part of them.
         """
         import torch
 
         n_labels = data.n_labels
         starts = [self.first_row[index] for index in indices]
-        kept = [np.arange(at, at + n_labels[i]) for at, i in zip(starts, indices, strict=True)]
+        kept = [
+            np.arange(start, start + n_labels[i]) for start, i in zip(starts, indices, strict=True)
+        ]
         chosen = torch.from_numpy(np.concatenate(kept)[rows])
         return self.log_probs.rows(chosen).divergence(logits, 0)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some sequences of a step and their weights in its loss."""
+    """Sequences of one step that come from one data set, with their weights in the loss."""
 
-    name: str  # name under which their mean NLL is reported
+    name: str  # key of their mean NLL in metrics.jsonl
     data: Encoded
     indices: list[int]
-    nll_weight: float = 1.0  # of the mean NLL over their label tokens
-    kl_weight: float = 0.0  # of the mean KL(base ‖ model) over the same tokens
-    base: Memory | None = None
-    is_target: bool = False  # not replay text
-    longest: int | None = None  # tokens: longer sequences are cut to it from their left
+    nll_weight: float = 1.0  # weight of the mean NLL over their label tokens
+    kl_weight: float = 0.0  # weight of the mean KL(base ‖ model) over the same tokens
+    base: BaseLogProbs | None = None
+    is_target: bool = False  # False for replay text
+    longest: int | None = None  # tokens; longer sequences lose tokens at their start
 
 
 def mean_nll(
@@ -68,10 +71,11 @@ def mean_nll(
     config: TrainingConfig,
     rows: slice = ALL,
 ) -> Tensor:
-    """Return the part of ``batch`` in the mean NLL of a step of ``n_labels`` in ``n_sequences``.
+    """Return the contribution of ``batch`` to the mean NLL of its step, in nats, as a scalar.
 
-    (rows, vocabulary) ``logits`` at ``rows`` of its labels. By token every label weighs 1/n_labels; by
-    sequence each of the k labels of a sequence weighs 1/(k·n_sequences).
+    The step has ``n_labels`` label tokens in ``n_sequences`` sequences. ``logits`` is (K,
+    vocabulary) at the labels selected by ``rows``. With ``loss_average=token`` every label weighs
+    1/n_labels. With ``sequence`` each of the k labels of a sequence weighs 1/(k·n_sequences).
     """
     import torch
 
@@ -89,22 +93,24 @@ def mean_nll(
 
 
 class Criterion:
-    """The loss of every step of one run, as a function of the step.
+    """Objective of a run as a function of the step.
 
-    With everything off it is the mean NLL over the label tokens of the step's sequences. In full,
+    Without penalties it is the mean NLL over the label tokens of the step's sequences. In general,
 
         L = (1 − s)·NLL(target) + s·NLL(replay) + λ·KL(base ‖ model) + ½ Σ_i (α + β·F_i)(θ_i − θ⁰_i)²
 
-    each mean over the label tokens of its own sequences, so that long documents do not outweigh
-    short answers (with ``loss_average: sequence`` NLL is a mean over sequences). s is the share of
-    the step's sequences that are replay text; KL is on the same ones, on ``kl_sequences`` beside the
-    batch if there are none, or on the target's. The base's own log-probabilities are computed once:
-    no second model is held, and the base's inputs are not augmented. For a quantized base they are
-    those of the quantized model, from which training starts.
+    Each mean is over the label tokens of its own sequences, so that long replay documents do not
+    outweigh short answers. With ``loss_average: sequence`` NLL is a mean over sequences. s is the
+    share of replay text among the step's sequences. KL is computed on the target's sequences or on
+    the replay sequences. If s is 0, ``kl_sequences`` replay sequences are added for it.
 
-    Values that depend on the base (log-probabilities, θ⁰, F) are in no checkpoint: a resumed run
-    computes them again from the same base and seed. A stage before the task (Method.first_stage) is
-    trained without these terms. The KL is still from the base, and θ⁰ is the result of that stage.
+    The base's log-probabilities are computed once, so no second model is held in memory. They are
+    those of the quantized model if the base is quantized. The base's inputs are not augmented.
+
+    Quantities that depend on the base (log-probabilities, θ⁰, F) are not in checkpoints. A resumed
+    run computes them again from the same base and seed. A stage before the task
+    (Method.first_stage) is trained without penalties. In a run with one, KL refers to the base and
+    θ⁰ is the result of the stage.
     """
 
     def __init__(
@@ -116,9 +122,9 @@ class Criterion:
         replay: Encoded | None = None,
         padding_quantile: float = 1.0,
     ) -> None:
-        """``replay``: general text, required if ``retention.looks_back``.
+        """``replay`` is general text, required if ``retention.looks_back``.
 
-        ``padding_quantile``: quantile of the lengths of a step's sequences; longer ones are cut to it.
+        Sequences longer than the quantile ``padding_quantile`` of a step's lengths are cut to it.
         """
         assert replay is not None or retention.looks_back is None
         self._data, self._replay, self._retention, self._seed = data, replay, retention, seed
@@ -132,15 +138,15 @@ class Criterion:
         if n_replay == 0 and self._kl_on_replay:
             n_replay = retention.kl_sequences
         self._stream = Stream(len(replay), n_replay, seed) if replay and n_replay else None
-        self._memory: Memory | None = None
+        self._base_log_probs: BaseLogProbs | None = None
         self._anchor: Anchor | None = None
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the number of steps in which every target sequence is seen once."""
+        """Number of steps in which every target sequence is used once."""
         return self._batches.steps_per_epoch
 
-    def remember(
+    def compute_base_log_probs(
         self,
         base: nn.Module,
         total_steps: int,
@@ -149,29 +155,33 @@ class Criterion:
         top_k: int,
         memory_gb: float,
     ) -> None:
-        """Compute the log-probabilities of the untouched ``base`` that the run will need.
+        """Compute the log-probabilities of the untouched ``base`` that the KL penalty needs.
 
-        One forward pass over each sequence of ``total_steps``; nothing without KL.
+        Runs one forward pass over each sequence of ``total_steps`` steps, and nothing without a KL
+        penalty. Keeps the ``top_k`` most probable tokens if all would exceed ``memory_gb`` (1e9
+        bytes).
         """
         if not self._retention.kl_weight:
             return
-        text, asked = self._data, self._batches
+        text, order_of_use = self._data, self._batches
         if self._kl_on_replay:
             assert self._replay is not None and self._stream is not None
-            text, asked = self._replay, self._stream
-        used = sorted({index for step in range(total_steps) for index in asked.indices(step)})
+            text, order_of_use = self._replay, self._stream
+        used = sorted(
+            {index for step in range(total_steps) for index in order_of_use.indices(step)}
+        )
         part = text.take(used)
         log_probs = base_logprobs(base, part, batch_size, device, top_k, memory_gb)
         order = np.argsort(-part.lengths, kind="stable")  # in the order of evaluation_batches
         n_labels = part.n_labels[order]
         rows = np.concatenate([[0], np.cumsum(n_labels)[:-1]])
         first = {used[place]: int(row) for place, row in zip(order, rows, strict=True)}
-        self._memory = Memory(log_probs, first)
+        self._base_log_probs = BaseLogProbs(log_probs, first)
 
-    def hold(self, model: nn.Module, device: str) -> None:
-        """Anchor the trained parameters of the freshly adapted ``model`` at their current values.
+    def set_anchor(self, model: nn.Module, device: str) -> None:
+        """Set θ⁰ to the current values of the trained parameters of ``model``.
 
-        With EWC: forward and backward passes over ``ewc_samples`` sequences.
+        With EWC, also computes F with a forward and a backward pass over ``ewc_samples`` sequences.
         """
         retention, fisher = self._retention, {}
         if not retention.l2_sp_weight and not retention.ewc_weight:
@@ -185,9 +195,9 @@ class Criterion:
         self._anchor = Anchor(model, retention.l2_sp_weight, retention.ewc_weight, fisher)
 
     def parts(self, step: int) -> list[Part]:
-        """Return the sequences of a step (from 0) and their weights."""
+        """Return the sequences of ``step`` (from 0) with their weights."""
         weight = self._retention.kl_weight
-        assert weight == 0 or self._memory is not None
+        assert weight == 0 or self._base_log_probs is not None
         indices = self._batches.indices(step)
         longest = longest_kept(self._data.lengths[indices], self._padding_quantile)
         parts = [
@@ -197,7 +207,7 @@ class Criterion:
                 indices=indices,
                 nll_weight=1 - self._share,
                 kl_weight=weight if self._kl_on_target else 0.0,
-                base=self._memory,
+                base=self._base_log_probs,
                 is_target=True,
                 longest=longest,
             )
@@ -210,13 +220,13 @@ class Criterion:
                 indices=self._stream.indices(step),
                 nll_weight=self._share,
                 kl_weight=weight if self._kl_on_replay else 0.0,
-                base=self._memory,
+                base=self._base_log_probs,
             )
             parts.append(replayed)
         return parts
 
-    def cut(self, steps: int) -> dict[str, int]:
-        """Count the target's tokens that the padding quantile cuts off in ``steps`` steps."""
+    def count_cut_tokens(self, steps: int) -> dict[str, int]:
+        """Count the target's tokens and sequences that ``padding_quantile`` cuts in ``steps`` steps."""
         if self._padding_quantile == 1:
             return {}
         tokens, sequences = 0, 0
@@ -230,9 +240,9 @@ class Criterion:
 
     @property
     def has_penalty(self) -> bool:
-        """True if the objective has terms besides NLL."""
+        """True if the objective has terms other than NLL."""
         return bool(self._retention.kl_weight) or self._anchor is not None
 
     def penalty(self) -> Tensor | None:
-        """Return the penalty on the distance in weights, or None without one."""
+        """Return the penalty on the distance of weights, a scalar, or None without one."""
         return None if self._anchor is None else self._anchor.penalty()

@@ -1,4 +1,4 @@
-"""Energy drawn by a GPU, read from NVIDIA's management library."""
+"""Energy used by a GPU, read from NVIDIA's management library (NVML)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class EnergyMeter:
-    """Energy of one device since the meter was made, all processes included, from the device's counter.
+    """Measure the energy of one GPU since the creation of the meter, all its processes included.
 
     Needs ``pynvml`` (the extra ``energy``) and a GPU of the Volta generation or later.
     """
@@ -20,17 +20,16 @@ class EnergyMeter:
             import torch
 
             pynvml.nvmlInit()
-            uuid = (
-                f"GPU-{torch.cuda.get_device_properties(device).uuid}"  # indices differ from CUDA's
-            )
+            # By UUID: NVML numbers devices differently from CUDA.
+            uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             self._nvml: Any = pynvml
             self._began = self._counter()
-        except Exception:  # without library, driver or counter the value stays missing
+        except Exception:  # without library, driver or counter the energy is a missing value
             self._nvml = None
 
     def joules(self) -> float | None:
-        """Return the joules since the start; None if the device does not report them."""
+        """Return the energy in joules, or None if the device does not report it."""
         if self._nvml is None:
             return None
         try:

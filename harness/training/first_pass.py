@@ -1,4 +1,4 @@
-"""A first pass of an adapted model: it must run; parameters without gradients are frozen."""
+"""Trial pass of an adapted model: checks that it runs, and freezes parameters without gradients."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ if TYPE_CHECKING:
 
     from harness.data.tokens.encode import Encoded
 
-TOKENS = 64  # most tokens of the text used
+TOKENS = 64  # limit on the length of the text
 
 
-def freeze_what_text_never_trains(
+def freeze_unreached_parameters(
     model: nn.Module, data: Encoded, device: str, autocast: AbstractContextManager[Any]
 ) -> list[str]:
-    """Freeze trainable parameters of ``model`` that get no gradient from text; return a warning.
+    """Freeze trainable parameters of ``model`` that get no gradient from text; return warnings.
 
-    The weights of an image tower, or an adapter beside a layer that a fused kernel bypasses, would be
-    counted as trained and never move. An expert counts as reached if another one is, because a short
-    text uses only a few of a mixture. Random states are restored. Raises ValueError if nothing gets a
-    gradient, and the errors of the model.
+    Examples are the weights of an image encoder, and an adapter on a layer that a fused kernel
+    bypasses. They would count as trained and never change. All experts of a mixture count as
+    reached if one is, because a short text uses only a few. Random states are restored. Raises
+    ValueError if no parameter gets a gradient, and any error of the model.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     try:
         reached = _reached(model, trained, data, device, autocast)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            return []  # the loop tries again and finds what fits
+            return []  # the training loop will reduce the micro-batch
         raise
     if trained and not reached:
         raise ValueError(
-            "nothing that it trains gets a gradient from text, so that nothing could be learned; it "
-            f"would train {next(iter(trained))} and {len(trained) - 1} others."
+            "no trained parameter gets a gradient from text, so nothing would be learned. Trained "
+            f"would be {next(iter(trained))} and {len(trained) - 1} others."
         )
-    left = {name: p for name, p in trained.items() if kind_of(name) not in reached}
-    for parameter in left.values():
+    unreached = {name: p for name, p in trained.items() if kind_of(name) not in reached}
+    for parameter in unreached.values():
         parameter.requires_grad_(False)
-    if not left:
+    if not unreached:
         return []
-    n, others = sum(p.numel() for p in left.values()), len(left) - 1
+    n, others = sum(p.numel() for p in unreached.values()), len(unreached) - 1
     more = f" and {others} others" if others else ""
     return [
-        f"{n:,} parameters get no gradient from text and are left as they are: {next(iter(left))}{more}"
+        f"{n:,} parameters get no gradient from text and are frozen: {next(iter(unreached))}{more}"
     ]
 
 
@@ -65,18 +65,18 @@ def _reached(
     device: str,
     autocast: AbstractContextManager[Any],
 ) -> set[str]:
-    """Return the kinds of parameters that get gradients from a short text; frees each gradient."""
+    """Return the kinds of parameters that get gradients from a short text. Keeps no gradient."""
     reached: set[str] = set()
     batch = collate(data, [int(data.lengths.argmin())], 0).to(device)
     ids, mask = batch.input_ids[:, :TOKENS], batch.attention_mask[:, :TOKENS].ne(0).long()
-    where = None if data.classes is not None else mask.bool()
+    positions = None if data.classes is not None else mask.bool()
 
-    def noting(kind: str) -> Any:
-        def note(parameter: Any) -> None:
+    def recorder(kind: str) -> Any:
+        def record(parameter: Any) -> None:
             reached.add(kind)
             parameter.grad = None
 
-        return note
+        return record
 
     before, was_training = random_state(device), model.training
     model.train()
@@ -84,19 +84,20 @@ def _reached(
         stack.callback(set_random_state, before)
         stack.callback(model.train, was_training)
         for name, parameter in trained.items():
-            handle = parameter.register_post_accumulate_grad_hook(noting(kind_of(name)))
+            handle = parameter.register_post_accumulate_grad_hook(recorder(kind_of(name)))
             stack.callback(handle.remove)
         with autocast:
-            loss = logits_at(model, ids, mask, where).float().square().mean()
+            loss = logits_at(model, ids, mask, positions).float().square().mean()
         if loss.requires_grad:
             loss.backward()
     return reached
 
 
-def try_answering(model: nn.Module, prompts: Sequence[np.ndarray], device: str) -> None:
-    """Generate two tokens, so that a model that cannot answer fails now and not after training.
+def check_generation(model: nn.Module, prompts: Sequence[np.ndarray], device: str) -> None:
+    """Generate two tokens, so that a model that cannot generate fails before training.
 
-    The second is the first that is read off what the model remembers.
+    The second token is the first one that uses the key-value cache. Raises the model's errors other
+    than lack of memory.
     """
     if not prompts:
         return
@@ -108,7 +109,7 @@ def try_answering(model: nn.Module, prompts: Sequence[np.ndarray], device: str) 
             two = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False}
             continued(model, ids, torch.ones_like(ids), **two)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):  # as above
+        if not is_out_of_memory(error):
             raise
     finally:
         model.train(was_training)

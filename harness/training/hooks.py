@@ -1,4 +1,4 @@
-"""The training loop's connections to the trial: callbacks, and the ways in which it ends early."""
+"""Callbacks of the training loop, and the exceptions that end it early."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.training.distributed.team import SynchronizedExit
 
 
 class Diverged(SynchronizedExit):
-    """The loss is no longer finite."""
+    """The loss or a parameter is no longer finite."""
 
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"{what} at step {step}")
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"{reason} at step {step}")
         self.step = step
 
 
 class Interrupted(SynchronizedExit):
-    """The process was asked to stop; a checkpoint has been written."""
+    """The process was asked to stop. A checkpoint has been written."""
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Callbacks of the training loop into the trial."""
+    """Callbacks from the training loop to the trial."""
 
-    on_begin: Callable[[int], None]  # training resumes after that many steps
-    on_step: Callable[[dict[str, Any]], None]
-    on_evaluation: Callable[[int], bool]  # after that many steps, 0 included; False: stop here
-    on_checkpoint: Callable[[], None]  # before each: files on disk must reach the same step
-    stopping: Callable[[], bool]  # checked before every step: write a checkpoint and stop
+    on_begin: Callable[[int], None]  # argument: finished steps, above 0 after a resume
+    on_step: Callable[[dict[str, Any]], None]  # argument: metrics of the step
+    on_evaluation: Callable[[int], bool]  # argument: finished steps; False stops the run
+    on_checkpoint: Callable[[], None]  # before each checkpoint: flushes files up to the same step
+    stopping: Callable[[], bool]  # checked before every step; True writes a checkpoint and stops

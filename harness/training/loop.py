@@ -1,4 +1,4 @@
-"""The training loop: batches, loss, step, evaluation, checkpoint. Resumes at any step, bit for bit."""
+"""Training loop: batches, loss, optimizer step, evaluation, checkpoint. Resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from harness.training import schedules
 from harness.training.augmentation import Augmentation
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion, mean_nll
+from harness.training.device_memory import synchronize
 from harness.training.distributed.sharding import UnshardedModel, wrap_for_training
 from harness.training.distributed.team import ALONE, OutOfMemory, RankSignal, Team
 from harness.training.hooks import Diverged, Hooks, Interrupted
-from harness.training.memory import synchronize
 from harness.training.optimizers import build_optimizer, with_rounding
 from harness.training.parameters import with_own_rates
 from harness.training.resume import (
@@ -46,7 +46,7 @@ __all__ = ["Diverged", "Hooks", "Interrupted", "OutOfMemory", "Progress", "train
 def train(
     model: nn.Module,
     method: Method,
-    plan: AdaptContext,
+    context: AdaptContext,
     data: Encoded,
     config: TrainingConfig,
     seed: int,
@@ -57,40 +57,44 @@ def train(
     progress: Progress | None = None,
     team: Team = ALONE,
 ) -> Progress:
-    """Train ``model`` in place for ``plan.total_steps`` optimizer steps, or until pruned.
+    """Train ``model`` in place for ``context.total_steps`` optimizer steps, or until it is pruned.
 
-    The loss of a step is the mean negative log-likelihood over the label tokens of its effective
-    batch (``batch_size × gradient_accumulation_steps`` sequences of ``data``), however it is split
-    to fit; with ``loss_average: sequence`` the mean over sequences of each one's own mean.
-    ``criterion`` may add terms. ``progress`` is updated in place, so that it is known after an error
-    too. ``team``: the processes that train together, each with its share of every step; only rank 0
-    writes and decides. With ``updates: fp32`` the trained parameters are in float32 from here on, also
-    after training: see harness.models.precision.
-    Raises Diverged, OutOfMemory, Interrupted, and InputError for faults that only the model reveals.
+    The loss of a step is the mean negative log-likelihood (nats) over the label tokens of its
+    effective batch, ``batch_size × gradient_accumulation_steps`` sequences of ``data``. With
+    ``loss_average: sequence`` it is the mean over sequences of their means. It does not depend on
+    the split into micro-batches. ``criterion`` may add penalties.
+
+    ``progress`` is updated in place and remains valid after an exception. ``team`` is the group of
+    processes that train together, each on its share of every step. Only rank 0 writes files and
+    decides. With ``updates: fp32`` the trained parameters stay in float32 after training (see
+    harness.models.precision).
+
+    Raises Diverged, OutOfMemory, Interrupted, and InputError for settings that the model cannot
+    use.
     """
     device = str(accelerator.device)
     if config.updates == "fp32":
         rest_in_float32(model)
-    whole, held = model, wrap_for_training(model, team, device)
-    model = held.model
-    groups = method.parameter_groups(model, config.learning_rate, plan)
+    plain, wrapped = model, wrap_for_training(model, team, device)
+    model = wrapped.model
+    groups = method.parameter_groups(model, config.learning_rate, context)
     groups = with_own_rates(groups, config.learning_rate_of, model)
     peak_rates = [group["lr"] for group in groups if group["params"]]
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer, warnings = build_optimizer(config, groups, accelerator.device.type)
     optimizer = accelerator.prepare_optimizer(with_rounding(optimizer, config, seed))
     criterion = criterion or Criterion(data, config, seed)
-    criterion.hold(model, device)
-    augmentation = Augmentation(config, seed, plan.tokenizer)
+    criterion.set_anchor(model, device)
+    augmentation = Augmentation(config, seed, context.tokenizer)
     progress = Progress() if progress is None else progress
     progress.micro_batch_size, progress.warnings = config.batch_size, warnings
     team.agree()  # all ranks have reached this point
-    restore(checkpoints, trained, optimizer, method, model, progress, held.part)
+    restore(checkpoints, trained, optimizer, method, model, progress, wrapped.local_part)
     hooks.on_begin(progress.step)
-    eval_every = config.eval_every or max(1, plan.total_steps // 4)
+    eval_every = config.eval_every or max(1, context.total_steps // 4)
     saver = Saver(
         checkpoints=checkpoints,
-        held=held,
+        wrapped=wrapped,
         trained=trained,
         optimizer=optimizer,
         method=method,
@@ -98,13 +102,16 @@ def train(
         device=device,
         before=hooks.on_checkpoint,
         every=config.checkpoint_every,
-        total_steps=plan.total_steps,
+        total_steps=context.total_steps,
     )
 
     def evaluate() -> bool:
-        """Evaluate the current step; return whether to go on. A stop meanwhile repeats no step."""
+        """Evaluate the current step and return True to continue.
+
+        If the process is asked to stop meanwhile, saves a checkpoint and raises Interrupted.
+        """
         signal = RankSignal.GO
-        with held.whole():
+        with wrapped.gathered():
             try:
                 if not hooks.on_evaluation(progress.step):
                     signal = RankSignal.PRUNE
@@ -119,64 +126,64 @@ def train(
         return signal is not RankSignal.PRUNE
 
     if config.evaluate_before_training and progress.step == 0 and progress.evaluated is None:
-        evaluate()  # its answer is ignored: nothing can be stopped yet
+        evaluate()  # the result is ignored: a run cannot be pruned before it starts
     if config.gradient_checkpointing:
-        # Also makes inputs require gradients; once is enough.
+        # Also makes the embeddings' output require gradients.
         as_pretrained(model).gradient_checkpointing_enable()
     model.train()
-    model.zero_grad(set_to_none=True)  # a diverged run may have left gradients in a reused base
+    model.zero_grad(set_to_none=True)  # a reused base may have gradients of a diverged run
 
     while True:
-        pauses = progress.step % eval_every == 0 and 0 < progress.step < plan.total_steps
-        if pauses and progress.evaluated != progress.step and not evaluate():
+        evaluates_now = progress.step % eval_every == 0 and 0 < progress.step < context.total_steps
+        if evaluates_now and progress.evaluated != progress.step and not evaluate():
             progress.pruned = True
             break
-        saver.save_if_due(pauses)
-        if progress.step == plan.total_steps:
+        saver.save_if_due(evaluates_now)
+        if progress.step == context.total_steps:
             break
         if team.agree(RankSignal.STOP if hooks.stopping() else RankSignal.GO) is RankSignal.STOP:
             saver.save()
             raise Interrupted(f"stopped after step {progress.step}")
         began = time.perf_counter()
         step = progress.step
-        method.before_step(model, step, plan)
+        method.before_step(model, step, context)
         team.draw(seed, step)
-        scale = schedules.factor(config, step, plan.total_steps)
+        scale = schedules.factor(config, step, context.total_steps)
         for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
             group["lr"] = rate * scale
         norm = float("nan")
-        with held.step(), heartbeat.uninterrupted():
+        with wrapped.step(), heartbeat.uninterrupted():
             losses, n_tokens = _accumulate(
-                held, method, criterion, augmentation, step, config, accelerator, progress
+                wrapped, method, criterion, augmentation, step, config, accelerator, progress
             )
-            held.sum_gradients(list(trained.values()))
+            wrapped.sum_gradients(list(trained.values()))
             for name, value in losses.items():
                 if not math.isfinite(value):
                     raise Diverged(step + 1, f"the {name.replace('_', ' ')} became {value}")
             if config.max_grad_norm is not None:
-                norm = held.clip(accelerator, list(trained.values()), config.max_grad_norm)
+                norm = wrapped.clip(accelerator, list(trained.values()), config.max_grad_norm)
             optimizer.step()
         method.after_step(model, step)
         optimizer.zero_grad(set_to_none=True)
         progress.step += 1
-        if progress.step == plan.total_steps or progress.step % eval_every == 0:
-            synchronize(device)  # the work of this step, which is not counted elsewhere
+        if progress.step == context.total_steps or progress.step % eval_every == 0:
+            synchronize(device)  # so that queued work counts as training time
         progress.seconds += time.perf_counter() - began
         progress.tokens += n_tokens
         row = {"step": progress.step, **losses, "learning_rate": config.learning_rate * scale}
         row |= {"grad_norm": norm} if math.isfinite(norm) else {}
         hooks.on_step({**row, "tokens": progress.tokens, "seconds": round(progress.seconds, 4)})
-    held.end()
+    wrapped.unwrap()
     if progress.pruned:
         return progress
-    ends = dict(whole.named_parameters())
+    ends = dict(plain.named_parameters())
     if not all(bool(ends[name].isfinite().all()) for name in trained):
         raise Diverged(progress.step, "a parameter became NaN or infinite")
     return progress
 
 
 def _accumulate(
-    held: UnshardedModel,
+    wrapped: UnshardedModel,
     method: Method,
     criterion: Criterion,
     augmentation: Augmentation,
@@ -185,46 +192,49 @@ def _accumulate(
     accelerator: Accelerator,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """Accumulate this rank's gradients of one effective batch; return losses and tokens of all ranks.
+    """Accumulate this rank's gradients of a step. Return the losses and tokens of all ranks.
 
-    If memory runs out, all ranks halve the micro-batch. A repeated step draws the same dropout.
+    If memory runs out, all ranks halve the micro-batch and repeat the step with the same dropout.
+    Raises OutOfMemory if one sequence does not fit.
     """
     import torch
 
-    device, team = str(accelerator.device), held.team
-    before = random_state(device)
+    device, team = str(accelerator.device), wrapped.team
+    random_before = random_state(device)
     while True:
         signal, losses, n_tokens = RankSignal.GO, {}, 0
         try:
-            with computing(held.model):
+            with computing(wrapped.model):
                 losses, n_tokens = _gradients(
-                    held, method, criterion, augmentation, step, config, accelerator, progress
+                    wrapped, method, criterion, augmentation, step, config, accelerator, progress
                 )
             distance = criterion.penalty() if team.leads else None
-            if distance is not None:  # on the stored weights: rounding would lose small distances
+            if (
+                distance is not None
+            ):  # of the float32 weights: 16 bits would round off small distances
                 losses["penalty"] += float(distance.detach())
                 accelerator.backward(distance)
         except (RuntimeError, MemoryError) as error:
             if team.shards or not is_out_of_memory(error):
-                raise  # sharded: the others wait in this pass and cannot repeat it
+                raise  # sharded ranks wait in a collective operation and cannot repeat it
             signal = RankSignal.SMALLER
         if team.agree(signal) is not RankSignal.SMALLER:
             *summed, tokens = team.sums([*losses.values(), n_tokens])
             return dict(zip(losses, summed, strict=True)), int(tokens)
-        held.model.zero_grad(set_to_none=True)
+        wrapped.model.zero_grad(set_to_none=True)
         if progress.micro_batch_size == 1:
             raise OutOfMemory("one example at a time does not fit into memory")
         torch.cuda.empty_cache()
-        set_random_state(before)
+        set_random_state(random_before)
         progress.micro_batch_size = max(1, progress.micro_batch_size // 2)
         progress.warnings.append(
             f"out of memory: micro-batch halved to {progress.micro_batch_size}, "
-            "the effective batch stays as it was"
+            "the effective batch is unchanged"
         )
 
 
 def _gradients(
-    held: UnshardedModel,
+    wrapped: UnshardedModel,
     method: Method,
     criterion: Criterion,
     augmentation: Augmentation,
@@ -233,20 +243,20 @@ def _gradients(
     accelerator: Accelerator,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """Return this rank's part of the step's reported losses, and its number of input tokens.
+    """Accumulate gradients without a retry. Return this rank's losses and number of input tokens.
 
-    ``loss`` is the mean NLL of the target's labels alone. That of replay text is ``replay_loss``.
-    The KL term (and, later, the distance in weights) is ``penalty``.
+    ``loss`` is the mean NLL of the target's labels, ``replay_loss`` that of replay text.
+    ``penalty`` is the KL term. The caller adds the distance of weights to it.
     """
     losses: dict[str, float] = {}
-    model, team, as_it_is = held.model, held.team, nullcontext()
-    added, n_tokens = 0.0, 0
-    first = team.leads  # a term of the whole step is added once
+    model, team, no_noise = wrapped.model, wrapped.team, nullcontext()
+    kl_term, n_tokens = 0.0, 0
+    first = team.leads  # the method's penalty is kl_term once per step
     for part in criterion.parts(step):
         lengths = part.data.lengths
         if part.longest is not None:
             lengths = lengths.clip(max=part.longest)
-        passes = held.passes(part.indices, lengths, progress.micro_batch_size)
+        passes = wrapped.passes(part.indices, lengths, progress.micro_batch_size)
         groups = passes.groups
         chunks = [collate(part.data, group, 0, part.longest) for group in groups]
         if part.is_target:
@@ -258,12 +268,12 @@ def _gradients(
         chunks = [chunk.to(accelerator.device) for chunk in chunks]
         total = 0.0
         for number, (group, chunk) in enumerate(zip(groups, chunks, strict=True)):
-            noise = augmentation.noise(model, chunk, group, step) if part.is_target else as_it_is
+            noise = augmentation.noise(model, chunk, group, step) if part.is_target else no_noise
             run = partial(_logits, model, chunk, accelerator, noise)
             labels = LabelLogits(model, len(chunk.targets), lambda: accelerator.autocast())
             for rows, logits in labels.chunks(run):
                 mean = mean_nll(logits, chunk, n_labels, len(part.indices), config, rows)
-                if number >= passes.n_real:  # run only because other ranks do
+                if number >= passes.n_real:  # takes part only in collective operations
                     accelerator.backward(0.0 * mean)
                     continue
                 total += float(mean.detach())
@@ -272,7 +282,7 @@ def _gradients(
                     assert part.base is not None
                     summed = part.base.divergence(logits, part.data, group, rows).sum()
                     divergence = part.kl_weight * summed / n_labels
-                    added += float(divergence.detach())
+                    kl_term += float(divergence.detach())
                     loss = loss + divergence
                 penalty = method.penalty(model) if first else None
                 accelerator.backward(loss if penalty is None else loss + penalty)
@@ -280,12 +290,13 @@ def _gradients(
             labels.backward()
         losses[part.name] = total
     if criterion.has_penalty:
-        losses["penalty"] = added
+        losses["penalty"] = kl_term
     return losses, n_tokens
 
 
 def _logits(
     model: nn.Module, chunk: Batch, accelerator: Accelerator, noise: AbstractContextManager[Any]
 ) -> Tensor:
+    """Return the (labels, vocabulary) logits of ``chunk``."""
     with accelerator.autocast(), noise:
         return logits_at(model, chunk.input_ids, chunk.attention_mask, chunk.predict)

@@ -1,4 +1,4 @@
-"""Optimizers by name, each from the library that maintains it."""
+"""Construction of optimizers by name, each from the library that maintains it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from harness.training.precision.rounding import StochasticRounding
 if TYPE_CHECKING:
     import torch
 
-MOMENTS = {"state1", "state2"}  # names of bitsandbytes for what it pages
+MOMENTS = {"state1", "state2"}  # names of paged state in bitsandbytes
 
 
 def with_rounding(optimizer: Any, config: TrainingConfig, seed: int) -> Any:
-    """Return ``optimizer``, with stochastic rounding drawn from ``seed`` where that is configured."""
+    """Add stochastic rounding, seeded by ``seed``, if ``training.updates`` asks for it."""
     return StochasticRounding(optimizer, seed) if config.updates == "bf16_stochastic" else optimizer
 
 
 def build_optimizer(
     config: TrainingConfig, groups: list[dict[str, Any]], device: str
 ) -> tuple[torch.optim.Optimizer, list[str]]:
-    """Return the optimizer over ``groups`` (each with its own ``lr``) and warnings for the record."""
+    """Return the optimizer over ``groups`` (each with its ``lr``) and warnings for the record."""
     import torch
 
     decay, betas = config.weight_decay, (config.adam_beta1, config.adam_beta2)
@@ -43,8 +43,8 @@ def build_optimizer(
     if name == "adafactor":
         from transformers.optimization import Adafactor
 
-        # The rate is the user's: no scaling by the parameter's size, no rate of its own (as in
-        # prompt tuning, arXiv:2104.08691 §3).
+        # Uses the configured rate: without scaling by parameter size and without a relative step, as
+        # in prompt tuning (arXiv:2104.08691 §3).
         return Adafactor(
             groups,
             scale_parameter=False,
@@ -54,33 +54,33 @@ def build_optimizer(
         ), []
     import bitsandbytes
 
-    kinds = {
+    classes = {
         "adamw_8bit": bitsandbytes.optim.AdamW8bit,
         "paged_adamw": bitsandbytes.optim.PagedAdamW,
         "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
     }
-    optimizer = kinds[name](groups, betas=betas, weight_decay=decay)
+    optimizer = classes[name](groups, betas=betas, weight_decay=decay)
     warnings = []
     if name.startswith("paged"):
-        # An attribute of this object: a subclass would be saved under another name.
+        # Replaces the method of this object, so that its class name stays that of bitsandbytes.
         optimizer.load_state_dict = partial(_load_paged, optimizer)
         if device == "cpu":
-            why = "there is no paging on a CPU; state is unpaged"
-            warnings.append(f"training.optimizer={name}: {why}")
+            reason = "a CPU has no paging; the state is unpaged"
+            warnings.append(f"training.optimizer={name}: {reason}")
     return optimizer, warnings
 
 
 def _load_paged(optimizer: Any, state_dict: dict[str, Any]) -> None:
-    """Load a state into the pages of ``optimizer``. bitsandbytes would put it into device memory."""
+    """Load a state into paged memory. bitsandbytes alone would load it into device memory."""
     import torch
 
     type(optimizer).load_state_dict(optimizer, state_dict, move_to_device=False)
     for parameter, state in optimizer.state.items():
         for name in MOMENTS & state.keys():
-            # Of the state's shape, not the parameter's: stochastic rounding empties that meanwhile.
+            # Uses the state's shape, because stochastic rounding empties the parameter meanwhile.
             like = torch.empty((), device=parameter.device).expand(state[name].shape)
             buffer = optimizer.get_state_buffer(like, dtype=state[name].dtype)
             if parameter.is_cuda:
-                torch.cuda.synchronize(parameter.device)  # a kernel is filling it with zeros
+                torch.cuda.synchronize(parameter.device)  # wait until the buffer is zeroed
             state[name] = buffer.copy_(state[name])
-    optimizer.to_gpu()  # what is not paged
+    optimizer.to_gpu()  # the unpaged part

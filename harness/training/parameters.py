@@ -1,4 +1,4 @@
-"""Parameters selected by name: to be frozen, or to have a learning rate of their own."""
+"""Selection of parameters by name: frozen ones, and ones with their own learning rate."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Freeze the parameters of an adapted ``model`` whose name matches one of ``patterns``.
+    """Freeze parameters of an adapted ``model`` whose names match one of the regular expressions.
 
-    Raises InputError for a pattern that matches nothing trained, and if nothing would be left.
+    Raises InputError for a pattern that matches no trained parameter, and if none would be left to
+    train.
     """
     if not patterns:
         return
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for pattern in patterns:
-        _matching("training.freeze_layers", pattern, trained)
+        _require_match("training.freeze_layers", pattern, trained)
     for name, parameter in trained.items():
         if any(re.search(pattern, name) for pattern in patterns):
             parameter.requires_grad_(False)
@@ -35,17 +36,17 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 def with_own_rates(
     groups: Sequence[Mapping[str, Any]], rates: Mapping[str, float] | None, model: nn.Module
 ) -> list[dict[str, Any]]:
-    """Return optimizer groups in which parameters matching a pattern of ``rates`` have that peak rate.
+    """Split optimizer groups so that parameters matching a pattern of ``rates`` have its peak rate.
 
-    The first matching pattern counts and replaces the method's rate. The schedule scales every rate.
-    Raises InputError for a pattern that matches nothing trained.
+    The first matching regular expression replaces the method's rate. The schedule scales every
+    rate. Raises InputError for a pattern that matches no trained parameter.
     """
     if not rates:
         return [dict(group) for group in groups]
     names = {id(p): name for name, p in model.named_parameters()}
     trained = {names[id(p)]: p for group in groups for p in group["params"]}
     for pattern in rates:
-        _matching("training.learning_rate_of", pattern, trained)
+        _require_match("training.learning_rate_of", pattern, trained)
     split = []
     for group in groups:
         by_rate: dict[float, list[nn.Parameter]] = {group["lr"]: []}
@@ -53,14 +54,16 @@ def with_own_rates(
             name = names[id(parameter)]
             own = (rate for pattern, rate in rates.items() if re.search(pattern, name))
             by_rate.setdefault(next(own, group["lr"]), []).append(parameter)
-        split += [{**group, "params": some, "lr": rate} for rate, some in by_rate.items() if some]
+        split += [
+            {**group, "params": members, "lr": rate} for rate, members in by_rate.items() if members
+        ]
     return split
 
 
 def percent_at_rate(groups: Sequence[Mapping[str, Any]], learning_rate: float) -> float:
-    """Return how many percent of the parameters in ``groups`` learn at 1 % of the rate or more.
+    """Return the percentage of parameters in ``groups`` with at least 1 % of the run's learning rate.
 
-    Their own peak rate is compared with ``learning_rate``, the run's. The rest hardly moves.
+    Compares the peak rate of each group with ``learning_rate``. The other parameters hardly change.
     """
     n = {True: 0, False: 0}
     for group in groups:
@@ -69,11 +72,10 @@ def percent_at_rate(groups: Sequence[Mapping[str, Any]], learning_rate: float) -
     return 100 * n[True] / max(1, sum(n.values()))
 
 
-def _matching(field: str, pattern: str, trained: Mapping[str, Any]) -> None:
+def _require_match(key: str, pattern: str, trained: Mapping[str, Any]) -> None:
+    """Raise InputError if ``pattern`` matches the name of no trained parameter."""
     if any(re.search(pattern, name) for name in trained):
         return
     names = list(trained)
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    raise InputError(
-        f"{field}: {pattern!r} matches no parameter that is trained. Those are {shown}."
-    )
+    raise InputError(f"{key}: {pattern!r} matches no parameter that is trained. Those are {shown}.")

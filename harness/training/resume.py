@@ -1,4 +1,4 @@
-"""State of a run at a step: saved to a checkpoint and restored from it."""
+"""Saving and restoring the state of a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from harness.training.distributed.sharding import UnshardedModel
 
-CHECKPOINT_SECONDS = 60.0  # between checkpoints, if the configuration sets no steps
-LAST_SECONDS = 5.0  # of work since the last checkpoint that make one after the last step worthwhile
+CHECKPOINT_SECONDS = 60.0  # minimum interval, if training.checkpoint_every is not set
+LAST_SECONDS = 5.0  # least work since the last checkpoint that justifies one after the last step
 
 
 @dataclass
@@ -27,16 +27,16 @@ class Progress:
     """Progress of a run over all its attempts."""
 
     step: int = 0  # finished optimizer steps
-    evaluated: int | None = None  # the last step that was evaluated on the way
-    seconds: float = 0.0  # in training steps, evaluation excluded
-    tokens: int = 0  # input tokens that were trained on, padding excluded
+    evaluated: int | None = None  # last step evaluated during training
+    seconds: float = 0.0  # spent in training steps, without evaluation
+    tokens: int = 0  # input tokens used, without padding
     micro_batch_size: int = 0
     pruned: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
 def random_state(device: str) -> dict[str, Any]:
-    """Return the state of torch's generators, used by dropout; all other generators are named."""
+    """Return the state of torch's global generators, which dropout uses."""
     import torch
 
     random = {"cpu": torch.get_rng_state()}
@@ -46,6 +46,7 @@ def random_state(device: str) -> dict[str, Any]:
 
 
 def set_random_state(random: dict[str, Any]) -> None:
+    """Restore what ``random_state`` returned."""
     import torch
 
     torch.set_rng_state(random["cpu"])
@@ -55,55 +56,58 @@ def set_random_state(random: dict[str, Any]) -> None:
 
 @dataclass
 class Saver:
-    """Writes checkpoints of one run: everything that its next step depends on, and its progress."""
+    """Writer of the checkpoints of one run."""
 
     checkpoints: CheckpointFolder
-    held: UnshardedModel
+    wrapped: UnshardedModel
     trained: dict[str, nn.Parameter]
     optimizer: Any
     method: Method
     progress: Progress
     device: str
-    before: Callable[[], None]  # each checkpoint
-    every: int | None  # steps between checkpoints; None: see ``save_if_due``
+    before: Callable[[], None]  # called before each checkpoint
+    every: int | None  # steps between checkpoints; None: see save_if_due
     total_steps: int
 
     def __post_init__(self) -> None:
-        self._step, self._at = self.progress.step, time.monotonic()  # of the last one
+        self._step, self._saved_at = self.progress.step, time.monotonic()  # last checkpoint
 
     def save(self) -> None:
-        """Write a checkpoint. All ranks call it together."""
+        """Write a checkpoint. All ranks must call it."""
         began, progress = time.monotonic(), self.progress
-        tensors, optimizer = self.held.state(self.trained, self.optimizer)
-        if self.held.team.leads:
+        tensors, optimizer = self.wrapped.state(self.trained, self.optimizer)
+        if self.wrapped.team.leads:
             self.before()
             state = {
                 "optimizer": optimizer,
                 "random": random_state(self.device),
-                "method": self.method.state(self.held.model),
+                "method": self.method.state(self.wrapped.model),
                 "progress": [progress.seconds, progress.tokens, progress.micro_batch_size],
                 "evaluated": progress.evaluated,
                 "warnings": progress.warnings,
             }
             self.checkpoints.save(Checkpoint(progress.step, tensors, state))
-        self._step, self._at = progress.step, time.monotonic()
-        self.checkpoints.took(self._at - began)
+        self._step, self._saved_at = progress.step, time.monotonic()
+        self.checkpoints.record_duration(self._saved_at - began)
 
     def save_if_due(self, at_evaluation: bool) -> None:
-        """Write a checkpoint where one is due. All ranks call it together, before each step.
+        """Write a checkpoint if one is due. All ranks must call it, before each step.
 
-        Without ``every`` one is due at an evaluation after ``CHECKPOINT_SECONDS``. One after the last
-        step is due where repeating the work since the one before would take longer than writing it.
+        Without ``every``, one is due at an evaluation if the last is older than
+        ``CHECKPOINT_SECONDS``. After the last step, one is due if the work since the last
+        checkpoint took longer than writing takes.
         """
-        ended, team = self.progress.step == self.total_steps, self.held.team
+        ended, team = self.progress.step == self.total_steps, self.wrapped.team
         if self.progress.step == self._step:
             return
         if self.every and not ended:
             if self.progress.step % self.every == 0:
                 self.save()
         elif at_evaluation or ended:
-            worth = max(LAST_SECONDS, self.checkpoints.seconds) if ended else CHECKPOINT_SECONDS
-            due = team.leads and time.monotonic() - self._at > worth
+            least_seconds = (
+                max(LAST_SECONDS, self.checkpoints.seconds) if ended else CHECKPOINT_SECONDS
+            )
+            due = team.leads and time.monotonic() - self._saved_at > least_seconds
             if team.agree(RankSignal.SAVE if due else RankSignal.GO) is RankSignal.SAVE:
                 self.save()
 
@@ -115,11 +119,12 @@ def restore(
     method: Method,
     model: nn.Module,
     progress: Progress,
-    part: Callable[[Tensor, nn.Parameter], Tensor],
+    local_part: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
     """Restore the newest intact checkpoint, if there is one.
 
-    ``part`` returns this rank's part of a whole tensor for a parameter.
+    ``local_part`` returns this rank's part of a full tensor for a parameter. A checkpoint of other
+    parameters is ignored with a message on stderr.
     """
     import torch
 
@@ -128,13 +133,16 @@ def restore(
         return
     shapes = {name: parameter.shape for name, parameter in trained.items()}
     if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
-        # Trained parameters may be chosen by gradients, which other hardware rounds differently.
-        print(f"{checkpoints.folder} is of other parameters; training begins anew", file=sys.stderr)
+        # Gradients that select parameters are rounded differently on other hardware.
+        print(
+            f"{checkpoints.folder} has other trained parameters; training starts again",
+            file=sys.stderr,
+        )
         return
     with torch.no_grad():
         for name, parameter in trained.items():
-            parameter.copy_(part(checkpoint.tensors[name], parameter))
-    optimizer.load_state_dict(_parts(checkpoint.state["optimizer"], optimizer, part))
+            parameter.copy_(local_part(checkpoint.tensors[name], parameter))
+    optimizer.load_state_dict(_local_state(checkpoint.state["optimizer"], optimizer, local_part))
     method.load_state(model, checkpoint.state["method"])
     set_random_state(checkpoint.state["random"])
     progress.step = checkpoint.step
@@ -143,18 +151,18 @@ def restore(
     progress.warnings = list(checkpoint.state["warnings"])
 
 
-def _parts(
-    state: dict[str, Any], optimizer: Any, part: Callable[[Tensor, nn.Parameter], Tensor]
+def _local_state(
+    state: dict[str, Any], optimizer: Any, local_part: Callable[[Tensor, nn.Parameter], Tensor]
 ) -> dict[str, Any]:
-    """Return an optimizer state reduced to ``part`` of each tensor of its parameter's shape."""
+    """Return an optimizer state with each tensor reduced to this rank's part of it."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    kept = {
+    reduced = {
         index: {
-            key: part(value, parameters[index])
+            key: local_part(value, parameters[index])
             if getattr(value, "shape", None) == parameters[index].shape
             else value
-            for key, value in of_one.items()
+            for key, value in parameter_state.items()
         }
-        for index, of_one in state["state"].items()
+        for index, parameter_state in state["state"].items()
     }
-    return {**state, "state": kept}
+    return {**state, "state": reduced}

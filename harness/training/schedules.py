@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step, so that a resumed run needs no state."""
+"""Learning-rate schedules as pure functions of the step, so that resuming needs no state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from harness.config import TrainingConfig
 
 
 def factor(config: TrainingConfig, step: int, total_steps: int) -> float:
-    """Return the multiplier of the learning rates in optimizer step ``step`` (from 0), in (0, 1]."""
-    warm = warmup_steps(config, total_steps)
-    if step < warm:
-        return (step + 1) / (warm + 1)
+    """Return the factor on the learning rates in optimizer step ``step`` (from 0), in (0, 1]."""
+    n_warmup = warmup_steps(config, total_steps)
+    if step < n_warmup:
+        return (step + 1) / (n_warmup + 1)
     lowest = config.min_learning_rate_ratio
     shape = {
         "constant": constant,
@@ -19,11 +19,11 @@ def factor(config: TrainingConfig, step: int, total_steps: int) -> float:
         "cosine": lambda t, total: above(lowest, cosine(t, total)),
         "stlr": lambda t, total: stlr(t, total, config.cut_fraction, config.ratio),
     }[config.schedule]
-    return shape(step - warm, max(1, total_steps - warm))
+    return shape(step - n_warmup, max(1, total_steps - n_warmup))
 
 
 def warmup_steps(config: TrainingConfig, total_steps: int) -> int:
-    """Return ``warmup_steps``, or ``warmup_share`` of all steps rounded up, as in transformers."""
+    """Return the number of warmup steps; a share of all steps is rounded up, as in transformers."""
     if config.warmup_share is None:
         return config.warmup_steps
     return math.ceil(round(config.warmup_share * total_steps, 9))
@@ -35,25 +35,28 @@ def above(lowest: float, factor: float) -> float:
 
 
 def constant(step: int, total_steps: int) -> float:
+    """Return 1."""
     return 1.0
 
 
 def linear(step: int, total_steps: int) -> float:
-    """Decay linearly from 1 to 1/total; the last step still has a positive rate."""
+    """Decay linearly from 1 to 1/total, so that the last step has a positive rate."""
     return max(0.0, (total_steps - step) / total_steps)
 
 
 def cosine(step: int, total_steps: int) -> float:
-    """SGDR without restarts, arXiv:1608.03983 Eq. 5, from 1 to 0."""
+    """Decay from 1 to 0 along a cosine (SGDR without restarts, arXiv:1608.03983, Eq. 5)."""
     return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
 
 
 def stlr(step: int, total_steps: int, cut_fraction: float = 0.1, ratio: float = 32) -> float:
-    """Slanted triangular rate over its maximum, ULMFiT, arXiv:1801.06146 Eq. 3.
+    """Return the slanted triangular rate divided by its maximum (ULMFiT, arXiv:1801.06146, Eq. 3).
 
-    cut = ⌊T·cut_fraction⌋; p rises from 0 to 1 until cut and falls to 0 at T;
-    η_t = η_max·(1 + p·(ratio − 1))/ratio. As printed p becomes negative where T·cut_fraction is no
-    integer, and divides by zero for short runs. Here the fall is over T − cut, and p is kept in [0, 1].
+    η_t/η_max = (1 + p·(ratio − 1))/ratio. p rises from 0 to 1 until cut = ⌊T·cut_fraction⌋ and
+    falls to 0 at T.
+
+    As printed, p is negative if T·cut_fraction is not an integer, and short runs divide by zero.
+    Here p falls over T − cut steps and is limited to [0, 1].
     """
     cut = math.floor(total_steps * cut_fraction)
     rising = step < cut

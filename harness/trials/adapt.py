@@ -129,7 +129,7 @@ def train_first_stage(
     progress = train(
         model=model,
         method=stage.method,
-        plan=own,
+        context=own,
         data=data,
         config=stage.training,
         seed=config.seed,

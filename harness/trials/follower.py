@@ -22,7 +22,7 @@ def follow(job: Job, bench: Workbench) -> None:
     job = replace(job, limits=NO_LIMITS)  # those of the first device are counted
     stored = methods.build(config.method).base_quantization
     with ExitStack() as held:
-        with bench.team.together(job.path):
+        with bench.team.running(job.path):
             inputs, own = bench.inputs(config), quantization_of(config.model)
             base = held.enter_context(bench.pool.lend(config.model, stored or own))
             tuning = Tuning(job, bench, inputs, base, Clock(bench.device), Watch())

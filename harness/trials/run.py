@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
 from harness.data.tokens.written_form import how_written
-from harness.errors import is_out_of_memory
+from harness.errors import first_line, is_out_of_memory
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference
 from harness.evaluation.collector import MeasurementCollector
@@ -25,7 +25,6 @@ from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.hooks import Interrupted
-from harness.training.memory import first_line
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.curves import CurveWatch
@@ -203,7 +202,7 @@ def _record(tuning: Tuning, before: BaseResults, found: TunedResults) -> Record:
 def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
     job, inputs, progress = tuning.job, tuning.inputs, tuning.progress
     config, splits = job.config, inputs.splits
-    tokens = inputs.train.counts | tuning.criterion.cut(progress.step)
+    tokens = inputs.train.counts | tuning.criterion.count_cut_tokens(progress.step)
     selected = {} if found.selected is None else {"selected": found.selected}
     pruned = {} if tuning.standing is None else {"pruned": tuning.standing}
     return {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import methods
-from harness.errors import is_out_of_memory
+from harness.errors import first_line, is_out_of_memory
 from harness.methods import AdaptContext
 from harness.methods.base import FirstStage
 from harness.methods.coverage import Coverage, caution, coverage, stacked_share
@@ -19,9 +19,9 @@ from harness.records.disk_full import require_room
 from harness.records.pruned import pruned_reason, read_standing
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
-from harness.training.first_pass import freeze_what_text_never_trains, try_answering
+from harness.training.device_memory import synchronize
+from harness.training.first_pass import check_generation, freeze_unreached_parameters
 from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
-from harness.training.memory import first_line, synchronize
 from harness.training.parameters import percent_at_rate, with_own_rates
 from harness.training.precision.autocast import accelerator_for, check_precision
 from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
@@ -110,7 +110,7 @@ class Tuning:
         Raises InputError, and Interrupted if it was asked to stop.
         """
         try:
-            with self.bench.team.together(self.job.path):
+            with self.bench.team.running(self.job.path):
                 self._train(checkpoints, control)
             check_limits(self.job.limits, self.clock)
             if self.progress.pruned:
@@ -166,7 +166,7 @@ class Tuning:
         evaluation = config.evaluation
         check_precision(config.training, self.method, self.base.model.dtype, device)
         with self.clock.spent_on("base"):
-            self.criterion.remember(
+            self.criterion.compute_base_log_probs(
                 self.base.model,
                 total_steps=self.plan.total_steps,
                 batch_size=evaluation.batch_size,
@@ -200,10 +200,10 @@ class Tuning:
         self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
         if not self.bench.team.shards:  # sharded models do not fit on one device
             with refusals(self.job, self.base):
-                self.cautions += freeze_what_text_never_trains(
+                self.cautions += freeze_unreached_parameters(
                     self.model, self.inputs.train, device, accelerator.autocast()
                 )
-                try_answering(self.model, self.inputs.final.prompts, device)
+                check_generation(self.model, self.inputs.final.prompts, device)
         self.coverage = coverage(
             self.model, weights=self.base_weights, stacked=self.base_stacked_share
         )
@@ -217,11 +217,11 @@ class Tuning:
         if not self.dry:
             needed = room_for(self.model, config.training)
             require_room(self.job.path, needed)
-            checkpoints.expect(needed)
+            checkpoints.expect_bytes(needed)
         train(
             model=self.model,
             method=self.method,
-            plan=self.plan,
+            context=self.plan,
             data=self.inputs.train,
             config=config.training,
             seed=config.seed,

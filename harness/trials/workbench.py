@@ -25,7 +25,7 @@ from harness.models.weight_normality import base_weights
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
 from harness.training.distributed.team import ALONE, Team
-from harness.training.first_pass import try_answering
+from harness.training.first_pass import check_generation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -147,7 +147,7 @@ class Workbench:
             return BaseResults(watched, final, probes=told)
         with self.pool.lend(config.model, own) as base:
             with refused_by_library(f"model.name={config.model.name!r}"):
-                try_answering(base.model, inputs.final.prompts, self.device)
+                check_generation(base.model, inputs.final.prompts, self.device)
             watched, final = (
                 self.references.get(base, text, evaluation, self.device, end) for text, end in texts
             )

@@ -269,7 +269,7 @@ def test_a_checkpoint_of_other_parameters_is_passed_over(
             else:
                 done = fit(base, config, encoded, tmp_path, steps=3)
     assert [row["step"] for row in done.rows] == [1, 2, 3]
-    assert "training begins anew" in capsys.readouterr().err
+    assert "training starts again" in capsys.readouterr().err
 
 
 def test_overlap():

@@ -75,7 +75,7 @@ def test_a_corrupt_checkpoint_is_named_and_skipped(folder, tear, capsys):
     assert folder.load().step == 4
     message = capsys.readouterr().err
     assert "step-6" in message
-    assert "not whole" in message
+    assert "is damaged" in message
     tear(folder.folder / "step-4")
     assert folder.load() is None
     assert "step-4" in capsys.readouterr().err

@@ -141,7 +141,9 @@ def by_hand(base, config, encoded, replay, steps):
     order = np.random.default_rng((config.seed, 13)).permutation(len(replay))
     fisher = fisher_by_hand(model, replay, order[: retention.ewc_samples].tolist())
     criterion = Criterion(encoded, config.training, config.seed, retention, replay)
-    criterion.remember(frozen, steps, 4, "cpu", top_k=8, memory_gb=1.0)  # or parts are refused
+    criterion.compute_base_log_probs(
+        frozen, steps, 4, "cpu", top_k=8, memory_gb=1.0
+    )  # or parts are refused
     rows = []
     for step in range(steps):
         own, *back = criterion.parts(step)

@@ -177,7 +177,7 @@ def test_every_optimizer_lowers_the_loss(lend_small, full, encoded, tmp_path, na
             schedule="constant",
         )
     assert done.losses[-1] < 0.95 * done.losses[0]
-    unpaged = [text for text in done.progress.warnings if "no paging on a CPU" in text]
+    unpaged = [text for text in done.progress.warnings if "a CPU has no paging" in text]
     assert len(unpaged) == name.startswith("paged")
     assert len(done.progress.warnings) == len(unpaged)
 

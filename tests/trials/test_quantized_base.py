@@ -7,7 +7,7 @@ from running import job
 
 from harness.models.quantization import Quantization
 from harness.records import read_json
-from harness.training.memory import peak_gb
+from harness.training.device_memory import peak_gb
 from harness.trials.cost import Clock
 from harness.trials.run import run_trial
 
@@ -25,7 +25,7 @@ def test_storage_normality_and_the_missing_pages(bench, trial_config, tmp_path):
     assert about["compute_dtype"] == "float32"
     assert len(read_json(tmp_path / "q" / "base_weights.json")["layers"]) == 28
     (warning,) = record.provenance["warnings"]
-    assert "no paging on a CPU" in warning
+    assert "a CPU has no paging" in warning
 
     lora = run_trial(job(tmp_path / "l", bench.cache, trial_config("method=lora", *STEPS)), bench)
     assert lora.provenance["model"]["bits_per_parameter"] == 32

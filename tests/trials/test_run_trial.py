@@ -245,7 +245,7 @@ def test_halved_micro_batch_is_in_the_record(bench, small_trial, tmp_path, monke
     record = run_trial(job(tmp_path / "b", bench.cache, config), bench)
     assert record.status == "complete"
     assert record.provenance["warnings"] == [
-        "out of memory: micro-batch halved to 4, the effective batch stays as it was"
+        "out of memory: micro-batch halved to 4, the effective batch is unchanged"
     ]
     assert expected.provenance["warnings"] == []
     for name in ("validation.perplexity", "forgetting.kl"):

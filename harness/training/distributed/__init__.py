@@ -1,1 +1,1 @@
-"""One trial over several processes: shared steps, sharded weights."""
+"""Training of one trial by several processes, with full or sharded weights."""

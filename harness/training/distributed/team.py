@@ -1,16 +1,19 @@
-"""Processes that train one trial together, one device each: exchange of signals and sums.
+"""Group of processes that train one trial, one device each: signals and sums between them.
 
-Every rank holds the whole model (but see ``sharding``) and takes the same steps. The sequences of a
-step are divided among the ranks.
-Gradients are summed, not averaged. The loss of a micro-batch is divided by the labels of the whole
-step (``criterion.mean_nll``), so a plain sum equals the gradient of a single process, with any method
-and over frozen or quantized weights. (DistributedDataParallel averages each rank's own batch, needs a
-wrapper around the model, and does not know the number of labels.)
+Every rank holds the whole model (except with ``sharding``) and takes the same steps. The sequences
+of a step are divided among the ranks.
 
-Rank 0 leads: it alone writes, evaluates and reads the driver's answers. Ranks exchange signals in
-``agree``. Only there can a rank announce that it stops, so that no rank waits for one that has exited.
-Dropout draws from torch's own generator and differs by rank. All other randomness is seeded by names
-(seed, step, sequence) and does not depend on the number of ranks.
+Gradients are summed, not averaged. The loss of a micro-batch is divided by the number of labels of
+the whole step (``criterion.mean_nll``). The sum therefore equals the gradient of a single process,
+for any method and with frozen or quantized weights. (DistributedDataParallel averages gradients,
+wraps the model, and does not know the number of labels.)
+
+Rank 0 leads: it alone writes files, evaluates and receives the driver's decisions. Ranks exchange
+signals in ``agree``. A rank can announce an exit only there, so that no rank waits for one that has
+exited.
+
+Dropout uses torch's global generator and differs by rank. All other random draws are seeded by
+seed, step and sequence, and do not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -32,55 +35,60 @@ if TYPE_CHECKING:
 
 
 class RankSignal(IntEnum):
-    """Signals that ranks exchange between steps; the greatest value decides for all."""
+    """Signals that ranks exchange between steps. The greatest value applies to all."""
 
     GO = 0
-    KNOWN = 1  # this stage was trained before
+    KNOWN = 1  # the result of this stage is in the cache
     SAVE = 2  # a checkpoint is due
     PRUNE = 3
     STOP = 4  # checkpoint and end the run
-    SMALLER = 5  # the step did not fit
+    SMALLER = 5  # out of memory: repeat the step with a smaller micro-batch
     LEFT = 6  # rank 0 ended the trial
     NO_MEMORY = 7  # another rank ran out of memory in work that cannot be divided
     FAILED = 8  # another rank failed
 
 
 class SynchronizedExit(Exception):
-    """Raised by all ranks at the same point, so that no rank needs to be notified."""
+    """Base of exceptions that all ranks raise at the same point, so that none must be notified."""
 
 
 class OutOfMemory(SynchronizedExit):
-    """Not even one example at a time fits, or memory ran out in work that cannot be divided."""
+    """A single example does not fit, or memory ran out in work that cannot be divided."""
 
 
 class LeaderExit(SynchronizedExit):
-    """Rank 0 ended the trial."""
+    """Rank 0 has ended the trial."""
 
 
 class TeamBroken(SynchronizedExit):
-    """A rank failed or exited: this process cannot continue without it."""
+    """A rank failed or exited, and this process cannot continue without it."""
 
 
 class NoRoom(TeamBroken):
-    """This rank ran out of memory while the others wait for it in a collective operation."""
+    """This rank ran out of memory while others wait for it in a collective operation."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """One rank of a team. With a size of 1 every operation is local."""
+    """One rank of a group of processes. With size 1 every operation is local."""
 
     rank: int = 0
     size: int = 1
-    hand_over: Callable[[Path], None] = lambda folder: None  # rank 0: starts it on the others
-    shards: bool = False  # each holds a part of the model while it trains: see sharding.py
+    # On rank 0: starts the task in a folder on the other ranks.
+    hand_over: Callable[[Path], None] = lambda folder: None
+    shards: bool = False  # each rank holds a part of the model: see sharding.py
 
     @property
     def leads(self) -> bool:
+        """True on rank 0."""
         return self.rank == 0
 
     @contextmanager
-    def together(self, folder: Path) -> Iterator[None]:
-        """Context for the task in ``folder`` in which ranks exchange signals; an exit is announced."""
+    def running(self, folder: Path) -> Iterator[None]:
+        """Context in which this rank runs the task in ``folder``.
+
+        If the rank leaves it with an error, the other ranks are notified.
+        """
         self.hand_over(folder)
         try:
             yield
@@ -88,7 +96,7 @@ class Team:
             raise
         except BaseException as error:
             memory = isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error)
-            self._meet(
+            self._exchange(
                 RankSignal.LEFT
                 if self.leads
                 else RankSignal.NO_MEMORY
@@ -97,36 +105,37 @@ class Team:
             )
             raise
 
-    def agree(self, say: RankSignal = RankSignal.GO) -> RankSignal:
-        """Exchange signals and return the greatest.
+    def agree(self, signal: RankSignal = RankSignal.GO) -> RankSignal:
+        """Exchange signals with all ranks and return the greatest.
 
-        Raises LeaderExit, OutOfMemory or TeamBroken if a rank has exited.
+        Raises LeaderExit, OutOfMemory or TeamBroken if a rank has announced its exit.
         """
-        said = self._meet(say)
-        if said is RankSignal.LEFT:
+        greatest = self._exchange(signal)
+        if greatest is RankSignal.LEFT:
             raise LeaderExit
-        if said is RankSignal.NO_MEMORY:
+        if greatest is RankSignal.NO_MEMORY:
             raise OutOfMemory("out of memory on another device of the trial")
-        if said is RankSignal.FAILED:
+        if greatest is RankSignal.FAILED:
             raise TeamBroken("another process of the trial failed")
-        return said
+        return greatest
 
-    def _meet(self, say: RankSignal) -> RankSignal:
+    def _exchange(self, signal: RankSignal) -> RankSignal:
+        """Return the greatest signal of all ranks."""
         if self.size == 1:
-            return say
+            return signal
         import torch
 
-        found = torch.tensor(int(say))
+        found = torch.tensor(int(signal))
         self._reduce([found], "MAX")
         return RankSignal(int(found))
 
     def share(self, indices: Sequence[int], lengths: np.ndarray) -> list[int]:
-        """Return this rank's part of a step's sequences: every ``size``-th, the longest first."""
+        """Return this rank's sequences of a step: every ``size``-th one, longest first."""
         order = sorted(indices, key=lambda index: (-lengths[index], index))
         return order[self.rank :: self.size]
 
     def sums(self, values: Sequence[float]) -> list[float]:
-        """Return ``values`` summed over ranks."""
+        """Return each of ``values`` summed over ranks."""
         if self.size == 1:
             return list(values)
         import torch
@@ -138,7 +147,7 @@ class Team:
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Sum gradients over ranks, exact up to the order of summation.
 
-        A parameter without a gradient on any rank keeps none.
+        A parameter that has no gradient on any rank keeps none.
         """
         if self.size == 1:
             return
@@ -148,7 +157,7 @@ class Team:
         self._reduce([present], "MAX")
         used = [p for p, is_used in zip(parameters, present.tolist(), strict=True) if is_used]
         for parameter in used:
-            if parameter.grad is None:  # its sequences did not need it, or it had none
+            if parameter.grad is None:  # unused by this rank's sequences, or it had none
                 parameter.grad = torch.zeros_like(parameter)
         with torch.no_grad():
             self._reduce([_dense(parameter) for parameter in used], "SUM")
@@ -156,8 +165,8 @@ class Team:
     def make_equal(self, model: nn.Module) -> None:
         """Copy rank 0's trained parameters and buffers (masks) to all ranks.
 
-        A method may choose parameters by gradients, which other hardware rounds differently. Raises
-        SynchronizedExit if shapes differ.
+        Needed because different hardware rounds differently the gradients by which a method selects
+        parameters. Raises SynchronizedExit if shapes differ.
         """
         if self.size == 1:
             return
@@ -179,10 +188,10 @@ class Team:
                     tensor.copy_(plain)
 
     def draw(self, seed: int, step: int) -> None:
-        """Seed the dropout of this step.
+        """Seed the dropout of a step.
 
-        Rank 0 keeps its generator's state. The others are seeded by the step alone, so that checkpoints
-        need none of their state.
+        Rank 0 keeps the state of its generator. Other ranks are seeded by the step alone, so that
+        checkpoints need no state of theirs.
         """
         if self.leads:
             return
@@ -192,6 +201,7 @@ class Team:
         torch.manual_seed(int(state[0] >> np.uint64(1)))
 
     def _reduce(self, tensors: Iterable[Tensor], how: str) -> None:
+        """Reduce ``tensors`` in place over ranks by 'SUM' or 'MAX'."""
         from torch import distributed
 
         operation = getattr(distributed.ReduceOp, how)
@@ -200,10 +210,11 @@ class Team:
             for work in waiting:
                 assert work is not None
                 work.wait()
-        except RuntimeError as error:  # the connection to a rank that exited
+        except RuntimeError as error:  # connection lost to a rank that exited
             raise TeamBroken(str(error)) from error
 
     def _broadcast(self, tensor: Tensor) -> None:
+        """Copy ``tensor`` from rank 0 to all ranks, in place."""
         from torch import distributed
 
         try:
@@ -213,6 +224,7 @@ class Team:
 
 
 def _dense(parameter: nn.Parameter) -> Tensor:
+    """Return the gradient of ``parameter``, made contiguous in place."""
     assert parameter.grad is not None
     parameter.grad = parameter.grad.contiguous()
     return parameter.grad

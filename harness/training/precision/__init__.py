@@ -1,1 +1,1 @@
-"""The precision that passes compute in, and 16-bit weights rounded by chance."""
+"""Compute precision of forward and backward passes, and stochastic rounding of 16-bit weights."""

@@ -1,4 +1,4 @@
-"""Compute precision of passes, as a device and the dtype of the weights allow."""
+"""Compute precision: the accelerator that applies it, and checks against device and weights."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
 
 
 def accelerator_for(precision: str, device: str) -> Accelerator:
-    """Return the accelerator that autocasts to ``precision``; see ``check_precision``."""
+    """Return an Accelerator that autocasts to ``precision`` (no, bf16 or fp16)."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state()  # a warm worker's next trial may want another precision
+    AcceleratorState._reset_state()  # a worker's next trial may have another precision
     return Accelerator(mixed_precision=precision, cpu=device == "cpu")
 
 
 def check_precision(
     training: TrainingConfig, method: Method, dtype: torch.dtype | None, device: str
 ) -> None:
-    """Raises InputError if a base in ``dtype`` (None: not known yet) cannot be trained so.
+    """Raise InputError if a base in ``dtype`` cannot be trained with the configured precision.
 
-    In float16 small gradients underflow unless the loss is scaled, which ``precision=fp16`` does.
-    With two different 16-bit types a pass would be half in one and half in the other.
+    ``dtype`` is None if it is not known yet. In float16, small gradients underflow unless the loss
+    is scaled, which only ``precision=fp16`` does. Two different 16-bit types cannot be mixed in one
+    pass.
     """
     import torch
 
@@ -37,7 +38,8 @@ def check_precision(
         raise InputError("training.precision='fp16' needs a GPU; on a CPU use bf16 or no.")
     if precision == "bf16" and device != "cpu" and not has_bfloat16(device):
         raise InputError(
-            f"training.precision='bf16' cannot be used: {torch.cuda.get_device_name(device)} does not "
+            f"training.precision='bf16' cannot be used: {torch.cuda.get_device_name(device)} does "
+            "not "
             "compute in it. Use no, or fp16 with model.dtype=float16 or float32."
         )
     if dtype is None:
@@ -50,7 +52,8 @@ def check_precision(
         )
     if precision != "fp16" and dtype == torch.float16 and method.trains_in_base_dtype:
         raise InputError(
-            f"training.precision={precision!r} cannot be used with this method: {weights}, where small "
+            f"training.precision={precision!r} cannot be used with this method: {weights}, where "
+            "small "
             "gradients become 0 unless the loss is scaled. Use model.dtype=float32 or bfloat16"
             + ("." if device == "cpu" else ", or training.precision=fp16.")
         )
@@ -62,7 +65,7 @@ def check_precision(
 
 
 def has_bfloat16(device: str) -> bool:
-    """Return whether the GPU computes in bfloat16 natively."""
+    """Return True if the GPU computes in bfloat16 natively."""
     import torch
 
     with torch.cuda.device(device):

@@ -1,9 +1,9 @@
 """Stochastic rounding: 16-bit weights without a 32-bit copy (``training.updates=bf16_stochastic``).
 
-Rounding to the nearest loses every step below half the distance to the next number. Stochastic
-rounding goes up with a probability equal to the fraction above the lower number, so steps are kept in
-the mean (Gupta et al. 2015, arXiv:1502.02551 §3; for bfloat16, Zamirai et al. 2020,
-arXiv:2010.06192). 12 bytes per parameter with AdamW instead of 18.
+Rounding to nearest loses every update smaller than half the distance to the next number. Stochastic
+rounding rounds up with probability equal to the remaining fraction, so that updates are correct in
+expectation (Gupta et al. 2015, arXiv:1502.02551, §3; for bfloat16, Zamirai et al. 2020,
+arXiv:2010.06192). With AdamW it needs 12 bytes per parameter instead of 18.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-AT_ONCE = 2**25  # entries that are in float32 at a time
+CHUNK = 2**25  # entries converted to float32 at a time
 
 
 class StochasticRounding:
-    """An optimizer around ``inner`` that steps in float32, a few tensors at a time.
+    """Optimizer that steps in float32, a few tensors at a time, and rounds the result stochastically.
 
-    The state of ``inner`` has the dtypes that it uses for float32 parameters. The draws of a step
-    depend on ``seed`` and the number of earlier steps, so a checkpoint reproduces them.
+    ``inner`` is the wrapped optimizer, whose state has the dtypes of float32 parameters. The draws
+    of a step depend on ``seed`` and the number of earlier steps, so a resumed run repeats them.
     """
 
     def __init__(self, inner: torch.optim.Optimizer, seed: int) -> None:
@@ -37,18 +37,18 @@ class StochasticRounding:
         return getattr(self.inner, name)
 
     def step(self, closure: None = None) -> None:
-        """Step each tensor as if it were in float32, then round it to its dtype."""
+        """Step each tensor as if it were in float32, then round it to its own dtype."""
         import torch
 
         generators: dict[str, torch.Generator] = {}
-        waiting = {p: p.grad for p in self._parameters() if p.grad is not None}
-        for parameter in waiting:
+        gradients = {p: p.grad for p in self._parameters() if p.grad is not None}
+        for parameter in gradients:
             parameter.grad = None  # the optimizer skips parameters without a gradient
-        for some in _chunks(waiting):
-            weights = {parameter: parameter.data for parameter in some}
-            for parameter in some:
+        for chunk in _chunks(gradients):
+            weights = {parameter: parameter.data for parameter in chunk}
+            for parameter in chunk:
                 parameter.data = parameter.data.float()
-                parameter.grad = waiting[parameter].float()
+                parameter.grad = gradients[parameter].float()
             self.inner.step()
             for parameter, weight in weights.items():
                 parameter.grad, stepped = None, parameter.data
@@ -56,7 +56,7 @@ class StochasticRounding:
                     generator = generators.setdefault(str(weight.device), self._generator(weight))
                     weight.copy_(rounded(stepped, generator))
                 parameter.data = weight
-        for parameter, gradient in waiting.items():
+        for parameter, gradient in gradients.items():
             parameter.grad = gradient
         self._steps += 1
 
@@ -67,7 +67,7 @@ class StochasticRounding:
         return {**self.inner.state_dict(), "rounded_steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the state into ``inner``, which casts it to the dtype of the parameter: float32."""
+        """Load the state into ``inner`` in float32, whatever the dtype of the parameters."""
         import torch
 
         inner = dict(state)
@@ -92,25 +92,26 @@ class StochasticRounding:
 
 
 def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Round float32 ``values`` to a bfloat16 neighbour above or below, nearer ones more often.
+    """Round float32 ``values`` stochastically to bfloat16, up or down.
 
-    The mean over draws is the value itself. Values that bfloat16 can represent stay as they are.
+    The expectation over draws is the value itself. Values that bfloat16 represents exactly are
+    unchanged.
     """
     import torch
 
-    about = {"dtype": torch.int32, "device": values.device, "generator": generator}
-    return cut(values, torch.randint(0, 1 << 16, values.shape, **about))
+    options = {"dtype": torch.int32, "device": values.device, "generator": generator}
+    return cut(values, torch.randint(0, 1 << 16, values.shape, **options))
 
 
 def _chunks(parameters: Iterator[nn.Parameter] | Any) -> Iterator[list[nn.Parameter]]:
-    """Yield groups of parameters of at most ``AT_ONCE`` entries, or a single larger one."""
-    some: list[nn.Parameter] = []
+    """Yield lists of parameters with at most ``CHUNK`` entries together, or a single larger one."""
+    chunk: list[nn.Parameter] = []
     entries = 0
     for parameter in parameters:
-        if some and entries + parameter.numel() > AT_ONCE:
-            yield some
-            some, entries = [], 0
-        some.append(parameter)
+        if chunk and entries + parameter.numel() > CHUNK:
+            yield chunk
+            chunk, entries = [], 0
+        chunk.append(parameter)
         entries += parameter.numel()
-    if some:
-        yield some
+    if chunk:
+        yield chunk

@@ -14,15 +14,15 @@ from harness import methods
 from harness.config import TrialConfig
 from harness.config.strict import from_mapping
 from harness.data.tokens.encode import Encoded
-from harness.errors import is_out_of_memory
+from harness.errors import first_line, is_out_of_memory
 from harness.models.precision import computing, copies_bytes
 from harness.models.stored_bytes import stored_bytes
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
 from harness.records.footprint import Footprint
 from harness.training.checkpoint import CheckpointFolder
+from harness.training.device_memory import available_gb, peak_gb, reset_peak
 from harness.training.distributed.team import ALONE
-from harness.training.memory import available_gb, first_line, peak_gb, reset_peak
 from harness.trials.cost import Clock
 from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring_seconds
 from harness.trials.footprints.step_meter import COUNTED, TIMED, Enough, StepMeter

@@ -1,4 +1,4 @@
-"""Memory of tensors during a stretch of work: held at its end, and the peak."""
+"""Meter of tensor memory: bytes still allocated at the end of an interval, and the peak."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from typing import Any
 
 
 class AllocationMeter:
-    """Counts the memory that torch's allocator assigns and frees between calls of ``lap``.
+    """Measure the memory that torch allocates between calls of ``lap``.
 
-    Unlike the memory of the process this is exact on a CPU too, and equal in every run. Memory that a
-    library allocates outside torch is not counted.
+    Exact and reproducible on a CPU too, unlike the memory of the process. Memory that other
+    libraries allocate is not included.
     """
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._held = 0
+        self._allocated_before = 0
         self._profiler: Any = None
         self._begin()
 
     def lap(self) -> tuple[int, int]:
-        """Return bytes (growth since the last lap, peak above that level) and start a new lap."""
-        held, peak = self._end()
+        """Return (growth, peak) in bytes since the last lap, and start a new one.
+
+        Both are relative to the bytes allocated at the start of the lap.
+        """
+        growth, peak = self._end()
         self._begin()
-        return held, peak
+        return growth, peak
 
     def close(self) -> None:
-        """Stop counting."""
+        """Stop measuring."""
         self._end()
 
     def _begin(self) -> None:
@@ -36,11 +39,11 @@ class AllocationMeter:
             torch.cuda.synchronize(self._device)
             torch._C._cuda_clearCublasWorkspaces()
             torch.cuda.reset_peak_memory_stats(self._device)
-            self._held = torch.cuda.memory_allocated(self._device)
+            self._allocated_before = torch.cuda.memory_allocated(self._device)
             return
         from torch.profiler import ProfilerActivity, profile
 
-        # The profiler sees every allocation; torch has no other count of them on a CPU.
+        # The profiler records every allocation. torch has no other counter for a CPU.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it logs its start and end
         self._profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         self._profiler.__enter__()
@@ -50,14 +53,16 @@ class AllocationMeter:
 
         if self._device.startswith("cuda"):
             torch.cuda.synchronize(self._device)
-            most = torch.cuda.max_memory_allocated(self._device)
-            torch._C._cuda_clearCublasWorkspaces()  # the first product allocates them: nobody's state
-            return torch.cuda.memory_allocated(self._device) - self._held, most - self._held
+            highest = torch.cuda.max_memory_allocated(self._device)
+            torch._C._cuda_clearCublasWorkspaces()  # allocated by the first matrix product
+            return torch.cuda.memory_allocated(
+                self._device
+            ) - self._allocated_before, highest - self._allocated_before
         self._profiler.__exit__(None, None, None)
         events = self._profiler.profiler.kineto_results.events()
-        held = peak = 0
+        growth = peak = 0
         for event in events:
             if event.name() == "[memory]":
-                held += event.nbytes()
-                peak = max(peak, held)
-        return held, peak
+                growth += event.nbytes()
+                peak = max(peak, growth)
+        return growth, peak
