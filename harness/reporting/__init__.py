@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 __all__ = ["build_report"]
@@ -19,16 +20,19 @@ def build_report(
     """
     # Late, so that `import harness.reporting` costs nothing: matplotlib alone takes half a second.
     from harness.records import write_json, write_text
+    from harness.reporting.evidence.folders import read_run
     from harness.reporting.evidence.folders.joined import join
-    from harness.reporting.evidence.folders.run_folder import load_run
     from harness.reporting.formats import json_and_csv, markdown, page
     from harness.reporting.formats.content import gather
 
     folders = [run_folders] if isinstance(run_folders, Path) else list(run_folders)
-    name = name or "+".join(folder.resolve().name for folder in folders)
-    runs = [load_run(folder) for folder in folders]
-    content = gather(join(runs, name) if len(runs) > 1 else runs[0])
-    folder = Path(reports_dir) / name
+    runs = [read_run(folder) for folder in folders]
+    title = name or "+".join(folder.resolve().name for folder in folders)
+    run = runs[0] if len(runs) == 1 else join(runs, title)
+    if name is not None:
+        run = replace(run, sweep=replace(run.sweep, name=name))
+    content = gather(run)
+    folder = Path(reports_dir) / title
     write_json(folder / "report.json", json_and_csv.as_json(content))
     write_text(folder / "leaderboard.csv", json_and_csv.as_csv(content))
     write_text(folder / "report.md", markdown.render(content))

@@ -7,8 +7,13 @@ import shlex
 from harness.records import Record
 
 
-def command(record: Record) -> str:
-    """The command line that runs this trial again, quoted for a shell."""
+def command(record: Record) -> str | None:
+    """Return the command line that runs this trial again, quoted for a shell.
+
+    None for a result of another tool, which no command of this one made.
+    """
+    if not record.overrides:
+        return None
     evaluated = "adapter" in record.config.get("method", {})
     entry = "harness.evaluate" if evaluated else "harness.trial"
-    return " ".join([f"python -m {entry}", shlex.join(record.overrides)]).strip()
+    return " ".join([f"python -m {entry}", shlex.join(record.overrides)])

@@ -40,7 +40,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 # The same shapes as Vega names them, for the interactive front.
 SHAPES = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
-    "P": "cross", "X": "M-.6,-.6L.6,.6M-.6,.6L.6,-.6", "<": "triangle-left",
+    "P": "cross", "<": "triangle-left",
+    "X": "M-.8,-.5L-.5,-.8L0,-.3L.5,-.8L.8,-.5L.3,0L.8,.5L.5,.8L0,.3L-.5,.8L-.8,.5L-.3,0Z",
 }  # fmt: skip
 # Methods in the order of their colours: a method looks the same in every report that it is part of.
 KNOWN_METHODS = (

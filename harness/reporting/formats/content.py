@@ -159,9 +159,8 @@ def _summary(run: Run, field: CandidateSet) -> str:
 
 def _next_steps(run: Run, chosen: Candidate | None) -> list[tuple[str, str]]:
     """Return the commands that a reader of the recommendation needs next."""
-    if chosen is None:
-        return []
-    return [("Train it again:", command(chosen.rows[0].record))]
+    again = None if chosen is None else command(chosen.rows[0].record)
+    return [] if again is None else [("Train it again:", again)]
 
 
 def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:

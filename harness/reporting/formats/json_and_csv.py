@@ -112,7 +112,7 @@ def _candidate(candidate: Candidate, letters: dict[str, str]) -> dict[str, Any]:
         "base": {name: m.value for name, m in candidate.base.items()},
         "tasks": {name: asdict(result) for name, result in task_results(candidate).items()},
         "cost": dict(candidate.cost),
-        "commands": [command(row.record) for row in candidate.rows],
+        "commands": [again for row in candidate.rows if (again := command(row.record))],
     }
 
 

@@ -241,12 +241,13 @@ def failures_table(run: Run) -> Table:
 
 
 def commands(rows: Sequence[FinishedTrial]) -> list[tuple[str, str]]:
-    """Return (trial, command) for every trial."""
+    """Return (trial, command) for every trial that a command runs again."""
     return [
         (
             f"{row.record.method} · {row.record.stage} {row.record.trial} · seed {row.record.seed} "
             f"· {row.record.status}",
-            command(row.record),
+            again,
         )
         for row in rows
+        if (again := command(row.record)) is not None
     ]
