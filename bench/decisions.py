@@ -76,18 +76,18 @@ def made_up(
 
 def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
     """What the report chooses, and whether it says that this is shown to be within the margin."""
-    candidates = []
+    members = []
     for i, (quality, forgetting) in enumerate(zip(case.quality, case.forgetting, strict=True)):
         estimates = {
             n: _estimate(n, s) for n, s in ((case.name, quality), (FORGETTING, forgetting))
         }
-        candidates.append(
+        members.append(
             Candidate(
                 str(i), str(i), str(i), {}, (), (), *estimates.values(), estimates, {}, {}, {}, ()
             )
         )
-    field = CandidateSet(
-        tuple(candidates),
+    candidates = CandidateSet(
+        tuple(members),
         case.name,
         True,
         FORGETTING,
@@ -95,7 +95,7 @@ def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
         (),
         case.margin if margin is None else margin,
     )
-    decision = decide(candidates, field, draws=0)
+    decision = decide(members, candidates, draws=0)
     assert decision is not None and decision.chosen is not None
     return int(decision.chosen.label), decision.firm
 

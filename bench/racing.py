@@ -21,7 +21,8 @@ import numpy as np
 from bench.decisions import FORGETTING, QUALITY, Case, _estimate, made_up, read_records
 from harness.allowance.race import FIRST_SEEDS, deciding, look, next_seeds
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.verdict.rule import contest, decide
+from harness.reporting.verdict.contest import contest
+from harness.reporting.verdict.rule import decide
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.looks import is_due
 from harness.statistics.scores import aggregate
@@ -38,7 +39,7 @@ class Ended:
     cost: int  # confirm runs
     looks: int
     dropped: tuple[int, ...]
-    field: CandidateSet
+    candidates: CandidateSet
 
 
 def field_of(
@@ -61,11 +62,13 @@ def field_of(
     )
 
 
-def ended(field: CandidateSet, seeds: Sequence[int], looks: int, dropped: Sequence[int]) -> Ended:
-    decision = decide(field.candidates, field, draws=0)
+def ended(
+    candidates: CandidateSet, seeds: Sequence[int], looks: int, dropped: Sequence[int]
+) -> Ended:
+    decision = decide(candidates.members, candidates, draws=0)
     assert decision is not None and decision.chosen is not None
     chosen = int(decision.chosen.label)
-    return Ended(chosen, decision.firm, sum(seeds), looks, tuple(dropped), field)
+    return Ended(chosen, decision.firm, sum(seeds), looks, tuple(dropped), candidates)
 
 
 def fixed(case: Case, seeds: int) -> Ended:
@@ -132,13 +135,13 @@ def errors(rng: np.random.Generator) -> None:
                 found.append(0 in one.dropped)
                 if margin == 0:
                     looks.append(one.looks)
-                    quality = [c.quality for c in one.field.candidates]
+                    quality = [c.quality for c in one.candidates.members]
                     each = [q.replicates for q in quality if q is not None]
                     together = Comparisons(each, True)
                     intervals = [together.interval(i) or (0.0, 0.0) for i in range(6)]
                     holds += [low <= 0 <= high for low, high in intervals]
-                    able = [c for c in one.field.candidates if c.feasible]
-                    letters.append(contest(able, one.field).different.any())
+                    able = [c for c in one.candidates.members if c.feasible]
+                    letters.append(contest(able, one.candidates).different.any())
             one = race(world(6, sd, rng, np.r_[1.5, np.zeros(5)]), most)
             within.append(one.firm and one.chosen > 0)
         shares = [np.mean(x) for x in (*drops.values(), within, letters, holds)]

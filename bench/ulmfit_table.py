@@ -14,17 +14,17 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import Candidate
-from harness.reporting.evidence.folders.run_folder import Run, load_run
+from harness.reporting.evidence.folders.run_folder import SweepRecords, load_run
 from harness.reporting.formatting import MISSING, settings
 
 HEAD = ("variant", "test error, %", "by seed", "best validation error, %", "chosen")
 
 
-def rows(run: Run) -> list[tuple[str, ...]]:
+def rows(run: SweepRecords) -> list[tuple[str, ...]]:
     """One a variant, as text; what was not measured is '–'."""
-    field = candidate_set(run)
+    candidates = candidate_set(run)
     best: dict[str, Candidate] = {}
-    for candidate in field.candidates:
+    for candidate in candidates.members:
         known = best.get(candidate.method)
         if known is None or error(candidate) < error(known):
             best[candidate.method] = candidate
@@ -48,7 +48,7 @@ def error(candidate: Candidate) -> float:
     return 1.0 if candidate.quality is None else 1 - candidate.quality.value
 
 
-def validation_error(run: Run, method: str) -> str:
+def validation_error(run: SweepRecords, method: str) -> str:
     """The lowest of its search trials."""
     records = [row.record for row in run.rows if row.record.method == method]
     values = [r.value("validation.accuracy") for r in records if r.status == "complete"]

@@ -118,10 +118,10 @@ class Fund:
         over = self._look(race) if due else None  # a race without a complete run is over, too
         if over is not None:
             return {}, over
-        field = self._field()
-        if not field.confirmed:
+        candidates = self._field()
+        if not candidates.confirmed:
             return {}, "no run of a finalist completed"
-        pair, said = deciding(field)
+        pair, said = deciding(candidates)
         if not pair:
             return {}, said
         following = next_seeds(seeds, [c.configuration for c in pair], self._workers)

@@ -18,7 +18,9 @@ import numpy as np
 
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.verdict.rule import Decision, contest, decide
+from harness.reporting.verdict.contest import contest
+from harness.reporting.verdict.decision import Decision
+from harness.reporting.verdict.rule import decide
 from harness.reporting.verdict.wording import in_quality
 from harness.statistics.comparing.margins import alike
 from harness.statistics.scores import Array
@@ -34,18 +36,18 @@ class Look:
     over: str | None  # why no more seeds are needed; None: some are
 
 
-def look(field: CandidateSet) -> Look:
-    """Judge the finalists of ``field`` as the report does at this look."""
-    decision, able = decide(field.candidates, field, draws=0), _able(field)
+def look(candidates: CandidateSet) -> Look:
+    """Judge the ``candidates`` as the report does at this look."""
+    decision, able = decide(candidates.members, candidates, draws=0), _able(candidates)
     if decision is None:
         return Look({}, "no finalist can be recommended")
-    ahead, reaches = _leads(able, field)
+    ahead, reaches = _leads(able, candidates)
     surely = ahead - reaches
     dropped = {
         able[
             i
-        ].configuration: f"dropped at look {field.looks}: {able[j].label} is shown to be better "
-        f"by more than the margin of {in_quality(field, decision.margin)}"
+        ].configuration: f"dropped at look {candidates.looks}: {able[j].label} is shown to be better "
+        f"by more than the margin of {in_quality(candidates, decision.margin)}"
         for i in range(len(able))
         if surely[j := int(np.argmax(surely[:, i])), i] > decision.margin
     }
@@ -54,26 +56,26 @@ def look(field: CandidateSet) -> Look:
     return Look(dropped, None if pair else said)
 
 
-def deciding(field: CandidateSet) -> tuple[tuple[Candidate, ...], str]:
+def deciding(candidates: CandidateSet) -> tuple[tuple[Candidate, ...], str]:
     """Return the finalists whose seeds decide now, and what about. Claims nothing."""
-    decision, able = decide(field.candidates, field, draws=0), _able(field)
+    decision, able = decide(candidates.members, candidates, draws=0), _able(candidates)
     if decision is None:
         return (), "no finalist can be recommended"
-    ahead, reaches = _leads(able, field)
+    ahead, reaches = _leads(able, candidates)
     pair, said = _pair(able, range(len(able)), ahead + reaches, decision)
     if not pair and decision.step not in ("few", "blind"):  # the next look will probably end it
         pair, said = _against_rival(able, range(len(able)), ahead + reaches, 0, -math.inf)
     return tuple(able[i] for i in pair), said
 
 
-def _able(field: CandidateSet) -> list[Candidate]:
-    return by_quality([c for c in field.candidates if c.feasible], field.maximize)
+def _able(candidates: CandidateSet) -> list[Candidate]:
+    return by_quality([c for c in candidates.members if c.feasible], candidates.maximize)
 
 
-def _leads(able: Sequence[Candidate], field: CandidateSet) -> tuple[Array, Array]:
+def _leads(able: Sequence[Candidate], candidates: CandidateSet) -> tuple[Array, Array]:
     """Return (k, k): by how much i is ahead of j, and how far that may be off; infinite untested."""
-    found = contest(able, field)
-    sign = 1.0 if field.maximize else -1.0
+    found = contest(able, candidates)
+    sign = 1.0 if candidates.maximize else -1.0
     ahead = sign * (found.means[:, None] - found.means[None, :])
     reaches = found.reaches if found.tested else np.full(ahead.shape, np.inf)
     np.fill_diagonal(reaches := np.array(reaches), 0.0)

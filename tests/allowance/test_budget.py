@@ -113,12 +113,12 @@ def test_the_budget_is_kept_and_every_method_gets_as_many_trials():
 
 def test_the_hopeless_drops_out_and_the_pair_that_decides_gets_the_seeds():
     raced(*FEW)
-    race, field = read_race(Path("runs/s")), candidate_set(load_run(Path("runs/s")))
-    method = {c.configuration: c.method for c in field.candidates}
+    race, candidates = read_race(Path("runs/s")), candidate_set(load_run(Path("runs/s")))
+    method = {c.configuration: c.method for c in candidates.members}
     assert {method[name] for name in race.dropped} == {"ia3"}, race
     seeds = {method[name]: n for name, n in race.seeds.items()}
     assert seeds["ia3"] == 2 and max(seeds["full"], seeds["lora"]) > 3
-    assert field.looks == race.looks > 1
+    assert candidates.looks == race.looks > 1
 
 
 def test_typed_keys_are_left_alone():

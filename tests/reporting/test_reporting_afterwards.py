@@ -119,8 +119,8 @@ def test_every_outcome_is_a_row_with_its_numbers_or_its_reason(report):
 
 
 def test_the_path_begins_at_the_base_and_ends_at_the_merged_model(asked):
-    field = candidate_set(load_run(asked))
-    lora, prompt = looked_at_again(field)
+    candidates = candidate_set(load_run(asked))
+    lora, prompt = looked_at_again(candidates)
     base = lora.row.record.base["test.bleu"].value
     assert path_of(lora, "test.bleu", "forgetting.kl") == [
         (0.0, base, 0.0), (0.25, 31.5, 0.004), (0.75, 38.0, 0.02), (1.0, 40.0, 0.03),

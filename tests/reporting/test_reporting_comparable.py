@@ -48,11 +48,11 @@ def test_a_score_of_another_signature_wins_nothing(tmp_path):
             otherwise(record, "test.bleu") if method == "qlora" else record
         ),
     )
-    field = candidate_set(run)
-    qlora = next(c for c in field.candidates if c.method == "qlora")
-    assert field.quality == "test.bleu" and qlora.quality is None and not qlora.feasible
+    candidates = candidate_set(run)
+    qlora = next(c for c in candidates.members if c.method == "qlora")
+    assert candidates.quality == "test.bleu" and qlora.quality is None and not qlora.feasible
     assert "test.chrf" in qlora.estimates
-    advice = recommend(run, field)
+    advice = recommend(run, candidates)
     assert advice.chosen is not None and advice.chosen.method == "lora"
     (said,) = [line for line in advice.cautions if "different ways" in line]
     assert "(2 of 6)" in said and "tok:char" in said and "tok:13a" in said
@@ -65,7 +65,7 @@ def test_one_seed_that_was_measured_otherwise_is_no_part_of_the_mean(tmp_path):
             otherwise(record, "test.bleu") if (method, seed) == ("lora", 102) else record
         ),
     )
-    lora = next(c for c in candidate_set(run).candidates if c.method == "lora")
+    lora = next(c for c in candidate_set(run).members if c.method == "lora")
     first = next(r.record for r in lora.rows if r.record.seed == 101)
     assert lora.quality is not None
     assert lora.quality.value == first.measurements["test.bleu"].value
@@ -80,9 +80,9 @@ def test_the_worst_domain_is_each_one_s_own(tmp_path):
         added = {"forgetting.nll.worst_domain": worst}
         return replace(record, measurements=record.measurements | added)
 
-    field = candidate_set(confirmed(tmp_path, edit))
-    assert all("forgetting.nll.worst_domain" in c.estimates for c in field.candidates)
-    assert not field.remarks
+    candidates = candidate_set(confirmed(tmp_path, edit))
+    assert all("forgetting.nll.worst_domain" in c.estimates for c in candidates.members)
+    assert not candidates.remarks
 
 
 def test_what_is_missing_and_every_score_are_in_all_reports(tmp_path):

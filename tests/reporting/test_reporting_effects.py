@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 from synthetic_run import build
 
-from harness.reporting.evidence.folders.run_folder import Run, load_run
+from harness.reporting.evidence.folders.run_folder import SweepRecords, load_run
 from harness.reporting.tables.search import effects_table
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(tmp_path_factory) -> SweepRecords:
     folder = tmp_path_factory.mktemp("runs") / "effects"
     build(folder, n=12, trials=16, methods=2)
     return load_run(folder)
 
 
-def searched_with(run: Run, sampler: str) -> Run:
+def searched_with(run: SweepRecords, sampler: str) -> SweepRecords:
     return replace(run, sweep=replace(run.sweep, search={"sampler": sampler}))
 
 

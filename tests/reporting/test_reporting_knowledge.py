@@ -73,8 +73,8 @@ def folder(tmp_path_factory):
 
 def test_four_models_in_the_order_bases_then_tuned(folder):
     run = load_run(folder)
-    field = candidate_set(run)
-    told = knowledge(field, ranked(field))
+    candidates = candidate_set(run)
+    told = knowledge(candidates, ranked(candidates))
     assert [method for _, method in told.models] == [None, None, "base", "chat"]
     assert [name for name, method in told.models if method is None] == [
         "own/base, untouched",
@@ -95,8 +95,8 @@ def test_two_models_are_said_to_be_two(folder):
 
 def test_every_probe_is_shown_once(folder):
     run = load_run(folder)
-    field = candidate_set(run)
-    told = knowledge(field, ranked(field))
+    candidates = candidate_set(run)
+    told = knowledge(candidates, ranked(candidates))
     assert len(told.shown) + len(told.others) == len(KINDS)
     assert [sum(one.kind == kind for one in told.shown) for kind in dict.fromkeys(KINDS)] == [
         8,

@@ -19,25 +19,25 @@ def run(sweep_folder):
 
 
 @pytest.fixture(scope="module")
-def field(run):
+def candidates(run):
     return candidate_set(run)
 
 
-def test_every_pair_once_and_its_numbers(run, field):
-    table = pairs_table(run, field)
-    labels = [c.label for c in field.candidates if c.quality is not None]
+def test_every_pair_once_and_its_numbers(run, candidates):
+    table = pairs_table(run, candidates)
+    labels = [c.label for c in candidates.members if c.quality is not None]
     assert {frozenset((r[0].text, r[1].text)) for r in table.rows} == {
         frozenset(pair) for pair in combinations(labels, 2)
     }
-    by_label = {c.label: c for c in field.candidates}
+    by_label = {c.label: c for c in candidates.members}
     for row in table.rows:
         one, other = (by_label[cell.text].quality for cell in row[:2])
         said = float(row[2].text.split()[0].replace("−", "-"))
         assert said == pytest.approx(one.value - other.value, abs=0.06)
 
 
-def test_what_is_clearly_worse_is_found_alone_and_among_all_pairs(run, field):
-    rows = [r for r in pairs_table(run, field).rows if "prompt_tuning" in r[1].text]
+def test_what_is_clearly_worse_is_found_alone_and_among_all_pairs(run, candidates):
+    rows = [r for r in pairs_table(run, candidates).rows if "prompt_tuning" in r[1].text]
     assert rows
     for row in rows:
         assert "strong" in row[2].role
@@ -45,8 +45,8 @@ def test_what_is_clearly_worse_is_found_alone_and_among_all_pairs(run, field):
         assert alone <= family < 0.05 and alone < 0.02
 
 
-def test_the_order_of_the_search_beside_the_test(run, field):
-    table = stability_table(run, field)
+def test_the_order_of_the_search_beside_the_test(run, candidates):
+    table = stability_table(run, candidates)
     order = [int(row[-2].text) for row in table.rows], [int(row[-1].text) for row in table.rows]
     assert all(sorted(ranks) == list(range(1, len(table.rows) + 1)) for ranks in order)
     found = rank_stability(*order, maximize=False)
@@ -54,10 +54,10 @@ def test_the_order_of_the_search_beside_the_test(run, field):
     assert f"number {found.test_rank} on the test split" in table.note
 
 
-def test_two_finalists_have_no_order_to_speak_of(run, field):
+def test_two_finalists_have_no_order_to_speak_of(run, candidates):
     from dataclasses import replace
 
-    assert not stability_table(run, replace(field, candidates=field.candidates[:2])).rows
+    assert not stability_table(run, replace(candidates, members=candidates.members[:2])).rows
 
 
 def test_hypervolumes_are_shares_of_what_all_cover(run):

@@ -13,8 +13,8 @@ from harness.records import Measurement, read_record, write_record
 from harness.reporting import build_report
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
+from harness.reporting.verdict.contest import tie_letters
 from harness.reporting.verdict.recommendation import Recommendation, recommend
-from harness.reporting.verdict.rule import tie_letters
 
 FULL, LORA, QLORA, PROMPT = PROFILES
 
@@ -93,7 +93,7 @@ def test_clearly_best_wins_whatever_it_forgets(tmp_path):
     assert advice.chosen and advice.chosen.method == "full"
     assert advice.decision and advice.decision.step == "quality"
     letters = tie_letters(
-        candidate_set(load_run(tmp_path)).candidates, candidate_set(load_run(tmp_path))
+        candidate_set(load_run(tmp_path)).members, candidate_set(load_run(tmp_path))
     )
     assert sorted(letters.values()) == ["A", "B"]
 
@@ -141,9 +141,9 @@ def test_without_confirm_the_search_is_used_and_called_optimistic(tmp_path):
         maker.trial(profile, 0)
         maker.trial(profile, 1, rate=2e-3, size=32)
     run = load_run(tmp_path)
-    field = candidate_set(run)
-    advice = recommend(run, field)
-    assert not field.confirmed and field.quality == "validation.bleu"
+    candidates = candidate_set(run)
+    advice = recommend(run, candidates)
+    assert not candidates.confirmed and candidates.quality == "validation.bleu"
     assert advice.chosen and "optimistic" in advice.cautions[0]
 
 

@@ -18,8 +18,8 @@ from harness.reporting.evidence.comparable import comparable
 from harness.reporting.evidence.estimates import Estimate, estimate, shared_items, with_intervals
 from harness.reporting.evidence.folders.run_folder import (
     FinishedTrial,
-    Run,
-    Sweep,
+    SweepRecords,
+    SweepSettings,
     derived,
     settings_of,
 )
@@ -39,7 +39,7 @@ from harness.statistics.pareto import front
 MOST_FALLBACK = 12  # candidates from the search stage, where nothing was confirmed
 
 
-def candidate_set(run: Run) -> CandidateSet:
+def candidate_set(run: SweepRecords) -> CandidateSet:
     """The candidates of a run and the measurements that decide between them."""
     sweep = run.sweep
     confirm = [row for row in run.rows if row.record.stage == "confirm"]
@@ -70,7 +70,7 @@ def candidate_set(run: Run) -> CandidateSet:
     ]
     candidates = _with_intervals(_with_unique_labels(candidates), quality, forgetting)
     found = CandidateSet(
-        candidates=tuple(candidates),
+        members=tuple(candidates),
         quality=quality,
         maximize=objective[1] == "maximize",
         forgetting=forgetting,
@@ -83,7 +83,7 @@ def candidate_set(run: Run) -> CandidateSet:
     return _seeing(found)
 
 
-def _looks(run: Run, confirm: Sequence[FinishedTrial]) -> int:
+def _looks(run: SweepRecords, confirm: Sequence[FinishedTrial]) -> int:
     """Return the number of looks, with this one where there are seeds that none of them has seen."""
     race = run.race
     if not race.rounds:
@@ -108,27 +108,27 @@ def _with_intervals(
     ]
 
 
-def _seeing(field: CandidateSet) -> CandidateSet:
+def _seeing(candidates: CandidateSet) -> CandidateSet:
     """Replace a quality that separates no candidates by the likelihood of the same texts."""
-    able = [c for c in field.candidates if c.feasible]
+    able = [c for c in candidates.members if c.feasible]
     values = [c.quality.value for c in able if c.quality is not None]
-    values += [c.base[field.quality].value for c in able if field.quality in c.base]
-    if not values or not is_blind(field.quality, values):
-        return field
-    split = field.quality.split(".")[0]
+    values += [c.base[candidates.quality].value for c in able if candidates.quality in c.base]
+    if not values or not is_blind(candidates.quality, values):
+        return candidates
+    split = candidates.quality.split(".")[0]
     for name in (f"{split}.{kind}" for kind in INSTEAD_OF_BLIND):
-        if name != field.quality and all(name in c.estimates for c in able):
+        if name != candidates.quality and all(name in c.estimates for c in able):
             return replace(
-                field,
-                candidates=tuple(
-                    replace(c, quality=c.estimates.get(name)) for c in field.candidates
+                candidates,
+                members=tuple(
+                    replace(c, quality=c.estimates.get(name)) for c in candidates.members
                 ),
                 quality=name,
                 maximize=False,
                 margin=None,
-                blind=field.quality,
+                blind=candidates.quality,
             )
-    return replace(field, blind=field.quality)
+    return replace(candidates, blind=candidates.quality)
 
 
 def quality_measurement(objective: str, complete: list[FinishedTrial]) -> str:
@@ -138,7 +138,7 @@ def quality_measurement(objective: str, complete: list[FinishedTrial]) -> str:
     return test if measured and all(measured) else objective
 
 
-def _forgetting_measurement(sweep: Sweep, complete: list[FinishedTrial]) -> str | None:
+def _forgetting_measurement(sweep: SweepSettings, complete: list[FinishedTrial]) -> str | None:
     asked = [name for name, _ in sweep.objectives[1:] if name.startswith(FORGETTING)]
     for name in (*asked, FORGETTING_KL, FORGETTING_NLL):
         if any(name in row.record.measurements for row in complete):

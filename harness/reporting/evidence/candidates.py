@@ -64,7 +64,7 @@ class Candidate:
 class CandidateSet:
     """All candidates and what they are measured by."""
 
-    candidates: tuple[Candidate, ...]
+    members: tuple[Candidate, ...]
     quality: str  # measurement, such as test.bleu
     maximize: bool
     forgetting: str | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.records import Record
-from harness.reporting.evidence.folders.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import SweepRecords
 
 
 def family(record: Record) -> str:
@@ -12,7 +12,7 @@ def family(record: Record) -> str:
     return named[-1].removeprefix("method=") if named else record.method
 
 
-def families(run: Run) -> dict[str, str]:
+def families(run: SweepRecords) -> dict[str, str]:
     """Each family of the run, in the sweep's order, and the first label that is of it."""
     labels = {row.record.method: family(row.record) for row in reversed(run.rows)}
     found: dict[str, str] = {}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harness.reporting.evidence.folders.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import SweepRecords
 
 SERIOUS = 0.01  # share of a set beyond which a reader must know before acting
 
@@ -33,7 +33,7 @@ def how_many(pair: Mapping[str, Any]) -> tuple[int, str]:
     return number, f"At least {number}"
 
 
-def provenance_of_most(run: Run) -> Mapping[str, Any]:
+def provenance_of_most(run: SweepRecords) -> Mapping[str, Any]:
     """The provenance of a trial on the texts that most trials had."""
     known = [row.record.provenance for row in run.rows if row.record.provenance.get("data")]
     if not known:
@@ -43,7 +43,7 @@ def provenance_of_most(run: Run) -> Mapping[str, Any]:
     return known[prints.index(most)]
 
 
-def overlap_pairs(run: Run) -> list[Mapping[str, Any]]:
+def overlap_pairs(run: SweepRecords) -> list[Mapping[str, Any]]:
     """Return the overlap counts of pairs of sets. Includes replay text only if a trial used it."""
     found = provenance_of_most(run).get("overlap")
     pairs = found.get("pairs") if isinstance(found, Mapping) else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Sweep
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepSettings
 from harness.reporting.formatting import gigabytes, score
 
 
 def problems(
-    sweep: Sweep,
+    sweep: SweepSettings,
     group: Sequence[FinishedTrial],
     cost: Mapping[str, float],
     forgetting: Estimate | None,

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 
 
-def ranked(field: CandidateSet) -> list[Candidate]:
+def ranked(candidates: CandidateSet) -> list[Candidate]:
     """Feasible candidates by quality, then the others by quality."""
-    ordered = by_quality(field.candidates, field.maximize)
+    ordered = by_quality(candidates.members, candidates.maximize)
     return [c for c in ordered if c.feasible] + [c for c in ordered if not c.feasible]
 
 
-def second_measurements(field: CandidateSet) -> list[str]:
+def second_measurements(candidates: CandidateSet) -> list[str]:
     """The first other score on the split that quality is measured on: a table has room for one more."""
-    split = field.quality.split(".")[0]
-    names = dict.fromkeys(n for c in field.candidates for n in c.estimates)
-    return [n for n in names if n.startswith(f"{split}.") and n != field.quality][:1]
+    split = candidates.quality.split(".")[0]
+    names = dict.fromkeys(n for c in candidates.members for n in c.estimates)
+    return [n for n in names if n.startswith(f"{split}.") and n != candidates.quality][:1]
 
 
 def by_quality(candidates: Sequence[Candidate], maximize: bool) -> list[Candidate]:

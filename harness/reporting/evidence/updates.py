@@ -32,11 +32,11 @@ class Finalist:
         return self.row.record.afterwards
 
 
-def looked_at_again(field: CandidateSet) -> list[Finalist]:
+def looked_at_again(candidates: CandidateSet) -> list[Finalist]:
     """In the leader board's order; [] where nobody asked."""
     return [
         Finalist(candidate, row)
-        for candidate in ranked(field)
+        for candidate in ranked(candidates)
         for row in candidate.rows
         if row.record.afterwards
     ]

@@ -10,10 +10,10 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.base import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
 from harness.reporting.evidence.ranking import ranked, second_measurements
 from harness.reporting.figures.style import SHAPES, Look, on_dark
-from harness.reporting.verdict.rule import tie_letters
+from harness.reporting.verdict.contest import tie_letters
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 from harness.statistics.measurements.names import FORGETTING_TASKS
 
@@ -27,17 +27,21 @@ LOGARITHMIC = ("trainable_parameters", RATE)
 
 
 def explorer(
-    run: Run, field: CandidateSet, chosen: Candidate | None, look: Look, objective: str
+    run: SweepRecords,
+    candidates: CandidateSet,
+    chosen: Candidate | None,
+    look: Look,
+    objective: str,
 ) -> dict[str, Any] | None:
     """Return axes, points and colours for the page's script; None without two axes to choose from.
 
     Finalists have intervals. Search trials have none, and their quality is that of the validation
     split. A value that is missing is left out, and its point with it.
     """
-    order = [c for c in ranked(field) if c.quality is not None]
-    if field.forgetting is None or not any(c.forgetting for c in order):
+    order = [c for c in ranked(candidates) if c.quality is not None]
+    if candidates.forgetting is None or not any(c.forgetting for c in order):
         return None
-    names = [field.quality, field.forgetting, *second_measurements(field)]
+    names = [candidates.quality, candidates.forgetting, *second_measurements(candidates)]
     if any(FORGETTING_TASKS in c.estimates for c in order):
         names.append(FORGETTING_TASKS)
     axes = [{"key": name, **_axis(name)} for name in names]
@@ -46,20 +50,20 @@ def explorer(
         {"key": RATE, "title": "learning rate", "better": ""},
         {"key": SIZE, "title": "rank or virtual tokens", "better": ""},
     ]
-    letters = tie_letters(field.candidates, field)
+    letters = tie_letters(candidates.members, candidates)
     best = set(letters.get(order[0].label, ""))
     points: list[dict[str, Any]] = []
     for candidate in order:
         point = _finalist(candidate, names, candidate is chosen)
         point["leading"] = bool(best & set(letters.get(candidate.label, "")))
         points.append(point)
-    if field.confirmed:
+    if candidates.confirmed:
         points += [
-            _search_trial(row, names, field.quality, objective)
+            _search_trial(row, names, candidates.quality, objective)
             for row in run.rows
             if row.record.stage != "confirm" and row.record.status == "complete"
         ]
-    base = _base(run, names, field.forgetting)
+    base = _base(run, names, candidates.forgetting)
     points += [base] if base else []
     known = [
         {**axis, "log": axis["key"] in LOGARITHMIC}
@@ -69,8 +73,8 @@ def explorer(
     methods = [m for m in run.sweep.methods if any(p["method"] == m for p in points)]
     return {
         "axes": known,
-        "x": field.forgetting,
-        "y": field.quality,
+        "x": candidates.forgetting,
+        "y": candidates.quality,
         "points": points,
         "methods": [
             {
@@ -124,7 +128,7 @@ def _search_trial(
     }
 
 
-def _base(run: Run, names: Sequence[str], forgetting: str) -> dict[str, Any] | None:
+def _base(run: SweepRecords, names: Sequence[str], forgetting: str) -> dict[str, Any] | None:
     """Return the untouched base, which has forgotten nothing by definition."""
     measured = {name: base_measurement(run.rows, name) for name in names}
     values = {name: [m.value] for name, m in measured.items() if m is not None}

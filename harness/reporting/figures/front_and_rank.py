@@ -11,7 +11,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.base import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.families import families, family
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.memory import memory_figure
 from harness.reporting.figures.style import (
@@ -40,26 +40,28 @@ from harness.reporting.figures.updates import update_figures
 from harness.statistics.pareto import front
 
 
-def all_figures(run: Run, field: CandidateSet, chosen: Candidate | None) -> dict[str, Picture]:
+def all_figures(
+    run: SweepRecords, candidates: CandidateSet, chosen: Candidate | None
+) -> dict[str, Picture]:
     """name -> picture, for those that have something to show."""
     look = palette(run.sweep.methods)
     with styled():
         made = (
-            front_figure(run, field, chosen, look),
-            capacity_figure(run, field, look),
-            curves_figure(field, look),
+            front_figure(run, candidates, chosen, look),
+            capacity_figure(run, candidates, look),
+            curves_figure(candidates, look),
             budget_figure(run, look),
             learning_rate_figure(run, look),
-            cost_figure(field, look),
+            cost_figure(candidates, look),
             memory_figure(run.footprints),
-            *update_figures(field, look),
-            subspace_figure(field),
+            *update_figures(candidates, look),
+            subspace_figure(candidates),
         )
     return {picture.name: picture for picture in made if picture is not None}
 
 
-def objective(run: Run, field: CandidateSet) -> str:
-    return run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
+def objective(run: SweepRecords, candidates: CandidateSet) -> str:
+    return run.sweep.objectives[0][0] if run.sweep.objectives else candidates.quality
 
 
 def axis_title(name: str) -> str:
@@ -68,20 +70,22 @@ def axis_title(name: str) -> str:
 
 
 def front_figure(
-    run: Run, field: CandidateSet, chosen: Candidate | None, look: Look
+    run: SweepRecords, candidates: CandidateSet, chosen: Candidate | None, look: Look
 ) -> Picture | None:
     """Quality against forgetting: search trials faint, finalists with intervals, the base."""
-    forgetting = field.forgetting
-    shown = [c for c in ranked(field) if c.quality is not None and c.forgetting is not None]
+    forgetting = candidates.forgetting
+    shown = [c for c in ranked(candidates) if c.quality is not None and c.forgetting is not None]
     if forgetting is None or not shown:
         return None
     figure, (axes,) = panels(1, 10.9, 5.0 if len(shown) <= FEW else 6.4)
-    tried = search_points(run, objective(run, field), forgetting) if field.confirmed else []
+    tried = (
+        search_points(run, objective(run, candidates), forgetting) if candidates.confirmed else []
+    )
     for row, (quality, moved) in tried:
         colour, marker = look[row.record.method]
         axes.scatter(moved, quality, s=20, c=colour, marker=marker, alpha=0.25, linewidths=0)
     points = [(c.quality.value, c.forgetting.value) for c in shown if c.quality and c.forgetting]
-    directions = ("maximize" if field.maximize else "minimize", "minimize")
+    directions = ("maximize" if candidates.maximize else "minimize", "minimize")
     best = sorted((points[i] for i in front(points, directions)), key=lambda p: p[1])
     axes.plot(
         [p[1] for p in best], [p[0] for p in best], color=QUIET, lw=1, ls=(0, (4, 3)), zorder=1
@@ -111,12 +115,14 @@ def front_figure(
                 moved.value, quality.value, s=230, facecolors="none", edgecolors=INK,
                 linewidths=1.4, zorder=4,
             )  # fmt: skip
-    base = base_measurement(run.rows, field.quality)
+    base = base_measurement(run.rows, candidates.quality)
     if base is not None:
         axes.scatter(0.0, base.value, s=60, marker="*", c=INK, zorder=3, label="untouched base")
     outside = _frame(axes, shown, [values for _, values in tried], base.value if base else None)
     axes.set_xlabel(f"{axis_title(forgetting)}  (less is better)")
-    axes.set_ylabel(f"{f.title(field.quality)}  ({'more' if field.maximize else 'less'} is better)")
+    axes.set_ylabel(
+        f"{f.title(candidates.quality)}  ({'more' if candidates.maximize else 'less'} is better)"
+    )
     found, labels = axes.get_legend_handles_labels()
     handles = dict(zip(labels, found, strict=True))
     order = [name for name in (*run.sweep.methods, "untouched base") if name in handles]
@@ -127,11 +133,11 @@ def front_figure(
         for c in shown
         if c.quality and c.forgetting
     )
-    corner = "Up" if field.maximize else "Down"
+    corner = "Up" if candidates.maximize else "Down"
     caption = f"{corner} and to the left is better. Whiskers are 95 % intervals; the dashed line "
     caption += "joins those that no other beats in both."
     if tried:
-        caption += f" Faint points are search trials, by {f.title(objective(run, field))}."
+        caption += f" Faint points are search trials, by {f.title(objective(run, candidates))}."
     if outside:
         caption += f" {outside} of them lie outside the frame."
     if chosen in shown:
@@ -167,17 +173,17 @@ def capacity_of(row: FinishedTrial) -> float | None:
     return next((float(v) for v in known if isinstance(v, int | float) and v > 0), None)
 
 
-def capacity_figure(run: Run, field: CandidateSet, look: Look) -> Picture | None:
+def capacity_figure(run: SweepRecords, candidates: CandidateSet, look: Look) -> Picture | None:
     """Quality, forgetting and peak memory against rank, each a panel."""
     rows = [r for r in run.rows if r.record.status == "complete" and r.record.stage != "confirm"]
     sizes = {id(row): capacity_of(row) for row in rows}
     distinct = sorted({size for size in sizes.values() if size is not None})
     if len(distinct) < 2:
         return None
-    quality, forgetting = objective(run, field), field.forgetting
+    quality, forgetting = objective(run, candidates), candidates.forgetting
     series: list[tuple[str, Callable[[FinishedTrial], float | None], bool]] = []
     if any(row.record.value(quality) is not None for row in rows):
-        series.append((axis_title(quality), lambda r: r.record.value(quality), field.maximize))
+        series.append((axis_title(quality), lambda r: r.record.value(quality), candidates.maximize))
     if forgetting and any(row.record.value(forgetting) is not None for row in rows):
         series.append((axis_title(forgetting), lambda r: r.record.value(forgetting or ""), False))
     for name, words in (("peak_memory_gb", "peak memory, GB"), ("train_seconds", "training, s")):

@@ -21,9 +21,9 @@ PANELS = 3  # modules of the middle layer
 SHOWN = 32  # directions along the larger rank
 
 
-def subspace_figure(field: CandidateSet) -> Picture | None:
+def subspace_figure(candidates: CandidateSet) -> Picture | None:
     """φ(i, j) between a middle and the largest rank of one method, in the middle layer."""
-    pair = _pair(field)
+    pair = _pair(candidates)
     if pair is None:
         return None
     (small, a), (large, b) = pair
@@ -67,11 +67,11 @@ def similarities(a: Array, b: Array) -> Array:
 
 
 def _pair(
-    field: CandidateSet,
+    candidates: CandidateSet,
 ) -> tuple[tuple[str, dict[str, Array]], tuple[str, dict[str, Array]]] | None:
     """A candidate of middle rank and that of the largest, of one family, whose adapters can be read."""
     families: dict[str, list[tuple[float, str, Path]]] = {}
-    for candidate in field.candidates:
+    for candidate in candidates.members:
         for row in candidate.rows:
             rank = flat(row.record.config).get("method.r")
             path = row.folder / "adapter" / FILE

@@ -7,7 +7,12 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, flat, read_curves
+from harness.reporting.evidence.folders.run_folder import (
+    FinishedTrial,
+    SweepRecords,
+    flat,
+    read_curves,
+)
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.style import (
     FEW,
@@ -32,7 +37,7 @@ from harness.statistics.measurements.names import (
 )
 
 
-def search_points(run: Run, *names: str) -> list[tuple[FinishedTrial, tuple[float, ...]]]:
+def search_points(run: SweepRecords, *names: str) -> list[tuple[FinishedTrial, tuple[float, ...]]]:
     """Complete search trials that have all of these measurements."""
     points = []
     for row in run.rows:
@@ -59,9 +64,9 @@ CURVES = (
 BEST_SHOWN = 6  # of many finalists: more lines could not be distinguished
 
 
-def curves_figure(field: CandidateSet, look: Look) -> Picture | None:
+def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
     """Learning and forgetting over the steps of each finalist, one line a seed."""
-    finalists = [c for c in ranked(field) if c.rows]
+    finalists = [c for c in ranked(candidates) if c.rows]
     drawn = finalists if len(finalists) <= FEW else finalists[:BEST_SHOWN]
     read = [(c, read_curves(row.folder)) for c in drawn for row in c.rows]
     known = [
@@ -111,7 +116,7 @@ def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(s[-1][0], sum(v for _, v in s) / len(s)) for s in stretches]
 
 
-def budget_figure(run: Run, look: Look) -> Picture | None:
+def budget_figure(run: SweepRecords, look: Look) -> Picture | None:
     """Best score so far against the number of trials, by method."""
     if not run.sweep.objectives:
         return None
@@ -145,7 +150,7 @@ def budget_figure(run: Run, look: Look) -> Picture | None:
     return Picture("budget", "Best of n trials", svg(figure, "budget", alt), alt, caption)
 
 
-def learning_rate_figure(run: Run, look: Look) -> Picture | None:
+def learning_rate_figure(run: SweepRecords, look: Look) -> Picture | None:
     """Learning rate against quality, one colour a method."""
     if not run.sweep.objectives:
         return None
@@ -180,9 +185,9 @@ COSTS = (
 )
 
 
-def cost_figure(field: CandidateSet, look: Look) -> Picture | None:
+def cost_figure(candidates: CandidateSet, look: Look) -> Picture | None:
     """Memory, time and throughput of the finalists as bars."""
-    shown = [c for c in reversed(ranked(field)) if c.cost]
+    shown = [c for c in reversed(ranked(candidates)) if c.cost]
     costs = [cost for cost in COSTS if any(cost[0] in c.cost for c in shown)]
     if not shown or not costs:
         return None

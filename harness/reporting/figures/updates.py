@@ -36,14 +36,14 @@ SHADES = ListedColormap(colormaps["Blues"](np.linspace(0.15, 1, 256)))
 Map = tuple[str, Mapping[tuple[int, str], float]]  # title, (layer, kind) -> value
 
 
-def update_figures(field: CandidateSet, look: Look) -> list[Picture | None]:
+def update_figures(candidates: CandidateSet, look: Look) -> list[Picture | None]:
     """Called within `styled()`."""
-    again = looked_at_again(field)
+    again = looked_at_again(candidates)
     matrices = [(finalist, read_update(finalist.row)) for finalist in again]
     matrices = [(finalist, rows) for finalist, rows in matrices if rows]
-    kept = [c.rows[0] for c in ranked(field) if c.rows]
+    kept = [c.rows[0] for c in ranked(candidates) if c.rows]
     return [
-        path_figure(field, again, look),
+        path_figure(candidates, again, look),
         drift_figure(matrices),
         spectrum_figure(matrices, look),
         ranks_figure(kept),
@@ -51,11 +51,11 @@ def update_figures(field: CandidateSet, look: Look) -> list[Picture | None]:
     ]
 
 
-def path_figure(field: CandidateSet, again: Sequence[Finalist], look: Look) -> Picture | None:
+def path_figure(candidates: CandidateSet, again: Sequence[Finalist], look: Look) -> Picture | None:
     """Quality against forgetting on the way from the base to each tuned model."""
-    if field.forgetting is None:
+    if candidates.forgetting is None:
         return None
-    found = [(x, path_of(x, field.quality, field.forgetting)) for x in again]
+    found = [(x, path_of(x, candidates.quality, candidates.forgetting)) for x in again]
     paths = [(finalist, path) for finalist, path in found if len(path) > 2]
     if not paths:
         return None
@@ -79,19 +79,21 @@ def path_figure(field: CandidateSet, again: Sequence[Finalist], look: Look) -> P
     for i, (x, y) in enumerate(sorted(bases)):
         label = "untouched base" if i == 0 else None
         axes.scatter(x, y, s=60, marker="*", c=INK, zorder=3, label=label)
-    title, unit = f.title(field.forgetting), f.unit(field.forgetting)
+    title, unit = f.title(candidates.forgetting), f.unit(candidates.forgetting)
     axes.set_xlabel(f"{title}, {unit}  (less is better)")
-    axes.set_ylabel(f"{f.title(field.quality)}  ({'more' if field.maximize else 'less'} is better)")
+    axes.set_ylabel(
+        f"{f.title(candidates.quality)}  ({'more' if candidates.maximize else 'less'} is better)"
+    )
     legend_beside(figure)
     ways = "; ".join(
         f"{finalist.candidate.label}: "
         + ", ".join(
-            f"α={share:g} {f.score(field.quality, y)} at {f.score(field.forgetting, x)}"
+            f"α={share:g} {f.score(candidates.quality, y)} at {f.score(candidates.forgetting, x)}"
             for share, y, x in path
         )
         for finalist, path in paths
     )
-    alt = f"{f.title(field.quality)} and {title} between base and tuned weights. {ways}."
+    alt = f"{f.title(candidates.quality)} and {title} between base and tuned weights. {ways}."
     caption = (
         "Weights between the base (α = 0) and the tuned model (α = 1): θ = (1 − α)·θ₀ + α·θ₁ "
         "(WiSE-FT, arXiv:2109.01903). No training: less of the same change. One seed each."

@@ -9,7 +9,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.commands import command
-from harness.reporting.evidence.folders.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.explorer import explorer
 from harness.reporting.figures.front_and_rank import all_figures, objective
@@ -22,7 +22,7 @@ from harness.reporting.tables.data import Data, data
 from harness.reporting.tables.forgetting import forgetting_tables
 from harness.reporting.tables.knowledge import Knowledge, knowledge
 from harness.reporting.tables.memory import memory_table
-from harness.reporting.tables.outputs import Example, examples
+from harness.reporting.tables.outputs import AnswerExample, examples
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.quantization import quantization_tables
 from harness.reporting.tables.split_scores import split_scores
@@ -46,8 +46,8 @@ class KeyNumber:
 class Content:
     """The report as values; nothing here is escaped yet."""
 
-    run: Run
-    field: CandidateSet
+    run: SweepRecords
+    candidates: CandidateSet
     recommendation: Recommendation
     command: str | None
     next_steps: list[tuple[str, str]]  # what to do with the choice, and the command for it
@@ -74,7 +74,7 @@ class Content:
     updates: Table
     pictures: dict[str, Picture]
     explorer: dict[str, Any] | None  # values of the interactive front
-    examples: tuple[Example, ...]
+    examples: tuple[AnswerExample, ...]
     knowledge: Knowledge
     commands: list[tuple[str, str]]
     seeds: list[tuple[str, str]]
@@ -87,68 +87,68 @@ class Content:
     summary: str  # one line under the title
 
 
-def gather(run: Run) -> Content:
+def gather(run: SweepRecords) -> Content:
     """Gather the content of a report from a run."""
-    field = candidate_set(run)
-    recommendation = recommend(run, field)
+    candidates = candidate_set(run)
+    recommendation = recommend(run, candidates)
     chosen = recommendation.chosen
-    order = ranked(field)
-    measured = objective(run, field)
+    order = ranked(candidates)
+    measured = objective(run, candidates)
     domains = []
     for prefix in (FORGETTING_KL, FORGETTING_NLL):
-        table = leaderboard.domain_table(field, prefix, chosen)
+        table = leaderboard.domain_table(candidates, prefix, chosen)
         if table.rows:
             domains.append((f"{f.title(prefix)}, {f.unit(prefix)}", table))
     return Content(
         run=run,
-        field=field,
+        candidates=candidates,
         recommendation=recommendation,
         command=command(chosen.rows[0].record) if chosen else None,
         next_steps=_next_steps(run, chosen),
         key_numbers=tuple(_key_numbers(recommendation)),
-        leaderboard=leaderboard.leaderboard(field, chosen),
-        split_scores=split_scores(field, chosen),
+        leaderboard=leaderboard.leaderboard(candidates, chosen),
+        split_scores=split_scores(candidates, chosen),
         missing=provenance.missing(run),
-        stability=stability_table(run, field),
-        pairs=pairs_table(run, field),
-        variants=tuple(variant_tables(run, field)),
-        cost=leaderboard.cost_table(field, chosen),
+        stability=stability_table(run, candidates),
+        pairs=pairs_table(run, candidates),
+        variants=tuple(variant_tables(run, candidates)),
+        cost=leaderboard.cost_table(candidates, chosen),
         memory=memory_table(run.footprints),
-        quantization=tuple(quantization_tables(run, field)),
-        budget=search_tables.budget_table(run, measured, field.maximize),
+        quantization=tuple(quantization_tables(run, candidates)),
+        budget=search_tables.budget_table(run, measured, candidates.maximize),
         effects=search_tables.effects_table(run),
-        search=search_tables.search_table(run, field),
+        search=search_tables.search_table(run, candidates),
         failures=search_tables.failures_table(run),
         data=data(run),
-        lost=tuple(forgetting_tables(field, chosen)),
+        lost=tuple(forgetting_tables(candidates, chosen)),
         domains=tuple(domains),
-        tasks=tasks_table(field),
-        task_scores=task_scores_table(field),
-        afterwards=afterwards_table(field, chosen),
-        updates=update_table(field),
-        pictures=all_figures(run, field, chosen),
-        explorer=explorer(run, field, chosen, palette(run.sweep.methods), measured),
-        examples=examples(order, field.quality.split(".")[0]),
-        knowledge=knowledge(field, order),
+        tasks=tasks_table(candidates),
+        task_scores=task_scores_table(candidates),
+        afterwards=afterwards_table(candidates, chosen),
+        updates=update_table(candidates),
+        pictures=all_figures(run, candidates, chosen),
+        explorer=explorer(run, candidates, chosen, palette(run.sweep.methods), measured),
+        examples=examples(order, candidates.quality.split(".")[0]),
+        knowledge=knowledge(candidates, order),
         commands=search_tables.commands(run.rows),
         seeds=[(c.label, provenance.seed_values(c)) for c in order if len(c.rows) > 1],
-        definitions=provenance.definitions(field),
-        methodology=provenance.methodology(run, field),
-        signatures=provenance.signatures(field),
-        facts=provenance.facts(run, field),
+        definitions=provenance.definitions(candidates),
+        methodology=provenance.methodology(run, candidates),
+        signatures=provenance.signatures(candidates),
+        facts=provenance.facts(run, candidates),
         warnings=provenance.warnings(run),
         colours={method: colour for method, (colour, _) in palette(run.sweep.methods).items()},
-        summary=_summary(run, field),
+        summary=_summary(run, candidates),
     )
 
 
-def _summary(run: Run, field: CandidateSet) -> str:
+def _summary(run: SweepRecords, candidates: CandidateSet) -> str:
     sweep = run.sweep
     n_search = sum(row.record.stage != "confirm" for row in run.rows)
     parts = [part for part in (sweep.model, sweep.data) if part]
     parts.append(f"{len(sweep.methods)} method{'s' if len(sweep.methods) != 1 else ''}")
     parts.append(f"{n_search} search trial{'s' if n_search != 1 else ''}")
-    if field.confirmed:
+    if candidates.confirmed:
         n_confirm = len(run.rows) - n_search
         parts.append(f"{n_confirm} confirm trial{'s' if n_confirm != 1 else ''}")
     seconds = [s for row in run.rows if (s := search_tables.trial_seconds(row.record)) is not None]
@@ -157,7 +157,7 @@ def _summary(run: Run, field: CandidateSet) -> str:
     return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
 
 
-def _next_steps(run: Run, chosen: Candidate | None) -> list[tuple[str, str]]:
+def _next_steps(run: SweepRecords, chosen: Candidate | None) -> list[tuple[str, str]]:
     """Return the commands that a reader of the recommendation needs next."""
     again = None if chosen is None else command(chosen.rows[0].record)
     return [] if again is None else [("Train it again:", again)]

@@ -15,7 +15,7 @@ from harness.reporting.evidence.ranking import ranked
 from harness.reporting.evidence.task_results import task_results
 from harness.reporting.formats.content import Content
 from harness.reporting.tables import afterwards
-from harness.reporting.verdict.rule import tie_letters
+from harness.reporting.verdict.contest import tie_letters
 
 COSTS = (
     "train_seconds",
@@ -37,15 +37,15 @@ COSTS = (
 
 def as_json(content: Content) -> dict[str, Any]:
     """Plain values; a missing number is null."""
-    field, r = content.field, content.recommendation
-    letters = tie_letters(field.candidates, field)
+    candidates, r = content.candidates, content.recommendation
+    letters = tie_letters(candidates.members, candidates)
     sweep = content.run.sweep
     standings = r.decision.standings[1:] if r.decision else ()
     comparisons = [
         {
             "candidate": s.candidate.label,
             "best": r.decision.best.label if r.decision else None,
-            "measurement": field.quality,
+            "measurement": candidates.quality,
             "shortfall": _finite(s.shortfall),
             "better_than_base": s.better_than_base,
             "tested": r.decision.tested if r.decision else False,
@@ -71,7 +71,7 @@ def as_json(content: Content) -> dict[str, Any]:
             "configuration": r.chosen.configuration if r.chosen else None,
             "settings": _plain(r.chosen.settings) if r.chosen else None,
             "command": content.command,
-            "stage": "confirm" if field.confirmed else "search",
+            "stage": "confirm" if candidates.confirmed else "search",
             "decided_by": r.decision.step if r.decision else None,
             "headline": r.headline,
             "meaning": list(r.meaning),
@@ -89,11 +89,11 @@ def as_json(content: Content) -> dict[str, Any]:
                 for limit, candidate in (r.decision.other_margins if r.decision else ())
             ],
         },
-        "quality": {"measurement": field.quality, "maximize": field.maximize},
-        "forgetting": field.forgetting,
+        "quality": {"measurement": candidates.quality, "maximize": candidates.maximize},
+        "forgetting": candidates.forgetting,
         "comparisons": comparisons,
-        "leaderboard": [_candidate(c, letters) for c in ranked(field)],
-        "afterwards": afterwards.as_json(field),
+        "leaderboard": [_candidate(c, letters) for c in ranked(candidates)],
+        "afterwards": afterwards.as_json(candidates),
         "trials": [_trial(row.record) for row in content.run.rows],
     }
 
@@ -157,9 +157,9 @@ def _plain(values) -> dict[str, Any]:
 
 def as_csv(content: Content) -> str:
     """One row a candidate, numbers as they are, '' where a value is missing."""
-    field = content.field
-    letters = tie_letters(field.candidates, field)
-    names = list(dict.fromkeys(n for c in ranked(field) for n in c.estimates))
+    candidates = content.candidates
+    letters = tie_letters(candidates.members, candidates)
+    names = list(dict.fromkeys(n for c in ranked(candidates) for n in c.estimates))
     headers = ["method", "label", "configuration", "seeds", "eligible", "tied"]
     for name in names:
         headers += [name, f"{name}.low", f"{name}.high"]
@@ -167,7 +167,7 @@ def as_csv(content: Content) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([cell(header) for header in headers])
-    for candidate in ranked(field):
+    for candidate in ranked(candidates):
         row: list[Any] = [
             candidate.method,
             candidate.label,

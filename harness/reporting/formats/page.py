@@ -39,9 +39,9 @@ def render(content: Content) -> str:
         c=content,
         r=content.recommendation,
         sweep=content.run.sweep,
-        field=content.field,
+        candidates=content.candidates,
         pictures=pictures,
-        quality_title=title(content.field.quality),
+        quality_title=title(content.candidates.quality),
         themed=[(variable(colour), dark) for colour, dark in THEMED.items()],
         scripts=_scripts(content),
     )

@@ -13,13 +13,13 @@ from harness.reporting.table import Cell, Table
 from harness.statistics.measurements.names import MERGED_DIFFERENCE
 
 
-def afterwards_table(field: CandidateSet, chosen: Candidate | None) -> Table:
+def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     """Build the table: per finalist a row as trained, then a row per outcome; the base last."""
-    names = [field.quality] + ([field.forgetting] if field.forgetting else [])
+    names = [candidates.quality] + ([candidates.forgetting] if candidates.forgetting else [])
     headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "How"]
     rows: list[tuple[Cell, ...]] = []
     marked = None
-    for finalist in looked_at_again(field):
+    for finalist in looked_at_again(candidates):
         record = finalist.row.record
         if finalist.candidate is chosen:
             marked = len(rows)
@@ -85,12 +85,12 @@ def _how(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def update_table(field: CandidateSet) -> Table:
+def update_table(candidates: CandidateSet) -> Table:
     """Build the table of weight updates: size, number of directions, and which, per finalist."""
     headers = ("Method", "Configuration", "‖Δθ‖/‖θ‖", "Matrices", "Effective rank", "Stable rank")
     headers += ("Amplification", "Overlap", "Intruders")
     rows = []
-    for finalist in looked_at_again(field):
+    for finalist in looked_at_again(candidates):
         outcome = finalist.outcomes.get(UPDATE)
         if outcome is None:
             continue
@@ -129,7 +129,7 @@ def update_table(field: CandidateSet) -> Table:
     return Table(headers, tuple(rows), note)
 
 
-def as_json(field: CandidateSet) -> list[dict[str, Any]]:
+def as_json(candidates: CandidateSet) -> list[dict[str, Any]]:
     """Return one entry for each finalist, with the outcomes of its record."""
     return [
         {
@@ -138,5 +138,5 @@ def as_json(field: CandidateSet) -> list[dict[str, Any]]:
             "seed": finalist.row.record.seed,
             "outcomes": {name: o.to_json() for name, o in finalist.outcomes.items()},
         }
-        for finalist in looked_at_again(field)
+        for finalist in looked_at_again(candidates)
     ]

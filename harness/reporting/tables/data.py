@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.reporting.evidence.folders.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.overlap_counts import (
     NAMES,
     overlap_pairs,
@@ -29,7 +29,7 @@ class Data:
     ]  # the two sets and their similarity, then the two texts
 
 
-def data(run: Run) -> Data:
+def data(run: SweepRecords) -> Data:
     """Return counts, overlap and examples of overlap, as far as the records have them."""
     provenance = provenance_of_most(run)
     found, pairs = provenance.get("overlap") or {}, overlap_pairs(run)

@@ -28,9 +28,11 @@ from harness.statistics.resampling import mcnemar_exact
 from harness.statistics.scores import Array
 
 
-def forgetting_tables(field: CandidateSet, chosen: Candidate | None) -> list[tuple[str, Table]]:
+def forgetting_tables(
+    candidates: CandidateSet, chosen: Candidate | None
+) -> list[tuple[str, Table]]:
     """Return the forgetting tables that have content."""
-    order = [c for c in ranked(field) if c.rows]
+    order = [c for c in ranked(candidates) if c.rows]
     marked = order.index(chosen) if chosen in order else None
     made: dict[str, Callable[[list[Candidate], int | None], Table]] = {
         "Losses and gains on general text": _text,

@@ -65,10 +65,10 @@ class Knowledge:
     others: tuple[Asked, ...] = ()
 
 
-def knowledge(measured: CandidateSet, order: Sequence[Candidate]) -> Knowledge:
+def knowledge(candidates: CandidateSet, order: Sequence[Candidate]) -> Knowledge:
     """Collect the answers of the first candidates in ``order`` that were asked, and of their bases."""
     asked = [c for c in order if c.rows and any(name in c.estimates for name in COLUMNS)][:MODELS]
-    asked.sort(key=lambda c: [d.label for d in measured.candidates].index(c.label))
+    asked.sort(key=lambda c: [d.label for d in candidates.members].index(c.label))
     if not asked:
         return Knowledge()
     bases: dict[str, Candidate] = {}
@@ -83,7 +83,7 @@ def knowledge(measured: CandidateSet, order: Sequence[Candidate]) -> Knowledge:
     places = sorted(place for kind, n in SHOWN.items() for place in _spread(every, kind, n))
     shown = [every[place] for place in places]
     others = [one for place, one in enumerate(every) if place not in places]
-    return Knowledge(_scores(measured, bases, asked), tuple(models), tuple(shown), tuple(others))
+    return Knowledge(_scores(candidates, bases, asked), tuple(models), tuple(shown), tuple(others))
 
 
 def _base_name(candidate: Candidate) -> str:
@@ -92,7 +92,7 @@ def _base_name(candidate: Candidate) -> str:
 
 
 def _scores(
-    measured: CandidateSet, bases: Mapping[str, Candidate], asked: Sequence[Candidate]
+    candidates: CandidateSet, bases: Mapping[str, Candidate], asked: Sequence[Candidate]
 ) -> Table:
     names = [
         name
@@ -100,19 +100,21 @@ def _scores(
         if any(name in c.estimates or name in c.base for c in (*bases.values(), *asked))
     ]
     headers = ["Model", *(COLUMNS[name] for name in names)]
-    if measured.forgetting:
+    if candidates.forgetting:
         headers.append(
-            f"{f.title(measured.forgetting)}, {f.unit(measured.forgetting)}".rstrip(", ")
+            f"{f.title(candidates.forgetting)}, {f.unit(candidates.forgetting)}".rstrip(", ")
         )
     rows = []
     for name, candidate in bases.items():
         cells = [Cell(f"{name}, untouched", "quiet")]
         cells += [Cell(f.measured(n, candidate.base.get(n)), "number") for n in names]
-        rows.append((*cells, *([Cell("0 by definition", "number")] if measured.forgetting else [])))
+        rows.append(
+            (*cells, *([Cell("0 by definition", "number")] if candidates.forgetting else []))
+        )
     for candidate in asked:
         cells = [Cell(candidate.method, "method")]
         cells += [Cell(interval_text(candidate.estimates.get(n)), "number") for n in names]
-        if measured.forgetting:
+        if candidates.forgetting:
             cells.append(Cell(interval_text(candidate.forgetting), "number"))
         rows.append(tuple(cells))
     note = (

@@ -10,7 +10,7 @@ from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import ranked, second_measurements
 from harness.reporting.evidence.task_results import task_results
 from harness.reporting.table import Cell, Table
-from harness.reporting.verdict.rule import tie_letters
+from harness.reporting.verdict.contest import tie_letters
 from harness.statistics.measurements.names import FORGETTING_TASKS
 
 
@@ -20,14 +20,16 @@ def interval_text(estimate: Estimate | None) -> str:
     return f.with_interval(estimate.name, estimate.value, estimate.low, estimate.high)
 
 
-def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
+def leaderboard(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     """Build one row for each candidate, with the untouched base last."""
-    letters = tie_letters(field.candidates, field)
-    forgetting = field.forgetting
-    order = ranked(field)
-    extra = [name for name in second_measurements(field) if any(name in c.estimates for c in order)]
+    letters = tie_letters(candidates.members, candidates)
+    forgetting = candidates.forgetting
+    order = ranked(candidates)
+    extra = [
+        name for name in second_measurements(candidates) if any(name in c.estimates for c in order)
+    ]
     tasks = any(FORGETTING_TASKS in c.estimates for c in order)
-    headers = ["", "Method", "Configuration", "Seeds", f.title(field.quality), "Tied"]
+    headers = ["", "Method", "Configuration", "Seeds", f.title(candidates.quality), "Tied"]
     headers += [f.title(name) for name in extra]
     if forgetting:
         headers.append(f"{f.title(forgetting)}, {f.unit(forgetting)}".rstrip(", "))
@@ -55,7 +57,7 @@ def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
             Cell(f.duration(candidate.cost.get("train_seconds")), "number"),
         ]
         rows.append(tuple(cells))
-    rows += _base_rows(order, field, headers, extra, bool(forgetting) + bool(tasks))
+    rows += _base_rows(order, candidates, headers, extra, bool(forgetting) + bool(tasks))
     return Table(
         headers=tuple(headers),
         rows=tuple(rows),
@@ -69,21 +71,21 @@ def leaderboard(field: CandidateSet, chosen: Candidate | None) -> Table:
     )
 
 
-def _base_rows(order: Sequence[Candidate], field: CandidateSet, headers, extra, zeros: int):
+def _base_rows(order: Sequence[Candidate], candidates: CandidateSet, headers, extra, zeros: int):
     """Build the rows of the untouched base: one for each way of loading it (quantized or not)."""
     bases: dict[float, list[Candidate]] = {}
     for candidate in order:
-        if field.quality in candidate.base:
-            bases.setdefault(candidate.base[field.quality].value, []).append(candidate)
+        if candidates.quality in candidate.base:
+            bases.setdefault(candidate.base[candidates.quality].value, []).append(candidate)
     for group in bases.values():
         label = "untouched base"
         if len(bases) > 1:
             label = f"base of {', '.join(dict.fromkeys(c.method for c in group))}"
         cells = [Cell(""), Cell(label, "quiet"), Cell(""), Cell(f.MISSING, "number")]
         base = group[0].base
-        for name in (field.quality, *extra):
+        for name in (candidates.quality, *extra):
             cells.append(Cell(f.measured(name, base.get(name)), "number"))
-            if name == field.quality:
+            if name == candidates.quality:
                 cells.append(Cell(f.MISSING))
         cells += [Cell("0 by definition", "number")] * zeros
         yield tuple(cells + [Cell(f.MISSING, "number")] * (len(headers) - len(cells)))
@@ -104,8 +106,8 @@ def tasks_text(candidate: Candidate) -> str:
     return text if result is None else f"{text}, {f.equals_p(result.p_value)}"
 
 
-def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
-    order = ranked(field)
+def cost_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
+    order = ranked(candidates)
     at_rate = any("percent_at_rate" in candidate.cost for candidate in order)
     headers = ("Method", "Configuration", "Trainable", "of all")
     headers += ("of these near the rate",) * at_rate
@@ -158,9 +160,9 @@ def cost_table(field: CandidateSet, chosen: Candidate | None) -> Table:
     return Table(headers, tuple(rows), note, marked)
 
 
-def domain_table(field: CandidateSet, prefix: str, chosen: Candidate | None) -> Table:
+def domain_table(candidates: CandidateSet, prefix: str, chosen: Candidate | None) -> Table:
     """Build the table of forgetting by domain: one row for each candidate, shaded by size."""
-    order = [c for c in ranked(field) if c.rows]
+    order = [c for c in ranked(candidates) if c.rows]
     known = dict.fromkeys(n for c in order for n in c.estimates if n.startswith(f"{prefix}."))
     domains = [name for name in known if not name.endswith(".worst_domain")]
     values = [c.estimates[n].value for c in order for n in domains if n in c.estimates]

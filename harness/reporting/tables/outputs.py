@@ -21,13 +21,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Example:
+class AnswerExample:
     prompt: str
     references: tuple[str, ...]
     answers: tuple[Answer, ...]
 
 
-def examples(candidates: Sequence[Candidate], split: str) -> tuple[Example, ...]:
+def examples(candidates: Sequence[Candidate], split: str) -> tuple[AnswerExample, ...]:
     """Return evenly spaced examples of a split with the answers of the first candidates' first seed."""
     answered: list[tuple[Candidate, dict[str, dict]]] = []
     for candidate in [c for c in candidates if c.rows][:ANSWERING]:
@@ -49,7 +49,7 @@ def examples(candidates: Sequence[Candidate], split: str) -> tuple[Example, ...]
         for candidate, row in found:
             about = (candidate.label, candidate.method, str(row["output"]), references)
             answers.append(_answer(*about, row.get("unfinished") is True))
-        made.append(Example(_short(prompt), tuple(map(_short, references)), tuple(answers)))
+        made.append(AnswerExample(_short(prompt), tuple(map(_short, references)), tuple(answers)))
     return tuple(made)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import estimate, shared_items, with_intervals
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.table import Cell, Table
-from harness.reporting.verdict.rule import DRAWS, compare, contest
+from harness.reporting.verdict.contest import compare, contest
+from harness.reporting.verdict.rule import DRAWS
 from harness.reporting.verdict.wording import as_compared
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.draws import redraw
@@ -23,29 +24,29 @@ MOST = 8  # most finalists to compare: 28 pairs
 LEAST = 3  # a rank correlation of two means nothing
 
 
-def pairs_table(run: Run, field: CandidateSet) -> Table:
+def pairs_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     """Build a row for each pair of finalists: differences in quality and forgetting, with their p."""
-    shown = [c for c in ranked(field) if c.quality is not None][:MOST]
+    shown = [c for c in ranked(candidates) if c.quality is not None][:MOST]
     if len(shown) < 2:
         return Table((), ())
-    together = contest(shown, field)
+    together = contest(shown, candidates)
     moved = [c.forgetting for c in shown]
-    title = f.title(field.quality)
+    title = f.title(candidates.quality)
     headers = ["", "against", f"{title}, difference", "p", "p (all pairs)"]
-    if field.forgetting:
-        headers += [f"{f.title(field.forgetting)}, difference"]
+    if candidates.forgetting:
+        headers += [f"{f.title(candidates.forgetting)}, difference"]
     rows = []
     for (i, one), (j, other) in combinations(enumerate(shown), 2):
         found = together.difference(i, j)
         difference = f.with_interval(
-            as_compared(field.quality), found.difference, found.low, found.high, True, True
+            as_compared(candidates.quality), found.difference, found.low, found.high, True, True
         )
         cells = [Cell(one.label), Cell(other.label)]
         cells += [Cell(difference, "number strong" if found.different else "number")]
         cells += [Cell(f.p_value(p), "number") for p in (found.p_value, found.p_family)]
-        if field.forgetting:
+        if candidates.forgetting:
             forgetting = compare(one.forgetting, other.forgetting, moved)
-            cells.append(Cell(_forgetting(field.forgetting, forgetting), "number"))
+            cells.append(Cell(_forgetting(candidates.forgetting, forgetting), "number"))
         rows.append(tuple(cells))
     note = (
         "The first minus the second, on the same examples. Intervals (95 %) and two-sided p cover the "
@@ -64,22 +65,29 @@ def _forgetting(name: str, comparison) -> str:
     return f.with_interval(name, comparison.difference, comparison.low, comparison.high, sign=True)
 
 
-def stability_table(run: Run, field: CandidateSet) -> Table:
+def stability_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     """Build the table of each finalist's scores on validation and test, with their agreement."""
-    objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
+    objective = run.sweep.objectives[0][0] if run.sweep.objectives else candidates.quality
     found = []
-    if field.confirmed and field.quality != objective:
-        for candidate in ranked(field):
+    if candidates.confirmed and candidates.quality != objective:
+        for candidate in ranked(candidates):
             row = _searched(run, candidate, objective)
             if row is not None and candidate.quality is not None:
                 found.append((candidate, row))
     if len(found) < LEAST:
         return Table((), ())
     before = with_intervals([estimate(objective, (row,), shared_items((row,))) for _, row in found])
-    order = _stability(field, [c for c, _ in found], before)
-    headers = ("", "Configuration", f.title(objective), f.title(field.quality), "Rank", "on test")
-    validation = _ranks([e.value for e in before], field.maximize)
-    test = _ranks([c.quality.value for c, _ in found if c.quality], field.maximize)
+    order = _stability(candidates, [c for c, _ in found], before)
+    headers = (
+        "",
+        "Configuration",
+        f.title(objective),
+        f.title(candidates.quality),
+        "Rank",
+        "on test",
+    )
+    validation = _ranks([e.value for e in before], candidates.maximize)
+    test = _ranks([c.quality.value for c, _ in found if c.quality], candidates.maximize)
     rows = []
     for place, (candidate, _) in enumerate(found):
         own, tested = before[place], candidate.quality
@@ -90,27 +98,29 @@ def stability_table(run: Run, field: CandidateSet) -> Table:
         ]
         cells += [Cell(str(validation[place]), "number"), Cell(str(test[place]), "number")]
         rows.append(tuple(cells))
-    return Table(headers, tuple(rows), _said(order, found[order.chosen][0], field))
+    return Table(headers, tuple(rows), _said(order, found[order.chosen][0], candidates))
 
 
-def _stability(field: CandidateSet, found: Sequence[Candidate], before) -> RankStability:
+def _stability(candidates: CandidateSet, found: Sequence[Candidate], before) -> RankStability:
     after = [c.quality for c in found if c.quality is not None]
     sides = [before, after]
-    together = [Comparisons([one.replicates for one in side], field.maximize) for side in sides]
+    together = [
+        Comparisons([one.replicates for one in side], candidates.maximize) for side in sides
+    ]
     redrawn = [None, None]
     if all(one.errors.items_known for one in together):
-        rng = np.random.default_rng(field.seed)
+        rng = np.random.default_rng(candidates.seed)
         redrawn = [redraw(one.errors, one.means, DRAWS, rng) for one in together]
     return rank_stability(
         validation=[one.value for one in before],
         test=[one.value for one in after],
-        maximize=field.maximize,
+        maximize=candidates.maximize,
         validation_resamples=redrawn[0],
         test_resamples=redrawn[1],
     )
 
 
-def _searched(run: Run, candidate: Candidate, objective: str) -> FinishedTrial | None:
+def _searched(run: SweepRecords, candidate: Candidate, objective: str) -> FinishedTrial | None:
     """Return the search trial whose configuration became this finalist."""
     for row in run.rows:
         record = row.record
@@ -124,12 +134,12 @@ def _ranks(values: Sequence[float], maximize: bool) -> list[int]:
     return [1 + sum(v > own if maximize else v < own for v in values) for own in values]
 
 
-def _said(order: RankStability, chosen: Candidate, field: CandidateSet) -> str:
+def _said(order: RankStability, chosen: Candidate, candidates: CandidateSet) -> str:
     text = f"Of {order.n} finalists, {chosen.label} was best on the validation split"
     text += f" and is number {order.test_rank} on the test split"
     if order.regret > 0:
-        regret = f.score(field.quality, order.regret)
-        text += f", {regret} {f.title(field.quality)} behind the best"
+        regret = f.score(candidates.quality, order.regret)
+        text += f", {regret} {f.title(candidates.quality)} behind the best"
     text += ". "
     if order.kendall is not None:
         text += f"Rank correlation of the two orders: Kendall's τ {order.kendall:.2f}"

@@ -9,27 +9,27 @@ from typing import Any, NamedTuple
 from harness.records.disk_usage import gigabytes, size_of
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.folders.run_folder import Run, flat
+from harness.reporting.evidence.folders.run_folder import SweepRecords, flat
 from harness.reporting.verdict.rule import DRAWS
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 
-def definitions(field: CandidateSet) -> list[str]:
+def definitions(candidates: CandidateSet) -> list[str]:
     """Return one sentence for each kind of measurement in this report."""
-    names = [n for c in field.candidates for n in c.estimates]
+    names = [n for c in candidates.members for n in c.estimates]
     kinds = dict.fromkeys(kind_of(name) for name in names)
     known = [METRIC_DEFINITIONS[kind].definition for kind in kinds if kind in METRIC_DEFINITIONS]
     return [definition for definition in known if definition]
 
 
-def methodology(run: Run, field: CandidateSet) -> list[str]:
+def methodology(run: SweepRecords, candidates: CandidateSet) -> list[str]:
     """Describe in sentences how the numbers were computed and how the choice was made."""
     seeds = run.sweep.confirm.get("seeds")
     stage = (
         "Hyper-parameters were chosen within each method on the validation split. The test split was "
         "opened once, to choose between the finalists. The winner is the best of several on the same "
         "test examples, so its score is slightly optimistic."
-        if field.confirmed
+        if candidates.confirmed
         else "No finalist was confirmed: the numbers are validation scores of selected trials."
     )
     lines = [
@@ -78,17 +78,17 @@ class Signature(NamedTuple):
     signature: str
 
 
-def signatures(field: CandidateSet) -> list[Signature]:
+def signatures(candidates: CandidateSet) -> list[Signature]:
     """Return (measurement, n, signature), one line for each distinct one."""
     found: dict[Signature, None] = {}
-    for candidate in field.candidates:
+    for candidate in candidates.members:
         for row in candidate.rows:
             for name, measured in row.record.measurements.items():
                 found[Signature(name, n=str(measured.n), signature=measured.signature)] = None
     return list(found)
 
 
-def facts(run: Run, field: CandidateSet) -> list[tuple[str, str]]:
+def facts(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, str]]:
     """Return names and values of hardware and software of the trials. Several values are all listed."""
     sweep = run.sweep
     lines = [("sweep", sweep.name), ("command", sweep.command), ("created", sweep.created)]
@@ -111,7 +111,7 @@ def facts(run: Run, field: CandidateSet) -> list[tuple[str, str]]:
     return [(name, value) for name, value in lines if value is not None]
 
 
-def warnings(run: Run) -> list[str]:
+def warnings(run: SweepRecords) -> list[str]:
     """Return the warnings of trials, with the number of trials that raised each."""
     counts = Counter(
         str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
@@ -119,7 +119,7 @@ def warnings(run: Run) -> list[str]:
     return [f"{text} ({n} of {len(run.rows)} trials)" for text, n in counts.most_common(30)]
 
 
-def missing(run: Run) -> list[str]:
+def missing(run: SweepRecords) -> list[str]:
     """Return requested measurements that failed, with the reason and the number of trials."""
     counts = Counter(
         (name, reason) for row in run.rows for name, reason in row.record.missing.items()

@@ -9,28 +9,28 @@ from typing import Any
 from harness.records import read_json
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
-from harness.reporting.evidence.folders.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.table import Cell, Table
 
 QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 
-def quantization_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
+def quantization_tables(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, Table]]:
     """Return the quantization tables; none if no method of the sweep had a quantized base."""
     tables = {
-        "How the base was stored": _storage(field),
+        "How the base was stored": _storage(candidates),
         "The base's weights, before they were quantized": _weights(run),
     }
     return [(title, table) for title, table in tables.items() if table.rows]
 
 
-def _storage(field: CandidateSet) -> Table:
+def _storage(candidates: CandidateSet) -> Table:
     headers = ("Method", "Stored in", "Computes in", "Bits a parameter", "in linear layers")
     headers += ("Whole base",)
     rows: dict[str, tuple[Cell, ...]] = {}
     quantized = on_a_cpu = False
-    for candidate in ranked(field):
+    for candidate in ranked(candidates):
         provenance = candidate.rows[0].record.provenance if candidate.rows else {}
         model = provenance.get("model") or {}
         if model.get("bits_per_parameter") is None:
@@ -71,7 +71,7 @@ def _linear_layers(model: Mapping[str, Any]) -> str:
     return f"{f.number(bits, 3)}, {100 * share:.0f} % of the weights"
 
 
-def _weights(run: Run) -> Table:
+def _weights(run: SweepRecords) -> Table:
     """Build a row for each kind of layer. Single layers are in ``base_weights.json`` of the trials."""
     found = (read_json(row.folder / "base_weights.json") for row in run.rows)
     layers: list[Mapping[str, Any]] = next((kept["layers"] for kept in found if kept), [])

@@ -11,7 +11,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
 from harness.reporting.table import Cell, Table
 from harness.statistics.budget import expected_best
 from harness.statistics.effects import effects
@@ -20,7 +20,7 @@ from harness.statistics.pareto import hypervolume, reference_point
 ENOUGH = 12  # trials of a method, before the effects of its settings are looked at
 
 
-def budget_table(run: Run, objective: str, maximize: bool) -> Table:
+def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
     """Build one row for each method: the status of its trials, and the expected best of n."""
     search = [row.record for row in run.rows if row.record.stage != "confirm"]
     scored = [s for m in run.sweep.methods if (s := len(_scores(search, m, objective)))]
@@ -59,7 +59,7 @@ def budget_table(run: Run, objective: str, maximize: bool) -> Table:
 INDEPENDENT = ("random", "grid", "qmc")  # samplers that do not look at outcomes
 
 
-def effects_table(run: Run) -> Table:
+def effects_table(run: SweepRecords) -> Table:
     """A row a searched setting of a method: how much of the trials' order goes with it."""
     headers = (
         "Method",
@@ -123,7 +123,7 @@ def _outcome(record: Record, objective: str, way: str) -> float:
     return -math.inf if value is None else value if way == "maximize" else -value
 
 
-def _hypervolumes(run: Run, search: Sequence[Record]) -> tuple[dict[str, str], str]:
+def _hypervolumes(run: SweepRecords, search: Sequence[Record]) -> tuple[dict[str, str], str]:
     """Return the hypervolume that each method's trials cover in two objectives, and its definition.
 
     The reference point is that of all trials together, see ``reference_point``. Shares are relative to
@@ -181,9 +181,9 @@ def trial_seconds(record: Record) -> float | None:
     return sum(known) if known else None
 
 
-def search_table(run: Run, field: CandidateSet) -> Table:
+def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     """Build the table of all search trials by method, in the order of their proposal."""
-    objective = run.sweep.objectives[0][0] if run.sweep.objectives else field.quality
+    objective = run.sweep.objectives[0][0] if run.sweep.objectives else candidates.quality
     names = [name for name, _ in run.sweep.objectives] or [objective]
     headers = ("Method", "Trial", "Settings", "Status", *map(f.title, names), "Memory", "Time")
     stopped = any(_stopped(row.record) for row in run.rows)
@@ -222,7 +222,7 @@ def _stopped(record: Record) -> str:
     return f"rank {rank} of {trials} at evaluation {standing.get('evaluation')}"
 
 
-def failures_table(run: Run) -> Table:
+def failures_table(run: SweepRecords) -> Table:
     """Build the table of trials that are not complete, with the reasons."""
     headers = ("Method", "Stage", "Trial", "Seed", "Status", "Reason")
     rows = [

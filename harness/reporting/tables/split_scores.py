@@ -12,10 +12,10 @@ from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind
 ARROWS = {"maximize": "\u00a0↑", "minimize": "\u00a0↓", None: ""}
 
 
-def split_scores(field: CandidateSet, chosen: Candidate | None) -> Table:
+def split_scores(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     """Build one row for each candidate, the base last. Empty if the leader board shows all scores."""
-    split = field.quality.split(".")[0]
-    order = [candidate for candidate in ranked(field) if candidate.rows]
+    split = candidates.quality.split(".")[0]
+    order = [candidate for candidate in ranked(candidates) if candidate.rows]
     known = dict.fromkeys(name for c in order for name in c.estimates)
     names = [name for name in known if name.startswith(f"{split}.")]
     headers = ("Method", "Configuration", *(_title(name, split) for name in names))

@@ -10,12 +10,12 @@ from harness.reporting.table import Cell, Table
 from harness.statistics.measurements.names import FORGETTING_TASKS, TASKS
 
 
-def tasks_table(field: CandidateSet) -> Table:
+def tasks_table(candidates: CandidateSet) -> Table:
     """Build the table of changes on every task that was not trained for."""
     headers = ("Method", "Configuration", "Task", "Base, %", "Tuned, %", "Change, points", "SE")
     headers += ("Gains", "Losses", "Agreement, %", "Items", "McNemar p")
     rows = []
-    for candidate in (c for c in ranked(field) if c.rows):
+    for candidate in (c for c in ranked(candidates) if c.rows):
         results = task_results(candidate)
         for name, estimate in candidate.estimates.items():
             if not name.startswith(f"{FORGETTING_TASKS}."):
@@ -54,11 +54,11 @@ def _values(result: TaskResult | None, change: str, items: str) -> list[str]:
     ]
 
 
-def task_scores_table(field: CandidateSet) -> Table:
+def task_scores_table(candidates: CandidateSet) -> Table:
     """Build one row for every metric of every task, with tuned model and base."""
     headers = ("Method", "Configuration", "Task", "Metric", "Base", "Tuned", "Items")
     rows = []
-    for candidate in (c for c in ranked(field) if c.rows):
+    for candidate in (c for c in ranked(candidates) if c.rows):
         for name, estimate in candidate.estimates.items():
             if not name.startswith(TASKS):
                 continue

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.families import family
-from harness.reporting.evidence.folders.run_folder import Run, settings_of
+from harness.reporting.evidence.folders.run_folder import SweepRecords, settings_of
 from harness.reporting.evidence.ranking import second_measurements
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text
@@ -17,10 +17,10 @@ from harness.statistics.measurements.names import VALIDATION_LOSS, VALIDATION_PE
 LEAST = 2  # fewest variants for a comparison
 
 
-def variant_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
+def variant_tables(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, Table]]:
     """Build a table for each method of which the sweep tuned several variants."""
     labels: dict[str, dict[str, list[Candidate]]] = {}
-    for candidate in field.candidates:
+    for candidate in candidates.members:
         if candidate.rows:
             of = labels.setdefault(family(candidate.rows[0].record), {})
             of.setdefault(candidate.method, []).append(candidate)
@@ -28,27 +28,31 @@ def variant_tables(run: Run, field: CandidateSet) -> list[tuple[str, Table]]:
     for name, by_label in labels.items():
         if len(by_label) < LEAST:
             continue
-        shown = [_best(by_label[label], field) for label in run.sweep.methods if label in by_label]
-        tables = [_by_variant(run, field, shown), _across(field, shown)]
+        shown = [
+            _best(by_label[label], candidates) for label in run.sweep.methods if label in by_label
+        ]
+        tables = [_by_variant(run, candidates, shown), _across(candidates, shown)]
         titles = [f"Variants of {name}", f"{name}, side by side"]
         found += [(t, table) for t, table in zip(titles, tables, strict=True) if table.rows]
     return found
 
 
-def _best(candidates: Sequence[Candidate], field: CandidateSet) -> Candidate:
+def _best(finalists: Sequence[Candidate], candidates: CandidateSet) -> Candidate:
     """Return the best finalist of a variant by the quality that orders the leader board."""
-    sign = 1 if field.maximize else -1
-    return max(candidates, key=lambda c: -math.inf if c.quality is None else sign * c.quality.value)
+    sign = 1 if candidates.maximize else -1
+    return max(finalists, key=lambda c: -math.inf if c.quality is None else sign * c.quality.value)
 
 
-def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Table:
+def _by_variant(run: SweepRecords, candidates: CandidateSet, shown: Sequence[Candidate]) -> Table:
     """Build a row for each variant, as in LoRA's Table 18: settings, then loss, scores and size."""
     varied = _varied(shown)
-    extra = second_measurements(field)
+    extra = second_measurements(candidates)
     headers = ["Variant", *(path.split(".", 1)[1] for path in varied), "Learning rate"]
-    headers += ["Validation loss", f.title(field.quality), *map(f.title, extra)]
-    if field.forgetting:
-        headers.append(f"{f.title(field.forgetting)}, {f.unit(field.forgetting)}".rstrip(", "))
+    headers += ["Validation loss", f.title(candidates.quality), *map(f.title, extra)]
+    if candidates.forgetting:
+        headers.append(
+            f"{f.title(candidates.forgetting)}, {f.unit(candidates.forgetting)}".rstrip(", ")
+        )
     headers += ["Trainable", "Seeds"]
     rows = []
     for candidate in shown:
@@ -60,7 +64,7 @@ def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Ta
         cells.append(Cell(_validation_loss(run, candidate), "number"))
         cells.append(Cell(interval_text(candidate.quality), "number"))
         cells += [Cell(interval_text(candidate.estimates.get(name)), "number") for name in extra]
-        if field.forgetting:
+        if candidates.forgetting:
             cells.append(Cell(interval_text(candidate.forgetting), "number"))
         cells.append(Cell(f.count(candidate.cost.get("trainable_parameters")), "number"))
         cells.append(Cell(str(len(candidate.rows)), "number"))
@@ -73,7 +77,7 @@ def _by_variant(run: Run, field: CandidateSet, shown: Sequence[Candidate]) -> Ta
     return Table(tuple(headers), tuple(rows), note)
 
 
-def _across(field: CandidateSet, shown: Sequence[Candidate]) -> Table:
+def _across(candidates: CandidateSet, shown: Sequence[Candidate]) -> Table:
     """Build a column for each variant, as in LoRA's Table 6. Needs one differing setting."""
     varied = _varied(shown)
     if len(varied) != 1:
@@ -82,11 +86,14 @@ def _across(field: CandidateSet, shown: Sequence[Candidate]) -> Table:
     name = varied[0].split(".", 1)[1]
     headers = ("", *(f"{name}={f.setting(value)}" for value in values))
     rows = [
-        (Cell(f.title(field.quality)), *(Cell(interval_text(c.quality), "number") for c in shown))
+        (
+            Cell(f.title(candidates.quality)),
+            *(Cell(interval_text(c.quality), "number") for c in shown),
+        )
     ]
-    if field.forgetting:
+    if candidates.forgetting:
         cells = (Cell(interval_text(c.forgetting), "number") for c in shown)
-        rows.append((Cell(f.title(field.forgetting)), *cells))
+        rows.append((Cell(f.title(candidates.forgetting)), *cells))
     return Table(headers, tuple(rows))
 
 
@@ -104,7 +111,7 @@ def _varied(shown: Sequence[Candidate]) -> list[str]:
     ]
 
 
-def _validation_loss(run: Run, candidate: Candidate) -> str:
+def _validation_loss(run: SweepRecords, candidate: Candidate) -> str:
     """Return the validation loss of the trial that made this configuration a finalist.
 
     For a language model it is the ln of the perplexity.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.comparable import how_measured
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.overlap_counts import (
     MEANS,
     SERIOUS,
@@ -17,27 +17,27 @@ from harness.reporting.evidence.overlap_counts import (
 )
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.cut_answers import answer_cautions
-from harness.reporting.verdict.rule import Decision
+from harness.reporting.verdict.decision import Decision
 from harness.statistics.measurements.definitions import kind_of
 from harness.statistics.measurements.names import DRIFT_KL, TEST, VALIDATION
 
 STEADY = 0.8  # share of redraws with the same choice, below which a caution is shown
 
 
-def cautions(run: Run, field: CandidateSet, decision: Decision) -> list[str]:
+def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) -> list[str]:
     """Return the cautions as sentences, the most important first. Each names its evidence."""
     found = []
-    if not field.confirmed:
+    if not candidates.confirmed:
         found.append(
             "No finalist was confirmed with new seeds on the test split. These are validation scores "
             "of trials that were selected by them, so they are optimistic."
         )
-    found += _how_sure(decision, field)
+    found += _how_sure(decision, candidates)
     found += overlap_cautions(run)
     found += written_cautions(run)
-    found += answer_cautions(field)
-    found += _validation_disagrees(run, field)
-    for candidate in field.candidates:
+    found += answer_cautions(candidates)
+    found += _validation_disagrees(run, candidates)
+    for candidate in candidates.members:
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]
         if failed and candidate.rows:
             found.append(
@@ -46,14 +46,14 @@ def cautions(run: Run, field: CandidateSet, decision: Decision) -> list[str]:
             )
     if decision.chosen is not None:
         found += _left_out(decision.chosen)
-    found += _not_comparable(field)
-    found += _lower_bounds(field)
+    found += _not_comparable(candidates)
+    found += _lower_bounds(candidates)
     found += _unequal_budget(run)
     found += _untested_versions(run)
-    return [*found, *run.remarks, *field.remarks, *unfinished(run)]
+    return [*found, *run.remarks, *candidates.remarks, *unfinished(run)]
 
 
-def unfinished(run: Run) -> list[str]:
+def unfinished(run: SweepRecords) -> list[str]:
     if not run.unfinished:
         return []
     n = run.unfinished
@@ -61,7 +61,7 @@ def unfinished(run: Run) -> list[str]:
     return [f"{which} no record (still running, or stopped) and {are} left out of this report."]
 
 
-def _how_sure(decision: Decision, field: CandidateSet) -> list[str]:
+def _how_sure(decision: Decision, candidates: CandidateSet) -> list[str]:
     """Return cautions about a choice that resampling does not repeat, or that was not tested."""
     if decision.chosen is None:
         return []
@@ -73,16 +73,16 @@ def _how_sure(decision: Decision, field: CandidateSet) -> list[str]:
             f"The choice is not stable: when items and seeds are resampled, the rule repeats it in "
             f"{100 * decision.stability:.0f} % of the draws and gives {often} in {100 * share:.0f} %."
         )
-    if field.confirmed and len(decision.standings) > 1 and not decision.tested:
+    if candidates.confirmed and len(decision.standings) > 1 and not decision.tested:
         found.append(
             "The choice rests on one seed. The spread between seeds is unknown, so differences between "
             "the candidates are untested."
         )
-    elif field.confirmed and len(decision.chosen.rows) == 1:
+    elif candidates.confirmed and len(decision.chosen.rows) == 1:
         found.append("The choice rests on one seed. The spread between seeds is unknown.")
     if (
         decision.standing(decision.chosen).better_than_base is None
-        and field.quality in decision.chosen.base
+        and candidates.quality in decision.chosen.base
     ):
         found.append(
             "The gain from fine-tuning is untested, because the error of its score is unknown."
@@ -102,18 +102,18 @@ def _left_out(chosen: Candidate) -> list[str]:
     ]
 
 
-def _validation_disagrees(run: Run, field: CandidateSet) -> list[str]:
+def _validation_disagrees(run: SweepRecords, candidates: CandidateSet) -> list[str]:
     """Return a caution if validation ranks another finalist first than test does."""
-    if not field.confirmed or not field.quality.startswith(TEST):
+    if not candidates.confirmed or not candidates.quality.startswith(TEST):
         return []
-    name = field.quality.replace(TEST, VALIDATION, 1)
+    name = candidates.quality.replace(TEST, VALIDATION, 1)
     searched = {
         (row.record.method, row.record.configuration): row.record.value(name)
         for row in run.rows
         if row.record.stage == "search" and row.record.status == "complete"
     }
     scored: list[tuple[float, Candidate]] = []
-    for candidate in field.candidates:
+    for candidate in candidates.members:
         value = searched.get((candidate.method, candidate.configuration))
         if value is None and name in candidate.estimates:
             value = candidate.estimates[name].value
@@ -121,29 +121,30 @@ def _validation_disagrees(run: Run, field: CandidateSet) -> list[str]:
             scored.append((value, candidate))
     if len(scored) < 2:
         return []
-    sign = -1.0 if field.maximize else 1.0
+    sign = -1.0 if candidates.maximize else 1.0
     by_validation = [c for _, c in sorted(scored, key=lambda pair: (sign * pair[0], pair[1].label))]
-    by_test = by_quality(by_validation, field.maximize)
+    by_test = by_quality(by_validation, candidates.maximize)
     if [c.label for c in by_test] == [c.label for c in by_validation]:
         return []
     first, top = by_validation[0], by_test[0]
     if first is top:
         return ["Validation and test agree on the best finalist, but not on the order below it."]
     values = {c.label: f.score(name, value) for value, c in scored}
-    tested = [f.score(field.quality, c.quality.value) for c in (top, first) if c.quality]
+    tested = [f.score(candidates.quality, c.quality.value) for c in (top, first) if c.quality]
     return [
         f"Validation and test disagree on the best finalist: {f.title(name)} puts {first.label} "
-        f"first ({values[first.label]}; {top.label} {values[top.label]}), {f.title(field.quality)} "
-        f"puts {top.label} first ({tested[0]}; {first.label} {tested[1]})."
+        f"first ({values[first.label]}; {top.label} {values[top.label]}), "
+        f"{f.title(candidates.quality)} puts {top.label} first ({tested[0]}; {first.label} "
+        f"{tested[1]})."
     ]
 
 
-def _not_comparable(field: CandidateSet) -> list[str]:
+def _not_comparable(candidates: CandidateSet) -> list[str]:
     found = []
-    for name in filter(None, (field.quality, field.forgetting)):
+    for name in filter(None, (candidates.quality, candidates.forgetting)):
         signatures = {
             how_measured(row.record.measurements[name])
-            for candidate in field.candidates
+            for candidate in candidates.members
             for row in candidate.rows
             if name in row.record.measurements
         }
@@ -152,22 +153,22 @@ def _not_comparable(field: CandidateSet) -> list[str]:
                 f"{name} was measured in {len(signatures)} different ways, so its values "
                 f"cannot be compared: {'; '.join(sorted(signatures))}."
             )
-    rows = [row for candidate in field.candidates for row in candidate.rows]
-    found += _several_models(field, rows)
+    rows = [row for candidate in candidates.members for row in candidate.rows]
+    found += _several_models(candidates, rows)
     prints = {str(p) for row in rows if (p := data_fingerprint(row)) is not None}
     if len(prints) > 1:
         found.append(f"The finalists saw {len(prints)} different versions of the data.")
     return found
 
 
-def _lower_bounds(field: CandidateSet) -> list[str]:
+def _lower_bounds(candidates: CandidateSet) -> list[str]:
     """Return a caution for a KL computed from the base's top tokens and the sum of the rest."""
-    rows = [row for candidate in field.candidates for row in candidate.rows]
+    rows = [row for candidate in candidates.members for row in candidate.rows]
     found = {
         (name, one.signature.split("|")[1])
         for row in rows
         for name, one in row.record.measurements.items()
-        if "(a lower bound)" in one.signature and name in (field.forgetting, DRIFT_KL)
+        if "(a lower bound)" in one.signature and name in (candidates.forgetting, DRIFT_KL)
     }
     return [
         f"{f.title(name)} is a lower bound ({form}). The true value is higher, by a few percent on a "
@@ -176,7 +177,7 @@ def _lower_bounds(field: CandidateSet) -> list[str]:
     ]
 
 
-def _several_models(field: CandidateSet, rows: Sequence[FinishedTrial]) -> list[str]:
+def _several_models(candidates: CandidateSet, rows: Sequence[FinishedTrial]) -> list[str]:
     """Return cautions about variants that started from different models."""
     tokens: dict[str, int] = {}  # model → tokens of the training data, which is the same for all
     for row in rows:
@@ -189,16 +190,16 @@ def _several_models(field: CandidateSet, rows: Sequence[FinishedTrial]) -> list[
         f"The candidates started from {len(tokens)} models ({', '.join(tokens)}). Forgetting is the "
         "distance of each from its own base."
     ]
-    if len(set(tokens.values())) > 1 and kind_of(field.quality) == "perplexity":
+    if len(set(tokens.values())) > 1 and kind_of(candidates.quality) == "perplexity":
         found.append(
-            f"These models split the same text into different tokens, so {f.title(field.quality)} "
+            f"These models split the same text into different tokens, so {f.title(candidates.quality)} "
             "cannot be compared between them. Use bits per byte instead: "
             "objectives={validation.bits_per_byte: minimize}."
         )
     return found
 
 
-def _unequal_budget(run: Run) -> list[str]:
+def _unequal_budget(run: SweepRecords) -> list[str]:
     counts = {
         method: sum(r.record.stage == "search" and r.record.method == method for r in run.rows)
         for method in run.sweep.methods
@@ -209,7 +210,7 @@ def _unequal_budget(run: Run) -> list[str]:
     return [f"The methods did not have the same number of search trials: {text}."]
 
 
-def _untested_versions(run: Run) -> list[str]:
+def _untested_versions(run: SweepRecords) -> list[str]:
     found = (row.record.provenance.get("untested_versions") or () for row in run.rows)
     versions = sorted({str(version) for some in found for version in some})
     if not versions:
@@ -224,7 +225,7 @@ def data_fingerprint(row: FinishedTrial) -> object:
     return data.get("fingerprint") if isinstance(data, dict) else None
 
 
-def overlap_cautions(run: Run) -> list[str]:
+def overlap_cautions(run: SweepRecords) -> list[str]:
     """Return a caution for each number with more than 1 % of its items in the training data."""
     cautions = []
     for pair in overlap_pairs(run):
@@ -237,7 +238,7 @@ def overlap_cautions(run: Run) -> list[str]:
     return cautions
 
 
-def written_cautions(run: Run) -> list[str]:
+def written_cautions(run: SweepRecords) -> list[str]:
     """Return cautions about unexpected content of the data or form of the prompts."""
     provenance = provenance_of_most(run)
     tokens = (provenance.get("data") or {}).get("tokens") or {}

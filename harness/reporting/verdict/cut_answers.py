@@ -10,11 +10,11 @@ from harness.reporting.evidence.candidates import Candidate, CandidateSet
 FEW = 1.0  # percent of answers that may be cut without a word
 
 
-def answer_cautions(field: CandidateSet) -> list[str]:
+def answer_cautions(candidates: CandidateSet) -> list[str]:
     """A sentence for each candidate whose answers were cut, and one for prompts that were."""
-    split = "test" if field.confirmed else "validation"
+    split = "test" if candidates.confirmed else "validation"
     found, shortened = [], 0
-    for candidate in field.candidates:
+    for candidate in candidates.members:
         cut = candidate.estimates.get(f"{split}.unfinished")
         about = _about(candidate)
         shortened = max(shortened, int(about.get("prompts_cut", 0)))

@@ -7,28 +7,28 @@ import math
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.verdict.rule import Decision
+from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.wording import estimate_text, numbers
 from harness.statistics.measurements.names import FORGETTING_NLL, FORGETTING_TASKS
 
 
-def in_words(decision: Decision, field: CandidateSet) -> list[str]:
+def in_words(decision: Decision, candidates: CandidateSet) -> list[str]:
     """Return sentences on gain, loss and runner-up, each with the numbers that it rests on."""
     chosen = decision.chosen
     if chosen is None:
         return []
-    return [*_gained(chosen, field), *_elsewhere(chosen), *_runner_up(decision, field)]
+    return [*_gained(chosen, candidates), *_elsewhere(chosen), *_runner_up(decision, candidates)]
 
 
-def _gained(chosen: Candidate, field: CandidateSet) -> list[str]:
-    quality, base = chosen.quality, chosen.base.get(field.quality)
+def _gained(chosen: Candidate, candidates: CandidateSet) -> list[str]:
+    quality, base = chosen.quality, chosen.base.get(candidates.quality)
     assert quality is not None
     if base is None:
         return []
-    better = quality.value > base.value if field.maximize else quality.value < base.value
+    better = quality.value > base.value if candidates.maximize else quality.value < base.value
     return [
-        f"{'Gained' if better else 'Not gained'}: {f.title(field.quality)} goes from "
-        f"{f.score(field.quality, base.value)} (untouched base) to {estimate_text(quality)}."
+        f"{'Gained' if better else 'Not gained'}: {f.title(candidates.quality)} goes from "
+        f"{f.score(candidates.quality, base.value)} (untouched base) to {estimate_text(quality)}."
     ]
 
 
@@ -58,7 +58,7 @@ def _times(rise: float, low: float | None, high: float | None) -> str:
     return f"{told} times the base's"
 
 
-def _runner_up(decision: Decision, field: CandidateSet) -> list[str]:
-    others = [c for c in by_quality(field.candidates, field.maximize) if c.feasible]
+def _runner_up(decision: Decision, candidates: CandidateSet) -> list[str]:
+    others = [c for c in by_quality(candidates.members, candidates.maximize) if c.feasible]
     second = next((c for c in others if c is not decision.chosen), None)
     return [f"Runner-up: {second.label}, {numbers(second)}."] if second is not None else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.reporting.evidence.candidates import CandidateSet
-from harness.reporting.verdict.rule import Decision
+from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.wording import in_quality
 from harness.statistics.comparing.power import Needed, minimal_detectable_difference, needed
 from harness.statistics.comparing.standard_errors import Error
@@ -15,13 +15,13 @@ def detectable_difference(decision: Decision) -> float | None:
     return None if error is None else minimal_detectable_difference(error.total)
 
 
-def power(decision: Decision, field: CandidateSet) -> list[str]:
+def power(decision: Decision, candidates: CandidateSet) -> list[str]:
     """Describe the detectable difference, its sources of error and the data needed for the margin."""
     error, best = _error(decision), decision.best
     n = best.quality.n if best.quality is not None else None
     if error is None or error.total == 0:
         return []
-    found = in_quality(field, minimal_detectable_difference(error.total))
+    found = in_quality(candidates, minimal_detectable_difference(error.total))
     text = (
         f"Power: a true difference of about {found} between the best two would be found four times "
         "out of five."
@@ -34,7 +34,7 @@ def power(decision: Decision, field: CandidateSet) -> list[str]:
         f"{100 * error.seeds**2 / error.total**2:.0f} % of the error's variance comes from seeds"
     )
     asked = needed(decision.margin, error, n, len(best.rows))
-    advice = _advice(asked, n, best, decision, field)
+    advice = _advice(asked, n, best, decision, candidates)
     return [f"{text} The limiting factor is the number of {_bound(asked)}: {parts}. {advice}"]
 
 
@@ -42,7 +42,7 @@ def _bound(asked: Needed) -> str:
     return "test examples" if asked.binding == "items" else "seeds"
 
 
-def _advice(asked: Needed, n: int, best, decision: Decision, field: CandidateSet) -> str:
+def _advice(asked: Needed, n: int, best, decision: Decision, candidates: CandidateSet) -> str:
     seeds = len(best.rows)
     if asked.items == n and asked.seeds == seeds:
         return "A difference as large as the margin can be detected."
@@ -52,7 +52,7 @@ def _advice(asked: Needed, n: int, best, decision: Decision, field: CandidateSet
     if asked.seeds:
         by_seeds = f"about {asked.seeds:,} seeds a candidate instead of {seeds}"
     first, second = (by_items, by_seeds) if asked.binding == "items" else (by_seeds, by_items)
-    to_find = f"To detect a difference of the margin, {in_quality(field, decision.margin)},"
+    to_find = f"To detect a difference of the margin, {in_quality(candidates, decision.margin)},"
     if asked.items is None and asked.seeds is None:
         return f"{to_find} both must grow: neither is enough alone."
     if first.startswith("no number"):

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.folders.run_folder import Run
+from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.verdict.cautions import cautions, unfinished
+from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.in_words import in_words
 from harness.reporting.verdict.power import detectable_difference, power
 from harness.reporting.verdict.race import race_in_words
-from harness.reporting.verdict.rule import Decision, decide, spent
+from harness.reporting.verdict.rule import decide, spent
 from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change
 from harness.reporting.verdict.why_not import why_not
 from harness.reporting.verdict.wording import (
@@ -41,41 +42,41 @@ class Recommendation:
     detectable: float | None  # smallest true difference in quality found with 80 % power
 
 
-def recommend(run: Run, field: CandidateSet) -> Recommendation:
+def recommend(run: SweepRecords, candidates: CandidateSet) -> Recommendation:
     """Apply the rule to the candidates and explain the result."""
-    decision = decide(field.candidates, field)
+    decision = decide(candidates.members, candidates)
     if decision is None:
-        return _nothing(run, field)
+        return _nothing(run, candidates)
     chosen = decision.chosen is not None
     return Recommendation(
         chosen=decision.chosen,
-        headline=_headline(decision, field),
-        meaning=tuple(in_words(decision, field)),
+        headline=_headline(decision, candidates),
+        meaning=tuple(in_words(decision, candidates)),
         reasons=(
-            *(_reasons(decision, field) if chosen else _why_none(decision, field)),
-            *race_in_words(run, field),
+            *(_reasons(decision, candidates) if chosen else _why_none(decision, candidates)),
+            *race_in_words(run, candidates),
         ),
-        runners_up=tuple(why_not(decision, field)),
-        would_change=tuple(would_change(decision, field)),
-        cautions=tuple(cautions(run, field, decision)),
+        runners_up=tuple(why_not(decision, candidates)),
+        would_change=tuple(would_change(decision, candidates)),
+        cautions=tuple(cautions(run, candidates, decision)),
         decision=decision,
         detectable=detectable_difference(decision),
     )
 
 
-def _nothing(run: Run, field: CandidateSet) -> Recommendation:
+def _nothing(run: SweepRecords, candidates: CandidateSet) -> Recommendation:
     if not run.rows:
         why = "No trial has finished yet."
     elif not any(row.record.status == "complete" for row in run.rows):
         why = f"None of the {len(run.rows)} trials completed. Their reasons are listed below."
-    elif all(c.quality is None for c in field.candidates):
-        why = f"No complete trial measured {field.quality}."
+    elif all(c.quality is None for c in candidates.members):
+        why = f"No complete trial measured {candidates.quality}."
     else:
         why = "Every finalist exceeds a limit or did not complete."
     changes = []
-    lifted = decide([without_problems(c) for c in field.candidates], field)
+    lifted = decide([without_problems(c) for c in candidates.members], candidates)
     if lifted is not None and lifted.chosen is not None:
-        problems = "; ".join(problems_of(field, lifted.chosen.label))
+        problems = "; ".join(problems_of(candidates, lifted.chosen.label))
         changes.append(
             f"If its problem did not matter ({problems}), the choice would be "
             f"{lifted.chosen.label}: {numbers(lifted.chosen)}."
@@ -85,25 +86,27 @@ def _nothing(run: Run, field: CandidateSet) -> Recommendation:
         headline="No recommendation.",
         meaning=(),
         reasons=(why,),
-        runners_up=tuple((c.label, "; ".join(c.problems)) for c in field.candidates if c.problems),
+        runners_up=tuple(
+            (c.label, "; ".join(c.problems)) for c in candidates.members if c.problems
+        ),
         would_change=tuple(changes),
-        cautions=(*run.remarks, *field.remarks, *unfinished(run)),
+        cautions=(*run.remarks, *candidates.remarks, *unfinished(run)),
         decision=None,
         detectable=None,
     )
 
 
-def _headline(decision: Decision, field: CandidateSet) -> str:
+def _headline(decision: Decision, candidates: CandidateSet) -> str:
     chosen = decision.chosen
     if chosen is None:
         if decision.step == "few":
             return f"No recommendation: {_examples(decision)} are too few."
         if decision.step == "blind":
-            return f"No recommendation: {f.title(field.quality)} does not separate the candidates."
+            return f"No recommendation: {f.title(candidates.quality)} does not separate the candidates."
         return "No recommendation: fine-tuning has not been shown to help."
     own = f.settings(chosen.settings)
     using = f"Use {chosen.method}" + (f" with {own}" if own else "")
-    title, margin = f.title(field.quality), in_quality(field, decision.margin)
+    title, margin = f.title(candidates.quality), in_quality(candidates, decision.margin)
     if decision.step == "only":
         return f"{using}: the only candidate that can be recommended."
     if not decision.firm:
@@ -131,7 +134,7 @@ def _examples(decision: Decision) -> str:
     return "1 test example" if n == 1 else f"{n} test examples"
 
 
-def _why_none(decision: Decision, field: CandidateSet) -> list[str]:
+def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
     best = decision.best
     if decision.step == "few":
         return [
@@ -141,51 +144,50 @@ def _why_none(decision: Decision, field: CandidateSet) -> list[str]:
         ]
     if decision.step == "blind":
         return [
-            f"{f.title(field.quality)} is the same for all candidates, or near 0. No likelihood of the "
-            "same texts was measured that could decide instead. Name another measurement in "
+            f"{f.title(candidates.quality)} is the same for all candidates, or near 0. No likelihood "
+            "of the same texts was measured that could decide instead. Name another measurement in "
             "objectives."
         ]
-    base = best.base.get(field.quality)
-    said = (
-        f"Quality: {best.label} scores best, {estimate_text(best.quality)} {f.title(field.quality)}"
-    )
+    base = best.base.get(candidates.quality)
+    quality = f"{estimate_text(best.quality)} {f.title(candidates.quality)}"
+    text = f"Quality: {best.label} scores best, {quality}"
     if base is not None:
-        said += f"; the untouched base scores {f.score(field.quality, base.value)}"
+        text += f"; the untouched base scores {f.score(candidates.quality, base.value)}"
     return [
-        f"{said}. No candidate is shown to be better than its own base.",
+        f"{text}. No candidate is shown to be better than its own base.",
         "To show a gain, try more training (training.max_steps or training.epochs), other learning "
         "rates, a more sensitive measurement (objectives={validation.bits_per_byte: minimize}) or "
         "more test examples.",
     ]
 
 
-def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
+def _reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
     best, chosen = decision.best, decision.chosen
     assert chosen is not None
-    stage = "finalists" if field.confirmed else "search trials"
+    stage = "finalists" if candidates.confirmed else "search trials"
     n = best.quality.n if best.quality else None
     seeds = len(best.rows)
     sample = f"{n} examples and " if n else ""
     sample += f"{seeds} seed" + ("s" if seeds != 1 else "")
     reasons = [
         f"Quality: of {len(decision.standings)} feasible {stage}, {best.label} scores best: "
-        f"{estimate_text(best.quality)} {f.title(field.quality)} ({sample})."
+        f"{estimate_text(best.quality)} {f.title(candidates.quality)} ({sample})."
     ]
-    if field.blind is not None:
+    if candidates.blind is not None:
         reasons.append(
-            f"{f.title(field.blind)} does not separate the candidates: it is the same for all, or near "
-            f"0. {f.title(field.quality)} decides instead."
+            f"{f.title(candidates.blind)} does not separate the candidates: it is the same for all, or "
+            f"near 0. {f.title(candidates.quality)} decides instead."
         )
     if len(decision.standings) > 1:
-        reasons.append(_margin(decision, field))
+        reasons.append(_margin(decision, candidates))
     worse = [s for s in decision.standings if s.difference.different]
     if worse:
         nearest = worse[0]
         reasons.append(
             f"{nearest.candidate.label} is significantly worse than the best: "
-            f"{difference(nearest.difference, field)}."
+            f"{difference(nearest.difference, candidates)}."
         )
-    reasons += _forgetting_reasons(decision, field)
+    reasons += _forgetting_reasons(decision, candidates)
     if decision.cost_name:
         words, write = COST_WORDS[decision.cost_name]
         costs = [f"{c.label} {write(spent(c, decision.cost_name))}" for c in decision.calm]
@@ -201,29 +203,30 @@ def _reasons(decision: Decision, field: CandidateSet) -> list[str]:
             f"{100 * decision.stability:.0f} % of the draws"
         )
         reasons.append(text + (f" ({', '.join(others[:3])})." if others else "."))
-    return reasons + power(decision, field)
+    return reasons + power(decision, candidates)
 
 
-def _margin(decision: Decision, field: CandidateSet) -> str:
+def _margin(decision: Decision, candidates: CandidateSet) -> str:
     """Describe the result within the margin, and the choices that other margins lead to."""
     stated = (
         "as configured (confirm.margin)"
-        if field.margin is not None
+        if candidates.margin is not None
         else "the default of this metric"
     )
-    margin = in_quality(field, decision.margin)
+    margin = in_quality(candidates, decision.margin)
     text = f"Margin: {margin} below the best counts as equally good, {stated}. "
     if not decision.tested:
         return text + "With one seed per candidate the spread between seeds is unknown: untested."
     if decision.admissible:
         said = [
-            f"{c.label} ({shortfall(decision.standing(c), field)})" for c in decision.admissible
+            f"{c.label} ({shortfall(decision.standing(c), candidates)})"
+            for c in decision.admissible
         ]
         text += f"Within it with 95 % confidence: {f.joined(said)}."
     else:
         text += "No candidate is shown to be within it."
     turns = [
-        f"from {f.score(as_compared(field.quality), limit)} on, {candidate.label}"
+        f"from {f.score(as_compared(candidates.quality), limit)} on, {candidate.label}"
         for limit, candidate in decision.other_margins
         if not decision.standing(candidate).difference.different
     ]
@@ -232,10 +235,10 @@ def _margin(decision: Decision, field: CandidateSet) -> str:
     return text
 
 
-def _forgetting_reasons(decision: Decision, field: CandidateSet) -> list[str]:
+def _forgetting_reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
     chosen = decision.chosen
     assert chosen is not None
-    if field.forgetting is None or chosen.forgetting is None:
+    if candidates.forgetting is None or chosen.forgetting is None:
         return ["Forgetting was not measured, so it was not considered."]
     moved = estimate_text(chosen.forgetting, units=True)
     text = f"Forgetting: {chosen.label} moves {moved} from the base"

@@ -7,29 +7,30 @@ from dataclasses import replace
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.verdict.rule import Decision, decide, spent
+from harness.reporting.verdict.decision import Decision
+from harness.reporting.verdict.rule import decide, spent
 from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, numbers
 
 
-def would_change(decision: Decision, field: CandidateSet) -> list[str]:
+def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
     """Run the rule again under other conditions and describe those that change the choice."""
     chosen, best = decision.chosen, decision.best
     lines = []
     if chosen is not None and best is not chosen:
         own = decision.standing(chosen).difference
         lines.append(
-            f"If forgetting and cost did not matter: {best.label}, "
-            f"{estimate_text(best.quality)} {f.title(field.quality)} ({difference(own, field, True)})."
+            f"If forgetting and cost did not matter: {best.label}, {estimate_text(best.quality)} "
+            f"{f.title(candidates.quality)} ({difference(own, candidates, True)})."
         )
     if chosen is not None:
-        lines += _tighter(decision, chosen, field)
-    lifted = decide([without_problems(c) for c in field.candidates], field, draws=0)
+        lines += _tighter(decision, chosen, candidates)
+    lifted = decide([without_problems(c) for c in candidates.members], candidates, draws=0)
     other = lifted.chosen if lifted is not None else None
     if other is not None and (chosen is None or other.label != chosen.label):
-        problems = "; ".join(problems_of(field, other.label))
+        problems = "; ".join(problems_of(candidates, other.label))
         condition = f"If its problem did not matter ({problems})"
         if not problems:  # one that is ruled out would raise the bar for the others
-            out = f.joined([c.label for c in field.candidates if c.problems])
+            out = f.joined([c.label for c in candidates.members if c.problems])
             condition = f"If the excluded candidates ({out}) still counted as the best"
         lines.append(f"{condition}: {other.label}, {numbers(other)}.")
     if chosen is None:
@@ -37,7 +38,7 @@ def would_change(decision: Decision, field: CandidateSet) -> list[str]:
     return lines or ["None of the other conditions tried here changes the choice."]
 
 
-def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list[str]:
+def _tighter(decision: Decision, chosen: Candidate, candidates: CandidateSet) -> list[str]:
     """Describe the choice under a limit just below the chosen one's forgetting, memory or time."""
     lines = []
     mark = chosen.forgetting
@@ -46,8 +47,8 @@ def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list
         limit = min(
             [*alike, mark.value]
         )  # a limit between those alike would not be a reason to change
-        less = [c for c in field.candidates if c.forgetting and c.forgetting.value < limit]
-        other = _chosen_of(less, field)
+        less = [c for c in candidates.members if c.forgetting and c.forgetting.value < limit]
+        other = _chosen_of(less, candidates)
         if other is not None:
             lines.append(
                 f"If forgetting had to stay below {f.score(mark.name, limit)} "
@@ -60,10 +61,10 @@ def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list
             continue
         less = [
             c
-            for c in field.candidates
+            for c in candidates.members
             if (cost := spent(c, name)) is not None and cost < 0.95 * own
         ]
-        other = _chosen_of(less, field)
+        other = _chosen_of(less, candidates)
         if other is not None:
             lines.append(
                 f"If {words} had to stay below {write(own)}: {other.label}, "
@@ -72,8 +73,8 @@ def _tighter(decision: Decision, chosen: Candidate, field: CandidateSet) -> list
     return lines
 
 
-def _chosen_of(candidates: Sequence[Candidate], field: CandidateSet) -> Candidate | None:
-    decision = decide(candidates, field, draws=0)
+def _chosen_of(considered: Sequence[Candidate], candidates: CandidateSet) -> Candidate | None:
+    decision = decide(considered, candidates, draws=0)
     return None if decision is None else decision.chosen
 
 
@@ -82,5 +83,5 @@ def without_problems(candidate: Candidate) -> Candidate:
     return candidate if candidate.dropped else replace(candidate, problems=())
 
 
-def problems_of(field: CandidateSet, label: str) -> Sequence[str]:
-    return next(c.problems for c in field.candidates if c.label == label)
+def problems_of(candidates: CandidateSet, label: str) -> Sequence[str]:
+    return next(c.problems for c in candidates.members if c.label == label)

@@ -5,24 +5,26 @@ from __future__ import annotations
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.verdict.rule import Decision, compare, spent
+from harness.reporting.verdict.contest import compare
+from harness.reporting.verdict.decision import Decision
+from harness.reporting.verdict.rule import spent
 from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, shortfall
 
 
-def why_not(decision: Decision, field: CandidateSet) -> list[tuple[str, str]]:
+def why_not(decision: Decision, candidates: CandidateSet) -> list[tuple[str, str]]:
     """Return (label, reason) of every candidate that was not chosen, best first."""
     lines = []
-    for candidate in by_quality(field.candidates, field.maximize):
+    for candidate in by_quality(candidates.members, candidates.maximize):
         if candidate is decision.chosen:
             continue
         if candidate.problems:
             lines.append((candidate.label, "; ".join(candidate.problems)))
         elif candidate.quality is None:
-            lines.append((candidate.label, f"{field.quality} was not measured"))
+            lines.append((candidate.label, f"{candidates.quality} was not measured"))
         elif decision.step == "few":
             lines.append((candidate.label, "too few examples"))
         elif candidate not in decision.admissible:
-            lines.append((candidate.label, _not_admitted(candidate, decision, field)))
+            lines.append((candidate.label, _not_admitted(candidate, decision, candidates)))
         elif candidate not in decision.calm:
             lines.append((candidate.label, _forgets_more(candidate, decision)))
         else:
@@ -32,15 +34,16 @@ def why_not(decision: Decision, field: CandidateSet) -> list[tuple[str, str]]:
     return lines
 
 
-def _not_admitted(candidate: Candidate, decision: Decision, field: CandidateSet) -> str:
+def _not_admitted(candidate: Candidate, decision: Decision, candidates: CandidateSet) -> str:
     standing = decision.standing(candidate)
     if standing.better_than_base is False:
         return "not shown to be better than the untouched base"
-    told = difference(standing.difference, field)
+    told = difference(standing.difference, candidates)
     if standing.difference.different:
         return f"worse in quality: {told}"
     if candidate is decision.best:
-        return f"highest score, but not shown to be within the margin: {shortfall(standing, field)}"
+        bound = shortfall(standing, candidates)
+        return f"highest score, but not shown to be within the margin: {bound}"
     return f"not shown to be within the margin of the best: {told}"
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.verdict.rule import Standing
-from harness.statistics.comparing.comparisons import Difference
+from harness.reporting.verdict.decision import CandidateStanding
+from harness.statistics.comparing.comparisons import ScoreDifference
 from harness.statistics.comparing.replicates import is_logarithmic
 
 COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
@@ -19,13 +19,13 @@ COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 }
 
 
-def difference(found: Difference, field: CandidateSet, reverse: bool = False) -> str:
+def difference(found: ScoreDifference, candidates: CandidateSet, reverse: bool = False) -> str:
     """Write a difference: 'difference −2.1 [−5.0, 0.8], p = 0.31 among all pairs: not significant'."""
     gap, low, high = found.difference, found.low, found.high
     if reverse:
         gap = -gap
         low, high = (None, None) if low is None or high is None else (-high, -low)
-    told = f.with_interval(as_compared(field.quality), gap, low, high, sign=True, units=True)
+    told = f.with_interval(as_compared(candidates.quality), gap, low, high, sign=True, units=True)
     text = f"difference {told}"
     if found.p_family is None:
         return f"{text}, untested"
@@ -33,20 +33,20 @@ def difference(found: Difference, field: CandidateSet, reverse: bool = False) ->
     return f"{text}, {f.equals_p(found.p_family)} among all pairs: {verdict}"
 
 
-def shortfall(standing: Standing, field: CandidateSet) -> str:
+def shortfall(standing: CandidateStanding, candidates: CandidateSet) -> str:
     """Write 'at most 0.7 worse than the best', at 95 % confidence for all candidates at once."""
     if not math.isfinite(standing.shortfall):
         return "its possible distance below the best is unknown"
     if standing.shortfall <= 0:
-        return f"at least {_bare(field, -standing.shortfall)} better than every other"
-    return f"at most {_bare(field, standing.shortfall)} worse than the best"
+        return f"at least {_bare(candidates, -standing.shortfall)} better than every other"
+    return f"at most {_bare(candidates, standing.shortfall)} worse than the best"
 
 
-def in_quality(field: CandidateSet, value: float) -> str:
+def in_quality(candidates: CandidateSet, value: float) -> str:
     """Write a difference in quality: '1.0 test BLEU', or '0.020 nats/token' for a perplexity."""
-    if is_logarithmic(field.quality):
-        return _bare(field, value)
-    return f"{f.score(field.quality, value)} {f.title(field.quality)}"
+    if is_logarithmic(candidates.quality):
+        return _bare(candidates, value)
+    return f"{f.score(candidates.quality, value)} {f.title(candidates.quality)}"
 
 
 def as_compared(name: str) -> str:
@@ -54,9 +54,9 @@ def as_compared(name: str) -> str:
     return f"{name.split('.')[0]}.nll" if is_logarithmic(name) else name
 
 
-def _bare(field: CandidateSet, value: float) -> str:
+def _bare(candidates: CandidateSet, value: float) -> str:
     """Write the value with its unit."""
-    name = as_compared(field.quality)
+    name = as_compared(candidates.quality)
     return f"{f.score(name, value)} {f.unit(name)}".strip()
 
 

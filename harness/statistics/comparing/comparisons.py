@@ -23,7 +23,7 @@ from harness.statistics.scores import Array
 
 
 @dataclass(frozen=True)
-class Difference:
+class ScoreDifference:
     """Difference a minus b in the unit of the measurement, with its error as far as known."""
 
     difference: float
@@ -70,21 +70,23 @@ class Comparisons:
         half = reach(error.df) * error.total
         return float(self.means[i] - half), float(self.means[i] + half)
 
-    def difference(self, i: int, j: int) -> Difference:
+    def difference(self, i: int, j: int) -> ScoreDifference:
         """Return candidate i minus candidate j."""
         gap = float(self.means[i] - self.means[j])
         if not self.errors.known:
-            return Difference(gap, None, None, None, None, None, False)
+            return ScoreDifference(gap, None, None, None, None, None, False)
         error = self.errors.between(i, j)
         half = reach(error.df) * error.total
         if not self.tested:
-            return Difference(gap, gap - half, gap + half, None, None, error, False)
+            return ScoreDifference(gap, gap - half, gap + half, None, None, error, False)
         if error.total == 0:
             p = family = 1.0 if gap == 0 else 0.0
         else:
             p = self._priced(two_sided_p(gap / error.total, error.df))
             family = self._priced(tukey_p(gap / error.total, len(self.found), error.df))
-        return Difference(gap, gap - half, gap + half, p, family, error, bool(self.different[i, j]))
+        return ScoreDifference(
+            gap, gap - half, gap + half, p, family, error, bool(self.different[i, j])
+        )
 
     def _priced(self, p: float) -> float:
         """Return p so that it is at most 0.05 where this look's test rejects."""

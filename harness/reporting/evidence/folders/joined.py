@@ -8,13 +8,13 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.reporting.evidence.comparable import how_measured
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, Sweep
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, SweepSettings
 from harness.reporting.evidence.race_file import Race
 
 __all__ = ["join"]
 
 
-def join(runs: Sequence[Run], name: str) -> Run:
+def join(runs: Sequence[SweepRecords], name: str) -> SweepRecords:
     """Return one run with the trials of all ``runs``; a trial that several of them have counts once.
 
     Raises InputError where they differ in data, base model, objectives, margin or signatures, or
@@ -31,7 +31,7 @@ def join(runs: Sequence[Run], name: str) -> Run:
     repeated = sum(len(run.rows) for run in runs) - len(rows)
     if repeated:
         remarks.append(f"{repeated} trials are in more than one of the sweeps and count once.")
-    return Run(
+    return SweepRecords(
         sweep=_joined_sweep([run.sweep for run in runs], name, remarks),
         rows=tuple(rows.values()),
         unfinished=sum(run.unfinished for run in runs),
@@ -41,7 +41,7 @@ def join(runs: Sequence[Run], name: str) -> Run:
     )
 
 
-def _joined_sweep(sweeps: Sequence[Sweep], name: str, remarks: list[str]) -> Sweep:
+def _joined_sweep(sweeps: Sequence[SweepSettings], name: str, remarks: list[str]) -> SweepSettings:
     """Return the settings that the sweeps share; ``remarks`` say where their effort differed."""
     first = sweeps[0]
     for what in ("search", "confirm"):
@@ -76,7 +76,7 @@ def _effort(settings: Any) -> str:
     )
 
 
-def _check_alike(one: Run, other: Run) -> None:
+def _check_alike(one: SweepRecords, other: SweepRecords) -> None:
     """Raise InputError for the first thing in which two runs may not be joined."""
     names = f"{one.sweep.name} and {other.sweep.name} cannot be joined"
     for what, get in _ALIKE.items():
@@ -98,14 +98,14 @@ def _check_alike(one: Run, other: Run) -> None:
             )
 
 
-def _seen(run: Run, part: str, *keys: str) -> set[str]:
+def _seen(run: SweepRecords, part: str, *keys: str) -> set[str]:
     """Return the values that the records' provenance has for the first of ``keys`` that it knows."""
     found = [row.record.provenance.get(part) or {} for row in run.rows]
     values = [next((each[key] for key in keys if each.get(key)), None) for each in found]
     return {str(value) for value in values if value is not None}
 
 
-def _signatures(run: Run) -> dict[str, set[str]]:
+def _signatures(run: SweepRecords) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for row in run.rows:
         for name, measured in row.record.measurements.items():
@@ -114,7 +114,7 @@ def _signatures(run: Run) -> dict[str, set[str]]:
 
 
 # What must agree, each as the set of its values: variants of one sweep may have several bases.
-_ALIKE: dict[str, Callable[[Run], set[str]]] = {
+_ALIKE: dict[str, Callable[[SweepRecords], set[str]]] = {
     "objectives": lambda run: {", ".join(map(" ".join, run.sweep.objectives))},
     "confirm.margin": lambda run: {str(run.sweep.confirm.get("margin"))},
     "data": lambda run: _seen(run, "data", "fingerprint"),

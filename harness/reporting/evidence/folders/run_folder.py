@@ -31,7 +31,7 @@ from harness.statistics.scores import Array
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepSettings:
     """Settings of a sweep. Entries missing from sweep.yaml are None or empty."""
 
     name: str
@@ -56,10 +56,10 @@ class FinishedTrial:
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepRecords:
     """A runs folder: the sweep, its finished trials, and what was odd about the files."""
 
-    sweep: Sweep
+    sweep: SweepSettings
     rows: tuple[FinishedTrial, ...]
     unfinished: int  # trial folders without a record: still running, or stopped
     remarks: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Run:
     race: Race = field(default_factory=Race)  # rounds of confirm seeds, of a sweep on a budget
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> SweepRecords:
     """Raise InputError if the folder is not one of a sweep."""
     if not folder.is_dir():
         raise InputError(f"No folder {folder}. Give the folder of a sweep, such as runs/NAME.")
@@ -106,10 +106,12 @@ def load_run(folder: Path) -> Run:
     )
     footprints, left_out = read_plan(folder)
     remarks += [f"Left out, because it does not fit into memory: {words}." for words in left_out]
-    return Run(sweep, tuple(rows), unfinished, tuple(remarks), footprints, read_race(folder))
+    return SweepRecords(
+        sweep, tuple(rows), unfinished, tuple(remarks), footprints, read_race(folder)
+    )
 
 
-def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> Sweep:
+def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> SweepSettings:
     """sweep.yaml as far as it can be read; the records fill in methods and objectives."""
     name = folder.resolve().name
     try:
@@ -136,7 +138,7 @@ def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> 
         (measured, "minimize" if direction == "minimize" else "maximize")
         for measured, direction in mapping("objectives").items()
     )
-    return Sweep(
+    return SweepSettings(
         name=text("name") or name,
         command=text("command"),
         seed=data["seed"] if isinstance(data.get("seed"), int) else 0,

@@ -1,0 +1,46 @@
+"""Decision of the rule, and the standing of each candidate against the best one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.reporting.evidence.candidates import Candidate
+from harness.statistics.comparing.comparisons import ScoreDifference
+
+
+@dataclass(frozen=True)
+class CandidateStanding:
+    """A feasible candidate against the best one in quality."""
+
+    candidate: Candidate
+    difference: ScoreDifference  # candidate minus best
+    shortfall: (
+        float  # at most so far below the best of the others, with 95 % confidence; see Comparisons
+    )
+    better_than_base: bool | None  # shown; None where that cannot be tested
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Record of the rule's decision, step by step."""
+
+    margin: float  # in the unit of quality
+    best: Candidate  # in quality, as measured
+    standings: tuple[CandidateStanding, ...]  # every feasible candidate, best quality first
+    admissible: tuple[Candidate, ...]  # shown within the margin and better than the base
+    calm: tuple[Candidate, ...]  # of those, the least forgetting and what forgets alike
+    chosen: Candidate | None
+    step: str  # what decided: 'only', 'quality', 'forgetting', 'cost'; 'base', 'blind', 'few': nothing
+    cost_name: str | None  # which cost decided, for step 'cost'
+    stability: float | None  # share of redraws of items and seeds that choose this one
+    choices: tuple[tuple[str, float], ...]  # label, share of the redraws; the most frequent first
+    other_margins: tuple[tuple[float, Candidate], ...]  # from this margin on, that choice
+    tested: bool  # on seeds: whether anything said of differences has been tested
+
+    @property
+    def firm(self) -> bool:
+        """True if the choice is shown to be within the margin of the best."""
+        return bool(self.admissible)
+
+    def standing(self, candidate: Candidate) -> CandidateStanding:
+        return next(s for s in self.standings if s.candidate is candidate)
