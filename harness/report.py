@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from harness.reporting.read import Report
 
 DESCRIPTION = """\
 Write the report of a sweep from its records: page, Markdown, CSV and JSON.
@@ -16,6 +20,25 @@ Write the report of a sweep from its records: page, Markdown, CSV and JSON.
   python -m harness.report runs/A runs/B name=both    several sweeps as one, if they compare
 """
 KEYS = ("name", "reports_dir")
+
+
+def read(folder: str | Path) -> Report:
+    """Read the report in ``reports/NAME``. Raises InputError if there is none."""
+    from harness.reporting.read import read_report
+
+    return read_report(folder)
+
+
+def write(
+    *runs: str | Path, name: str | None = None, reports_dir: str | Path = "reports"
+) -> Report:
+    """Write the report of one sweep, or of several as one, and return it.
+
+    Raises InputError where a folder has no results, or where sweeps may not be compared.
+    """
+    from harness.reporting import build_report
+
+    return read(build_report([Path(run) for run in runs], Path(reports_dir), _checked(name)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

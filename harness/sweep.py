@@ -18,6 +18,7 @@ from harness.paths import user_path
 if TYPE_CHECKING:
     from harness.config import TrialConfig
     from harness.launch.launcher import Launcher
+    from harness.reporting.read import Report
     from harness.search.sweep_folder import SweepFolder
     from harness.search.terminal import Terminal
 
@@ -45,6 +46,30 @@ database cannot be reached), 130 stopped; after 75 and 130 the same command resu
 
 class Preempted(BaseException):
     """SIGTERM: the machine is being reclaimed."""
+
+
+def tune(*overrides: str) -> Report:
+    """Run the sweep that ``overrides`` describe, as the command does, and return its report.
+
+    For notebooks: ``tune("method=lora,full", "search.trials=4")``. A sweep that was stopped resumes.
+    Raises InputError for what cannot be used, KeyboardInterrupt if it was stopped by hand, and
+    RuntimeError if no trial was completed.
+    """
+    from harness.compose.command_line import compose_from_data
+    from harness.reporting.read import read_report
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        code = run(overrides)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if code == STOPPED:
+        raise KeyboardInterrupt
+    if code != 0:
+        raise RuntimeError(f"The sweep ended with exit code {code}; its log says why.")
+    sweep, _, _ = compose_from_data(overrides)
+    return read_report(user_path(sweep.reports_dir) / sweep.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

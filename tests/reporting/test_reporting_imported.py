@@ -66,10 +66,10 @@ def published(tmp_path):
 
 def test_the_front_and_the_error_of_published_results(published):
     found = candidate_set(read_run(published))
-    points = [(c.quality.value, c.forgetting.value) for c in found.candidates]
+    points = [(c.quality.value, c.forgetting.value) for c in found.members]
     best = front(points, ("maximize", "minimize"))
-    assert {found.candidates[i].configuration for i in best} == set(list(PUBLISHED)[:7])
-    (lora,) = (c for c in found.candidates if c.configuration.endswith("rank64-rslora"))
+    assert {found.members[i].configuration for i in best} == set(list(PUBLISHED)[:7])
+    (lora,) = (c for c in found.members if c.configuration.endswith("rank64-rslora"))
     share = 677 / 1319
     assert lora.quality.n == 1319 and lora.quality.value == pytest.approx(100 * share)
     half = 100 * 1.96 * math.sqrt(share * (1 - share) / 1319)

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.records import Measurement, Record, read_json
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, Sweep
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, SweepSettings
 from harness.statistics.measurements.names import FORGETTING_NLL, TEST, VALIDATION
 
 __all__ = ["is_method_comparison", "read_method_comparison"]
@@ -38,7 +38,7 @@ def is_method_comparison(folder: Path) -> bool:
     return any(_has_parts(each) for each in found)
 
 
-def read_method_comparison(folder: Path) -> Run:
+def read_method_comparison(folder: Path) -> SweepRecords:
     """Read the results in ``folder``. Raises InputError if none has an accuracy on the test split."""
     found = {path: read_json(path) for path in sorted(folder.glob("*.json"))}
     results = [(path, each) for path, each in found.items() if _is_result(each)]
@@ -61,7 +61,7 @@ def read_method_comparison(folder: Path) -> Run:
         remarks.append(f"{others} files are no complete result and are left out.")
     methods = dict.fromkeys(row.record.method for row in rows)
     models = {row.record.config["model"]["name"] for row in rows}
-    sweep = Sweep(
+    sweep = SweepSettings(
         name=folder.resolve().name,
         methods=tuple(methods),
         objectives=(
@@ -72,7 +72,7 @@ def read_method_comparison(folder: Path) -> Run:
         data="MetaMathQA, tested on GSM8K",
         created=max((str(each["run_info"].get("created_at") or "") for _, each in results)) or None,
     )
-    return Run(sweep, tuple(rows), unfinished=0, remarks=tuple(remarks))
+    return SweepRecords(sweep, tuple(rows), unfinished=0, remarks=tuple(remarks))
 
 
 def _has_parts(found: Any) -> bool:

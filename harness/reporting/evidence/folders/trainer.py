@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.records import Measurement, Record, read_json
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, Run, Sweep
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, SweepSettings
 from harness.statistics.measurements.names import VALIDATION, VALIDATION_LOSS, VALIDATION_PERPLEXITY
 
 __all__ = ["is_trainer_output", "read_trainer_output"]
@@ -35,7 +35,7 @@ def is_trainer_output(folder: Path) -> bool:
     return _state_file(folder) is not None
 
 
-def read_trainer_output(folder: Path) -> Run:
+def read_trainer_output(folder: Path) -> SweepRecords:
     """Read the last evaluation in ``folder``. Raises InputError if there was none."""
     file = _state_file(folder)
     assert file is not None
@@ -72,7 +72,7 @@ def read_trainer_output(folder: Path) -> Run:
         cost=_cost(end),
         provenance={"steps": last.get("step")},
     )
-    sweep = Sweep(
+    sweep = SweepSettings(
         name=name,
         methods=(record.method,),
         objectives=((VALIDATION_LOSS, "minimize"),),
@@ -82,7 +82,7 @@ def read_trainer_output(folder: Path) -> Run:
         f"{name}: read from the Trainer's log, step {last.get('step')}. One seed, no intervals, "
         "forgetting not measured. Whether the runs share data and evaluation is not written there.",
     )
-    return Run(sweep, (FinishedTrial(record, folder),), unfinished=0, remarks=remarks)
+    return SweepRecords(sweep, (FinishedTrial(record, folder),), unfinished=0, remarks=remarks)
 
 
 def _state_file(folder: Path) -> Path | None:
