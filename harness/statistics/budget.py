@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 
 def expected_best(scores: Sequence[float], n: int, unbiased: bool = True) -> float:
-    """Expected maximum of n of the scores (Dodge et al. 2019; unbiased form Tang et al. 2020).
+    """Return the expected maximum of n of the scores.
 
-    Biased: n draws with replacement. Unbiased: n draws without, so n <= len(scores).
-    For a measurement that is minimized, pass negated scores and negate the result.
+    The biased form draws n scores with replacement (Dodge et al. 2019, arXiv:1909.03004). The unbiased
+    form draws without replacement, so n <= len(scores) (Tang et al. 2020, arXiv:2004.13705). For a
+    measurement that is minimized, pass negated scores and negate the result.
     """
     ordered, total = sorted(scores), len(scores)
     if unbiased:
@@ -25,7 +26,7 @@ def expected_best(scores: Sequence[float], n: int, unbiased: bool = True) -> flo
 
 
 def running_best(scores: Sequence[float | None], maximize: bool) -> list[float | None]:
-    """Best score after each trial, in the order the trials were proposed.
+    """Return the best score after each trial, for trials in the order of their proposal.
 
     A trial without a score (pruned, failed) still counts as one trial of the budget.
     """

@@ -11,12 +11,12 @@ from harness.statistics.measurements.formulas import Array
 
 
 def mean_error(values: Array, clusters: Sequence[Hashable] | None = None) -> float | None:
-    """Standard error of the mean of (n,) values; ``clusters`` names what each item shares.
+    """Return the standard error of the mean of (n,) values; ``clusters`` names each item's cluster.
 
-    Cluster-robust, Liang & Zeger 1986 with the usual correction for G clusters, as in Miller 2024,
-    arXiv:2411.00640 (§2.2): SE² = G/(G − 1) · Σ_g (Σ_{i in g} (x_i − mean))² / n². With every item a
-    cluster of its own it is s/√n. The values may be paired changes. None where there is one item, or
-    one cluster, alone.
+    The error is cluster-robust (Liang & Zeger 1986) with the usual correction for G clusters, as in
+    Miller 2024, arXiv:2411.00640, §2.2: SE² = G/(G − 1) · Σ_g (Σ_{i in g} (x_i − mean))² / n². If every
+    item is its own cluster, this is s/√n. The values may be paired changes. Returns None for a single
+    item or a single cluster.
     """
     values = np.asarray(values, dtype=float)
     n = len(values)
@@ -33,8 +33,8 @@ def mean_error(values: Array, clusters: Sequence[Hashable] | None = None) -> flo
 def mean_interval(
     values: Array, clusters: Sequence[Hashable], level: float = 0.95
 ) -> tuple[float, float] | None:
-    """mean ± t(G − 1) · SE; None where there is one cluster alone."""
-    from scipy import stats  # late: who reads a report needs none of it
+    """Return mean ± t(G − 1) · SE over G clusters; None for a single cluster."""
+    from scipy import stats  # imported late, because a report does not need it
 
     error = mean_error(values, clusters)
     if error is None:

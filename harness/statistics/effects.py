@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.statistics.ranks import mean_ranks
 from harness.statistics.scores import Array
 
-GROUPS = 3  # of a number's tried values, from low to high
+GROUPS = 3  # groups into which the tried values of a number are divided, from low to high
 PERMUTATIONS = 2000
 
 
@@ -22,18 +22,19 @@ class Effect:
 
     key: str
     best: str  # the value, or the range of a third of the values, whose trials rank best
-    share: float  # of the ranks' variance, that stands between the groups
-    by_chance: float  # the share to be expected of a setting without effect
+    share: float  # share of the ranks' variance that lies between the groups
+    by_chance: float  # expected share of a setting without effect
     p_family: float  # permutation test, adjusted for all settings (Holm 1979)
 
 
 def effects(settings: Mapping[str, Sequence[Any]], outcome: Sequence[float]) -> list[Effect]:
-    """Effects of settings of m values each on m outcomes, of which more is better; strongest first.
+    """Return the effect of each setting (m values) on m outcomes, higher being better, strongest first.
 
-    The share is H/(m − 1) of Kruskal & Wallis 1952. Ranks, for one diverged trial would decide a
-    variance of scores; groups, for a rate may be too low and too high. p counts the permutations of
-    the outcomes with as large a share, which is exact where configurations were drawn without
-    regard to outcomes. Settings with one value are left out.
+    The share is H/(m − 1) of the rank test of Kruskal & Wallis 1952. Ranks are used because a single
+    diverged trial would dominate a variance of scores. Values are grouped because a learning rate can
+    be too low as well as too high. p is the share of permutations of the outcomes that give as large
+    a share. It is exact if the configurations were drawn independently of the outcomes. Settings with
+    one value are left out.
     """
     ranks = mean_ranks(np.asarray(outcome, float))
     rng = np.random.default_rng(0)
@@ -53,7 +54,7 @@ def effects(settings: Mapping[str, Sequence[Any]], outcome: Sequence[float]) -> 
 
 
 def _shares(labels: NDArray[np.intp], ranks: Array) -> Array:
-    """(B, m) ranks -> (B,) shares of their variance between the groups that (m,) labels name."""
+    """Return (B,) shares of the variance of (B, m) ranks that lie between the groups of (m,) labels."""
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     members = [labels == group for group in np.unique(labels)]
     between = sum(centred[:, own].sum(axis=1) ** 2 / own.sum() for own in members)
@@ -61,7 +62,7 @@ def _shares(labels: NDArray[np.intp], ranks: Array) -> Array:
 
 
 def _grouped(values: Sequence[Any]) -> tuple[NDArray[np.intp], list[str]]:
-    """(m,) group of each value, and their names. Numbers with many values fall into thirds."""
+    """Return the (m,) group of each value, and the groups' names. Many numbers are cut into thirds."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     different = sorted(set(values), key=None if numbers else str)
     if not numbers or len(different) <= GROUPS:
@@ -73,6 +74,7 @@ def _grouped(values: Sequence[Any]) -> tuple[NDArray[np.intp], list[str]]:
 
 
 def _holm(found: Sequence[Effect]) -> list[Effect]:
+    """Adjust the p-values for testing several settings (Holm 1979)."""
     adjusted, least = [], 0.0
     for place, effect in enumerate(sorted(found, key=lambda effect: effect.p_family)):
         least = max(least, min(1.0, (len(found) - place) * effect.p_family))

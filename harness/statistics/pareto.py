@@ -1,4 +1,4 @@
-"""Pareto front: points that no other point beats in every objective, and the volume they cover."""
+"""Pareto front: the non-dominated points, and the hypervolume that they dominate."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import ArrayLike
 
 from harness.statistics.scores import Array
 
-BEYOND = 0.1  # of the front's extent: how far the corner of a volume lies behind it
+BEYOND = 0.1  # distance of the reference point from the nadir, as a share of the front's extent
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 
 
 def as_losses(points: ArrayLike, directions: Sequence[str]) -> Array:
-    """(n, d) points -> (n, d) values to minimize."""
+    """Convert (n, d) points to (n, d) values to minimize."""
     signs = np.array([-1.0 if direction == MAXIMIZE else 1.0 for direction in directions])
     return np.asarray(points, dtype=float).reshape(-1, len(directions)) * signs
 
 
 def front(points: ArrayLike, directions: Sequence[str]) -> list[int]:
-    """Indices of the non-dominated rows of (n, d) points, in order of their first objective.
+    """Return the indices of the non-dominated rows of (n, d) points, ordered by the first objective.
 
-    A point is dominated if another is at least as good everywhere and better somewhere; equal
-    points stay together.
+    A point is dominated if another is at least as good everywhere and better somewhere. Of equal
+    points on the front, all are kept.
     """
     losses = as_losses(points, directions)
     kept = [
@@ -35,10 +35,10 @@ def front(points: ArrayLike, directions: Sequence[str]) -> list[int]:
 
 
 def hypervolume(points: ArrayLike, directions: Sequence[str], reference: Sequence[float]) -> float:
-    """Volume between (n, d) points and the reference point, in the product of the units.
+    """Return the volume between (n, d) points and the reference point, in the product of the units.
 
-    Points that do not beat the reference in all objectives add nothing. By slices: quick for two
-    objectives and for fronts of a few hundred points in three or four.
+    Points that are not better than the reference in all objectives add nothing. The volume is summed
+    by slices, which is fast for two objectives and for a few hundred points in three or four.
     """
     corner = as_losses([reference], directions)[0]
     losses = as_losses(points, directions)
@@ -49,13 +49,12 @@ def hypervolume(points: ArrayLike, directions: Sequence[str], reference: Sequenc
 def reference_point(
     points: ArrayLike, directions: Sequence[str], base: Sequence[float | None] | None = None
 ) -> list[float]:
-    """Return the corner of ``hypervolume`` for (n, d) points: a tenth beyond the worst of their front.
+    """Return the reference point of ``hypervolume`` for (n, d) points: a tenth beyond their nadir.
 
-    A little beyond the nadir, so that the ends of the front count too (Ishibuchi et al. 2018, Evol.
-    Comput. 26:411). A dominated trial cannot move it. The untouched ``base``, where it was measured in
-    all objectives, belongs to the front: it can be had for nothing, so the corner lies at its quality
-    and no trial that is worse in everything widens the field. Where the front has no extent, the worst
-    of all points stands for it.
+    The nadir is the worst value on the front in each objective. A point beyond it lets the ends of the
+    front count too (Ishibuchi et al. 2018, Evol. Comput. 26:411), and dominated trials do not move it.
+    The untouched ``base`` is one of the points if it was measured in all objectives, because it costs
+    nothing. In an objective in which the front has no extent, the worst of all points is used.
     """
     rows = np.asarray(points, dtype=float).reshape(-1, len(directions))
     if base is not None and None not in base:
@@ -69,7 +68,7 @@ def reference_point(
 
 
 def _volume(losses: Array, corner: Array) -> float:
-    """Return the volume dominated by ``losses``, all of them below ``corner``."""
+    """Return the volume dominated by (n, d) ``losses``, all of which are below ``corner``."""
     if len(losses) == 0:
         return 0.0
     if len(corner) == 1:

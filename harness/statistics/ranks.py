@@ -20,8 +20,8 @@ class RankStability:
     kendall: float | None  # tau-b, ties counted; None where one side does not vary
     kendall_interval: tuple[float, float] | None  # 95 %, over other configurations; of five or more
     spearman: float | None
-    chosen: int  # place of the best by validation; the first of equals
-    test_rank: int  # of that one, 1 the best
+    chosen: int  # index of the best by validation; the first of equals
+    test_rank: int  # its rank on the test split; 1 is the best
     regret: float  # best test score minus its own, >= 0, in the unit of the score
     stays_best: float | None  # share of resamples in which one configuration is best on both
 
@@ -33,9 +33,10 @@ def rank_stability(
     validation_resamples: Array | None = None,
     test_resamples: Array | None = None,
 ) -> RankStability:
-    """From (m,) scores on both splits and, where there are any, their (B, m) resamples.
+    """Compare the order of m configurations on two splits.
 
-    The splits hold different examples, so their resamples are independent of each other.
+    Takes (m,) scores on both splits and, for ``stays_best``, their (B, m) resamples. The splits hold
+    different examples, so their resamples are independent of each other.
     """
     sign = 1.0 if maximize else -1.0
     before, after = sign * np.asarray(validation, float), sign * np.asarray(test, float)
@@ -59,10 +60,11 @@ def rank_stability(
 
 
 def kendall_interval(tau: float, n: int, level: float = 0.95) -> tuple[float, float] | None:
-    """About τ of n pairs, by Fisher's z with variance 0.437/(n − 4) (Fieller, Hartley & Pearson 1957).
+    """Return the interval of Kendall's τ of n pairs; None below five pairs.
 
-    It holds its estimate, where resampled items would give lower values alone: noise lowers a
-    correlation. Good to |τ| < 0.8; None below five pairs.
+    Fisher's z with variance 0.437/(n − 4) (Fieller, Hartley & Pearson 1957), accurate for |τ| < 0.8.
+    A bootstrap over items would not do: its noise lowers the correlation, so that its interval lies
+    below the estimate.
     """
     if n < 5:
         return None
@@ -72,7 +74,7 @@ def kendall_interval(tau: float, n: int, level: float = 0.95) -> tuple[float, fl
 
 
 def spearman(a: Sequence[float] | Array, b: Sequence[float] | Array) -> float | None:
-    """Spearman's rho of (m,) and (m,) values, ties at their mean rank; None where one is constant."""
+    """Return Spearman's rho of (m,) and (m,) values, ties at mean rank; None if one is constant."""
     first, second = mean_ranks(np.asarray(a)), mean_ranks(np.asarray(b))
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
@@ -80,13 +82,13 @@ def spearman(a: Sequence[float] | Array, b: Sequence[float] | Array) -> float | 
 
 
 def mean_ranks(values: Array) -> Array:
-    """(m,) ranks from 1, equal values at the mean of theirs."""
+    """Return (m,) ranks from 1; equal values share the mean of their ranks."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def _kendall(a: Array, b: Array) -> float | None:
-    """tau-b (Kendall 1945): concordant less discordant pairs, over those that are not tied."""
+    """Return tau-b (Kendall 1945): concordant minus discordant pairs, over the pairs without ties."""
     above = np.triu_indices(len(a), 1)
     x, y = (np.sign(v[:, None] - v[None, :])[above] for v in (a, b))
     pairs = math.sqrt(float((x * x).sum() * (y * y).sum()))

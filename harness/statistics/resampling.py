@@ -18,7 +18,7 @@ RESAMPLES = 1000
 
 
 def draw_counts(n: int, resamples: int, rng: np.random.Generator) -> Array:
-    """(B, n) how often each of n units is drawn in each of B resamples with replacement."""
+    """Draw B resamples of n units with replacement; return (B, n) how often each unit is drawn."""
     drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=n * resamples).reshape(resamples, n).astype(float)
 
@@ -26,10 +26,10 @@ def draw_counts(n: int, resamples: int, rng: np.random.Generator) -> Array:
 def bootstrap_scores(
     name: str, statistics: Array, item_counts: Array, seed_counts: Array | None = None
 ) -> Array:
-    """(seeds, n, k) or (n, k) statistics, (B, n) and (B, seeds) counts -> (B,) scores.
+    """Return (B,) scores from (seeds, n, k) or (n, k) statistics, (B, n) and (B, seeds) counts.
 
-    Items and seeds are resampled together: a resample draws examples (the same for every seed,
-    because the seeds answered the same examples) and draws seeds.
+    A resample draws both items and seeds. The items drawn are the same for every seed, because all
+    seeds answered the same items.
     """
     if statistics.ndim == 2:
         statistics = statistics[None]
@@ -40,7 +40,7 @@ def bootstrap_scores(
 
 
 def percentile_interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """The central ``level`` of (B,) resampled values."""
+    """Return the percentile interval that holds the central ``level`` of (B,) resampled values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -57,14 +57,14 @@ class PairedDelta:
     """Mean change of n paired items with its normal interval."""
 
     mean: float
-    variance: float  # of one item's change, n - 1 in the denominator
+    variance: float  # of one item's change, with n − 1 in the denominator
     standard_error: float
     low: float  # 95 %
     high: float
 
 
 def paired_delta(before: Array, after: Array) -> PairedDelta:
-    """(n,) values of the same items before and after -> change with SE and 95 % interval."""
+    """Return the mean change of (n,) paired values, with its standard error and 95 % interval."""
     changes = np.asarray(after, dtype=float) - np.asarray(before, dtype=float)
     mean, variance = float(changes.mean()), float(changes.var(ddof=1))
     error = math.sqrt(variance / len(changes))

@@ -1,8 +1,8 @@
-"""From per-example sufficient statistics to a score, for one sample or for thousands of resamples.
+"""Scores from per-example sufficient statistics, for one sample or for thousands of resamples.
 
-Every measurement that can be resampled keeps, for each example, the few numbers whose *sums* give
-the score. A score is then a function of the summed columns, so a bootstrap is one matrix product.
-The columns are those of `items.jsonl`; `measurements/definitions.py` defines each kind of measurement.
+Each example keeps a few numbers whose sums over the examples determine the score. A score is then a
+function of the summed columns, so a bootstrap is one matrix product. The columns are those of
+`items.jsonl`; `measurements/definitions.py` defines each kind of measurement.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def with_count(name: str, statistics: Array) -> tuple[Callable[[Array], Array], 
 
 
 def aggregate(name: str, statistics: Array) -> Array:
-    """(..., n, k) per-example statistics -> (...) scores over all n examples."""
+    """Return (...) scores over all n examples of (..., n, k) per-example statistics."""
     assert can_aggregate(name, statistics), f"{name}: no score from shape {statistics.shape}"
     function, columns = with_count(name, np.asarray(statistics, dtype=np.float64))
     with np.errstate(all="ignore"):  # a score that is not finite is for the caller to drop
@@ -54,7 +54,7 @@ def aggregate(name: str, statistics: Array) -> Array:
 
 
 def aggregate_resamples(name: str, statistics: Array, counts: Array) -> Array:
-    """(n, k) statistics and (B, n) how often each example was drawn -> (B,) scores."""
+    """Return (B,) scores of B resamples, from (n, k) statistics and (B, n) counts of each example."""
     function, columns = with_count(name, np.asarray(statistics, dtype=np.float64))
     with np.errstate(all="ignore"):
         return function(counts @ columns)

@@ -1,7 +1,8 @@
 """Scores of tasks learned in sequence: retention, loss and transfer. Pure functions of a matrix.
 
-``scores`` is (T, T), higher is better: row i are the scores on every task after training on task i,
-so the diagonal is each task just learned. ``start`` is (T,), the untouched base on every task.
+``scores`` is (T, T), higher is better. Row i holds the scores on every task after training on task i,
+so the diagonal holds each task just after it was learned. ``start`` is (T,), the scores of the
+untouched base.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ def _square(scores: ArrayLike) -> Array:
 
 
 def average_accuracy(scores: ArrayLike) -> float:
-    """ACC = 1/T Σ_i R[T, i], arXiv:1706.08840 Eq. 2."""
+    """Return ACC = 1/T Σ_i R[T, i] (arXiv:1706.08840, Eq. 2)."""
     return float(_square(scores)[-1].mean())
 
 
 def backward_transfer(scores: ArrayLike) -> float:
-    """BWT = 1/(T−1) Σ_{i<T} R[T, i] − R[i, i], arXiv:1706.08840 Eq. 3; NaN for one task."""
+    """Return BWT = 1/(T−1) Σ_{i<T} R[T, i] − R[i, i] (arXiv:1706.08840, Eq. 3); NaN for one task."""
     matrix = _square(scores)
     changes = matrix[-1, :-1] - np.diag(matrix)[:-1]
     return float(changes.mean()) if len(changes) else float("nan")
 
 
 def forward_transfer(scores: ArrayLike, start: ArrayLike) -> float:
-    """FWT = 1/(T−1) Σ_{i>1} R[i−1, i] − b[i], arXiv:1706.08840 Eq. 4; NaN for one task.
+    """Return FWT = 1/(T−1) Σ_{i>1} R[i−1, i] − b[i] (arXiv:1706.08840, Eq. 4); NaN for one task.
 
-    b is ``start``: of a pretrained model the untouched base, where the paper has random weights.
+    b is ``start``, the scores of the pretrained base. The paper uses random weights instead.
     """
     matrix = _square(scores)
     before = np.diag(matrix, k=1)
@@ -56,10 +57,10 @@ def forward_transfer(scores: ArrayLike, start: ArrayLike) -> float:
 
 
 def forgetting_measure(scores: ArrayLike) -> float:
-    """F = 1/(T−1) Σ_{j<T} max_{l<T} R[l, j] − R[T, j], arXiv:1801.10112; NaN for one task.
+    """Return F = 1/(T−1) Σ_{j<T} max_{l<T} R[l, j] − R[T, j] (arXiv:1801.10112); NaN for one task.
 
-    The maximum is over all stages before the last, those before task j was trained on as well. It can
-    be above 0 where BWT is too: what transfer gave, and a later task took, counts as forgotten.
+    The maximum is over all stages before the last, also those before task j was trained on. F can
+    therefore be above 0 while BWT is too: a gain from transfer that a later task removes is forgetting.
     """
     matrix = _square(scores)
     if len(matrix) < 2:
@@ -68,9 +69,9 @@ def forgetting_measure(scores: ArrayLike) -> float:
 
 
 def general_forgetting(start: float, after: ArrayLike) -> float:
-    """FG = 1/T Σ_m (R_0 − R_m) / R_0, arXiv:2308.08747: a share of what there was.
+    """Return FG = 1/T Σ_m (R_0 − R_m) / R_0 (arXiv:2308.08747), the mean share that is lost.
 
-    ``after`` (T,) are scores of one general ability after each task, ``start`` that of the base.
+    ``after`` holds (T,) scores of one general ability after each task, ``start`` the base's score.
     """
-    assert start > 0, "a share of nothing"
+    assert start > 0, "the share of a score of 0 is not defined"
     return float(((start - np.asarray(after, dtype=float)) / start).mean())

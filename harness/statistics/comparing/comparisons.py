@@ -27,22 +27,21 @@ class ScoreDifference:
     """Difference a minus b in the unit of the measurement, with its error as far as known."""
 
     difference: float
-    low: (
-        float | None
-    )  # 95 % interval of this one difference; None where nothing is known of its error
+    low: float | None  # 95 % interval of this difference alone; None if its error is unknown
     high: float | None
-    p_value: float | None  # two-sided, of this difference alone, times the looks' price
-    p_family: float | None  # of this difference among all pairs of the candidates (Tukey), likewise
+    p_value: float | None  # two-sided, for this difference alone, corrected for repeated looks
+    p_family: float | None  # among all pairs of candidates (Tukey), corrected for repeated looks
     error: Error | None
-    different: bool  # shown, with 5 % for any false one among all pairs
+    different: bool  # significant at a family-wise error rate of 5 % over all pairs
 
 
 class Comparisons:
     """Comparisons of k candidates in one measurement. Untested differences are never significant.
 
     A difference is tested if the between-seed variance is known, from its own seeds or those of
-    others. ``level`` is that of the tests at this look (``looks.level_at``); intervals hold 95 % at
-    each. ``dropped`` no longer take part, but tell of the spread of seeds.
+    other candidates. ``level`` is the level of the tests at this look (``looks.level_at``); intervals
+    have 95 % at every look. ``dropped`` candidates are not compared, but add to the estimate of the
+    seed variance.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class Comparisons:
         return best_reach(len(self.found), df, self.level) * total
 
     def shortfalls(self, means: Array, reaches: Array) -> Array:
-        """(..., k) means and (k, k) reaches -> (..., k) shortfalls."""
+        """Return (..., k) shortfalls from (..., k) means and (k, k) error bounds ``reaches``."""
         sign = 1.0 if self.maximize else -1.0
         behind = (
             sign * (means[..., None, :] - means[..., :, None]) + reaches

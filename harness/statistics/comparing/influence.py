@@ -1,4 +1,4 @@
-"""Influence of each item on a score: the jackknife, for any score that is a function of sums."""
+"""Jackknife influence of each item on a score, for any score that is a function of sums."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from harness.statistics.scores import Array, with_count
 
 
 def influences(name: str, statistics: Array) -> Array:
-    """(..., n, k) per-item statistics -> (..., n) influences on the score, their mean exactly 0.
+    """Return (..., n) influences on the score from (..., n, k) per-item statistics; their mean is 0.
 
-    Jackknife influence of item j: (n − 1)(θ − θ₍₋ⱼ₎), θ₍₋ⱼ₎ the score without it (Efron & Tibshirani
-    1993, eq. 11.5). var(influences)/n is the jackknife's variance of the score over items, and the
-    covariance of two systems' influences gives that of their scores: they answered the same items.
-    Of a mean it is exactly xⱼ − mean. Assumes items drawn independently and a score that is smooth in
-    the sums. NaN where the score is not defined without some item, and for a single item.
+    The influence of item j is (n − 1)(θ − θ₍₋ⱼ₎), with θ₍₋ⱼ₎ the score without item j (Efron &
+    Tibshirani 1993, eq. 11.5). For a mean it is exactly xⱼ − mean. var(influences)/n is the jackknife variance of
+    the score over items. The covariance of two candidates' influences gives the covariance of their
+    scores, because they answered the same items. Items must be drawn independently, and the score must
+    be smooth in the sums. NaN if the score is undefined without some item, and for a single item.
     """
     function, columns = with_count(name, np.asarray(statistics, dtype=np.float64))
     n = columns.shape[-2]

@@ -9,10 +9,11 @@ import numpy as np
 
 
 def compact_letters(different: np.ndarray) -> list[str]:
-    """(k, k) symmetric, true where two differ, best first -> (k,) letters such as 'A', 'AB'.
+    """Return (k,) letters such as 'A', 'AB' from a symmetric (k, k) matrix, true where two differ.
 
-    Two share a letter exactly where they were not found different (insert and absorb, Piepho 2004,
-    J. Comput. Graph. Stat. 13:456). Beyond 26 letters: A1, B1, and so on, separated by a space.
+    Rows are ordered best first. Two candidates share a letter if and only if they do not differ
+    (insert and absorb, Piepho 2004, J. Comput. Graph. Stat. 13:456). Beyond 26 letters: A1, B1, and so
+    on, separated by a space.
     """
     k = len(different)
     groups = [frozenset(range(k))] if k else []

@@ -1,4 +1,4 @@
-"""Margins: how much worse still counts as equally good, and whether a score carries information.
+"""Margins of non-inferiority, and the check that a score carries information.
 
 A test that finds no difference does not show equality (Altman & Bland 1995). Calling a candidate as
 good as the best takes a margin stated beforehand and a confidence bound that excludes a larger
@@ -14,16 +14,19 @@ from collections.abc import Sequence
 
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
-SHARE = 0.02  # of the value, where the kind has no margin of its own
-FEWEST_ITEMS = 10  # below it, neither a jackknife nor a reader can tell anything
-SAME_FORGETTING = 0.1  # relative
-# Measured on the same texts, and used in place of a score that carries no information. Bits per byte
-# first: they need no common tokenizer. The loss is that of classes.
+SHARE = 0.02  # default margin as a share of the value, for kinds without a margin
+FEWEST_ITEMS = 10  # below it, a jackknife error is not meaningful
+SAME_FORGETTING = 0.1  # relative difference that counts as equal
+# Likelihoods of the same texts that replace a score without information. Bits per byte come first,
+# because they do not depend on the tokenizer. The loss is that of a classifier.
 INSTEAD_OF_BLIND = ("bits_per_byte", "perplexity", "loss")
 
 
 def margin_of(name: str, best: float, asked: float | None = None) -> float:
-    """Return the configured margin, else the kind's at ``best``. For a perplexity, of its logarithm."""
+    """Return the margin ``asked`` by the user, else the default of the kind at the score ``best``.
+
+    It is in the unit of the comparison, which for a perplexity is nats per token.
+    """
     if asked is not None:
         return asked
     kind = METRIC_DEFINITIONS.get(kind_of(name))

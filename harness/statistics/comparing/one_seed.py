@@ -1,4 +1,4 @@
-"""Scores that were measured with one seed each: the ones that cannot be told from the best."""
+"""Selection of finalists from scores of one seed each: all that may be as good as the best."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.statistics.comparing.margins import margin_of
 from harness.statistics.comparing.replicates import is_logarithmic, to_scale
 from harness.statistics.scores import Array
 
-# SD of a score over seeds, in standard errors over its items. One seed tells nothing of the others, so
-# this is stated beforehand; docs/statistics.md says what was measured and what other values would do.
+# Assumed SD of a score over seeds, in standard errors over its items. A single seed cannot estimate
+# it. docs/statistics.md gives the measurements behind the value, and the effect of other values.
 SEED_SHARE = 1.0
-REACH = 1.645  # standard errors: one-sided, at 5 %
+REACH = 1.645  # standard errors of a one-sided test at 5 %
 
 
 def within_noise(
@@ -23,12 +23,13 @@ def within_noise(
     maximize: bool,
     margin: float | None = None,
 ) -> np.ndarray:
-    """(n,) values and standard errors over items -> (n,) true where the best is not told from it.
+    """Return (n,) True for scores within noise of the best, from (n,) values and standard errors.
 
-    Within noise lies what is behind the best by no more than the margin, or by no more than chance
-    makes of equals in 95 % of cases: items of both, and seeds of both with an SD of ``SEED_SHARE``
-    standard errors. Where an error is missing, the median of the others stands for it; without any
-    the margin alone counts. ``margin``: the user's; None: that of the metric.
+    A score is within noise if it is behind the best by no more than the margin, or by no more than
+    two equal configurations would differ in 95 % of cases. That difference has variance from the
+    items and the seeds of both; the SD over seeds is taken as ``SEED_SHARE`` standard errors. A
+    missing error is replaced by the median of the others. Without any, only the margin counts.
+    ``margin`` is the user's; None means the metric's default.
     """
     scores = to_scale(name, np.asarray(values, dtype=float))
     known = [error for error in errors if error is not None]

@@ -1,4 +1,4 @@
-"""Gain from more items or more seeds, from the two parts of a difference's error."""
+"""Power: detectable differences, and the items or seeds needed to detect a given one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LEVEL, POWER = 0.05, 0.8
 
 
 def _reach() -> float:
-    """z(1 − level/2) + z(power), 2.80: standard errors of a difference that is so found."""
+    """Return z(1 − level/2) + z(power) = 2.80, the detectable difference in standard errors."""
     normal = NormalDist()
     return normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)
 
 
 def minimal_detectable_difference(standard_error: float) -> float:
-    """The true difference that a two-sided test at 5 % finds with probability 0.8 (Cohen 1988).
+    """Return the true difference that a two-sided test at 5 % detects with probability 0.8.
 
-    ``standard_error`` is that of the paired difference.
+    ``standard_error`` is that of the paired difference. Cohen 1988.
     """
     return _reach() * standard_error
 
@@ -30,18 +30,16 @@ class Needed:
     """Items or seeds needed to detect a difference, changing one and keeping the other."""
 
     binding: str  # 'items' or 'seeds': the larger part of the error
-    items: int | None  # with the seeds as they are; None: no number of items would do
-    seeds: (
-        int | None
-    )  # of each candidate, with the items as they are; None: no number of seeds would do
+    items: int | None  # with the present seeds; None if no number of items is enough
+    seeds: int | None  # per candidate, with the present items; None if no number is enough
 
 
 def needed(difference: float, error: Error, items: int, seeds: int) -> Needed:
-    """From the error of a difference with ``items`` items and ``seeds`` seeds of each candidate.
+    """Return the items or seeds needed, from the error of a difference with ``items`` and ``seeds``.
 
-    The items' variance falls with 1/items and the seeds' with 1/seeds, each by itself: where the other
-    part alone is too large, no number helps. An advance estimate with as many degrees of freedom as
-    one likes, so with two or three seeds in all it is on the low side.
+    The variance from items falls with 1/items, that from seeds with 1/seeds. If one part alone is too
+    large, more of the other does not help. The estimate uses normal quantiles, so with two or three
+    seeds in all it is too low.
     """
     assert difference > 0
     allowed = (difference / _reach()) ** 2

@@ -16,13 +16,15 @@ from harness.statistics.scores import Array, aggregate
 
 @dataclass(frozen=True)
 class Replicates:
-    """Scores (S,) of S seeds on the same n items, with the known influence of the items."""
+    """Scores of S seeds on the same n items, with the influence of each item if known."""
 
     values: Array  # (S,)
     seeds: tuple[int, ...]
-    influences: Array | None = field(default=None, repr=False)  # (S, n); None: items are not known
-    item_error: float | None = None  # standard error over items, where only that was recorded
-    fixed: bool = False  # no seed moves it: the untouched base
+    influences: Array | None = field(
+        default=None, repr=False
+    )  # (S, n); None without per-item results
+    item_error: float | None = None  # standard error over items, if only that was recorded
+    fixed: bool = False  # True for the untouched base, which does not depend on seeds
 
     @property
     def mean(self) -> float:
@@ -35,13 +37,13 @@ class Replicates:
 
     @cached_property
     def mean_influence(self) -> Array:
-        """(n,) influences of the items on the mean over seeds."""
+        """Return (n,) influences of the items on the mean over seeds."""
         assert self.influences is not None
         return self.influences.mean(axis=0)
 
     @cached_property
     def spread(self) -> float | None:
-        """Variance of one seed's score on these items, S − 1 in the denominator; None of one seed."""
+        """Return the variance of the (S,) scores over seeds (S − 1 degrees); None for one seed."""
         return float(self.values.var(ddof=1)) if len(self.values) > 1 else None
 
     @cached_property
@@ -61,7 +63,7 @@ class Replicates:
 def replicates(
     name: str, statistics: Array, seeds: Sequence[int], items_known: bool = True
 ) -> Replicates:
-    """Build from (S, n, k) per-item statistics. For a perplexity, of its logarithm."""
+    """Build replicates from (S, n, k) per-item statistics; of the logarithm for a perplexity."""
     statistics = np.asarray(statistics, dtype=np.float64)
     values = np.atleast_1d(aggregate(name, statistics))
     found = influences(name, statistics) if items_known else None
@@ -73,7 +75,7 @@ def replicates(
 
 
 def is_logarithmic(name: str) -> bool:
-    """Return True if differences of this measurement are those of its logarithm: nats per token."""
+    """Return True if this measurement is compared by its logarithm, in nats per token."""
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     return kind is not None and kind.logarithmic
 

@@ -1,20 +1,18 @@
 """Standard errors of scores and of their differences over items and seeds, with degrees of freedom.
 
-The model is the crossed one: the score of seed s on n items is a mean, plus items, plus seed, plus
-items × seed; all candidates answer the same items. Over new items *and* new seeds the mean of S seeds
-has the variance (MS_items + MS_seeds − MS_interaction)/(n·S) (two-way random effects; Searle, Casella
-& McCulloch 1992, ch. 4), so what seeds do to single items is not counted twice.
+Model: two crossed random effects. The score of seed s on n items is a mean, plus an effect of the
+items, of the seed, and of items × seed. All candidates answer the same items. Over new items *and* new
+seeds, the mean of S seeds has the variance (MS_items + MS_seeds − MS_interaction)/(n·S) (Searle,
+Casella & McCulloch 1992, ch. 4). Subtracting the interaction avoids counting it twice.
 
-S is 2 or 3, so a candidate's own variance of seeds is hardly known. It is pooled over candidates:
-not as such, for it differs between methods many times over, but as the factor φ by which it exceeds
-what the interaction alone would give, which each candidate's own items tell well. A candidate's φ
-is drawn to the common one with ``PRIOR_DF`` degrees of freedom (moderated variance, Smyth 2004,
-Stat. Appl. Genet. Mol. Biol. 3:3), yet never below its own: a method whose seeds are seen to spread
-more is taken at its word.
+S is only 2 or 3, so a candidate's seed variance is poorly known and is pooled over candidates. The
+variances themselves differ between methods many times over. The factor φ is pooled instead: the seed
+variance divided by the variance that the interaction alone would give, which is well known from the
+candidate's items. A candidate's φ is shrunk towards the common φ with ``PRIOR_DF`` degrees of freedom
+(moderated variance, Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3), but never below its own estimate.
 
-Candidates with the same seeds saw the same data in the same order. In their differences the effect
-that a seed has on all of them is taken out, as in a randomized block design, where enough of them
-share seeds.
+Candidates with the same seeds saw the same data in the same order. If enough candidates share seeds,
+the common effect of a seed is removed from their differences, as in a randomized block design.
 
 Assumes items and seeds drawn at random, and seed effects that are near normal.
 """
@@ -30,19 +28,17 @@ import numpy as np
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.scores import Array
 
-PRIOR_DF = 3.0  # how alike methods are in φ; real ones give about 5, see docs/statistics.md
-PAIRED_DF = (
-    5  # of the seeds' variance; below it, seeds in common are not worth their degrees of freedom
-)
+PRIOR_DF = 3.0  # strength of the pooling of φ; real methods give about 5, see docs/statistics.md
+PAIRED_DF = 5  # fewest degrees of freedom of the seed variance for comparing by shared seeds
 
 
 @dataclass(frozen=True)
 class Error:
-    """Standard error of one number in its two parts; ``df`` by Satterthwaite 1946."""
+    """Standard error of one number in its two parts."""
 
-    items: float  # from the choice of items; 0 where they are not known
-    seeds: float  # from the choice of seeds; 0 where nobody has two
-    df: float
+    items: float  # from the choice of items; 0 if per-item results are unknown
+    seeds: float  # from the choice of seeds; 0 if no candidate has two
+    df: float  # degrees of freedom (Satterthwaite 1946)
 
     @property
     def total(self) -> float:
@@ -50,7 +46,7 @@ class Error:
 
 
 class Errors:
-    """Errors of k candidates measured by one score."""
+    """Standard errors of the scores of k candidates in one measurement, and of their differences."""
 
     def __init__(self, found: Sequence[Replicates]) -> None:
         self.found = tuple(found)
@@ -73,7 +69,7 @@ class Errors:
 
     @property
     def item_covariance(self) -> Array:
-        """(k, k) over items, of the means, without what the seeds do to single items."""
+        """Return the (k, k) covariance of the means over items, without the interaction with seeds."""
         twice = [(one.interaction or 0.0) / len(one.values) if one.n else 0.0 for one in self.found]
         covariance = self._items - np.diag(twice)
         return covariance
@@ -87,7 +83,7 @@ class Errors:
         return block is not None and block == self._paired.blocks[j]
 
     def _error(self, items: float, which: tuple[int, ...], seen: _Seeds) -> Error:
-        """``items`` still holds the interaction, which the seeds' variance holds as well."""
+        """Combine a variance over items with that over seeds; both still contain the interaction."""
         counted_twice = sum(
             (self.found[i].interaction or 0.0) / len(self.found[i].values)
             for i in which
@@ -98,8 +94,8 @@ class Errors:
             return Error(math.sqrt(items), 0.0, self._items_df())
         of_each = [seen.of_mean(i) for i in which]
         seeds, seeds_df = sum(of_each), seen.df(which, of_each)
-        # A variance that is known from a few seeds lies below the true one more often than not, and
-        # then seems to matter less than it does: it is weighed as if the estimate were its median.
+        # A variance estimated from a few seeds is more often below the true one than above. In the
+        # weighting it is corrected by the median of its chi-squared distribution.
         weighed = seeds / (1 - 2 / (9 * seeds_df)) ** 3
         spread = items**2 / self._items_df() + weighed**2 / seeds_df
         df = (items + weighed) ** 2 / spread if spread > 0 else math.inf
@@ -111,9 +107,10 @@ class Errors:
 
 
 class _Seeds:
-    """Variances of one seed's score, each drawn to the common factor, and their degrees of freedom.
+    """Seed variances of single scores, shrunk towards the common factor, with degrees of freedom.
 
-    ``blocks`` names those that share their seeds: what a seed does to all of a block is then left out.
+    Candidates with the same entry in ``blocks`` share their seeds. The effect of a seed on a whole
+    block is then removed.
     """
 
     def __init__(
@@ -127,7 +124,7 @@ class _Seeds:
             return
         scale = np.array([found[i].interaction or 0.0 for i in several])
         scaled = bool((scale > 0).all())
-        if not scaled:  # items are not known: the variances as such
+        if not scaled:  # per-item results are unknown: pool the variances themselves
             scale = np.ones(len(several))
         factor = _factors([found[i] for i in several], scale, [blocks[i] for i in several])
         self.own[several] = [len(found[i].values) - 1 for i in several]
@@ -138,20 +135,19 @@ class _Seeds:
         own = self.own[several]
         drawn = (self.prior * np.average(factor, weights=own) + own * factor) / (self.prior + own)
         drawn = np.maximum(drawn, factor)
-        if scaled:  # seeds cannot differ by less than what they do to single items
+        if scaled:  # the seed variance is at least that of the interaction
             drawn = np.maximum(drawn, 1.0)
-        self.variances[:] = np.average(
-            drawn * scale, weights=own
-        )  # of who has one seed: the others'
+        # A candidate with one seed gets the mean variance of the others.
+        self.variances[:] = np.average(drawn * scale, weights=own)
         self.variances[several] = drawn * scale
         self.variances[[one.fixed for one in found]] = 0.0
 
     def of_mean(self, i: int) -> float:
-        """Variance of candidate i's mean over its seeds."""
+        """Return the variance of candidate i's mean over its seeds."""
         return float(self.variances[i]) / len(self.found[i].values)
 
     def df(self, which: Sequence[int], variances: Sequence[float]) -> float:
-        """The common factor's, and the candidates' own (Welch), but no more than there are in all."""
+        """Return the degrees of freedom of the prior and the candidates (Welch), at most all."""
         known = [(v, self.own[i]) for i, v in zip(which, variances, strict=True) if self.own[i]]
         spread = sum(v * v / df for v, df in known)
         welch = sum(v for v, _ in known) ** 2 / spread if spread > 0 else 0.0
@@ -159,7 +155,7 @@ class _Seeds:
 
 
 def _blocks(found: Sequence[Replicates]) -> list[tuple[int, ...] | None]:
-    """The seeds that candidates have in common, where there are enough of them; else None."""
+    """Return for each candidate the seeds it shares, if enough candidates share them; else None."""
     able = [one.seeds if one.spread is not None and not one.fixed else None for one in found]
     counts = {seeds: able.count(seeds) for seeds in able if seeds is not None}
     return [
@@ -169,7 +165,7 @@ def _blocks(found: Sequence[Replicates]) -> list[tuple[int, ...] | None]:
 
 
 def _factors(found: Sequence[Replicates], scale: Array, blocks: Sequence) -> Array:
-    """(k,) variances over seeds in units of ``scale``, less what is common to a block."""
+    """Return (k,) seed variances in units of ``scale``, without the effects common to a block."""
     factors = np.array([one.spread for one in found]) / scale
     for block in {*blocks} - {None}:
         which = [i for i, own in enumerate(blocks) if own == block]
@@ -182,7 +178,7 @@ def _factors(found: Sequence[Replicates], scale: Array, blocks: Sequence) -> Arr
 
 
 def _item_covariances(found: Sequence[Replicates]) -> Array:
-    """(k, k) covariances over items of the means; 0 between candidates of different items."""
+    """Return (k, k) covariances of the means over items; 0 between candidates of different items."""
     k = len(found)
     covariances = np.zeros((k, k))
     for n in {one.n for one in found if one.n}:

@@ -1,4 +1,4 @@
-"""The studentized range: how far apart the outermost of k equal means lie, in standard errors."""
+"""Distribution of the studentized range: the range of k equal means, in standard errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Z = np.linspace(-8.5, 8.5, POINTS)
 
 
 def range_sf(q: float, k: int, df: float) -> float:
-    """P(range of k independent standard normals / s > q), s² an independent χ²(df)/df.
+    """Return P(R/s > q): R is the range of k standard normals, s² an independent χ²(df)/df.
 
-    ∫ f(s) · k ∫ φ(z)·(Φ(z) − Φ(z − q·s))^(k−1) dz ds (Tukey 1953; Harter 1960). The trapezoidal
-    rule, in log s, converges as fast as the integrand falls; within 1e-6 of
-    scipy.stats.studentized_range, which takes a hundred times as long.
+    1 − ∫ f(s) · k ∫ φ(z)·(Φ(z) − Φ(z − q·s))^(k−1) dz ds (Tukey 1953; Harter 1960), by the trapezoidal
+    rule in z and log s. Within 1e-6 of scipy.stats.studentized_range, which takes a hundred times as
+    long.
     """
     logs, weights = _scales(df)
     width = q * np.exp(logs)[:, None]
@@ -30,17 +30,17 @@ def range_sf(q: float, k: int, df: float) -> float:
 
 @lru_cache(maxsize=4096)
 def range_quantile(level: float, k: int, df: float) -> float:
-    """The q that the range exceeds with probability ``level``."""
+    """Return the q that the studentized range exceeds with probability ``level``."""
     highest = 10.0
     while range_sf(highest, k, df) > level:
         highest *= 4
     root = optimize.brentq(lambda q: range_sf(q, k, df) - level, 0.0, highest, xtol=1e-4)
-    return cast(float, root)  # a pair with full_output alone
+    return cast(float, root)  # typed as a pair, which it is only with full_output
 
 
 @lru_cache(maxsize=256)
 def _scales(df: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points of log s and their weights, which sum to 1."""
+    """Return the integration points of log s and their weights, which sum to 1."""
     lowest = -(36 / df + 8 / math.sqrt(2 * df))
     highest = 0.5 * math.log(special.chdtri(df, 1e-16) / df)
     logs = np.linspace(lowest, highest, POINTS)

@@ -1,1 +1,1 @@
-"""Every kind of measurement: formula, unit, direction and definition."""
+"""Definitions of all kinds of measurement: formula, unit, direction and wording."""

@@ -17,20 +17,21 @@ Direction = Literal["maximize", "minimize"]
 class MetricDefinition:
     """Definition of a kind of measurement. The default is the mean of one column over examples."""
 
-    title: str  # as a reader names it: 'BLEU'
+    title: str  # name in a report: 'BLEU'
     unit: str  # of the value in a record
-    direction: Direction | None  # which way is better; None: not known
-    # least and most that a score can be: no interval goes beyond
-    span: tuple[float, float] = (-math.inf, math.inf)
+    direction: Direction | None  # the better direction; None if unknown
+    span: tuple[float, float] = (-math.inf, math.inf)  # range of the score; bounds its intervals
     score: Callable[[Array], Array] = formulas.ratio  # of summed columns
-    columns: Container[int] = (1,)  # how many a row of items.jsonl may have
-    counted: bool = True  # a last column of ones is added: ``score`` divides by the examples
-    shown_unit: str = ""  # behind a number in a report; '' where the title says it all
+    columns: Container[int] = (1,)  # allowed numbers of columns in items.jsonl
+    counted: bool = True  # adds a last column of ones, because ``score`` divides by the examples
+    shown_unit: str = ""  # after a number in a report; '' if the title is enough
     decimals: int | None = None  # in a report; None: by the size of the number
     definition: str = ""  # one sentence for the report
     margin: float | None = (
-        None  # so much worse is as good, in the value's unit; None: 2 % of the value
+        None  # non-inferiority margin in the value's unit; None: 2 % of the value
     )
-    logarithmic: bool = False  # compared by its logarithm: a ratio means the same at every size
-    scorer: str = ""  # of a metric that can be asked for: its module in harness.evaluation.answers
-    blind_below: float | None = None  # where everybody scores less, the score tells nobody apart
+    logarithmic: bool = False  # compared by its logarithm, so that ratios count
+    scorer: str = ""  # module in harness.evaluation.answers, for metrics that users can configure
+    blind_below: float | None = (
+        None  # if all candidates score less, the score carries no information
+    )

@@ -38,8 +38,8 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         score=formulas.bits_per_byte,
         columns=(2,),
         counted=False,
-        definition="Bits per byte: negative log-likelihood per UTF-8 byte of text, in bits; "
-        "the tokenizer plays no part.",
+        definition="Bits per byte: negative log-likelihood per UTF-8 byte of text, in bits. It does "
+        "not depend on the tokenizer.",
         margin=0.01,
     ),
     "kl": MetricDefinition(
@@ -50,9 +50,10 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         columns=(2,),
         counted=False,
         shown_unit="nats/token",
-        definition="KL(base ‖ tuned), nats per token: how far predictions moved from those of the "
-        "untouched base on text that was not trained on. 0 means unmoved. Where the signature says "
-        "top k and tail it is a lower bound: of the base's distribution only these were kept.",
+        definition="KL(base ‖ tuned), nats per token: distance of the predictions from those of the "
+        "untouched base, on text that was not trained on. 0 means unchanged. If the signature says "
+        "'top k and tail', it is a lower bound, because only these of the base's probabilities were "
+        "kept.",
         margin=0.01,
     ),
     "nll": MetricDefinition(
@@ -95,7 +96,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         unit="share of texts",
         direction="maximize",
         span=(0, 1),
-        definition="Accuracy: the share of texts whose class is the one that was said most likely.",
+        definition="Accuracy: the share of texts whose most likely class is the true one.",
         margin=0.01,
     ),
     "macro_f1": MetricDefinition(
@@ -106,7 +107,8 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         score=formulas.macro_f1,
         columns=range(6, 3 * 100_000, 3),
         counted=False,
-        definition="Macro F1: the mean over classes of 2·both / (said + true), every class alike.",
+        definition="Macro F1: the mean over classes of F1 = 2·both / (predicted + true), with equal "
+        "weights.",
         margin=0.01,
     ),
     "loss": MetricDefinition(
@@ -123,7 +125,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
 }
 
 ALIASES: dict[str, str] = {"kl_target": "kl"}  # another name of a measurement → its kind
-# A metric of lm-eval's → its kind; any other is a 'task'.
+# Metric of lm-eval → kind; all others are of the kind 'task'.
 OF_TASKS: dict[str, str] = {
     **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity"), "task_perplexity"),
     **dict.fromkeys(("brier_score", "ter"), "task_error"),
@@ -135,7 +137,7 @@ OF_TASKS: dict[str, str] = {
 def kind_of(name: str) -> str:
     """Return the kind of a measurement: 'bleu' for 'test.bleu', 'kl' for 'forgetting.kl.news'.
 
-    For an unknown name, as other versions write them, this is its second part.
+    For an unknown name, such as one from another version, the kind is its second part.
     """
     parts = name.split(".")
     if parts[0] == "tasks":  # tasks.NAME.METRIC or METRIC,FILTER: a metric of lm-eval's
@@ -149,7 +151,7 @@ def own_kind(name: str) -> MetricDefinition:
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     if kind is None:
         raise KeyError(
-            f"{name}: no such kind of measurement; it is to have an entry in METRIC_DEFINITIONS"
+            f"{name}: unknown kind of measurement; it needs an entry in METRIC_DEFINITIONS"
         )
     return kind
 

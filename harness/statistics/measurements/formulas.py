@@ -1,4 +1,4 @@
-"""Each score as a function of summed columns: one formula a function, over any leading shape.
+"""Formulas of all scores, as functions of summed columns over any leading shape.
 
 ``sums`` is (..., k): the k columns of per-example statistics, summed over the examples.
 """
@@ -12,9 +12,9 @@ Array = NDArray[np.float64]
 
 
 def bleu(sums: Array) -> Array:
-    """(..., 10) columns sys_len, ref_len, correct1-4, total1-4 -> (...) BLEU, 0 to 100.
+    """Return (...) BLEU, 0 to 100, from (..., 10) columns sys_len, ref_len, correct1-4, total1-4.
 
-    Papineni et al. 2002, smoothed as NIST mteval-v13a ('exp'): equal to sacrebleu's corpus score.
+    Papineni et al. 2002, smoothed like NIST mteval-v13a ('exp'). Equal to sacrebleu's corpus score.
     """
     hypothesis_length, reference_length = sums[..., 0], sums[..., 1]
     correct, total = sums[..., 2:6], sums[..., 6:10]
@@ -37,9 +37,9 @@ def bleu(sums: Array) -> Array:
 
 
 def chrf(sums: Array) -> Array:
-    """(..., 3 * orders) columns hyp, ref, match of each n-gram order -> (...) chrF, 0 to 100.
+    """Return (...) chrF, 0 to 100, from (..., 3 * orders) columns hyp, ref, match of each n-gram order.
 
-    Popović 2015 with beta = 2 and effective order, as sacrebleu; 24 columns make it chrF++.
+    Popović 2015 with beta = 2 and effective order, as in sacrebleu. 24 columns give chrF++.
     """
     triples = sums.reshape(*sums.shape[:-1], -1, 3)
     hypothesis, reference, match = triples[..., 0], triples[..., 1], triples[..., 2]
@@ -53,48 +53,48 @@ def chrf(sums: Array) -> Array:
 
 
 def perplexity(sums: Array) -> Array:
-    """(..., 2) columns nll in nats, tokens -> (...) perplexity, weighted by token."""
+    """Return (...) perplexity, weighted by token, from (..., 2) columns nll in nats, tokens."""
     return np.exp(sums[..., 0] / sums[..., 1])
 
 
 def bits_per_byte(sums: Array) -> Array:
-    """(..., 2) columns nll in nats, UTF-8 bytes -> (...) bits per byte."""
+    """Return (...) bits per byte from (..., 2) columns nll in nats, UTF-8 bytes."""
     return sums[..., 0] / (sums[..., 1] * np.log(2.0))
 
 
 def ratio(sums: Array) -> Array:
-    """(..., 2) columns amount, count -> (...) amount per count (KL in nats per token)."""
+    """Return (...) amount per count, such as KL in nats per token, from (..., 2) columns."""
     return sums[..., 0] / sums[..., 1]
 
 
 def rise(sums: Array) -> Array:
-    """(..., 3) columns nll, tokens, nll of the base -> (...) rise of nll, nats per token."""
+    """Return (...) rise of nll in nats per token from (..., 3) columns nll, tokens, nll of the base."""
     return (sums[..., 0] - sums[..., 2]) / sums[..., 1]
 
 
 def change(sums: Array) -> Array:
-    """(..., 3) columns correct, correct by the base, items -> (...) change of accuracy."""
+    """Return (...) change of accuracy from (..., 3) columns correct, correct by the base, items."""
     return (sums[..., 0] - sums[..., 1]) / sums[..., 2]
 
 
 def macro_f1(sums: Array) -> Array:
-    """(..., 3 * classes) columns said, true, both of each class -> (...) mean F1 of the classes.
+    """Return (...) mean F1 of the classes from (..., 3 * classes) columns predicted, true, both.
 
-    F1 = 2·both / (said + true). A class that is neither said nor true plays no part, as in
+    F1 = 2·both / (predicted + true). A class that is neither predicted nor true is left out, as in
     scikit-learn.
     """
-    said, true, both = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
-    counted = said + true > 0
+    predicted, true, both = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    counted = predicted + true > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = np.where(counted, 2.0 * both / (said + true), 0.0)
+        each = np.where(counted, 2.0 * both / (predicted + true), 0.0)
     return each.sum(axis=-1) / counted.sum(axis=-1)
 
 
 def ter(sums: Array) -> Array:
-    """(..., 2) columns edits, mean length of the references in words -> (...) TER in percent.
+    """Return (...) TER in percent from (..., 2) columns edits, mean length of references in words.
 
-    Snover et al. 2006, as sacrebleu: may exceed 100; without any reference word 100 if anything was
-    said, else 0.
+    Snover et al. 2006, as in sacrebleu. It may exceed 100. Without reference words it is 100 if there
+    is any edit, else 0.
     """
     edits, length = sums[..., 0], sums[..., 1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -102,5 +102,5 @@ def ter(sums: Array) -> Array:
 
 
 def percent(sums: Array) -> Array:
-    """(..., 2) columns amount in [0, 1], count -> (...) percent."""
+    """Return (...) percent from (..., 2) columns amount in [0, 1], count."""
     return 100.0 * sums[..., 0] / sums[..., 1]

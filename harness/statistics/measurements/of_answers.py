@@ -1,6 +1,6 @@
 """Definitions of the scores of generated answers.
 
-An entry with a ``scorer`` is a metric that can be asked for: its key is its name in a configuration.
+An entry with a ``scorer`` is a metric that users can configure, under its key.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         columns=(24,),
         counted=False,
         decimals=1,
-        definition="chrF++, 0 to 100: chrF with words and pairs of words besides (sacrebleu).",
+        definition="chrF++, 0 to 100: chrF with n-grams of one and two words added (sacrebleu).",
         margin=1.0,
         blind_below=10.0,
         scorer="corpus",
@@ -62,8 +62,8 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         columns=(2,),
         counted=False,
         decimals=1,
-        definition="TER: edits a person would make, in percent of the reference's words; the fewer "
-        "the better, and it may exceed 100 (sacrebleu).",
+        definition="TER: edits needed to reach a reference, in percent of its words; lower is better, "
+        "and it may exceed 100 (sacrebleu).",
         margin=1.0,
         scorer="corpus",
     ),
@@ -88,7 +88,7 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         score=formulas.percent,
         decimals=1,
         definition="Token F1, 0 to 100: mean over answers of the best F1 of shared words with a "
-        "reference, as SQuAD; Chinese, Japanese and Korean by character.",
+        "reference, as in SQuAD; Chinese, Japanese and Korean by character.",
         margin=1.0,
         blind_below=5.0,
         scorer="matching",
@@ -146,8 +146,8 @@ ANSWER_METRICS: dict[str, MetricDefinition] = {
         direction="maximize",
         columns=(2,),
         counted=False,
-        definition="Judge: mean score that another language model gives the answers under a rubric; "
-        "its taste, not a fact.",
+        definition="Judge: mean score that another language model gives the answers under a rubric. It "
+        "is a judgement, not a fact.",
         margin=0.1,
     ),
     "evaluate": MetricDefinition(

@@ -43,8 +43,8 @@ UPDATE_METRICS: dict[str, MetricDefinition] = {
         title="intruder dimensions",
         unit="directions",
         direction=None,
-        definition="Intruder dimensions: how many of the top left singular vectors of the tuned "
-        "weights are like none of the base's (arXiv:2410.21228), over all changed matrices.",
+        definition="Intruder dimensions: the number of top left singular vectors of the tuned weights "
+        "that are similar to none of the base's (arXiv:2410.21228), over all changed matrices.",
     ),
     "max_logit_difference": MetricDefinition(
         title="largest logit difference",
