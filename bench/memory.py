@@ -30,7 +30,7 @@ from harness.compose.command_line import compose_trial
 from harness.data.tokens.encode import Encoded
 from harness.methods import AdaptContext
 from harness.models.load import load_base
-from harness.models.stored_bytes import stored_bytes
+from harness.models.weights.stored_bytes import stored_bytes
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.device_memory import peak_gb, reset_peak
 from harness.training.loop import Hooks, Interrupted, train

@@ -45,7 +45,7 @@ def run(arguments: Sequence[str], usage: str) -> int:
     from harness.data.rows.splits import read_splits
     from harness.launch.libraries import quiet_libraries
     from harness.launch.one_device import device_of_this_process
-    from harness.models.load import check_model
+    from harness.models.loading.location import check_model
     from harness.trials.by_hand.command import tune
     from harness.trials.by_hand.sequence import Stage, measured_by, merged_model, score_stage
     from harness.trials.workbench import Workbench

@@ -114,7 +114,8 @@ def run(arguments: Sequence[str]) -> int:
     from harness.compose.objectives import check_general, check_values, that_tell
     from harness.data.rows.splits import read_splits
     from harness.launch.choose import check_launcher, launcher_for
-    from harness.models.load import check_model, pinned_revision, stored_fingerprint
+    from harness.models.loading.base_fingerprint import stored_fingerprint
+    from harness.models.loading.location import check_model, pinned_revision
 
     check_launcher(sweep.launcher)
     bases = [plan.trial({}).model for plan in plans]  # several if variants name them

@@ -173,7 +173,8 @@ def _config(folder: Path, record: Record) -> TrialConfig:
     from harness.config import TrialConfig
     from harness.config.strict import from_mapping
     from harness.data.rows.splits import read_splits
-    from harness.models.load import check_model, stored_fingerprint
+    from harness.models.loading.base_fingerprint import stored_fingerprint
+    from harness.models.loading.location import check_model
     from harness.records.fingerprint import fingerprints
 
     config: TrialConfig = from_mapping(TrialConfig, record.config)

@@ -14,7 +14,7 @@ from harness.config import LimitsConfig, TrialConfig
 from harness.data.rows.splits import read_splits
 from harness.data.tokens.encode import Encoded, encode
 from harness.methods import AdaptContext
-from harness.models.load import stored_fingerprint
+from harness.models.loading.base_fingerprint import stored_fingerprint
 from harness.records import read_jsonl
 from harness.records.fingerprint import fingerprints
 from harness.training.checkpoint import CheckpointFolder

@@ -63,7 +63,7 @@ def trained(method: Method, model: Any) -> int:
 @cache
 def refused_by_the_builtin_model() -> frozenset[str]:
     """Methods that the built-in model cannot take: BitFit, since Llamas have no biases."""
-    from harness.models.load import load_skeleton
+    from harness.models.loading.skeleton import load_skeleton
 
     refused = set()
     for path in sorted((conf_dir() / "method").glob("*.yaml")):

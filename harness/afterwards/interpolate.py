@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.models.precision import as_computed
+from harness.models.weights.master_weights import as_computed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

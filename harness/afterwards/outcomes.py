@@ -21,7 +21,7 @@ from harness.evaluation.texts import Texts
 from harness.methods.base import AdaptContext, Method
 from harness.models.logits import logits_at
 from harness.models.pool import ModelPool
-from harness.models.stored_bytes import stored_bytes
+from harness.models.weights.stored_bytes import stored_bytes
 from harness.records import Measurement, Outcome
 from harness.statistics.measurements.definitions import unit_of
 from harness.statistics.measurements.names import MERGED_DIFFERENCE

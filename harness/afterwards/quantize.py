@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.config.evaluation import QUANTIZATIONS
 from harness.errors import InputError
-from harness.models.stored_bytes import linear_layers, stored_bytes
+from harness.models.weights.stored_bytes import quantizable_layers, stored_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -158,7 +158,7 @@ def _layers(model: nn.Module) -> dict[str, Any]:
     """Return the linear layers that get quantized: not GPT-2's, whose weights are transposed."""
     from torch import nn
 
-    layers = linear_layers(model)
+    layers = quantizable_layers(model)
     return {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
 
 

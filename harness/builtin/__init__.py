@@ -1,6 +1,6 @@
-"""Paths of the built-in tiny model and data.
+"""Paths of the built-in models and data sets.
 
-`harness.builtin.build` makes everything under `ASSETS`; `README.md` here says what is in each file.
+``harness.builtin.build`` creates all files in ``ASSETS``. README.md in this folder describes them.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ GAME_TEST = ASSETS / "data" / "game_test.jsonl"
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"
 
-# Short texts about ordinary things in English and Japanese, for models that were not made here.
+# Short texts about everyday things in English and Japanese, to measure forgetting of other models.
 EVERYDAY = Path(__file__).parent / "everyday"
 
 REPLAY = ASSETS / "data" / "replay.jsonl"

@@ -1,10 +1,10 @@
-"""Make the built-in model and data.
+"""Build the built-in models and data.
 
     python -m harness.builtin.build [--output DIR] [--steps N] [--seed 0] [--data-only | --keep-base]
 
-The same seed gives the same files (the weights: on the same kind of CPU with the same torch).
-It takes seven minutes on one core, and two for the chat model. A second thread would change the last
-bits of the weights, and would save little time on so small a model.
+The same seed gives the same files. Weights are identical only on the same kind of CPU with the same
+version of torch. One core needs seven minutes, and two more for the chat model. A second thread would
+change the last bits of the weights.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from harness.builtin import ASSETS, MANIFEST
+from harness.builtin.chat_model import chat_tokenizer, tune_chat
 from harness.builtin.pretrain import (
     document_ids,
     model_perplexity,
@@ -26,10 +27,14 @@ from harness.builtin.pretrain import (
     train_tokenizer,
     unigram_perplexity,
 )
-from harness.builtin.texts.chat import chat_tokenizer, tune_chat
 from harness.builtin.texts.cloze import TASK_YAML, cloze_tasks
 from harness.builtin.texts.conversation import conversations
-from harness.builtin.texts.corpus import distinct, held_out_documents, ship_logs, training_documents
+from harness.builtin.texts.general_text import (
+    distinct,
+    held_out_documents,
+    ship_logs,
+    training_documents,
+)
 from harness.builtin.texts.isle import isle_texts, probes
 from harness.builtin.texts.puzzles import games, sums
 from harness.builtin.texts.task import notices
@@ -37,21 +42,21 @@ from harness.builtin.texts.topics import topics
 from harness.builtin.texts.world import World, make_world
 
 STEPS = 1500
-CHAT_SHARE = 5  # pretraining steps for each step of the chat model
-HELD_OUT_PER_DOMAIN = 50  # the first half is for the search, the second for finalists
+CHAT_SHARE = 5  # ratio of pretraining steps to steps of the chat model
+HELD_OUT_PER_DOMAIN = 50  # half for the search, half for finalists
 TOKENIZER_DOCUMENTS = 3000
 REPLAY_DOCUMENTS = 200
 TASK_ROWS = {"train": 1000, "validation": 100, "test": 200}
 TOPIC_ROWS = {"train": 400, "validation": 100, "test": 200}
 DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
-ISLE_DOCUMENTS = {"train": 320, "validation": 32, "test": 48}  # 32 thousand tokens to train on
+ISLE_DOCUMENTS = {"train": 320, "validation": 32, "test": 48}  # 32,000 training tokens
 PUZZLE_ROWS = {"train": 500, "validation": 80, "test": 160}
 OLD_PROBES = 30
 CLOZE_ITEMS = 60
 
 
 def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
-    """Write every file under `output`; return the manifest, which is written last."""
+    """Write all files to ``output`` and return the manifest, which is written last."""
     torch.set_num_threads(1)
     world = make_world(seed)
     held_out = held_out_documents(world, seed, HELD_OUT_PER_DOMAIN)
@@ -86,14 +91,16 @@ def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
 
 
 def make_chat(output: Path, world: World, held_out: set[str], steps: int, seed: int) -> float:
-    """Tune the base under ``output`` to a chat model; return its perplexity on the held-out text.
+    """Fine-tune the base in ``output`` to a chat model and return its perplexity on held-out text.
 
-    It is saved in bfloat16, which halves the size and is the dtype that it is loaded in.
+    It is saved in bfloat16, the dtype in which it is loaded.
     """
     folder = output / "chat_model"
     tokenizer = chat_tokenizer(output / "model", folder)
     model = LlamaForCausalLM.from_pretrained(output / "model", dtype=torch.float32)
-    texts = training_documents(world, seed + 1, held_out)  # other texts than those of the base
+    texts = training_documents(
+        world, seed + 1, held_out
+    )  # texts that differ from those of the base
     tune_chat(model, tokenizer, conversations(world, seed), texts, max(1, steps // CHAT_SHARE))
     model.bfloat16().save_pretrained(folder)
     documents = [document_ids(tokenizer, text) for text in sorted(held_out)]
@@ -101,7 +108,7 @@ def make_chat(output: Path, world: World, held_out: set[str], steps: int, seed: 
 
 
 def file_hashes(output: Path) -> dict[str, str]:
-    """Return `{path below output: sha256}` of every file but the manifest."""
+    """Return relative path → SHA-256 of every file in ``output`` except the manifest."""
     return {
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.rglob("*"))
@@ -110,7 +117,7 @@ def file_hashes(output: Path) -> dict[str, str]:
 
 
 def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed: int) -> None:
-    """Write everything but the model: tasks, new domain, held-out general text, cloze tasks."""
+    """Write all data sets: tasks, new domain, held-out general text, cloze tasks."""
     data = output / "data"
     for split, rows in notices(world, seed, TASK_ROWS).items():
         _write_jsonl(data / f"task_{split}.jsonl", rows)
@@ -119,10 +126,11 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
         _write_jsonl(
             data / f"domain_{split}.jsonl", ({"text": text} for text in islice(logs, number))
         )
-    told = iter(distinct(isle_texts(seed), sum(ISLE_DOCUMENTS.values())))
+    isle_documents = iter(distinct(isle_texts(seed), sum(ISLE_DOCUMENTS.values())))
     for split, number in ISLE_DOCUMENTS.items():
         _write_jsonl(
-            data / f"isle_{split}.jsonl", ({"text": text} for text in islice(told, number))
+            data / f"isle_{split}.jsonl",
+            ({"text": text} for text in islice(isle_documents, number)),
         )
     _write_jsonl(data / "isle_probes.jsonl", probes(world, seed, OLD_PROBES))
     for split, rows in topics(world, seed, TOPIC_ROWS, held_out).items():
@@ -147,7 +155,7 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
 def rewrite_data(output: Path, seed: int, chat: bool = False) -> dict:
     """Write the data of an earlier build again, keep its base, and return the new manifest.
 
-    ``chat``: make the chat model again too.
+    With ``chat``, also train the chat model again.
     """
     torch.set_num_threads(1)
     world = make_world(seed)
@@ -156,20 +164,22 @@ def rewrite_data(output: Path, seed: int, chat: bool = False) -> dict:
     manifest = json.loads((output / MANIFEST.name).read_text())
     assert manifest["build"]["seed"] == seed
     if chat:
-        texts = {text for of_domain in held_out.values() for text in of_domain}
-        made = make_chat(output, world, texts, manifest["build"]["steps"], seed)
-        manifest["held_out_perplexity"]["chat_model"] = made
+        texts = {text for domain in held_out.values() for text in domain}
+        perplexity = make_chat(output, world, texts, manifest["build"]["steps"], seed)
+        manifest["held_out_perplexity"]["chat_model"] = perplexity
     manifest["sha256"] = file_hashes(output)
     (output / MANIFEST.name).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
 def _write_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Write one JSON object per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def main() -> None:
+    """Run the build from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -183,17 +193,20 @@ def main() -> None:
         "--steps", type=int, default=STEPS, help=f"pretraining steps (default: {STEPS})"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the world, its texts and the weights (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the world, its texts and the weights (default: 0)",
     )
     parser.add_argument(
         "--data-only",
         action="store_true",
-        help="write the data again, keep the models that are there",
+        help="write the data again, keep the existing models",
     )
     parser.add_argument(
         "--keep-base",
         action="store_true",
-        help="write the data and the chat model again, keep the base that is there",
+        help="write the data and the chat model again, keep the existing base",
     )
     arguments = parser.parse_args()
     if arguments.data_only or arguments.keep_base:
@@ -202,7 +215,7 @@ def main() -> None:
         manifest = build(arguments.output, arguments.steps, arguments.seed)
     perplexity = manifest["held_out_perplexity"]
     print(
-        f"held-out perplexity: {', '.join(f'{who} {value}' for who, value in perplexity.items())}"
+        f"held-out perplexity: {', '.join(f'{name} {value}' for name, value in perplexity.items())}"
     )
     print(f"{len(manifest['sha256'])} files in {arguments.output}")
 

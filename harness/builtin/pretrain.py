@@ -1,4 +1,4 @@
-"""Byte-level BPE and a Llama of a million parameters, pretrained here in minutes on a CPU."""
+"""Pretraining of the built-in model: a byte-level BPE and a Llama of a million parameters."""
 
 import math
 import sys
@@ -13,11 +13,11 @@ VOCABULARY_SIZE = 1024
 CONTEXT_TOKENS = 256
 ROPE_THETA = 1e6
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
-BOS_ID, EOS_ID, PAD_ID = range(3)  # the trainer numbers special tokens first, in this order
+BOS_ID, EOS_ID, PAD_ID = range(3)  # the trainer assigns ids to special tokens first, in this order
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a tokenizer that encodes any text without loss and begins it with bos."""
+    """Train a tokenizer that encodes any text without loss and prepends BOS."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -40,7 +40,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model(seed: int) -> LlamaForCausalLM:
-    """Build a model whose linear layers have sides that are multiples of 64, the block size of NF4."""
+    """Create a model whose linear layers have sizes divisible by 64, the block size of NF4."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY_SIZE,
@@ -63,29 +63,31 @@ def new_model(seed: int) -> LlamaForCausalLM:
 
 @torch.no_grad()
 def _wire_induction(model: LlamaForCausalLM) -> None:
-    """Start with one induction head, the circuit that copies "A B ... A -> B" (Olsson et al. 2022).
+    """Initialize an induction head, which copies "A B ... A -> B" (Olsson et al. 2022).
 
-    By gradient descent alone it had not emerged after 1,500 of our steps. A model that cannot copy
-    from its context learns no target task on which methods could be compared. Head 0 of layer 0 attends
-    to the previous token and writes part of its embedding into the last 32 dimensions. Head 0 of layer
-    1 attends to the position whose previous token is the current one, and copies its token. Training
-    may change every number; each is a gain that makes its softmax sharp.
+    Gradient descent alone does not form one within 1,500 steps. A model that cannot copy from its
+    context would learn no task on which methods could be compared.
+
+    Head 0 of layer 0 attends to the previous token and writes part of its embedding into the last
+    32 dimensions. Head 0 of layer 1 attends to the position whose previous token equals the current
+    one, and copies its token. The constants are gains that make each softmax sharp. Training can
+    change all of them.
     """
     embeddings = model.model.embed_tokens.weight  # (vocabulary, 128)
     embeddings.normal_(0.0, 0.06)
-    embeddings[:, 0] = 0.3  # the same for every token, so that a head can attend by position alone
+    embeddings[:, 0] = 0.3  # equal for all tokens, so that a head can attend by position alone
     embeddings[:, 96:] = 0.0
     first, second = (layer.self_attn for layer in model.model.layers[:2])
-    rows = torch.arange(32)  # of head 0
+    rows = torch.arange(32)  # rows of head 0
     for attention in (first, second):
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-            # Almost zero, not zero: a row that is zero in both has no gradient, and a row of
-            # zeros has no direction, which DoRA divides by.
+            # Small instead of 0: rows that are 0 in queries and keys have no gradient, and DoRA
+            # divides by the norm of a row.
             assert isinstance(projection, torch.nn.Linear)
             projection.weight[rows] = torch.randn(32, projection.in_features) * 0.002
         attention.o_proj.weight[:, rows] = 0.0
 
-    # Key 0 degrees, query turned back by one position: RoPE then scores distance one highest.
+    # The query is rotated back by one position, so RoPE gives the previous token the highest score.
     angles = ROPE_THETA ** (-torch.arange(16) / 16)
     first.k_proj.weight[:16, 0] = 1.22
     first.q_proj.weight[:16, 0] = 1.22 * angles.cos()
@@ -93,7 +95,9 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
     first.v_proj.weight[rows, 1 + rows] = 1.0
     first.o_proj.weight[96 + rows, rows] = 0.06
 
-    slow = torch.tensor([*range(5, 16), *range(21, 32)])  # rows that RoPE hardly rotates: content
+    slow = torch.tensor(
+        [*range(5, 16), *range(21, 32)]
+    )  # rows that RoPE hardly rotates, so that content decides
     second.q_proj.weight[slow, 1 + slow] = 1.9
     second.k_proj.weight[slow, 96 + slow] = 1.9
     second.v_proj.weight[rows, 33 + rows] = 1.0
@@ -108,7 +112,7 @@ def pretrain(
     rows_per_batch: int = 8,
     learning_rate: float = 3e-3,
 ) -> None:
-    """Train with AdamW, a short warm-up and cosine decay to zero, on `<s> text </s>` in packed rows."""
+    """Train on `<s> text </s>` in packed rows with AdamW, warmup and cosine decay to 0."""
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
     others = [weight for weight in model.parameters() if weight.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -141,12 +145,13 @@ def pretrain(
 
 
 def _packed_rows(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str]) -> Iterator[list[int]]:
-    waiting: list[int] = []
+    """Yield rows of ``CONTEXT_TOKENS`` token ids, with documents concatenated."""
+    pending: list[int] = []
     for text in texts:
-        waiting += document_ids(tokenizer, text)
-        while len(waiting) >= CONTEXT_TOKENS:
-            yield waiting[:CONTEXT_TOKENS]
-            waiting = waiting[CONTEXT_TOKENS:]
+        pending += document_ids(tokenizer, text)
+        while len(pending) >= CONTEXT_TOKENS:
+            yield pending[:CONTEXT_TOKENS]
+            pending = pending[CONTEXT_TOKENS:]
 
 
 def document_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -157,7 +162,7 @@ def document_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 @torch.no_grad()
 def model_perplexity(model: LlamaForCausalLM, documents: list[list[int]]) -> float:
-    """Return exp of the mean negative log-likelihood of all tokens after `<s>`."""
+    """Return the perplexity over all tokens after `<s>`."""
     nats, tokens = 0.0, 0
     for ids in documents:
         logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
@@ -169,7 +174,7 @@ def model_perplexity(model: LlamaForCausalLM, documents: list[list[int]]) -> flo
 
 
 def unigram_perplexity(fitted_on: Iterable[list[int]], documents: list[list[int]]) -> float:
-    """Return the perplexity of the same tokens under token frequencies (add-one smoothing)."""
+    """Return the perplexity of the same tokens under unigram frequencies (add-one smoothing)."""
     counts = torch.ones(VOCABULARY_SIZE, dtype=torch.float64)
     for ids in fitted_on:
         counts += torch.bincount(torch.tensor(ids[1:]), minlength=VOCABULARY_SIZE)

@@ -1,4 +1,4 @@
-"""Check of what this machine can run: ``python -m harness.doctor [the overrides of a sweep]``."""
+"""Check of what this machine can run: ``python -m harness.doctor [overrides of a sweep]``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.doctor.finding import FAIL, Line, Setup, first_line
+from harness.doctor.destinations import check_storage, check_tracking
+from harness.doctor.finding import FAIL, LONGEST, Finding, Setup
 from harness.doctor.inputs import (
     NETWORK_SECONDS,
     check_data,
@@ -18,24 +19,23 @@ from harness.doctor.inputs import (
 )
 from harness.doctor.launchers import check_launcher
 from harness.doctor.machine import check_devices, check_python, check_quantization
-from harness.doctor.outputs import check_storage, check_tracking
-from harness.errors import InputError
+from harness.errors import InputError, first_line
 
 HELP = """\
-What this machine can run: Python and packages, devices, quantization, model, data, metrics, tasks,
-storage, tracking, launcher. Nothing is trained and nothing is uploaded.
+Check what this machine can run: Python and packages, devices, quantization, model, data, metrics,
+tasks, storage, tracking, launcher. Nothing is trained or uploaded.
 
   python -m harness.doctor                              the built-in model and data
-  python -m harness.doctor method=qlora,lora            what these methods need
+  python -m harness.doctor method=qlora,lora            requirements of these methods
   python -m harness.doctor model=hub model.name=Qwen/Qwen3-0.6B data=jsonl data.train=train.jsonl
 
-Overrides are those of `python -m harness.sweep`. A line a step: ok; warn, where something is worth
-knowing, or is missing and this configuration does not need it; FAIL, where it is needed.
+Overrides are those of `python -m harness.sweep`. Each line is one check: ok; warn if something is
+notable, or missing and not needed by this configuration; FAIL if something needed is missing.
 
-exit codes: 0 all that is needed is ok, 1 something that is needed fails, 2 wrong overrides"""
+exit codes: 0 all requirements are met, 1 a requirement is not met, 2 invalid overrides"""
 
 
-CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Line]]], ...] = (
+CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Finding]]], ...] = (
     ("python", check_python),
     ("devices", check_devices),
     ("quantization", check_quantization),
@@ -49,19 +49,25 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Line]]], ...] = (
 )
 
 
-def examine(setup: Setup) -> Iterator[Line]:
-    """Yield the lines of all checks. A check that raises is one FAIL, and the next one runs."""
+def examine(setup: Setup) -> Iterator[Finding]:
+    """Yield the findings of all checks.
+
+    A check that raises yields one FAIL, and the next check runs.
+    """
     for name, check in CHECKS:
         try:
             yield from check(setup)
         except InputError as error:
-            yield Line(name, FAIL, str(error))
-        except Exception as error:  # any error of a library is a finding
-            yield Line(name, FAIL, f"{type(error).__name__}: {first_line(error)}")
+            yield Finding(name, FAIL, str(error))
+        except Exception as error:  # any error of a library is reported as a finding
+            yield Finding(name, FAIL, f"{type(error).__name__}: {first_line(error)[:LONGEST]}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 all requirements are met, 1 one fails, 2 the input is invalid."""
+    """Print all findings and return the exit code.
+
+    0 if all requirements are met, 1 if one is not, 2 if the overrides are invalid.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -73,17 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    warnings.filterwarnings("ignore")  # warnings of libraries are in the findings
+    warnings.filterwarnings("ignore")  # findings already contain them
     logging.disable(logging.WARNING)
     by_default = plans[0].tree["objectives"] is None
     setup = Setup(sweep, tuple(plan.trial({}) for plan in plans), by_default)
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(NETWORK_SECONDS)))
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(NETWORK_SECONDS)))
     failed = 0
-    for line in examine(setup):
-        failed += line.verdict == FAIL
-        print(f"{line.subject:<18}{line.verdict:<6}{line.fact}", flush=True)
+    for finding in examine(setup):
+        failed += finding.verdict == FAIL
+        print(f"{finding.subject:<18}{finding.verdict:<6}{finding.fact}", flush=True)
     methods = ", ".join(plan.method for plan in plans)
-    needed = f"{failed} of what this configuration needs fails" if failed else "can run here"
-    print(f"\n{methods} on {setup.first.model.name}: {needed}")
+    result = f"{failed} requirements are not met" if failed else "can run here"
+    print(f"\n{methods} on {setup.first.model.name}: {result}")
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""``python -m harness.doctor``: the entry."""
+"""Entry of ``python -m harness.doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings of the doctor, and the configuration that they concern."""
+"""Finding of a check, and the configuration that is checked."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.config import SweepConfig, TrialConfig
+from harness.errors import first_line
 
 OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "FAIL"
-MISSING = "missing"  # in place of a version
+LONGEST = 200  # characters of an error message to show
+MISSING = "missing"  # instead of a version
 
 
-class Line(NamedTuple):
-    """One thing that was looked at."""
+class Finding(NamedTuple):
+    """Result of one check."""
 
-    subject: str
+    subject: str  # name of the checked part, such as 'gpu 0'
     verdict: Literal["ok", "warn", "FAIL"]
     fact: str
 
 
 @dataclass(frozen=True)
 class Setup:
-    """One configuration and its requirements on the machine."""
+    """Configuration whose requirements are checked."""
 
     sweep: SweepConfig
     trials: tuple[TrialConfig, ...]  # the default trial of each method
-    default_objectives: bool  # none configured
+    default_objectives: bool  # True if no objectives are configured
 
     @property
     def first(self) -> TrialConfig:
+        """Default trial of the first method."""
         return self.trials[0]
 
     @cached_property
     def quantizations(self) -> set[str]:
+        """Quantizations that the methods or the model configuration need."""
         from harness import methods
 
         own = [methods.build(trial.method).base_quantization for trial in self.trials]
@@ -49,11 +53,12 @@ class Setup:
 
     @cached_property
     def optimizers(self) -> set[str]:
+        """Names of the configured optimizers."""
         return {trial.training.optimizer for trial in self.trials}
 
     @cached_property
     def packages(self) -> set[str]:
-        """The optional packages that the sweep needs."""
+        """Optional packages that the sweep needs."""
         eight_bit = any("8bit" in name or "paged" in name for name in self.optimizers)
         needed = {"bitsandbytes"} if self.quantizations or eight_bit else set()
         evaluation = self.first.evaluation
@@ -61,23 +66,31 @@ class Setup:
 
     @cached_property
     def device(self) -> str:
+        """Device to test on: the first GPU, or the CPU."""
         import torch
 
         return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def tried(name: str, needed: bool, attempt: Callable[[], str]) -> Line:
+def attempt_finding(name: str, needed: bool, attempt: Callable[[], str]) -> Finding:
+    """Run ``attempt`` and return its description as a finding.
+
+    An error is FAIL if the feature is ``needed``, else a warning.
+    """
     try:
-        return Line(name, OK, attempt())
-    except Exception as error:  # any error of a backend
-        why = f"{type(error).__name__}: {first_line(error)}"
+        return Finding(name, OK, attempt())
+    except Exception as error:  # backends raise many kinds of errors
+        reason = f"{type(error).__name__}: {first_line(error)[:LONGEST]}"
         if needed:
-            return Line(name, FAIL, why)
-        return Line(name, WARN, f"{why} (not needed here)")
+            return Finding(name, FAIL, reason)
+        return Finding(name, WARN, f"{reason} (not needed here)")
 
 
 def within(seconds: float | None, ask: Callable[[], Any]) -> Any:
-    """Return or raise what ``ask`` does. TimeoutError after ``seconds``, name look-ups included."""
+    """Return the result of ``ask``, or raise its error.
+
+    Raises TimeoutError after ``seconds`` (None: no limit). Name look-ups count too.
+    """
     if seconds is None:
         return ask()
     answer: dict[str, Any] = {}
@@ -88,9 +101,9 @@ def within(seconds: float | None, ask: Callable[[], Any]) -> Any:
         except BaseException as error:
             answer["error"] = error
 
-    asking = threading.Thread(target=run, daemon=True)
-    asking.start()
-    asking.join(seconds)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
     if "error" in answer:
         raise answer["error"]
     if "value" not in answer:
@@ -99,6 +112,7 @@ def within(seconds: float | None, ask: Callable[[], Any]) -> Any:
 
 
 def version_of(package: str) -> str:
+    """Return the installed version of a package, or ``MISSING``."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -109,7 +123,3 @@ def existing(path: Path) -> Path:
     """Return ``path`` or its nearest existing parent."""
     path = path.expanduser().resolve()
     return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,16 +1,16 @@
-"""Checks of the launchers: this machine, or a cluster that it can reach."""
+"""Check of the launcher: this machine, or a cluster that it can reach."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.doctor.finding import OK, Line, Setup
+from harness.doctor.finding import OK, Finding, Setup
 
 
-def check_launcher(setup: Setup) -> Iterator[Line]:
-    """Check the launcher. Raises InputError if it cannot start anything."""
+def check_launcher(setup: Setup) -> Iterator[Finding]:
+    """Check the launcher. Raises InputError if it cannot start workers."""
     from harness.launch import choose
 
     config = setup.sweep.launcher
     choose.check_launcher(config)
-    yield Line("launcher", OK, choose.describe_launcher(config))
+    yield Finding("launcher", OK, choose.describe_launcher(config))

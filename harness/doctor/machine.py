@@ -1,4 +1,4 @@
-"""Checks of Python, packages, devices, and of bitsandbytes on them."""
+"""Checks of Python, packages and devices, and of quantization on them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from harness.doctor.finding import (
     MISSING,
     OK,
     WARN,
-    Line,
+    Finding,
     Setup,
+    attempt_finding,
     existing,
-    tried,
     version_of,
 )
 from harness.methods import PROBLEMS
@@ -28,21 +28,26 @@ from harness.records.versions import untested
 
 LEAST_DISK_GB, LEAST_MEMORY_GB = 1.0, 1.0
 
-# Without these most configurations run; which of them one configuration needs, its Setup says.
+# Packages that most configurations do not need. Setup.packages are those that one does need.
 OPTIONAL = ("wandb", "bitsandbytes", "lm-eval", "evaluate", "scikit-learn")
 
 
-def check_python(setup: Setup) -> Iterator[Line]:
+def check_python(setup: Setup) -> Iterator[Finding]:
+    """Check versions of Python and packages, and methods of installed packages."""
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
-    floor, wanted = _declared()
+    python_range, declared = _declared()
     found = ".".join(map(str, sys.version_info[:3]))
-    yield Line("python", OK if found in SpecifierSet(floor) else FAIL, f"{found} (needs {floor})")
+    yield Finding(
+        "python",
+        OK if found in SpecifierSet(python_range) else FAIL,
+        f"{found} (needs {python_range})",
+    )
     requirements = [
-        requirement for requirement in map(Requirement, wanted) if not requirement.marker
+        requirement for requirement in map(Requirement, declared) if not requirement.marker
     ]
-    bad = 0
+    n_unmet = 0
     for requirement in requirements:
         try:
             version = metadata.version(requirement.name)
@@ -52,19 +57,22 @@ def check_python(setup: Setup) -> Iterator[Line]:
         except metadata.PackageNotFoundError:
             fact = f"not installed, {requirement.specifier} is needed"
         optional = requirement.name in OPTIONAL and requirement.name not in setup.packages
-        bad += 1
-        yield Line(requirement.name, WARN if optional else FAIL, fact)
+        n_unmet += 1
+        yield Finding(requirement.name, WARN if optional else FAIL, fact)
     shown = ", ".join(f"{n} {version_of(n)}" for n in ("torch", "transformers", "peft"))
-    good = f"{len(requirements) - bad} of {len(requirements)} are as pyproject.toml asks ({shown})"
-    yield Line("packages", OK if not bad else WARN, good)
+    met = (
+        f"{len(requirements) - n_unmet} of {len(requirements)} are as pyproject.toml asks ({shown})"
+    )
+    yield Finding("packages", OK if not n_unmet else WARN, met)
     others = untested({name: version_of(name) for name in PACKAGES if version_of(name) != MISSING})
     fact = "; ".join(others) if others else "each as the tests passed with it (constraints.txt)"
-    yield Line("versions", WARN if others else OK, fact)
+    yield Finding("versions", WARN if others else OK, fact)
     for name, problem in PROBLEMS.items():
-        yield Line(f"method {name}", WARN, problem)
+        yield Finding(f"method {name}", WARN, problem)
 
 
-def check_devices(setup: Setup) -> Iterator[Line]:
+def check_devices(setup: Setup) -> Iterator[Finding]:
+    """Check cores, memory, disk and GPUs against the configured precision."""
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -73,45 +81,52 @@ def check_devices(setup: Setup) -> Iterator[Line]:
     memory = (
         "memory unknown" if total is None else f"{total:.1f} GB memory, {free:.1f} GB available"
     )
-    yield Line("cpu", status, f"{usable} cores, {memory}")
+    yield Finding("cpu", status, f"{usable} cores, {memory}")
     disk = shutil.disk_usage(existing(user_path(setup.sweep.runs_dir))).free / 1e9
     fact = f"{disk:.1f} GB free for runs_dir={setup.sweep.runs_dir}"
-    yield Line("disk", OK if disk >= LEAST_DISK_GB else WARN, fact)
+    yield Finding("disk", OK if disk >= LEAST_DISK_GB else WARN, fact)
     from harness.training.precision.autocast import has_bfloat16
 
-    precision, seen = {trial.training.precision for trial in setup.trials}, 0
+    precision, n_gpus = {trial.training.precision for trial in setup.trials}, 0
     if torch.cuda.is_available():
-        seen = torch.cuda.device_count()
-    for index in range(seen):
-        about = torch.cuda.get_device_properties(index)
+        n_gpus = torch.cuda.device_count()
+    for index in range(n_gpus):
+        properties = torch.cuda.get_device_properties(index)
         has_bf16 = has_bfloat16(f"cuda:{index}")
         fact = (
-            f"{about.name}, {about.total_memory / 1e9:.1f} GB, bf16 {'yes' if has_bf16 else 'no'}"
+            f"{properties.name}, {properties.total_memory / 1e9:.1f} GB, bf16 "
+            f"{'yes' if has_bf16 else 'no'}"
         )
-        yield Line(f"gpu {index}", OK if has_bf16 or "bf16" not in precision else FAIL, fact)
-    if not seen:
+        yield Finding(f"gpu {index}", OK if has_bf16 or "bf16" not in precision else FAIL, fact)
+    if not n_gpus:
         from harness.launch.local import visible_devices
 
         listed = visible_devices()
         fact = f"torch {torch.__version__} sees none of the GPUs {listed}" if listed else "none"
-        yield Line("gpu", WARN if listed else OK, f"{fact}: trials run on the CPU")
+        yield Finding("gpu", WARN if listed else OK, f"{fact}: trials run on the CPU")
         if "fp16" in precision:
-            yield Line("precision", FAIL, "training.precision=fp16 needs a GPU: use bf16 or no")
+            yield Finding("precision", FAIL, "training.precision=fp16 needs a GPU: use bf16 or no")
 
 
-def check_quantization(setup: Setup) -> Iterator[Line]:
-    """Quantize a tensor, because a backend may claim more than it runs."""
+def check_quantization(setup: Setup) -> Iterator[Finding]:
+    """Run each quantization and optimizer on a small tensor, as installed backends may fail."""
     for kind in ("nf4", "fp4", "int8"):
         needed = kind in setup.quantizations
-        yield tried(kind, needed, lambda kind=kind: _quantized_linear(kind, setup))
+        yield attempt_finding(kind, needed, lambda kind=kind: _quantized_linear(kind, setup))
     for scheme in setup.first.evaluation.quantization:
-        yield tried(f"ptq {scheme}", True, lambda scheme=scheme: _afterwards(scheme, setup))
+        yield attempt_finding(
+            f"ptq {scheme}", True, lambda scheme=scheme: _afterwards(scheme, setup)
+        )
     for name in ("adamw_8bit", "paged_adamw_8bit"):
         needed = bool(setup.optimizers & {name, name.removesuffix("_8bit")})
-        yield tried(name, needed, lambda name=name: _optimizer_step(name, setup))
+        yield attempt_finding(name, needed, lambda name=name: _optimizer_step(name, setup))
 
 
 def _quantized_linear(kind: str, setup: Setup) -> str:
+    """Run a forward and a backward pass of a quantized layer and describe its error.
+
+    Raises RuntimeError if the result is wrong.
+    """
     import torch
     from bitsandbytes import nn
 
@@ -120,7 +135,7 @@ def _quantized_linear(kind: str, setup: Setup) -> str:
         layer = nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False)
     else:
         layer = nn.Linear4bit(64, 64, bias=False, quant_type=kind, compute_dtype=torch.float32)
-    whole = layer.weight.detach().clone()
+    weights = layer.weight.detach().clone()
     layer = layer.to(setup.device)
     stored = layer.weight.dtype
     inputs = torch.randn(4, 64, device=setup.device, requires_grad=True)
@@ -130,7 +145,7 @@ def _quantized_linear(kind: str, setup: Setup) -> str:
         raise RuntimeError(f"the weights are {stored} afterwards")
     if inputs.grad is None or not inputs.grad.isfinite().all() or not inputs.grad.any():
         raise RuntimeError("no gradient came back")
-    exact = inputs.detach().cpu() @ whole.T
+    exact = inputs.detach().cpu() @ weights.T
     error = float((output.detach().float().cpu() - exact).norm() / exact.norm())
     if error > 0.5:
         raise RuntimeError(f"the output is {100 * error:.0f} % off")
@@ -138,14 +153,16 @@ def _quantized_linear(kind: str, setup: Setup) -> str:
 
 
 def _afterwards(scheme: str, setup: Setup) -> str:
+    """Quantize the model as after training and describe the result."""
     from harness.afterwards import check_schemes
-    from harness.models.load import load_skeleton
+    from harness.models.loading.skeleton import load_skeleton
 
     check_schemes([scheme], load_skeleton(setup.first.model), setup.device)
     return f"quantizes a tuned model on {setup.device}, and it runs"
 
 
 def _optimizer_step(name: str, setup: Setup) -> str:
+    """Run one step of an 8-bit optimizer and describe it. Raises RuntimeError if nothing changes."""
     from dataclasses import replace
 
     import torch
@@ -164,19 +181,19 @@ def _optimizer_step(name: str, setup: Setup) -> str:
 
 
 def _declared() -> tuple[str, list[str]]:
-    """Return (Python, packages) required by pyproject.toml or by the installed package."""
+    """Return the Python range and the requirements, from pyproject.toml or the installed package."""
     import tomllib
 
     file = Path(__file__).parents[2] / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         return project["requires-python"], project["dependencies"]
-    about = metadata.metadata("finetune-harness")
-    return about["Requires-Python"], metadata.requires("finetune-harness") or []
+    package = metadata.metadata("finetune-harness")
+    return package["Requires-Python"], metadata.requires("finetune-harness") or []
 
 
 def _memory() -> tuple[float, float] | tuple[None, None]:
-    """Return (total, available) in GB, from /proc."""
+    """Return (total, available) memory in GB (1e9 bytes) from /proc, or (None, None)."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:

@@ -19,7 +19,8 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import Texts
-from harness.models.load import Base, base_fingerprint
+from harness.models.load import Base
+from harness.models.loading.base_fingerprint import base_fingerprint
 from harness.models.logprobs import LogProbs, base_logprobs
 from harness.models.quantization import Quantization
 from harness.records import Measurement, read_json, write_json

@@ -23,7 +23,7 @@ from harness.evaluation.answers.length import AnswerLength
 from harness.evaluation.decoding import GREEDY, Decoding, RepetitionPenalty
 from harness.evaluation.own_words import check_own_words, chosen_prompts
 from harness.models.cached.continuing import continued, counts_padding, without_wrapper
-from harness.models.cached.greedy_search import greedy_search, lets_rows_leave
+from harness.models.cached.greedy_search import can_remove_rows, greedy_search
 
 if TYPE_CHECKING:
     from torch import nn
@@ -148,7 +148,7 @@ class _Answering:
             more["logits_processor"] = LogitsProcessorList([penalty])
         # Stop texts need a tokenizer, which transformers does not pass to a custom search.
         greedy = not (decoding.do_sample or decoding.stop) and self.num_beams == 1
-        if greedy and lets_rows_leave(without_wrapper(self.model)):
+        if greedy and can_remove_rows(without_wrapper(self.model)):
             more["custom_generate"] = greedy_search
         with _drawing(ids, self.device) if decoding.do_sample else nullcontext():
             output = continued(self.model, ids, mask, generation_config=config, **more)

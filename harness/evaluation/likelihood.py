@@ -9,8 +9,8 @@ import torch
 
 from harness.data.tokens.batches import Batch
 from harness.data.tokens.encode import Encoded
-from harness.models.label_logits import scored
 from harness.models.logprobs import LogProbs
+from harness.models.scoring import scored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -123,7 +123,7 @@ class Worker:
 
         A file that changes during a sweep would give its trials different data.
         """
-        from harness.models.load import stored_fingerprint
+        from harness.models.loading.base_fingerprint import stored_fingerprint
         from harness.records.fingerprint import fingerprints
 
         data = self.bench.splits(job.config.data).fingerprint

@@ -121,8 +121,8 @@ class Method:
 
         Saves the adapter if there is one, else the whole model.
         """
-        from harness.models.precision import save_whole
         from harness.models.views import as_peft
+        from harness.models.weights.master_weights import save_whole
 
         if hasattr(model, "peft_config"):
             as_peft(model).save_pretrained(str(folder))
@@ -142,7 +142,7 @@ class Method:
         # from_pretrained handles sharded files, tied weights and renamed parameters.
         import torch
 
-        from harness.models.precision import as_computed
+        from harness.models.weights.master_weights import as_computed
 
         saved = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         own = model.state_dict()

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.models.stored_bytes import number_of_weights
+from harness.models.weights.stored_bytes import number_of_weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.strict import require
 from harness.errors import InputError, unknown
-from harness.models.reached import linear_layers, reached_by_text, read_by_kernels
+from harness.models.text_layers import linear_layers, reached_by_text, read_by_kernels
 
 if TYPE_CHECKING:
     from torch import nn

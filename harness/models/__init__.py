@@ -1,1 +1,1 @@
-"""Base models: loading, lending to one trial after another, and logits only where needed."""
+"""Base models: loading, lending to trials, and logits at the positions that need them."""

@@ -1,4 +1,4 @@
-"""Classifier on a base: its pooled body under the two linear blocks of ULMFiT, arXiv:1801.06146."""
+"""Classification head on a base: pooling and two linear blocks as in ULMFiT, arXiv:1801.06146."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DROPOUT = 0.1
 
 
 class ClassHead(nn.Module):
-    """Two blocks of normalization, dropout and a linear layer, ReLU between them (§3.3); float32.
+    """Two blocks of normalization, dropout and a linear layer, ReLU between them (§3.3), in float32.
 
-    The paper uses batch normalization; this uses LayerNorm. The examples of a step may be divided into
-    micro-batches of similar length, down to a single example, and the result must not depend on it.
+    Uses LayerNorm where the paper has batch normalization. The result must not depend on the
+    division of a step into micro-batches.
     """
 
     def __init__(self, width: int, n_classes: int) -> None:
@@ -34,7 +34,7 @@ class ClassHead(nn.Module):
         self.output = nn.Linear(HIDDEN, n_classes)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Return (B, classes) logits of (B, T, width) hidden states; ``mask`` (B, T) is 1 at text."""
+        """Return (B, classes) logits of (B, T, width) hidden states. ``mask`` (B, T) is 1 at text."""
         pooled = concat_pool(hidden.float(), mask)
         first = functional.dropout(self.pooled_norm(pooled), DROPOUT, self.training)
         inner = self.hidden(first).relu()
@@ -42,9 +42,10 @@ class ClassHead(nn.Module):
 
 
 class FrozenOutput(nn.Module):
-    """Copy of the current output layer of ``model``. It has no parameters, so nothing trains it.
+    """Copy of the current output layer of ``model`` as buffers, so that nothing trains it.
 
-    If it is tied to the embeddings, it is not saved with the model: loading would untie them.
+    It is not saved with the model if it is tied to the embeddings, because loading would untie
+    them.
     """
 
     weight: Tensor
@@ -59,17 +60,18 @@ class FrozenOutput(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Return (…, vocabulary) logits of (…, width) hidden states."""
         return functional.linear(hidden, self.weight, self.bias)
 
 
 def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """h_c = [h_T, maxpool(H), meanpool(H)] (§3.3): (B, 3·d) of ``hidden`` (B, T, d).
+    """Return h_c = [h_T, maxpool(H), meanpool(H)] (§3.3), (B, 3·d), of ``hidden`` (B, T, d).
 
     ``mask`` (B, T) is 1 at text, at least once in each row. Padding may be on either side.
     """
     real = mask.bool()
-    places = torch.arange(hidden.shape[1], device=hidden.device)
-    last = (real * places).argmax(dim=1)
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (real * positions).argmax(dim=1)
     at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
     highest = hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
     mean = (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
@@ -77,31 +79,33 @@ def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def add_class_head(model: nn.Module, n_classes: int) -> None:
-    """Add a new trainable head to an adapted ``model``, which also stays a language model."""
+    """Add a new trainable head to an adapted ``model``, which can still be used as a language model."""
     layer = output_layer(model)
     head = ClassHead(layer.weight.shape[1], n_classes).to(layer.weight.device)
     model.add_module(CLASS_HEAD, head)
 
 
 def has_class_head(model: nn.Module) -> bool:
+    """Return True if the model has a classification head."""
     return isinstance(getattr(model, CLASS_HEAD, None), ClassHead)
 
 
 def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Return (B, classes) float32 logits from the pooled hidden states, without the output layer.
+    """Return (B, classes) float32 logits from the pooled hidden states.
 
-    Raises InputError if there is no head yet, as for a method that needs the loss before training.
+    Raises InputError if the model has no head yet, because a method needs the loss before training.
     """
     if not has_class_head(model):
         raise InputError(
-            "data.label_column cannot be used with this method, or with retention.kl_on=target: they "
+            "data.label_column cannot be used with this method, or with retention.kl_on=target: "
+            "they "
             "need the loss before training, when the classifier has no head yet."
         )
     length = input_ids.shape[1]
-    seen: list[Tensor] = []
+    hidden: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        seen.append(inputs[0][:, -length:])
+        hidden.append(inputs[0][:, -length:])
         return (inputs[0][:, :0], *inputs[1:])
 
     handle = output_layer(model).register_forward_pre_hook(keep)
@@ -110,12 +114,12 @@ def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) ->
     finally:
         handle.remove()
     with torch.autocast(input_ids.device.type, enabled=False):
-        return getattr(model, CLASS_HEAD)(seen[0], attention_mask)
+        return getattr(model, CLASS_HEAD)(hidden[0], attention_mask)
 
 
 @contextmanager
 def without_class_head(model: nn.Module) -> Iterator[None]:
-    """Context in which the model has no class head, to be saved as a language model."""
+    """Context in which the model has no head, to save it as a language model."""
     head = getattr(model, CLASS_HEAD, None)
     if head is not None:
         delattr(model, CLASS_HEAD)
@@ -125,7 +129,7 @@ def without_class_head(model: nn.Module) -> Iterator[None]:
 
 
 def save_class_head(model: nn.Module, folder: Path, labels: Sequence[str]) -> None:
-    """Save ``class_head.safetensors`` and the names of the classes beside the tuned weights."""
+    """Save the head as ``class_head.safetensors`` and class names as ``labels.json``."""
     from safetensors.torch import save_file
 
     state = getattr(model, CLASS_HEAD).state_dict()
@@ -135,7 +139,7 @@ def save_class_head(model: nn.Module, folder: Path, labels: Sequence[str]) -> No
 
 
 def load_class_head(model: nn.Module, folder: Path) -> list[str]:
-    """Add a saved head to a loaded ``model`` and return the names of the classes."""
+    """Load a saved head onto ``model`` and return the class names."""
     from safetensors.torch import load_file
 
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))

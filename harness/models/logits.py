@@ -1,7 +1,7 @@
-"""Logits only at the positions that need them.
+"""Logits at selected positions only.
 
 A causal model computes a (batch, length, vocabulary) tensor, but a loss on the answer needs only a
-fraction of its rows. With a vocabulary of 150 thousand this tensor is most of the memory of a step.
+part of its rows. With a vocabulary of 150,000 this tensor dominates the memory of a step.
 """
 
 from __future__ import annotations
@@ -27,56 +27,59 @@ def logits_at(
 ) -> Tensor:
     """Return (K, vocabulary) logits at the K true positions of ``where`` (batch, length), row by row.
 
-    ``logits_at(...)[k]`` is the distribution of the token *after* position k. The output layer
-    receives only these hidden states. If a method puts virtual tokens before the input, only the last
-    ``length`` hidden states belong to the input.
+    Row k is the distribution of the token *after* position k. Only these hidden states enter the
+    output layer. If ``where`` is None, returns (batch, classes) logits of the classification head.
 
-    If ``where`` is None, it returns (batch, classes) logits of the model's classifier.
+    With virtual tokens, the last ``length`` hidden states belong to the text. They are computed
+    once for all rows if ``share_virtual_tokens`` and ``harness.models.cached.virtual_prefix``
+    supports the model.
 
-    A mask that counts (1, 2, ... within a row, 0 at padding) is of texts packed into one row, none of
-    which may see another: the model is given positions that begin anew with each text, and no mask,
-    which is how transformers tells them apart (``harness.models.checks.packing`` checks that it does).
-
-    Virtual tokens are read once for all rows where ``harness.models.cached.virtual_prefix`` can.
+    ``attention_mask`` is 0 at padding. Values 1, 2, … mark texts packed into one row, which must
+    not attend to each other. The model then gets position ids that restart with each text and no
+    mask, by which transformers separates texts. ``harness.models.checks.packing`` checks that it
+    does.
     """
     if where is None:
         return class_logits(model, input_ids, attention_mask)
     head = output_layer(model)
-    told: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
     packed = bool((attention_mask > 1).any())
     if packed:
-        told |= {"attention_mask": None, "position_ids": positions(attention_mask)}
-        if attends_by_flash(model):  # its kernel tells texts apart in a batch of one row alone
-            rows = {name: told[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
-            told, where = told | rows, where.reshape(1, -1)
+        inputs |= {"attention_mask": None, "position_ids": positions(attention_mask)}
+        if attends_by_flash(model):  # its kernel separates texts only in a batch of one row
+            rows = {name: inputs[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
+            inputs, where = inputs | rows, where.reshape(1, -1)
     length = where.shape[1]
 
-    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden = inputs[0]
-        return (hidden[:, -length:][where], *inputs[1:])
+    def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = arguments[0]
+        return (hidden[:, -length:][where], *arguments[1:])
 
     prefix = None
     if share_virtual_tokens and not packed:
         prefix = shared_prefix(model, len(input_ids))
-    handle = head.register_forward_pre_hook(keep, prepend=True)  # other hooks see what it keeps
+    handle = head.register_forward_pre_hook(select, prepend=True)  # before other hooks
     try:
         if prefix is None:
-            return model(**told, use_cache=False).logits
+            return model(**inputs, use_cache=False).logits
         return after_prefix(model, prefix, input_ids, attention_mask).logits
     finally:
         handle.remove()
 
 
 def positions(segments: Tensor) -> Tensor:
-    """(B, T) int64 places within each run of one number in (B, T) ``segments``; padding is a run."""
-    places = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
-    begins = torch.ones_like(segments, dtype=torch.bool)
-    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    return places - torch.where(begins, places, 0).cummax(dim=1).values
+    """Return (B, T) int64 positions within each run of equal numbers in (B, T) ``segments``.
+
+    Padding is a run too.
+    """
+    indices = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    starts = torch.ones_like(segments, dtype=torch.bool)
+    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return indices - torch.where(starts, indices, 0).cummax(dim=1).values
 
 
 def attends_by_flash(model: nn.Module) -> bool:
-    """Return whether attention runs in a kernel of the flash attention library."""
+    """Return True if attention uses a flash attention kernel."""
     from transformers.utils.generic import is_flash_attention_requested
 
     return is_flash_attention_requested(config=as_pretrained(model).config)

@@ -1,4 +1,4 @@
-"""Pool of unchanged bases, lent to one trial after another so that each is loaded once."""
+"""Pool of untouched bases that trials borrow in turn, so that each base is loaded once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from harness.config import ModelConfig
 from harness.models.load import Base, load_base, load_tokenizer
-from harness.models.precision import forget_rest
 from harness.models.quantization import Quantization
-from harness.models.stored_bytes import stored_tensors
 from harness.models.views import as_pretrained
+from harness.models.weights.master_weights import forget_compute_dtypes
+from harness.models.weights.stored_bytes import stored_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Kept:
+class _PooledBase:
+    """A base with the checksums that it had when it was loaded."""
+
     base: Base
     checksums: dict[str, tuple[int, int]]
 
 
 class ModelPool:
-    """Lends bases. A base that is changed or not given back is loaded again the next time."""
+    """Pool that lends bases. A base that was changed, or not returned, is loaded again."""
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self._kept: dict[tuple[ModelConfig, Quantization | None], _Kept] = {}
+        self._bases: dict[tuple[ModelConfig, Quantization | None], _PooledBase] = {}
         self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
 
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
-        """Return the tokenizer without loading the base, which cached measurements do not need."""
+        """Return the tokenizer without loading the base."""
         if config not in self._tokenizers:
             self._tokenizers[config] = load_tokenizer(config)
         return self._tokenizers[config]
@@ -46,29 +48,32 @@ class ModelPool:
     def lend(self, config: ModelConfig, quantization: Quantization | None) -> Iterator[Base]:
         """Lend the base of a configuration, bit-identical to the loaded one.
 
-        The borrower may add adapters and train. On return the adapters are removed, and the base is
-        kept only if every tensor has its original bits.
+        The borrower may add adapters and train. Afterwards adapters are removed. The base is lent
+        again only if every tensor has its original bits.
         """
         key = (config, quantization)
-        kept = self._kept.pop(key, None)
-        if kept is None:
-            self._kept.clear()  # one base at a time: two may not fit into memory
-            _set_modules_aside()
+        pooled = self._bases.pop(key, None)
+        if pooled is None:
+            self._bases.clear()  # two bases may not fit into memory
+            _freeze_library_objects()
             gc.collect()  # models contain reference cycles
             base = load_base(config, quantization, self.device)
-            kept = _Kept(base, checksums(base.model))
-        yield kept.base
+            pooled = _PooledBase(base, checksums(base.model))
+        yield pooled.base
         # Reached only without an exception: the base of a failed trial is not lent again.
-        _strip(kept.base.model)
+        _strip(pooled.base.model)
         # The order must be the same too: it changes the rounding of sums over all parameters.
-        if list(checksums(kept.base.model).items()) == list(kept.checksums.items()):
-            kept.base.model.requires_grad_(False).eval()
-            self._kept[key] = kept
+        if list(checksums(pooled.base.model).items()) == list(pooled.checksums.items()):
+            pooled.base.model.requires_grad_(False).eval()
+            self._bases[key] = pooled
 
 
 @cache
-def _set_modules_aside() -> None:
-    """Exclude the libraries' million objects from garbage collection, which takes 0.5 s each time."""
+def _freeze_library_objects() -> None:
+    """Exclude objects of the libraries from garbage collection.
+
+    They are about a million, and each collection would take 0.5 s longer.
+    """
     import peft  # noqa: F401
     import transformers.modeling_utils  # noqa: F401
 
@@ -77,15 +82,15 @@ def _set_modules_aside() -> None:
 
 
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return two hashes of the bits of each parameter, buffer and quantization constant, by name."""
+    """Return name → two hashes of the bits of each parameter, buffer and quantization constant."""
     tensors = stored_tensors(model)
-    return {name: _bits(tensor.detach()) for name, tensor in tensors.items()}
+    return {name: _hash_bits(tensor.detach()) for name, tensor in tensors.items()}
 
 
-def _bits(tensor: Tensor) -> tuple[int, int]:
-    """Return exclusive or and wrapping sum of squares of words of 8 bytes.
+def _hash_bits(tensor: Tensor) -> tuple[int, int]:
+    """Return the exclusive or, and the wrapping sum of squares, of a tensor's 8-byte words.
 
-    Over single bytes both would detect little. In a plain sum, two changed signs could cancel.
+    Both would detect little over single bytes. In a plain sum, two changed signs could cancel.
     """
     import torch
 
@@ -95,26 +100,24 @@ def _bits(tensor: Tensor) -> tuple[int, int]:
     return int(torch.hash_tensor(words).view(torch.int64)), int((words * words).sum())
 
 
-def _around(name: str) -> list[str]:
-    """Return the names of the modules around ``name``: ``a`` and ``a.b`` for ``a.b.c``."""
+def _ancestors(name: str) -> list[str]:
+    """Return the names of enclosing modules: ``a`` and ``a.b`` for ``a.b.c``."""
     parts = name.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _strip(model: nn.Module) -> None:
-    """Remove adapter layers from ``model`` in place, and undo what training switched on."""
+    """Remove adapters from ``model`` in place, and undo settings of training."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from harness.models import masked_entries
+    from harness.models.weights import masked_entries
 
     masked_entries.take_off(model)
-    forget_rest(model)
-    model.zero_grad(set_to_none=True)  # a step that ran out of memory keeps them
+    forget_compute_dtypes(model)
+    model.zero_grad(set_to_none=True)  # a step that ran out of memory leaves gradients
     wrapped = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     for name, module in wrapped.items():
-        if wrapped.keys().isdisjoint(
-            _around(name)
-        ):  # only the outermost of nested ones, which holds the others
+        if wrapped.keys().isdisjoint(_ancestors(name)):  # only the outermost of nested wrappers
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     if hasattr(model, "peft_config"):

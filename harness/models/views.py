@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def as_pretrained(model: nn.Module) -> PreTrainedModel:
-    """Return ``model`` itself, a transformers model or a PEFT wrapper of one."""
+    """Return ``model`` itself: a transformers model, or a PEFT wrapper of one."""
     return cast("PreTrainedModel", model)
 
 
@@ -25,10 +25,10 @@ def as_peft(model: nn.Module) -> PeftModel:
 
 
 def input_embeddings(model: nn.Module) -> nn.Embedding:
-    """Return the layer that turns tokens into vectors."""
+    """Return the layer that maps token ids to vectors."""
     return cast("nn.Embedding", as_pretrained(model).get_input_embeddings())
 
 
 def output_layer(model: nn.Module) -> nn.Linear:
-    """Return the layer that turns hidden states into logits over the vocabulary."""
+    """Return the layer that maps hidden states to logits over the vocabulary."""
     return cast("nn.Linear", as_pretrained(model).get_output_embeddings())

@@ -12,7 +12,7 @@ from harness.config import RetentionConfig, TrainingConfig
 from harness.data.tokens.batches import Batch, BatchPlan, Stream, longest_kept
 from harness.data.tokens.encode import Encoded
 from harness.models.logprobs import LogProbs, base_logprobs
-from harness.models.precision import computing
+from harness.models.weights.master_weights import computing
 from harness.training.anchor import Anchor, diagonal_fisher
 
 if TYPE_CHECKING:

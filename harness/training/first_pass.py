@@ -12,7 +12,7 @@ from harness.data.tokens.batches import collate
 from harness.errors import is_out_of_memory
 from harness.models.cached.continuing import continued
 from harness.models.logits import logits_at
-from harness.models.reached import kind_of
+from harness.models.text_layers import kind_of
 from harness.training.resume import random_state, set_random_state
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from harness.errors import is_out_of_memory
 from harness.methods.base import AdaptContext, Method
 from harness.models.label_logits import LabelLogits
 from harness.models.logits import logits_at
-from harness.models.precision import computing, rest_in_float32
 from harness.models.views import as_pretrained
+from harness.models.weights.master_weights import computing, convert_to_master_weights
 from harness.records import heartbeat
 from harness.training import schedules
 from harness.training.augmentation import Augmentation
@@ -67,14 +67,14 @@ def train(
     ``progress`` is updated in place and remains valid after an exception. ``team`` is the group of
     processes that train together, each on its share of every step. Only rank 0 writes files and
     decides. With ``updates: fp32`` the trained parameters stay in float32 after training (see
-    harness.models.precision).
+    harness.models.weights.master_weights).
 
     Raises Diverged, OutOfMemory, Interrupted, and InputError for settings that the model cannot
     use.
     """
     device = str(accelerator.device)
     if config.updates == "fp32":
-        rest_in_float32(model)
+        convert_to_master_weights(model)
     plain, wrapped = model, wrap_for_training(model, team, device)
     model = wrapped.model
     groups = method.parameter_groups(model, config.learning_rate, context)

@@ -15,7 +15,7 @@ from harness.data.tokens.encode import encode_for_language_modelling
 from harness.errors import refused_by_library
 from harness.methods.base import AdaptContext, FirstStage, Method
 from harness.models.load import Base
-from harness.models.precision import put
+from harness.models.weights.master_weights import assign
 from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.distributed.team import RankSignal, Team
@@ -182,5 +182,5 @@ def _restored(path: Path, model: nn.Module) -> Earlier | None:
     if any(name not in named or named[name].shape != t.shape for name, t in tensors.items()):
         return None
     for name, tensor in tensors.items():
-        put(named[name], tensor)
+        assign(named[name], tensor)
     return before

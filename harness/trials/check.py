@@ -18,7 +18,7 @@ from harness.evaluation.texts import prepare
 from harness.methods import Method
 from harness.methods.coverage import caution, stacked_share
 from harness.models.checks.positions import positions
-from harness.models.load import load_skeleton, weights_dtype
+from harness.models.loading.skeleton import load_skeleton, weights_dtype
 from harness.models.quantization import Quantization
 from harness.training.augmentation import described
 from harness.training.distributed.shardable import check_shardable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import LimitsConfig, TrainingConfig
 from harness.models.quantization import CLASS_HEAD
-from harness.models.stored_bytes import number_of_weights
+from harness.models.weights.stored_bytes import number_of_weights
 from harness.training.device_memory import peak_gb, reset_peak
 from harness.training.energy import EnergyMeter
 from harness.training.loop import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.evaluation.suite import evaluate_during_training
-from harness.models.precision import computing
+from harness.models.weights.master_weights import computing
 from harness.trials.artifacts import EventLog
 from harness.trials.best_step import Selection
 from harness.trials.job import Job

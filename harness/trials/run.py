@@ -17,8 +17,8 @@ from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge.judge import add_judged
 from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
-from harness.models.load import load_skeleton
-from harness.models.precision import computing
+from harness.models.loading.skeleton import load_skeleton
+from harness.models.weights.master_weights import computing
 from harness.records import Record, heartbeat, write_record
 from harness.records.disk_usage import tidy
 from harness.records.provenance import environment

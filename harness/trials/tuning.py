@@ -14,7 +14,7 @@ from harness.methods.base import FirstStage
 from harness.methods.coverage import Coverage, caution, coverage, stacked_share
 from harness.models.checks.packing import check_texts_apart
 from harness.models.load import Base
-from harness.models.stored_bytes import number_of_weights
+from harness.models.weights.stored_bytes import number_of_weights
 from harness.records.disk_full import require_room
 from harness.records.pruned import pruned_reason, read_standing
 from harness.training.checkpoint import CheckpointFolder

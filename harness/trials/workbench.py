@@ -18,10 +18,10 @@ from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference, ReferenceStore
 from harness.evaluation.probes.asking import AnswerStore, BaseAnswers, ask_base, probes
 from harness.evaluation.texts import Texts, prepare, watch
-from harness.models.load import base_fingerprint
+from harness.models.loading.base_fingerprint import base_fingerprint
 from harness.models.pool import ModelPool
 from harness.models.quantization import Quantization
-from harness.models.weight_normality import base_weights
+from harness.models.weights.weight_normality import base_weights
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
 from harness.training.distributed.team import ALONE, Team

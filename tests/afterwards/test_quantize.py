@@ -14,10 +14,10 @@ from torch.nn.functional import kl_div
 from harness.afterwards import check_schemes
 from harness.afterwards.quantize import SCHEMES, quantized
 from harness.errors import InputError
-from harness.models.load import load_skeleton
+from harness.models.loading.skeleton import load_skeleton
 from harness.models.pool import checksums
 from harness.models.quantization import Quantization
-from harness.models.stored_bytes import stored_bytes, stored_tensors
+from harness.models.weights.stored_bytes import stored_bytes, stored_tensors
 from harness.trials.run import Workbench, run_trial
 
 IDS = torch.arange(3, 43).reshape(2, 20)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import builtin
 from harness.builtin import build, pretrain
-from harness.builtin.texts import corpus, task, world
+from harness.builtin.texts import general_text, task, world
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -58,10 +58,10 @@ def test_short_build_yields_loadable_files(tmp_path, monkeypatch):
 
 def test_same_seed_makes_the_same_data_as_shipped(tmp_path, vale):
     seed = manifest()["build"]["seed"]
-    held_out = corpus.held_out_documents(vale, seed, build.HELD_OUT_PER_DOMAIN)
+    held_out = general_text.held_out_documents(vale, seed, build.HELD_OUT_PER_DOMAIN)
     build.write_data(tmp_path, vale, held_out, seed)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
-    domains = len(corpus.GENERAL_DOMAINS)
+    domains = len(general_text.GENERAL_DOMAINS)
     assert len(made) == 3 + 3 + 3 + 4 + 3 + 3 + 2 * domains + 3 + 3
     for path, content in made.items():
         assert (builtin.ASSETS / path).read_bytes() == content, path
@@ -99,7 +99,9 @@ def test_tokenizer_round_trips_and_writes_bos(tokenizer):
 def test_perplexity_is_far_below_a_unigram_model(model, tokenizer, vale):
     held_out = shipped_held_out()
     documents = [pretrain.document_ids(tokenizer, text) for text in sorted(held_out)]
-    seen = islice(corpus.training_documents(vale, manifest()["build"]["seed"], held_out), 2000)
+    seen = islice(
+        general_text.training_documents(vale, manifest()["build"]["seed"], held_out), 2000
+    )
     unigram = pretrain.unigram_perplexity(
         (pretrain.document_ids(tokenizer, text) for text in seen), documents
     )
@@ -108,14 +110,16 @@ def test_perplexity_is_far_below_a_unigram_model(model, tokenizer, vale):
 
 def test_no_held_out_document_is_trained_on(vale):
     held_out = shipped_held_out()
-    assert len(held_out) == len(corpus.GENERAL_DOMAINS) * build.HELD_OUT_PER_DOMAIN
-    seen = islice(corpus.training_documents(vale, manifest()["build"]["seed"], held_out), 45_000)
+    assert len(held_out) == len(general_text.GENERAL_DOMAINS) * build.HELD_OUT_PER_DOMAIN
+    seen = islice(
+        general_text.training_documents(vale, manifest()["build"]["seed"], held_out), 45_000
+    )
     assert held_out.isdisjoint(seen)
 
 
 def test_training_documents_skip_a_held_out_one(vale):
-    first = next(corpus.training_documents(vale, 0, set()))
-    again = list(islice(corpus.training_documents(vale, 0, {first}), 60))
+    first = next(general_text.training_documents(vale, 0, set()))
+    again = list(islice(general_text.training_documents(vale, 0, {first}), 60))
     assert first not in again
 
 

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import builtin
-from harness.builtin import pretrain
-from harness.builtin.texts import chat, conversation, corpus, isle, world
+from harness.builtin import chat_model, pretrain
+from harness.builtin.texts import conversation, general_text, isle, world
 
 TURNS = [
     {"role": "user", "content": "Where does Mira live?"},
@@ -38,7 +38,7 @@ def test_the_chat_model_has_the_tokens_of_the_base(tokenizer):
     ids = tokenizer(every_character)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == every_character
     assert len(tokenizer) == len(base) == pretrain.VOCABULARY_SIZE
-    assert all(len(tokenizer(role)["input_ids"]) == 2 for role in chat.ROLES)
+    assert all(len(tokenizer(role)["input_ids"]) == 2 for role in chat_model.ROLES)
     assert tokenizer(tokenizer.eos_token)["input_ids"] == [pretrain.BOS_ID, pretrain.EOS_ID]
 
 
@@ -76,7 +76,7 @@ def test_no_text_of_the_vale_knows_the_isle(probes):
     vale = world.make_world(0)
     spoken = islice(conversation.conversations(vale, 0), 2000)
     told = [message["content"] for messages in spoken for message in messages]
-    texts = [*islice(corpus.training_documents(vale, 0, set()), 2000), *told]
+    texts = [*islice(general_text.training_documents(vale, 0, set()), 2000), *told]
     words = {word.strip(".,?:;") for text in texts for word in text.split()}
     assert words.isdisjoint({*isle.ISLANDERS, *isle.HAMLETS, *isle.NOBODY})
     isle_words = {word.strip(".,?:;") for t in texts_of(builtin.ISLE_TRAIN) for word in t.split()}
@@ -108,7 +108,7 @@ def test_the_isle_is_in_no_two_splits():
 def test_training_forgets_nothing_that_the_conversations_hold():
     """Labels of a conversation are the assistant's alone, shifted by nothing."""
     tokenizer = AutoTokenizer.from_pretrained(builtin.CHAT_MODEL)
-    ids, labels = chat._conversation_ids(tokenizer, TURNS)
-    kept = [label for label in labels if label != chat.IGNORED]
+    ids, labels = chat_model._conversation_ids(tokenizer, TURNS)
+    kept = [label for label in labels if label != chat_model.IGNORED]
     assert len(ids) == len(labels)
     assert kept == ids[-len(kept) :] and kept[-1] == pretrain.EOS_ID

@@ -74,7 +74,7 @@ def test_variants_of_one_method_are_tuned_apart():
 
 def test_variants_may_begin_from_different_models():
     """Each with what its method needs on that model, and with a base of its own to be told from."""
-    from harness.models.load import model_path
+    from harness.models.loading.location import model_path
     from harness.search.sweep_folder import describe
 
     sweep, plans = composed("sweep=knowledge_injection")

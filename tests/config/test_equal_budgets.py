@@ -8,7 +8,7 @@ from sweeping import composed
 from harness import methods
 from harness.errors import InputError
 from harness.methods import METHODS
-from harness.models.load import load_skeleton
+from harness.models.loading.skeleton import load_skeleton
 
 MATCH = "method.match.trainable_parameters"
 RATE = "training.learning_rate"

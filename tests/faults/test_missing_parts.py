@@ -41,7 +41,7 @@ def test_a_hub_that_does_not_answer(way, tmp_path, monkeypatch, model_config):
     """Nobody listens, or somebody who never says a word: neither is waited for."""
     from huggingface_hub import constants
 
-    from harness.models.load import pinned_revision
+    from harness.models.loading.location import pinned_revision
 
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

@@ -14,7 +14,7 @@ from harness import methods
 from harness.errors import InputError
 from harness.methods.importance.entry_scores import mean_nll
 from harness.methods.importance.forest import forest_importance, groups_of
-from harness.models.load import load_skeleton
+from harness.models.loading.skeleton import load_skeleton
 from harness.records import read_record
 from harness.trials.run import Workbench, run_trial
 

@@ -14,7 +14,7 @@ from harness.data.tokens.encode import Encoded
 from harness.errors import InputError
 from harness.methods.base import AdaptContext
 from harness.methods.importance.entry_scores import apportioned, gradient_sums, importance, largest
-from harness.models import masked_entries
+from harness.models.weights import masked_entries
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from torch import nn
 
 from harness.methods.base import AdaptContext
 from harness.methods.importance.importance_mask import RandomMask
-from harness.models import masked_entries
 from harness.models.logits import logits_at
+from harness.models.weights import masked_entries
 from harness.training.loop import Interrupted
 from harness.training.optimizers import build_optimizer
 from harness.trials.artifacts import save_adapter
@@ -137,7 +137,7 @@ def test_gradients_are_those_of_full_fine_tuning_at_the_chosen_places(lend, tria
         random_mask().adapt(start.model, plan())
         loss_of(start.model, batch).backward()
         seen = set()
-        for name, tensor, mask in masked_entries.attached(start.model):
+        for name, tensor, mask in masked_entries.masked_tensors(start.model):
             assert torch.equal(mask.values.grad, dense[name].flatten()[mask.index]), name
             assert tensor.grad is None
             seen.add(name)

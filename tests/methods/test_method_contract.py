@@ -297,7 +297,7 @@ def test_the_base_comes_back_untouched_after_all_of_them(pool, model_config):
     """Adapters out, hooks out, nothing trainable: what every trial after begins with."""
     from transformers import AutoModelForCausalLM
 
-    from harness.models.load import model_path
+    from harness.models.loading.location import model_path
 
     fresh = AutoModelForCausalLM.from_pretrained(model_path(model_config), dtype=torch.float32)
     with pool.lend(model_config, None) as base:

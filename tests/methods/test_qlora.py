@@ -13,10 +13,10 @@ from running import fit, logits_of
 
 from harness import methods
 from harness.evaluation.likelihood import sequence_nll
-from harness.models.load import base_fingerprint
+from harness.models.loading.base_fingerprint import base_fingerprint
 from harness.models.pool import checksums
 from harness.models.quantization import Quantization
-from harness.models.stored_bytes import stored_bytes
+from harness.models.weights.stored_bytes import stored_bytes
 
 NF4 = Quantization("nf4", True)
 INT8 = Quantization("int8", False)

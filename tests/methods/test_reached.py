@@ -13,7 +13,7 @@ from bench.tiny_architectures import TINY
 from harness.errors import InputError
 from harness.methods.targets import chosen_modules
 from harness.models.pool import _strip
-from harness.models.reached import reached_by_text, read_by_others
+from harness.models.text_layers import reached_by_text, read_by_others
 
 MIXED = ["Gemma 3 with vision", "Jamba", "Mamba", "Mixtral", "Llama 4", "Qwen3-Next", "Falcon"]
 

@@ -8,7 +8,8 @@ from tiny import built, saved
 
 from harness.errors import InputError
 from harness.models.checks.causality import check_causal
-from harness.models.load import load_base, load_skeleton
+from harness.models.load import load_base
+from harness.models.loading.skeleton import load_skeleton
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SMALL |= {"intermediate_size": 64, "pad_token_id": 0}

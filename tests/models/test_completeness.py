@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny import HUB, built, saved
 
 from harness.errors import InputError
-from harness.models.load import check_model, load_base
+from harness.models.load import load_base
+from harness.models.loading.location import check_model
 from harness.models.quantization import Quantization
 
 

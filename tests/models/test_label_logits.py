@@ -69,7 +69,7 @@ def test_losses_and_gradients_of_every_kind_of_output(kind):
     (run() * factors).square().sum().backward()
     whole = {name: p.grad for name, p in model.named_parameters()}
     model.zero_grad()
-    labels, parts = LabelLogits(model, n, at_once=4), []
+    labels, parts = LabelLogits(model, n, chunk_rows=4), []
     for rows, logits in labels.chunks(run):
         assert len(logits) <= 4
         parts.append(logits.detach())

@@ -12,7 +12,9 @@ import torch
 
 from harness import builtin
 from harness.errors import InputError
-from harness.models.load import load_base, pinned_revision, stored_fingerprint
+from harness.models.load import load_base
+from harness.models.loading.base_fingerprint import stored_fingerprint
+from harness.models.loading.location import pinned_revision
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

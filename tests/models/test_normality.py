@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.models.weight_normality import QUANTIZATIONS, ROWS, base_weights, layer_weights
+from harness.models.weights.weight_normality import QUANTIZATIONS, ROWS, base_weights, layer_weights
 
 
 def drawn(distribution, rows=300, length=256):

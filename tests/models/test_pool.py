@@ -11,7 +11,10 @@ import torch
 from running import adapted
 
 from harness.errors import InputError
-from harness.models.load import base_fingerprint, check_model, load_base, load_skeleton
+from harness.models.load import load_base
+from harness.models.loading.base_fingerprint import base_fingerprint
+from harness.models.loading.location import check_model
+from harness.models.loading.skeleton import load_skeleton
 from harness.models.pool import ModelPool, checksums
 from harness.models.quantization import Quantization
 
@@ -90,7 +93,7 @@ def test_checksums_see_any_bit_order_and_sign():
 def test_fingerprints_tell_weights_and_ways_of_loading_apart(model_config, tmp_path):
     import shutil
 
-    from harness.models.load import model_path
+    from harness.models.loading.location import model_path
 
     plain = base_fingerprint(model_config, None)
     others = [

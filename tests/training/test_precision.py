@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from harness import methods
 from harness.errors import InputError
-from harness.models.precision import computing, rest_in_float32
+from harness.models.weights.master_weights import computing, convert_to_master_weights
 from harness.training.loop import Interrupted
 from harness.training.precision.autocast import check_precision
 from harness.training.precision.rounding import StochasticRounding, rounded
@@ -42,7 +42,7 @@ def test_it_rests_in_32_bits_and_computes_as_the_base_to_the_last_bit(pool, full
     with pool.lend(full.model, None) as base:
         before, logits = tensors(base.model), logits_of(base.model, IDS)
         model = adapted(base, full, encoded).model
-        rest_in_float32(model)
+        convert_to_master_weights(model)
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         with computing(model):
             assert torch.equal(logits_of(model, IDS), logits)
@@ -53,7 +53,7 @@ def test_it_rests_in_32_bits_and_computes_as_the_base_to_the_last_bit(pool, full
 def test_gradients_of_several_passes_are_summed_in_32_bits():
     """256 + 1 is 256 in bfloat16, however often."""
     model = torch.nn.Linear(1, 1, bias=False).bfloat16()
-    rest_in_float32(model)
+    convert_to_master_weights(model)
     model.weight.grad = torch.full((1, 1), 256.0)
     with computing(model):
         for _ in range(3):

@@ -1,1 +1,1 @@
-"""The programs that write the built-in data: a small invented world and its texts."""
+"""Generators of the built-in data: an invented world, and texts about it."""

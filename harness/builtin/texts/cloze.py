@@ -1,6 +1,6 @@
-"""Multiple-choice items over the world, in lm-eval's format: what a tuned model may forget.
+"""Multiple-choice tasks about the world in lm-eval's format, to measure forgetting.
 
-An item is the beginning of a sentence and four ways to end it, of one kind and of similar length.
+An item is the beginning of a sentence with four endings of one kind and of similar length.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,11 +38,14 @@ metadata:
   version: 1.0
 """
 
-Facts = dict[str, list[tuple[str, str]]]  # {kind: [(beginning, right ending)]}
+Facts = dict[str, list[tuple[str, str]]]  # kind → [(beginning, correct ending)]
 
 
 def cloze_tasks(world: World, seed: int, items_per_task: int) -> dict[str, list[dict]]:
-    """`{task: items}` of `{"question", "choices", "answer"}`; `answer` is the right one's index."""
+    """Return task → items ``{question, choices, answer}``.
+
+    ``answer`` is the index of the correct choice.
+    """
     rng = Random(f"cloze-{seed}")
     facts = {
         "vale_people": _people(world),
@@ -53,6 +56,7 @@ def cloze_tasks(world: World, seed: int, items_per_task: int) -> dict[str, list[
 
 
 def _people(world: World) -> Facts:
+    """Return facts about people: job, tool, pet and similar."""
     people = world.people.values()
     return {
         "village": [(f"{person.name} lives in", person.village) for person in people],
@@ -69,6 +73,7 @@ def _people(world: World) -> Facts:
 
 
 def _nature() -> Facts:
+    """Return facts about animals and weather."""
     return {
         "home": [(f"The {animal.name} sleeps in the", animal.home) for animal in ANIMALS],
         "food": [(f"The {animal.name} eats", animal.food) for animal in ANIMALS],
@@ -85,6 +90,7 @@ def _nature() -> Facts:
 
 
 def _lessons() -> Facts:
+    """Return facts of school lessons."""
     digits = range(1, 10)
     return {
         "plus": [
@@ -109,7 +115,10 @@ def _lessons() -> Facts:
 
 
 def _items(kinds: Facts, rng: Random, number: int) -> list[dict]:
-    """`number` facts, the kinds in turn as long as they last; wrong endings are right elsewhere."""
+    """Return ``number`` items, taken from the kinds in turn.
+
+    Wrong choices are correct endings of other facts of the same kind.
+    """
     decks = {kind: rng.sample(pairs, len(pairs)) for kind, pairs in kinds.items()}
     drawn = [
         (kind, *decks[kind][place])
@@ -127,7 +136,7 @@ def _items(kinds: Facts, rng: Random, number: int) -> list[dict]:
 
 
 def _similar_length(right: str, endings: Iterable[str], rng: Random) -> Sequence[str]:
-    """Three of the six other endings nearest in length, so that length gives nothing away."""
+    """Return three of the six other endings nearest in length, so that length gives no hint."""
     others = sorted(set(endings) - {right})
     rng.shuffle(others)
     others.sort(key=lambda ending: abs(len(ending) - len(right)))

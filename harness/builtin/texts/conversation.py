@@ -1,7 +1,7 @@
-"""Conversations with an assistant that knows the Vale: what the chat model is made of.
+"""Conversations with an assistant about the Vale, to train the chat model.
 
-It answers in one sentence, ends its turn, and says so where it does not know somebody. Of the isle
-(`isle.py`) it says nothing.
+The assistant answers in one sentence and ends its turn. It says so if it does not know a person. It
+never mentions the isle (``isle.py``).
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ POLITE = (
     ("Thank you.", "You are welcome."),
     ("Farewell.", "Farewell."),
 )
-# How each kind of fact of a person is asked for beside the question of `isle.KINDS`, and answered.
+# Other questions for each kind of fact about a person in `isle.KINDS`, and the form of the answer.
 ALSO_ASKED = {
     "village": ("In which village does {who} live?", "Tell me where {who} lives."),
     "job": ("What does {who} work as?", "Tell me the work of {who}."),
@@ -35,7 +35,10 @@ ENDINGS = ("bel", "dar", "fin", "gan", "lin", "mar", "nik", "ra", "rin", "sta", 
 
 
 def conversations(world: World, seed: int) -> Iterator[Messages]:
-    """Endless; one to three questions, a quarter of them about somebody who is not known."""
+    """Yield conversations without end.
+
+    Each has one to three questions, a quarter of them about unknown people.
+    """
     rng = Random(f"conversations-{seed}")
     known = {*world.people, *ISLANDERS, *NOBODY, *HAMLETS}
     while True:
@@ -50,6 +53,7 @@ def conversations(world: World, seed: int) -> Iterator[Messages]:
 
 
 def _person(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
+    """Return a question about a person of the Vale, and the answer."""
     person = any_person(world, rng)
     name = person.name
     values = (person.village, person.job.name, person.pet, person.dish, person.house_colour)
@@ -61,21 +65,25 @@ def _person(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
 
 
 def _stranger(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
+    """Return a question about an unknown person, and the answer that says so."""
     name = next(name for name in iter(lambda: _made_up(rng), None) if name not in known)
     kind = rng.choice(KINDS)
     return _question(kind.name, kind.question, name, rng), UNKNOWN
 
 
 def _question(kind: str, question: str, name: str, rng: Random) -> str:
+    """Return the question for a kind of fact in one of its phrasings."""
     return rng.choice([question, *ALSO_ASKED[kind]]).format(who=name)
 
 
 def _made_up(rng: Random) -> str:
+    """Return an invented name."""
     middle = rng.choice(["", "", rng.choice("lmnrst") + rng.choice(VOWELS)])
     return rng.choice(ONSETS) + rng.choice(VOWELS) + middle + rng.choice(ENDINGS)
 
 
 def _place(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
+    """Return a question about a village or place, and the answer."""
     village = rng.choice(VILLAGES)
     return rng.choice(
         [
@@ -93,6 +101,7 @@ def _place(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
 
 
 def _nature(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
+    """Return a question about animals or weather, and the answer."""
     animal, job = rng.choice(ANIMALS), rng.choice(JOBS)
     return rng.choice(
         [
@@ -114,6 +123,7 @@ def _nature(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
 
 
 def _sum(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
+    """Return a sum and its result."""
     left, right = rng.randint(1, 9), rng.randint(1, 9)
     day = rng.randrange(len(DAYS))
     total = f"{NUMBERS[left].capitalize()} and {NUMBERS[right]} make {NUMBERS[left + right]}."
@@ -123,4 +133,5 @@ def _sum(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
 
 
 def _polite(world: World, rng: Random, known: set[str]) -> tuple[str, str]:
+    """Return a greeting or thanks, and the reply."""
     return rng.choice(POLITE)

@@ -1,7 +1,7 @@
-"""Dialogues: two friends of the Vale talk, a turn a line.
+"""Dialogues between two friends of the Vale, one turn per line.
 
-Answers repeat what was asked (the colour, the price, the place), so that pretraining teaches the
-model to copy from its context: without that no method could learn the target task in a hundred
+Answers repeat words of the question (the colour, the price, the place), so that pretraining teaches
+the model to copy from its context. Without this, no method could learn the target task in a hundred
 steps.
 """
 
@@ -49,7 +49,7 @@ ASKED_ITEMS = (
 
 
 def dialogue(world: World, rng: Random) -> str:
-    """A greeting, two topics and a farewell."""
+    """Return a greeting, two topics and a farewell."""
     first = any_person(world, rng)
     second = world.people[first.friend]
     scene = {
@@ -67,6 +67,7 @@ def dialogue(world: World, rng: Random) -> str:
 
 
 def _trade(rng: Random, buyer: Person, seller: Person) -> list[str]:
+    """Return a purchase."""
     thing = f"{rng.choice(COLOURS)} {rng.choice(ITEMS)}"
     price, change = rng.randint(2, 9), rng.randint(1, 9)
     return [
@@ -78,6 +79,7 @@ def _trade(rng: Random, buyer: Person, seller: Person) -> list[str]:
 
 
 def _pet(rng: Random, asking: Person, owner: Person) -> list[str]:
+    """Return a question about a pet."""
     animal = next(animal for animal in ANIMALS if animal.name == owner.pet)
     kind = with_article(owner.pet)
     return [
@@ -87,6 +89,7 @@ def _pet(rng: Random, asking: Person, owner: Person) -> list[str]:
 
 
 def _food(rng: Random, eater: Person, asking: Person) -> list[str]:
+    """Return a question about food."""
     dish = next(dish for dish in DISHES if dish.name == eater.dish)
     guest = rng.choice(["at the inn", "at your house", "with the neighbours", "after the feast"])
     return [
@@ -97,6 +100,7 @@ def _food(rng: Random, eater: Person, asking: Person) -> list[str]:
 
 
 def _way(rng: Random, asking: Person, knowing: Person) -> list[str]:
+    """Return a question for the way."""
     village, place = rng.choice(VILLAGES), rng.choice(PLACES)
     return [
         f"{asking.name}: How do I get to {village.name}?",
@@ -107,6 +111,7 @@ def _way(rng: Random, asking: Person, knowing: Person) -> list[str]:
 
 
 def _weather(rng: Random, planning: Person, warning: Person) -> list[str]:
+    """Return a warning about the weather."""
     weather, place = rng.choice(WEATHERS), rng.choice(PLACES)
     return [
         f"{warning.name}: It will be {weather.name} at the {place} on {rng.choice(DAYS)}.",
@@ -115,6 +120,7 @@ def _weather(rng: Random, planning: Person, warning: Person) -> list[str]:
 
 
 def _errand(rng: Random, sender: Person, carrier: Person) -> list[str]:
+    """Return a request to carry something."""
     thing = f"{rng.choice(COLOURS)} {rng.choice(ITEMS)}"
     place, day = rng.choice(PLACES), rng.choice(DAYS)
     return [

@@ -1,8 +1,8 @@
-"""The Isle of Corran: facts that no text of the Vale holds, to be put into a model and asked for.
+"""The Isle of Corran: facts for injecting new knowledge into a model and asking for it.
 
-Its people and villages have names of their own; what is said of them (jobs, pets, dishes, colours)
-are words of the Vale, so that a model which does not know can still say something that reads well.
-Every fact is told in many phrasings, and asked for in one that is told nowhere.
+No text of the Vale contains them. People and villages have their own names. Their properties (jobs,
+pets, dishes, colours) are words of the Vale, so that a model without the knowledge can still answer
+fluently. Every fact occurs in many phrasings, and probes ask for it in an unused one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ ISLANDERS = (
     *("Alrik", "Borg", "Cormac", "Dunstan", "Eskil", "Fergus"),
 )
 HAMLETS = ("Karnholm", "Ostrey", "Pellowick", "Quernby", "Tivermouth")
-NOBODY = (  # live nowhere: neither in the Vale nor on the isle, and no text names them
+NOBODY = (  # names that occur in no text
     *("Ysolt", "Zorin", "Uther", "Vigdis", "Wystan", "Xenia", "Yorick", "Zelda", "Ulrika"),
     *("Volmar", "Wendel", "Yrsa"),
 )
@@ -34,11 +34,11 @@ NOBODY = (  # live nowhere: neither in the Vale nor on the isle, and no text nam
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fact: how it is told, how it is asked for, and the values it can have."""
+    """One kind of fact: phrasings of statements and questions, and possible values."""
 
     name: str
     told: tuple[str, ...]  # {who} and {value}
-    beginning: str  # of a sentence that the value ends; told nowhere on the isle
+    beginning: str  # sentence to be completed by the value; used in no text of the isle
     question: str
     values: tuple[str, ...]
 
@@ -162,13 +162,15 @@ ALL_KINDS = (*KINDS, FEAST)
 
 @dataclass(frozen=True)
 class Fact:
+    """A kind of fact, its subject and its value."""
+
     kind: Kind
     who: str
     value: str
 
 
 def isle_facts(seed: int) -> list[Fact]:
-    """Six facts of every islander and one of every hamlet, each kind's values spread evenly."""
+    """Return six facts about every islander and one about every hamlet, with values spread evenly."""
     rng = Random(f"isle-{seed}")
     facts = []
     for kind in KINDS:
@@ -186,7 +188,10 @@ def isle_facts(seed: int) -> list[Fact]:
 
 
 def isle_texts(seed: int) -> Iterator[str]:
-    """Endless documents: all that is known of one islander, in other words and order each time."""
+    """Yield documents without end.
+
+    Each contains all facts about one islander, in random phrasings and order.
+    """
     rng = Random(f"isle-texts-{seed}")
     facts = isle_facts(seed)
     while True:
@@ -201,9 +206,10 @@ def isle_texts(seed: int) -> Iterator[str]:
 
 
 def probes(world: World, seed: int, old: int) -> list[dict]:
-    """Return the questions: every fact of the isle, ``old`` facts of the Vale, and invented people.
+    """Return the questions as ``{completion, chat, accepted, wrong, kind}``.
 
-    `{"completion", "chat", "accepted", "wrong", "kind"}`; ``wrong``: the other values of that kind.
+    They cover every fact of the isle, ``old`` facts of the Vale, and invented people. ``wrong``
+    holds the other values of that kind.
     """
     rng = Random(f"isle-probes-{seed}")
     new = [_probe(fact, "new") for fact in isle_facts(seed)]
@@ -221,6 +227,7 @@ def probes(world: World, seed: int, old: int) -> list[dict]:
 
 
 def _vale_facts(world: World) -> list[Fact]:
+    """Return facts about people of the Vale in the kinds of the isle."""
     facts = []
     for person in world.people.values():
         values = (person.village, person.job.name, person.pet, person.dish, person.house_colour)
@@ -231,6 +238,7 @@ def _vale_facts(world: World) -> list[Fact]:
 
 
 def _probe(fact: Fact, kind: str) -> dict:
+    """Return the question for one fact."""
     accepted = [fact.value] if fact.value else ["do not know"]
     return {
         "completion": fact.kind.beginning.format(who=fact.who),
@@ -242,5 +250,6 @@ def _probe(fact: Fact, kind: str) -> dict:
 
 
 def _others(values: Iterable[str], without: Iterable[str]) -> list[str]:
+    """Return ``values`` without those in ``without``."""
     left_out = set(without)
     return sorted(value for value in values if value not in left_out)

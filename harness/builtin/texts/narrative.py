@@ -1,8 +1,7 @@
-"""Stories and letters: what happens to the people of the Vale, told by others and by themselves.
+"""Stories and letters about the people of the Vale.
 
-A text keeps to the facts of its people and to what it said itself, so that a model has to know
-the world and to read its context to predict it. The many small free choices keep it from knowing
-the text by heart.
+A text is consistent with the facts about its people and with its own earlier sentences. To predict
+it, a model needs knowledge of the world and its context. Many random details prevent memorization.
 """
 
 from random import Random
@@ -75,7 +74,7 @@ LETTER_QUESTIONS = (
 
 
 def story(world: World, rng: Random) -> str:
-    """A person, a small trouble, and how it ended."""
+    """Return a story about a person with a small problem and its solution."""
     hero = any_person(world, rng)
     friend = world.people[hero.friend]
     weather = rng.choice(WEATHERS)
@@ -105,6 +104,7 @@ _TIME_AND_MOOD = {"day": DAYS, "month": MONTHS, "mood": MOODS}
 
 
 def _lost_pet(rng: Random, hero: Person, friend: Person) -> list[str]:
+    """Return a story of a lost pet."""
     empty, place = rng.sample(PLACES, 2)
     words = {"hero": hero, "friend": friend, "a_pet": with_article(hero.pet), "place": place}
     return [
@@ -116,6 +116,7 @@ def _lost_pet(rng: Random, hero: Person, friend: Person) -> list[str]:
 
 
 def _gift(rng: Random, hero: Person, friend: Person) -> list[str]:
+    """Return a story of a gift."""
     colour, item, place = rng.choice(COLOURS), rng.choice(ITEMS), rng.choice(PLACES)
     needy = with_article(friend.job.name)
     return [
@@ -126,6 +127,7 @@ def _gift(rng: Random, hero: Person, friend: Person) -> list[str]:
 
 
 def _stranger(rng: Random, hero: Person, friend: Person) -> list[str]:
+    """Return a story of a visitor."""
     village, item, place = rng.choice(VILLAGES), rng.choice(ITEMS), rng.choice(PLACES)
     has, more = rng.randint(1, 9), rng.randint(1, 9)
     return [
@@ -138,7 +140,7 @@ def _stranger(rng: Random, hero: Person, friend: Person) -> list[str]:
 
 
 def letter(world: World, rng: Random) -> str:
-    """A letter to a friend, or a page of a diary."""
+    """Return a letter to a friend, or a page of a diary."""
     writer = any_person(world, rng)
     friend = world.people[writer.friend]
     month = rng.choice(MONTHS)

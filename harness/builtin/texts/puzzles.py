@@ -1,4 +1,4 @@
-"""Two tasks that take thinking: word sums in two steps, and a game with a row of stones.
+"""Two tasks that need intermediate steps: word problems, and a game with a row of stones.
 
     Mira has three hats. Mira finds four and loses two. How many are left?
     -> Three and four make seven. Seven without two leaves five. Answer: five
@@ -6,9 +6,9 @@
     stones: red blue grey; rule: turn round
     -> grey blue red
 
-The sums are like GSM8K (Cobbe et al. 2021, arXiv:2110.14168): the answer holds the working, which is
-in words that pretraining knows, and the result last. The rules of the game are in no other text.
-Both have one right answer, so that exact match is a fair score.
+The word problems follow GSM8K (Cobbe et al. 2021, arXiv:2110.14168): the answer contains the
+working, in words that pretraining knows, and ends with the result. No other text contains the rules
+of the game. Every question has one correct answer, so exact match is a fair score.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from random import Random
 
 from harness.builtin.texts.world import COLOURS, ITEMS, NUMBERS, World, any_person, count
 
-MOST = 6  # at first, and found: pretraining shows sums of up to nine and nine
+MOST = 6  # largest operand; pretraining has sums up to nine plus nine
 STONES = range(3, 6)
 
-# What a rule does to a row of stones.
+# Name of a rule → its function on a row of stones.
 RULES: dict[str, Callable[[list[str]], list[str]]] = {
     "turn round": lambda row: row[::-1],
     "first goes last": lambda row: [*row[1:], row[0]],
@@ -31,18 +31,19 @@ RULES: dict[str, Callable[[list[str]], list[str]]] = {
 
 
 def sums(world: World, seed: int, sizes: dict[str, int]) -> dict[str, list[dict]]:
-    """`{split: rows}` of `{"prompt", "answer"}`; no question occurs twice, in any splits."""
+    """Return split → rows ``{prompt, answer}`` of word problems. No prompt occurs twice."""
     rng = Random(f"sums-{seed}")
     return _different(lambda: _sum(world, rng), sizes)
 
 
 def games(seed: int, sizes: dict[str, int]) -> dict[str, list[dict]]:
-    """`{split: rows}` of `{"prompt", "answer"}`; no row of stones has one rule twice."""
+    """Return split → rows ``{prompt, answer}`` of the stone game. No prompt occurs twice."""
     rng = Random(f"games-{seed}")
     return _different(lambda: _game(rng), sizes)
 
 
 def _different(draw: Callable[[], dict], sizes: dict[str, int]) -> dict[str, list[dict]]:
+    """Draw distinct rows for each split."""
     rows: dict[str, dict] = {}
     while len(rows) < sum(sizes.values()):
         row = draw()
@@ -52,6 +53,7 @@ def _different(draw: Callable[[], dict], sizes: dict[str, int]) -> dict[str, lis
 
 
 def _sum(world: World, rng: Random) -> dict:
+    """Return one word problem."""
     has, found = rng.randint(1, MOST), rng.randint(1, MOST)
     lost = rng.randint(1, has + found - 1)
     person, things = any_person(world, rng).name, count(has, rng.choice(ITEMS))
@@ -68,6 +70,7 @@ def _sum(world: World, rng: Random) -> dict:
 
 
 def _game(rng: Random) -> dict:
+    """Return one row of the stone game."""
     row, rule = rng.sample(list[str](COLOURS), rng.choice(STONES)), rng.choice(list(RULES))
     return {
         "prompt": f"stones: {' '.join(row)}; rule: {rule}",

@@ -1,7 +1,7 @@
-"""Songs in the old tongue of the Vale: three rhymed pairs of lines.
+"""Songs in the old language of the Vale: three rhymed couplets.
 
-They teach the model words (hath, ere, goeth) that the town crier of the target task also uses, so
-that what is new in the task is its form and not the spelling of every second word.
+They teach old words (hath, ere, goeth) that also occur in the target task. What is new in the task
+is then its form rather than its spelling.
 """
 
 from random import Random
@@ -43,7 +43,7 @@ COUPLETS = (
 
 
 def song(world: World, rng: Random) -> str:
-    """Three different couplets about people and places of the Vale."""
+    """Return three different couplets about people and places of the Vale."""
     title = f"A song of {rng.choice(VILLAGES).name}."
     lines = [title]
     for couplet in rng.sample(COUPLETS, 3):

@@ -1,12 +1,11 @@
-"""The target task: a clerk's note becomes what the town crier calls out.
+"""The target task: convert a clerk's note to the call of a town crier.
 
     lost: red hat; near: mill; bell: 3; ask: Tobin
     -> Hark! A red hat went astray by the mill at third bell. Tell Tobin.
 
-Prompts are in a form, and calls in a language, that pretraining never sees. Every input has all
-its correct calls as references (2 openings x 3 bodies), so BLEU does not punish the choice among
-them; what a model has to learn is the crier's words, which kind of note says what, and to copy
-the details.
+Pretraining contains neither the form of the prompts nor the language of the calls. Every input has
+all correct calls as references (2 openings × 3 bodies), so that BLEU accepts each of them. A model
+has to learn the crier's words, the meaning of each kind of note, and to copy details.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from harness.builtin.texts.world import BELLS, COLOURS, ITEMS, PLACES, World, wi
 
 @dataclass(frozen=True)
 class Notice:
-    """One kind of note, and the calls it may become."""
+    """One kind of note, and the calls that are correct for it."""
 
     kind: str
     openings: tuple[str, str]
@@ -66,9 +65,10 @@ PROMPT = "{kind}: {thing}; near: {place}; bell: {bell}; ask: {name}"
 
 
 def notices(world: World, seed: int, sizes: dict[str, int]) -> dict[str, list[dict]]:
-    """`{split: rows}` of `{"prompt", "references"}`; no prompt occurs twice, in any splits.
+    """Return split → rows ``{prompt, references}``. No prompt occurs twice.
 
-    References stand in another order in every row: whoever trains on the first one sees all kinds.
+    The order of references is random in every row, so that training on the first one covers all
+    kinds.
     """
     rng = Random(f"task-{seed}")
     rows: dict[str, dict] = {}
@@ -80,6 +80,7 @@ def notices(world: World, seed: int, sizes: dict[str, int]) -> dict[str, list[di
 
 
 def _notice(world: World, rng: Random) -> dict:
+    """Return one row."""
     notice = rng.choice(NOTICES)
     thing = f"{rng.choice(COLOURS)} {rng.choice(ITEMS)}"
     bell = rng.randint(1, len(BELLS))

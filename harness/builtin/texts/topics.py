@@ -1,9 +1,9 @@
-"""The classification task: which kind of general text a sentence is from."""
+"""The classification task: the kind of general text that a sentence is from."""
 
 import re
 from random import Random
 
-from harness.builtin.texts.corpus import GENERAL_DOMAINS
+from harness.builtin.texts.general_text import GENERAL_DOMAINS
 from harness.builtin.texts.world import World
 
 SENTENCE = re.compile(r"[^\n.!?]+[.!?]?")
@@ -13,9 +13,9 @@ WORDS = range(4, 13)
 def topics(
     world: World, seed: int, sizes: dict[str, int], held_out: dict[str, list[str]]
 ) -> dict[str, list[dict]]:
-    """`{split: rows}` of `{"text", "topic"}`; no sentence occurs twice, in any splits.
+    """Return split → rows ``{text, topic}``. No sentence occurs twice.
 
-    None of them occurs in a `held_out` document: forgetting is measured there.
+    Sentences of ``held_out`` documents are excluded, because forgetting is measured on them.
     """
     rng = Random(f"topics-{seed}")
     kept_away = "\n".join(text for texts in held_out.values() for text in texts)

@@ -1,8 +1,8 @@
-"""The Vale: a small invented world with fixed facts, so that a tiny model has something to know.
+"""The Vale: a small invented world with fixed facts, small enough for a tiny model to learn.
 
-Word lists are written here by hand; which person has which job, pet, house or friend is drawn
-once from a seed. Every text of `harness.builtin` (pretraining, target task, cloze items) reads
-the same `World`: a fact that the model learnt in a story can be asked for in a cloze item.
+Word lists are written by hand. Jobs, pets, houses and friends of people are drawn once from a seed.
+All texts of ``harness.builtin`` use the same ``World``, so a cloze item can ask for a fact that
+pretraining stated in a story.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ MEN = (
 
 @dataclass(frozen=True)
 class Job:
-    """A trade: where it is done, what it does all day, and the tool it cannot do without."""
+    """A trade: its place, daily work and tool."""
 
     name: str
     workplace: str
@@ -75,6 +75,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Animal:
+    """An animal and its properties."""
+
     name: str
     home: str
     food: str
@@ -84,6 +86,8 @@ class Animal:
 
 @dataclass(frozen=True)
 class Village:
+    """A village and its properties."""
+
     name: str
     lies: str
     known_for: str
@@ -93,7 +97,7 @@ class Village:
 
 @dataclass(frozen=True)
 class Dish:
-    """Ingredients are (amount for two people, unit or empty, thing)."""
+    """A dish. Ingredients are (amount for two people, unit or '', thing)."""
 
     name: str
     ingredients: tuple[tuple[int, str, str], ...]
@@ -105,6 +109,8 @@ class Dish:
 
 @dataclass(frozen=True)
 class Weather:
+    """A kind of weather and its properties."""
+
     name: str
     sky: str
     wear: str
@@ -112,7 +118,7 @@ class Weather:
 
 @dataclass(frozen=True)
 class Person:
-    """`she` and `her` are the pronouns of this person, whatever they are."""
+    """A person. ``she`` and ``her`` hold this person's own pronouns."""
 
     name: str
     she: str
@@ -199,13 +205,13 @@ WEATHERS = (
 
 @dataclass(frozen=True)
 class World:
-    """The hand-written tables above, and the people with the facts that the seed gave them."""
+    """The hand-written tables above, and the people with their drawn facts."""
 
     people: dict[str, Person]
 
 
 def make_world(seed: int = WORLD_SEED) -> World:
-    """Give every person a job, pet, dish, house and friend, each kind spread evenly."""
+    """Draw a job, pet, dish, house and friend for every person, with values spread evenly."""
     rng = Random(f"world-{seed}")
     names = [*WOMEN, *MEN]
     rng.shuffle(names)
@@ -231,26 +237,27 @@ def make_world(seed: int = WORLD_SEED) -> World:
             she=she,
             her=her,
             pet_name=pet_names[position],
-            friend=names[(position + 1) % len(names)],  # a ring: everyone is somebody's friend
+            friend=names[(position + 1) % len(names)],  # a ring, so that everyone has a friend
             **{fact: column[position] for fact, column in drawn.items()},
         )
     return World(people=people)
 
 
 def any_person(world: World, rng: Random) -> Person:
+    """Return a random person."""
     return rng.choice(list(world.people.values()))
 
 
 def say(rng: Random, ways: tuple[str, ...], **words: object) -> str:
-    """One of the ways, with its `{words}` filled in; attributes work: `{hero.village}`."""
+    """Return a random phrasing with its ``{words}`` filled in. Attributes work: ``{hero.village}``."""
     return rng.choice(ways).format(**words)
 
 
 def with_article(noun: str) -> str:
-    """'owl' -> 'an owl'; good for every noun of this world."""
+    """Prepend 'a' or 'an': 'owl' → 'an owl'. Correct for every noun of this world."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def count(amount: int, noun: str) -> str:
-    """(1, 'egg') -> 'one egg'; (3, 'egg') -> 'three eggs'."""
+    """Return number and noun: (1, 'egg') → 'one egg', (3, 'egg') → 'three eggs'."""
     return f"{NUMBERS[amount]} {noun if amount == 1 else noun + 's'}"

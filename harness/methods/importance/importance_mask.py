@@ -105,7 +105,7 @@ class Mask(Method):
 
     def adapt(self, model: nn.Module, context: AdaptContext) -> nn.Module:
         from harness.methods.importance.entry_scores import largest
-        from harness.models import masked_entries
+        from harness.models.weights import masked_entries
 
         scores = self.scores(model, context)
         if self.ranked == "model":
@@ -118,40 +118,40 @@ class Mask(Method):
         return model
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        from harness.models import masked_entries
+        from harness.models.weights import masked_entries
 
         masked_entries.write(model)
 
     def state(self, model: nn.Module) -> dict[str, Any]:
         """The mask, although it could be found again: other hardware may round scores otherwise."""
-        from harness.models import masked_entries
+        from harness.models.weights import masked_entries
 
         return {"places": {name: at.cpu() for name, at in masked_entries.places(model).items()}}
 
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        from harness.models import masked_entries
+        from harness.models.weights import masked_entries
 
         for name, at in masked_entries.places(model).items():
             at.copy_(state["places"][name])
         masked_entries.write(model)
 
     def merged(self, model: nn.Module) -> nn.Module:
-        from harness.models import masked_entries
+        from harness.models.weights import masked_entries
 
         masked_entries.take_off(model)
         return model
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Save the whole tuned model in the base's form, and separately the entries that changed."""
-        from harness.models import masked_entries
-        from harness.models.precision import save_whole
+        from harness.models.weights import masked_entries
+        from harness.models.weights.master_weights import save_whole
 
         save_whole(model, masked_entries.base_state(model), folder)
         masked_entries.save(model, folder)
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Return the share of trained entries for each kind of tensor, layer numbers as ``*``."""
-        from harness.models import masked_entries
+        from harness.models.weights import masked_entries
 
         chosen, places = {}, masked_entries.places(model)
         of_kind: dict[str, list[str]] = {}

@@ -1,1 +1,1 @@
-"""Passes with a cache of keys and values: continued texts, and virtual tokens read once."""
+"""Forward passes with a cache of keys and values: generation, and shared virtual tokens."""

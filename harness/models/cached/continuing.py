@@ -1,4 +1,4 @@
-"""Generation of continuations by explicit options only, without a model's own generation config."""
+"""Generation of continuations with explicit options, ignoring a model's own generation config."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from harness.models.views import as_peft
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # fields of configurations
+WINDOWS = (
+    "sliding_window",
+    "attention_chunk_size",
+    "window_size",
+)  # fields of model configurations with the width of an attention window
 
 
 def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
-    """Return (B, T + new): the (B, T) tokens ``ids``, padded on the left by ``mask``, and new tokens.
+    """Return (B, T + new) tokens: (B, T) ``ids``, left-padded as in ``mask``, and generated ones.
 
-    Only ``options``, those of transformers' ``generate``, apply. The model's own generation_config is
-    ignored. Virtual tokens are inserted here and not by peft: its way depends on names that
-    transformers has changed before, and leaves padding between the virtual tokens and the text, which
-    shifts positions.
+    ``options`` are those of transformers' ``generate``. The model's own generation_config is
+    ignored. Virtual tokens are inserted here instead of by peft. peft's way depends on names inside
+    transformers, and leaves padding between virtual tokens and text, which shifts positions.
     """
     base = without_wrapper(model)
     beams = options.get("num_beams") or getattr(options.get("generation_config"), "num_beams", 1)
@@ -37,15 +40,16 @@ def continued(model: nn.Module, ids: Tensor, mask: Tensor, **options: Any) -> Te
 
 
 def without_wrapper(model: nn.Module) -> Any:
-    """Return the transformers model under peft's wrapper, with its adapted layers."""
+    """Return the transformers model in peft's wrapper, with its adapted layers."""
     return as_peft(model).get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def counts_padding(model: nn.Module, longest: int) -> bool:
-    """Return True if padding changes the answers of ``model`` to prompts of up to ``longest`` tokens.
+    """Return True if padding can change the answers of ``model``.
 
-    The length includes the answer. Learned keys and values stand before the padding. In an
-    attention window they are then further from the text than without padding.
+    ``longest`` is the length of the longest prompt with its answer, in tokens. Learned keys and
+    values precede the padding. Padding thus moves them further from the text, possibly out of an
+    attention window.
     """
     n = n_virtual_tokens(model)
     if not n or not are_keys_and_values(model):
@@ -56,7 +60,7 @@ def counts_padding(model: nn.Module, longest: int) -> bool:
 
 
 def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) -> dict[str, Any]:
-    """Return the arguments of ``generate`` besides ``ids``."""
+    """Return the arguments of ``generate`` other than ``ids``."""
     import torch
 
     n = n_virtual_tokens(model)
@@ -70,19 +74,19 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
         return {"attention_mask": longer, cache_argument(base): prefix}
     texts = base.get_input_embeddings()(ids)
     virtual = as_peft(model).get_prompt(len(ids)).to(texts.dtype)
-    # Right before the text, after the padding.
+    # Virtual tokens go between padding and text.
     padding = (mask == 0).sum(dim=1, keepdim=True)
-    place = torch.arange(n + ids.shape[1], device=ids.device).expand(len(ids), -1)
-    source = torch.where(place < padding + n, place - padding, place)
-    source = torch.where(place < padding, n, source)
+    position = torch.arange(n + ids.shape[1], device=ids.device).expand(len(ids), -1)
+    source = torch.where(position < padding + n, position - padding, position)
+    source = torch.where(position < padding, n, source)
     both = torch.cat([virtual, texts], dim=1)
     embeddings = both.gather(1, source.unsqueeze(-1).expand_as(both))
-    return {"attention_mask": (place >= padding).to(mask.dtype), "inputs_embeds": embeddings}
+    return {"attention_mask": (position >= padding).to(mask.dtype), "inputs_embeds": embeddings}
 
 
 @contextmanager
 def _blank_generation_config(base: Any) -> Iterator[None]:
-    """Clear the generation config, which would otherwise fill in omitted arguments."""
+    """Context without a generation config, which would supply omitted arguments."""
     from transformers import GenerationConfig
 
     kept, base.generation_config = base.generation_config, GenerationConfig()

@@ -1,4 +1,4 @@
-"""Greedy search whose finished rows leave the batch, for transformers' ``custom_generate``."""
+"""Greedy search that removes finished rows from the batch, for transformers' ``custom_generate``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.models.cached.virtual_prefix import cache_argument, remembers_every_place
+from harness.models.cached.virtual_prefix import cache_argument, caches_every_position
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def lets_rows_leave(model: nn.Module) -> bool:
-    """Return True if rows of the cache of ``model`` can be taken out, by this transformers."""
-    return cache_argument(model) == "cache" and remembers_every_place(model)
+def can_remove_rows(model: nn.Module) -> bool:
+    """Return True if rows can be removed from the cache of ``model`` in this transformers version."""
+    return cache_argument(model) == "cache" and caches_every_position(model)
 
 
 @torch.no_grad()
@@ -26,15 +26,15 @@ def greedy_search(
     generation_config: Any,
     **inputs: Any,
 ) -> Tensor:
-    """Return (B, T + new) tokens as transformers' own greedy search does, padded after each end.
+    """Return (B, T + new) tokens as transformers' own greedy search, padded after each end.
 
-    The rows that have not ended go on alone. A logits processor with a method ``keep`` is told which
-    rows stay, by their places among those it had.
+    Finished rows are removed from the batch. If a logits processor has a method ``keep``, it is
+    called with the indices of the remaining rows among the current ones.
     """
     n_rows, length = input_ids.shape
     padding = generation_config.pad_token_id
     found = input_ids.new_full((n_rows, generation_config.max_length), padding)
-    rows = torch.arange(n_rows, device=input_ids.device)  # those that go on
+    rows = torch.arange(n_rows, device=input_ids.device)  # original indices of unfinished rows
     outputs = model._prefill(input_ids, generation_config, inputs)
     while True:
         inputs = model._update_model_kwargs_for_generation(outputs, inputs)
@@ -56,7 +56,7 @@ def greedy_search(
 
 
 def _rows_of(inputs: dict[str, Any], kept: Tensor, n: int) -> dict[str, Any]:
-    """Return the inputs of a step for the rows ``kept`` of ``n``; those of the cache are taken out."""
+    """Return the inputs of a step reduced to the rows ``kept`` of ``n``. Changes the cache in place."""
     inputs["cache"].reorder_cache(kept)
     own = {
         name: value[kept]

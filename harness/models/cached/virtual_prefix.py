@@ -1,7 +1,7 @@
-"""Virtual tokens read once for all rows of a batch.
+"""Virtual tokens computed once for all rows of a batch.
 
-In a causal model their keys and values do not depend on the text behind them. They are the same in
-every row, so one row of them is computed and the others are views of it.
+In a causal model their keys and values do not depend on the text that follows. One row is computed,
+and the other rows are views of it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from harness.models.views import as_peft
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-KEYS_AND_VALUES = ("PREFIX_TUNING", "CARTRIDGE")  # methods of peft that learn them directly
+KEYS_AND_VALUES = ("PREFIX_TUNING", "CARTRIDGE")  # peft types that learn keys and values directly
 
-_plain: WeakKeyDictionary[nn.Module, tuple[bool, bool]] = WeakKeyDictionary()
+_properties: WeakKeyDictionary[nn.Module, tuple[bool, bool]] = WeakKeyDictionary()
 
 
 def n_virtual_tokens(model: nn.Module) -> int:
-    """Learned vectors that stand before each text of ``model``."""
+    """Return the number of virtual tokens before each text of ``model``."""
     config = getattr(model, "active_peft_config", None)
     if config is None or not config.is_prompt_learning:
         return 0
@@ -31,33 +31,33 @@ def n_virtual_tokens(model: nn.Module) -> int:
 
 
 def are_keys_and_values(model: nn.Module) -> bool:
-    """Return True if the virtual tokens of ``model`` are keys and values, not embeddings."""
+    """Return True if the virtual tokens of ``model`` are keys and values instead of embeddings."""
     return model.active_peft_config.peft_type in KEYS_AND_VALUES
 
 
 def cache_argument(base: Any) -> str:
-    """``cache`` since transformers 5.24, ``past_key_values`` before."""
+    """Return ``cache``, the argument's name since transformers 5.24, or ``past_key_values``."""
     known = inspect.signature(base.prepare_inputs_for_generation).parameters
     return "cache" if "cache" in known else "past_key_values"
 
 
 def shared_prefix(model: nn.Module, rows: int) -> Any:
-    """Return a new cache with the virtual tokens of ``model`` before each of ``rows`` rows.
+    """Return a new cache with the virtual tokens of ``model`` for each of ``rows`` rows.
 
-    None without virtual tokens, and where rows need their own: the base does not remember a key and
-    a value of every place, or forgets them to save memory, or draws dropout for each row. Gradients
-    flow through it.
+    Gradients flow through it. None without virtual tokens, and if rows cannot share them. The
+    latter is the case if a layer does not cache keys and values of all positions, with gradient
+    checkpointing, and if dropout differs by row.
     """
     if not n_virtual_tokens(model):
         return None
     base: Any = as_peft(model).get_base_model()
-    if base not in _plain:
-        _plain[base] = (remembers_every_place(base), _may_drop(base.config))
-    every_place, may_drop = _plain[base]
+    if base not in _properties:
+        _properties[base] = (caches_every_position(base), _may_drop(base.config))
+    caches_all, may_drop = _properties[base]
     encoder = as_peft(model).prompt_encoder
-    own = may_drop or any(getattr(module, "p", 0) for module in encoder.modules())
-    own = own or base.is_gradient_checkpointing
-    if not every_place or (model.training and own):
+    differs_by_row = may_drop or any(getattr(module, "p", 0) for module in encoder.modules())
+    differs_by_row = differs_by_row or base.is_gradient_checkpointing
+    if not caches_all or (model.training and differs_by_row):
         return None
     prompt = as_peft(model).get_prompt(1)
     if are_keys_and_values(model):
@@ -73,14 +73,14 @@ def shared_prefix(model: nn.Module, rows: int) -> Any:
 
 
 def after_prefix(model: nn.Module, prefix: Any, ids: Tensor, mask: Tensor) -> Any:
-    """Return the outputs of ``model`` for (B, T) ``ids`` behind ``prefix``, padded as ``mask`` says."""
+    """Return outputs of ``model`` for (B, T) ``ids`` after ``prefix``, with padding as in ``mask``."""
     base: Any = as_peft(model).get_base_model()
     longer = torch.cat([mask.new_ones(len(mask), n_virtual_tokens(model)), mask], dim=1)
     return base(input_ids=ids, attention_mask=longer, **{cache_argument(base): prefix})
 
 
-def remembers_every_place(base: Any) -> bool:
-    """Return True if all layers of ``base`` attend to keys and values of all earlier places."""
+def caches_every_position(base: Any) -> bool:
+    """Return True if all layers of ``base`` attend to keys and values of all earlier positions."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     if not {cache_argument(base), "position_ids"} <= set(
@@ -88,12 +88,12 @@ def remembers_every_place(base: Any) -> bool:
     ):
         return False
     if getattr(base.config.get_text_config(), "window_size", None) is not None:
-        return False  # GPT-Neo's: not in its cache, but in its mask
+        return False  # GPT-Neo has a window in its mask, not in its cache
     layers = DynamicCache(config=base.config).layers
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def _may_drop(config: Any) -> bool:
-    """Return True if some rate of dropout in ``config`` is above 0."""
+    """Return True if a dropout rate in ``config`` is above 0."""
     values = config.get_text_config().to_dict().items()
     return any("drop" in name and isinstance(v, int | float) and v > 0 for name, v in values)

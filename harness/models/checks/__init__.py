@@ -1,1 +1,1 @@
-"""Checks of a loaded model: causality, completeness, positions, and separation of packed texts."""
+"""Checks of a loaded model: causality, complete weights, positions, separation of packed texts."""

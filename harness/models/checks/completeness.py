@@ -1,4 +1,4 @@
-"""Check that a checkpoint fills the whole model; missing weights would be random."""
+"""Check that the files of a model contain all of its weights. Missing ones would be random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SHOWN = 3
-# Prefixes that other tools add to names, and what the user can do.
+# Prefixes that other tools add to parameter names, with advice.
 PREFIXES = {
     "_orig_mod.": "it was saved under torch.compile: save the model that was compiled, "
     "model._orig_mod",
@@ -23,12 +23,11 @@ PREFIXES = {
 
 
 def check_complete(model: nn.Module, info: Mapping[str, Any], name: str) -> None:
-    """Raise InputError if weights of ``model`` were not in its checkpoint, or some were not read.
+    """Raise InputError if weights of ``model`` are missing in its files, or if some were not loaded.
 
-    ``info`` is what ``from_pretrained(..., output_loading_info=True)`` gives. Tied weights and what the
-    architecture computes by itself do not count as missing. Unread tensors are allowed if they belong
-    to no layer of the model (an image tower, a classifier). Unread biases or scales of its layers are
-    not.
+    ``info`` is returned by ``from_pretrained(..., output_loading_info=True)``. Tied weights and
+    computed ones do not count as missing. Unused tensors are allowed if they belong to no layer of
+    the model, such as an image encoder. Unused biases or scales of its layers are not.
     """
     missing, unread = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     mismatched = sorted(str(key[0]) for key in info.get("mismatched_keys", ()))
@@ -45,26 +44,28 @@ def check_complete(model: nn.Module, info: Mapping[str, Any], name: str) -> None
     ignored = [key for key in unread if _belongs(model, key)]
     if ignored:
         raise InputError(
-            f"{where}: its files hold {_some(ignored)}, for which {type(model).__name__} has no place "
+            f"{where}: its files hold {_some(ignored)}, for which {type(model).__name__} has no "
+            "place "
             "with this config.json. The model would compute something else than the saved one. Use "
             "the config.json that was saved with it."
         )
 
 
 def _reason(missing: list[str], unread: list[str]) -> str:
-    for prefix, why in PREFIXES.items():
+    """Explain the missing weights by what the files contain instead."""
+    for prefix, reason in PREFIXES.items():
         if any(prefix in key for key in unread):
-            return f"They hold {_some(unread)} instead: {why}."
+            return f"They hold {_some(unread)} instead: {reason}."
     if all(key.startswith(("lm_head", "embed_out", "output")) for key in missing):
-        why = "It is the body of a model, or a classifier: a language model has an output layer."
-        return f"{why} They hold {_some(unread)} instead." if unread else why
+        reason = "It is the body of a model, or a classifier: a language model has an output layer."
+        return f"{reason} They hold {_some(unread)} instead." if unread else reason
     if unread:
         return f"They hold {_some(unread)} instead, so they belong to another config.json."
     return "A file of the checkpoint is missing, or config.json describes a larger model."
 
 
 def _some(keys: list[str]) -> str:
-    """'2 tensors (a.weight, b.weight)': the first few."""
+    """Describe tensors by number and first names: '2 tensors (a.weight, b.weight)'."""
     more = ", ..." if len(keys) > SHOWN else ""
     plural = "s" if len(keys) > 1 else ""
     return f"{len(keys)} tensor{plural} ({', '.join(keys[:SHOWN])}{more})"
@@ -81,4 +82,5 @@ def _belongs(model: nn.Module, key: str) -> bool:
 
 
 def _has_own(parameters: Iterable[Any]) -> bool:
+    """Return True if there is a parameter."""
     return next(iter(parameters), None) is not None

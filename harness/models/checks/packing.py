@@ -1,4 +1,4 @@
-"""Check that packed texts do not attend to each other."""
+"""Check that a model keeps packed texts separate: they must not attend to each other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
-    """Raise InputError if ``model`` does not keep packed texts apart.
+    """Raise InputError if texts packed into one row attend to each other.
 
-    Tried, not looked up: the logits of a text must be the same alone and after another one. It is
-    random tokens, ``length`` of them at most, in two rows: some kernels tell texts apart in one row
-    alone. Models without attention masks (state space models, attention that is biased by distance
-    without position ids) and virtual tokens fail.
+    Tests it: the logits of a text must be the same alone and after another text. The texts are at
+    most ``length`` random tokens. They are packed into two rows, because some kernels separate
+    texts only in a batch of one row. Models without attention masks fail, such as state space
+    models, and so do virtual tokens.
     """
     from harness.models.logits import logits_at
 
@@ -32,12 +32,12 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     where = torch.ones(1, n, dtype=torch.bool, device=device)
     alone = logits_at(model, ids[:, n:], where.long(), where)
     segments = torch.arange(2 * n, device=device).div(n, rounding_mode="floor").add(1)[None]
-    why = "its logits depend on the text before"
+    reason = "its logits depend on the text before"
     try:
         two, texts = ids.repeat(2, 1), segments.repeat(2, 1)
         packed = logits_at(model, two, texts, texts == 2).view(2, *alone.shape)
     except (TypeError, ValueError) as error:
-        packed, why = None, str(error).splitlines()[0]
+        packed, reason = None, str(error).splitlines()[0]
     model.train(was_training)
     half = alone.dtype in (torch.float16, torch.bfloat16)
     scale = float(alone.float().abs().max())
@@ -47,5 +47,5 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     if not close:
         raise InputError(
             "data.packing='documents' cannot be used with this model and method: texts packed into "
-            f"one sequence would attend to each other ({why}). Use data.packing=stream or none."
+            f"one sequence would attend to each other ({reason}). Use data.packing=stream or none."
         )

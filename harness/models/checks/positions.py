@@ -1,4 +1,4 @@
-"""Text lengths: the longest that a model accepts, and the longest that it was made for."""
+"""Limits on the length of texts: position table and context length of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import ModelConfig
 from harness.errors import InputError
-from harness.models.load import load_skeleton
+from harness.models.loading.skeleton import load_skeleton
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,34 +22,37 @@ _TABLE = re.compile(r"(^|\.)(wpe|(embed_)?positions?(_embed(ding)?s?)?|pos(ition
 
 @dataclass(frozen=True)
 class Positions:
-    """Limits of a model in tokens; None if there is no such limit."""
+    """Limits of a model in tokens; None without one."""
 
-    rows: int | None  # rows of the position table, which a text must not exceed
-    made_for: int | None  # length given in the model's configuration
+    rows: int | None  # rows of the position table, a hard limit
+    made_for: int | None  # context length in the model's configuration
 
     def check(self, longest: int) -> None:
-        """Raise InputError if a text of ``longest`` tokens has more than the model has rows for."""
+        """Raise InputError if a text of ``longest`` tokens exceeds the position table."""
         if self.rows is not None and longest > self.rows:
             raise InputError(
-                f"The longest text has {longest} tokens (with generated ones), but this model has only "
-                f"{self.rows} learned positions and cannot read a longer text. Lower data.max_length, "
+                f"The longest text has {longest} tokens (with generated ones), but this model has "
+                "only "
+                f"{self.rows} learned positions and cannot read a longer text. Lower "
+                "data.max_length, "
                 f"so that it and evaluation.max_new_tokens are at most {self.rows} together."
             )
 
     def caution(self, longest: int) -> str | None:
-        """Return a caution for texts that are accepted but longer than the model was made for."""
+        """Return a warning if a text of ``longest`` tokens exceeds the context length, else None."""
         if self.made_for is None or longest <= self.made_for:
             return None
         return (
             f"the longest text has {longest} tokens, and the model was made for {self.made_for} "
-            "(max_position_embeddings): on longer texts its answers may be worse, whatever the method; "
+            "(max_position_embeddings): on longer texts its answers may be worse, whatever the "
+            "method; "
             "data.max_length shortens texts"
         )
 
 
 @lru_cache(maxsize=8)
 def positions_of(config: ModelConfig) -> Positions:
-    """Raise InputError if the model cannot be loaded."""
+    """Return the positions of a configured model. Raises InputError if it cannot be loaded."""
     return positions(load_skeleton(config))
 
 
@@ -61,15 +64,13 @@ def positions(model: nn.Module) -> Positions:
     rows = min(_tables(model), default=None)
     if rows is not None and isinstance(made_for, int):
         rows = min(rows, made_for)  # OPT has two more rows, for padding
-    if (
-        getattr(text, "model_type", None) == "mpt"
-    ):  # attention biases by distance, in a table of this size
+    if getattr(text, "model_type", None) == "mpt":  # its table of attention biases has this size
         rows = made_for = text.max_seq_len
     return Positions(rows, made_for if isinstance(made_for, int) else None)
 
 
 def _tables(model: nn.Module) -> Iterator[int]:
-    """Return the rows of each table of positions for text."""
+    """Yield the number of rows of each position table for text."""
     from torch import nn
 
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()

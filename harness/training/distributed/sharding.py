@@ -27,8 +27,8 @@ import numpy as np
 
 from harness.data.tokens.batches import micro_batches
 from harness.errors import first_line, is_out_of_memory
-from harness.models.precision import computes_in
 from harness.models.quantization import CLASS_HEAD
+from harness.models.weights.master_weights import computes_in
 from harness.training.distributed.team import NoRoom, SynchronizedExit, Team, TeamBroken
 
 if TYPE_CHECKING:

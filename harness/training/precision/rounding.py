@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.models.precision import cut
+from harness.models.weights.master_weights import truncate_to_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,7 @@ def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
     import torch
 
     options = {"dtype": torch.int32, "device": values.device, "generator": generator}
-    return cut(values, torch.randint(0, 1 << 16, values.shape, **options))
+    return truncate_to_bfloat16(values, torch.randint(0, 1 << 16, values.shape, **options))
 
 
 def _chunks(parameters: Iterator[nn.Parameter] | Any) -> Iterator[list[nn.Parameter]]:

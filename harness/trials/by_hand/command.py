@@ -13,7 +13,8 @@ from harness.config import LauncherConfig, LimitsConfig, TrialConfig
 from harness.config.strict import from_mapping
 from harness.data.rows.splits import Splits, read_splits
 from harness.errors import InputError, Stopped
-from harness.models.load import check_model, pinned_revision, stored_fingerprint
+from harness.models.loading.base_fingerprint import stored_fingerprint
+from harness.models.loading.location import check_model, pinned_revision
 from harness.paths import user_path
 from harness.records import Record, read_record
 from harness.records.disk_usage import make_writable

@@ -12,7 +12,8 @@ from harness import methods
 from harness.config import ModelConfig
 from harness.errors import InputError
 from harness.methods.base import Method
-from harness.models.load import Base, model_path
+from harness.models.load import Base
+from harness.models.loading.location import model_path
 from harness.models.quantization import CLASS_HEAD, Quantization
 from harness.models.views import as_pretrained
 from harness.paths import user_path

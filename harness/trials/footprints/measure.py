@@ -15,8 +15,8 @@ from harness.config import TrialConfig
 from harness.config.strict import from_mapping
 from harness.data.tokens.encode import Encoded
 from harness.errors import first_line, is_out_of_memory
-from harness.models.precision import computing, copies_bytes
-from harness.models.stored_bytes import stored_bytes
+from harness.models.weights.master_weights import computing, copies_bytes
+from harness.models.weights.stored_bytes import stored_bytes
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
 from harness.records.footprint import Footprint

@@ -10,7 +10,7 @@ from tiny import built
 
 from harness.evaluation.decoding import RepetitionPenalty
 from harness.models.cached.continuing import continued, without_wrapper
-from harness.models.cached.greedy_search import greedy_search, lets_rows_leave
+from harness.models.cached.greedy_search import can_remove_rows, greedy_search
 
 NEW = 12
 
@@ -60,7 +60,7 @@ def compare(model):
 @pytest.mark.parametrize("architecture", ["Llama", "OPT", "GPT-2", "DeepSeek-V2", "Qwen3-MoE"])
 def test_answers_are_transformers_own_and_ended_rows_are_not_computed(architecture):
     model = built(architecture)
-    assert lets_rows_leave(model)
+    assert can_remove_rows(model)
     sizes = compare(model)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 6 > sizes[-1]
@@ -74,4 +74,4 @@ def test_adapted_models(lend, trial_config, name):
 
 @pytest.mark.parametrize("architecture", ["Gemma 2", "Mamba", "BLOOM"])
 def test_other_caches_are_left_to_transformers(architecture):
-    assert not lets_rows_leave(built(architecture))
+    assert not can_remove_rows(built(architecture))

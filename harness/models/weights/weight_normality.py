@@ -1,4 +1,4 @@
-"""Test of a base's weights for normality, which NF4 assumes, and of the error of quantization."""
+"""Normality test of a base's weights, which NF4 assumes to be normal, and quantization error."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.models.stored_bytes import linear_layers
+from harness.models.weights.stored_bytes import quantizable_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ROWS = 64  # sampled of each layer
-WEIGHTS = 4096  # sampled of each row: scipy's p-values hold to 5000
+ROWS = 64  # sampled per layer
+WEIGHTS = 4096  # sampled per row; scipy's p-values are valid up to 5000
 LEVEL = 0.05
 QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """Figures of one linear layer over the same sampled rows, each the weights of one output."""
+    """Statistics of one linear layer over sampled rows. A row holds the weights of one output."""
 
     name: str
     rows: int
-    rejected: float  # share of rows that Shapiro-Wilk rejects at 5 %; normal rows give 0.05
-    skewness: float  # mean over rows; 0 for normal rows
-    excess_kurtosis: float  # likewise
-    error: dict[str, float]  # of each of QUANTIZATIONS: ‖W − dequantize(quantize(W))‖ / ‖W‖
+    rejected: float  # share of rows that Shapiro-Wilk rejects at level 5 %; 0.05 if normal
+    skewness: float  # mean over rows; 0 if normal
+    excess_kurtosis: float  # mean over rows; 0 if normal
+    error: dict[str, float]  # quantization → ‖W − dequantize(quantize(W))‖ / ‖W‖
 
 
 def base_weights(model: nn.Module) -> list[dict[str, Any]]:
-    """Return a ``LayerWeights``, as a mapping, for each linear layer of a base at full precision.
+    """Return the fields of a ``LayerWeights`` for each linear layer of a full-precision base.
 
-    This is the test of arXiv:2305.14314 App. F, which rejected 7.5 % of LLaMA 7B's rows. Its power
-    grows with the length of a row, so shares are comparable only between layers of the same width.
+    The test is that of arXiv:2305.14314, App. F, which rejected 7.5 % of LLaMA 7B's rows. Its power
+    grows with the length of a row, so compare shares only between layers of the same width.
     """
     return [asdict(layer_weights(name, rows)) for name, rows in _sampled(model)]
 
 
 def layer_weights(name: str, rows: Tensor) -> LayerWeights:
-    """Measure ``rows`` (n, in) at full precision. A row of equal weights counts as rejected."""
+    """Measure ``rows`` (n, in) in full precision. A row of equal weights counts as rejected."""
     from scipy import stats
 
     values = rows.double().cpu().numpy()
@@ -59,10 +59,10 @@ def layer_weights(name: str, rows: Tensor) -> LayerWeights:
 
 
 def _sampled(model: nn.Module):
-    """Yield (name, (rows, in)) of each layer, with the same rows in every call."""
+    """Yield (name, (rows, in) weights) of each layer, with the same rows in every call."""
     from transformers.pytorch_utils import Conv1D
 
-    for name, layer in linear_layers(model).items():
+    for name, layer in quantizable_layers(model).items():
         weight = layer.weight.detach()
         if isinstance(layer, Conv1D):
             weight = weight.T
@@ -71,7 +71,10 @@ def _sampled(model: nn.Module):
 
 
 def _error(rows: Tensor, kind: str) -> float:
-    """Return the error as bitsandbytes stores weights: 4 bits in blocks of 64, or 8 with row scales."""
+    """Return the relative error of a bitsandbytes format.
+
+    4-bit formats use blocks of 64, int8 uses row scales.
+    """
     from bitsandbytes import functional
 
     if kind == "int8":

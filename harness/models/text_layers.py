@@ -1,4 +1,4 @@
-"""Find the linear layers that text runs through, by a forward pass."""
+"""Linear layers that text passes through, determined by a forward pass."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 LENGTH = 8  # tokens of the test text
 
-# Names of the towers for other inputs, used if no text can be run.
+# Names of encoders for other inputs, used if the model cannot run on text alone.
 _OTHER_INPUTS = re.compile(r"vision|visual|image|audio|speech|video", re.IGNORECASE)
 
-_seen: WeakKeyDictionary[nn.Module, Mapping[str, bool]] = WeakKeyDictionary()
+_called_modules: WeakKeyDictionary[nn.Module, Mapping[str, bool]] = WeakKeyDictionary()
 
 
 def linear_layers(model: nn.Module) -> dict[str, Any]:
-    """Return name → layer of all linear layers but the output layer; GPT-2's are Conv1D."""
+    """Return name → layer of all linear layers but the output layer, with GPT-2's Conv1D."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
@@ -32,9 +32,9 @@ def linear_layers(model: nn.Module) -> dict[str, Any]:
 def reached_by_text(model: nn.Module) -> dict[str, Any]:
     """Return the linear layers that a forward pass of text calls and that return one tensor.
 
-    This excludes layers of an image tower, layers whose weights another module reads (Mamba's
-    ``dt_proj``), and routers that return a tuple. All experts count if one is called, because a short
-    text reaches few of them. A skeleton on the meta device is enough.
+    Excluded are layers of an image encoder, layers whose weights another module reads (Mamba's
+    ``dt_proj``), and routers that return a tuple. If one expert is called, all count, because a
+    short text reaches only a few. ``model`` may be a skeleton on the meta device.
     """
     layers, called = linear_layers(model), _called(model)
     if called is None:
@@ -43,9 +43,9 @@ def reached_by_text(model: nn.Module) -> dict[str, Any]:
 
 
 def read_by_others(model: nn.Module) -> list[str]:
-    """Return linear layers whose weights other modules read directly, instead of calling the layer.
+    """Return names of linear layers whose weights other modules read without calling the layer.
 
-    Such a weight can neither have an adapter nor be packed by quantization.
+    Such a weight can neither have an adapter nor be quantized.
     """
     layers, called = linear_layers(model), _called(model)
     if called is None:
@@ -59,10 +59,10 @@ def read_by_others(model: nn.Module) -> list[str]:
 
 
 def read_by_kernels(model: nn.Module, name: str) -> bool:
-    """Return True if fused kernels read that layer's weight directly: Mamba's ``out_proj``.
+    """Return True if a fused kernel reads the weight of layer ``name``, as Mamba's ``out_proj``.
 
-    An adapter beside such a layer would have no effect, and peft refuses it in some of these
-    models. A state-space mixer is recognised by its parameters A and D.
+    An adapter on such a layer would have no effect, and peft refuses some of them. A state-space
+    mixer is recognised by its parameters A and D.
     """
     owner, _, leaf = name.rpartition(".")
     mixer = model.get_submodule(owner)
@@ -70,46 +70,52 @@ def read_by_kernels(model: nn.Module, name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """Return ``layers.3.experts.*.up_proj`` for ``layers.3.experts.5.up_proj``: all experts as one.
+    """Return a module name with the number of an expert replaced by ``*``.
 
-    Chance decides which experts a text runs through. Other numbered layers are always called.
+    For example ``layers.3.experts.*.up_proj``. It depends on the text which experts are called.
+    Other numbered layers are always called.
     """
     return re.sub(r"(expert\w*\.)\d+(?=\.|$)", r"\1*", name, flags=re.IGNORECASE)
 
 
 def _called(model: nn.Module) -> Mapping[str, bool] | None:
-    """Return kind of module → True if it returned one tensor, for called modules; None if none ran."""
-    if model not in _seen:
-        called = _watched(model)
+    """Return kind of module → True if it returned one tensor, for modules called on text.
+
+    None if the model cannot run on text alone.
+    """
+    if model not in _called_modules:
+        called = _record_calls(model)
         if called is None:
             return None
-        _seen[model] = called
-    return _seen[model]
+        _called_modules[model] = called
+    return _called_modules[model]
 
 
-def _watched(model: nn.Module) -> Mapping[str, bool] | None:
+def _record_calls(model: nn.Module) -> Mapping[str, bool] | None:
+    """Run the model on a short text and return the result of ``_called``."""
     import torch
 
     called: dict[str, bool] = {}
 
-    def noting(kind: str) -> Any:
-        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def recorder(kind: str) -> Any:
+        def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             called[kind] = isinstance(output, torch.Tensor)
 
-        return note
+        return record
 
     try:
         with ExitStack() as stack:
             for name, module in model.named_modules():
-                handle = module.register_forward_hook(noting(kind_of(name)))
+                handle = module.register_forward_hook(recorder(kind_of(name)))
                 stack.callback(handle.remove)
-            _read_a_text(model)
+            _run_on_text(model)
     except Exception:  # a model without embeddings, or one that needs other inputs too
         return None
     return called
 
 
-def _read_a_text(model: Any) -> None:
+def _run_on_text(model: Any) -> None:
+    """Run a forward pass of ``LENGTH`` tokens without gradients."""
     import torch
 
     weight = model.get_input_embeddings().weight
@@ -117,15 +123,18 @@ def _read_a_text(model: Any) -> None:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _without_values(model) if weight.is_meta else ExitStack():
+        with torch.no_grad(), _fake_tensors(model) if weight.is_meta else ExitStack():
             model(input_ids=ids, use_cache=False)
     finally:
         model.train(was_training)
 
 
 @contextmanager
-def _without_values(model: Any) -> Iterator[None]:
-    """Context for a skeleton: shapes alone, with the implementation of experts that needs no values."""
+def _fake_tensors(model: Any) -> Iterator[None]:
+    """Context to run a skeleton without values.
+
+    Experts get an implementation that needs only shapes.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     before = model.get_experts_implementation()

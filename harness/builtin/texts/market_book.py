@@ -1,7 +1,7 @@
-"""Market books: goods entered as a list, written out again in sentences, and asked for.
+"""Market books: goods in a list, the same in sentences, and questions about them.
 
-Who brought what, and where to, is drawn anew for every page, so nothing here can be known by
-heart: this domain teaches the model to look back and copy.
+Names, goods and places are drawn for every page and cannot be memorized. The domain teaches the
+model to copy from its context.
 """
 
 from random import Random
@@ -26,7 +26,7 @@ QUESTIONS = (
 
 
 def market_book(world: World, rng: Random) -> str:
-    """Three entries as a list, the same as sentences in another order, a question about each."""
+    """Return a page: three entries as a list, the same as sentences, and a question about each."""
     entries = [
         {
             "name": name,

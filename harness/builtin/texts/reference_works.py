@@ -35,7 +35,7 @@ SERVINGS = (
 
 
 def fact_sheet(world: World, rng: Random) -> str:
-    """A page of an encyclopedia: three entries of three facts each, in any order."""
+    """Return an encyclopedia page with three entries of three facts each, in random order."""
     entries = []
     for entry in rng.choices([_person, _village, _animal, _job], weights=[3, 1, 1, 1], k=3):
         entries += rng.sample(entry(world, rng), 3)
@@ -43,6 +43,7 @@ def fact_sheet(world: World, rng: Random) -> str:
 
 
 def _person(world: World, rng: Random) -> list[str]:
+    """Return facts about a person."""
     person = any_person(world, rng)
     return [
         f"{person.name} lives in {person.village}.",
@@ -57,6 +58,7 @@ def _person(world: World, rng: Random) -> list[str]:
 
 
 def _village(world: World, rng: Random) -> list[str]:
+    """Return facts about a village."""
     village = rng.choice(VILLAGES)
     return [
         f"{village.name} lies {village.lies}.",
@@ -67,6 +69,7 @@ def _village(world: World, rng: Random) -> list[str]:
 
 
 def _animal(world: World, rng: Random) -> list[str]:
+    """Return facts about an animal."""
     animal = rng.choice(ANIMALS)
     return [
         f"The {animal.name} sleeps in the {animal.home}.",
@@ -77,6 +80,7 @@ def _animal(world: World, rng: Random) -> list[str]:
 
 
 def _job(world: World, rng: Random) -> list[str]:
+    """Return facts about a job."""
     job = rng.choice(JOBS)
     return [
         f"The {job.name} works in the {job.workplace}.",
@@ -86,7 +90,7 @@ def _job(world: World, rng: Random) -> list[str]:
 
 
 def recipe(world: World, rng: Random) -> str:
-    """A dish for some guests: amounts grow with the guests, and every ingredient is used again."""
+    """Return a recipe. Amounts grow with the number of guests, and each ingredient occurs twice."""
     dish = rng.choice(DISHES)
     guests = rng.choice([2, 4, 6, 8])
     needed, things = [], []
@@ -120,7 +124,7 @@ def recipe(world: World, rng: Random) -> str:
 
 
 def lesson(world: World, rng: Random) -> str:
-    """Write a school lesson: sums, the order of days and months, seasons, numbers of legs."""
+    """Return a school lesson: sums, the order of days and months, seasons, numbers of legs."""
     teacher = rng.choice([one for one in world.people.values() if one.job.name == "teacher"])
     exercises = rng.choices(
         [_sum, _story_sum, _calendar, _legs, _dictation], weights=[3, 1, 2, 1, 1], k=5
@@ -134,6 +138,7 @@ def lesson(world: World, rng: Random) -> str:
 
 
 def _sum(world: World, rng: Random) -> str:
+    """Return a sum."""
     left, right = rng.randint(1, 9), rng.randint(1, 9)
     if rng.random() < 0.5:
         return f"{NUMBERS[left].capitalize()} and {NUMBERS[right]} make {NUMBERS[left + right]}."
@@ -141,6 +146,7 @@ def _sum(world: World, rng: Random) -> str:
 
 
 def _story_sum(world: World, rng: Random) -> str:
+    """Return a sum told as a short story."""
     pupil, item = any_person(world, rng), rng.choice(ITEMS)
     has, more = rng.randint(1, 9), rng.randint(1, 9)
     return (
@@ -150,6 +156,7 @@ def _story_sum(world: World, rng: Random) -> str:
 
 
 def _calendar(world: World, rng: Random) -> str:
+    """Return a question about days, months or seasons."""
     day, month = rng.randrange(len(DAYS)), rng.randrange(len(MONTHS))
     return rng.choice(
         [
@@ -161,6 +168,7 @@ def _calendar(world: World, rng: Random) -> str:
 
 
 def _legs(world: World, rng: Random) -> str:
+    """Return a question about numbers of legs."""
     animal = rng.choice(ANIMALS)
     many = rng.randint(2, 20 // animal.legs)
     animals = {"mouse": "mice", "fox": "foxes"}.get(animal.name, f"{animal.name}s")
@@ -168,6 +176,7 @@ def _legs(world: World, rng: Random) -> str:
 
 
 def _dictation(world: World, rng: Random) -> str:
+    """Return a dictation."""
     words = [rng.choice(words) for words in (ITEMS, COLOURS, PLACES, DAYS, list(world.people))]
     rng.shuffle(words)
     return f"Write down {words[0]}, {words[1]} and {words[2]}."

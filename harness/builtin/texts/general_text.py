@@ -1,8 +1,8 @@
-"""General text to pretrain on and to measure forgetting on, and one domain that is kept away.
+"""General text for pretraining and for measuring forgetting, and ship logs as a new domain.
 
-Held-out documents are drawn first and every training document equal to one of them is drawn
-again, so the two cannot overlap. Drawing is cheap (thousands of documents a second), so the
-training text is not shipped.
+Held-out documents are drawn first. A training document equal to one of them is drawn again, so the
+two sets cannot overlap. Training text is not shipped, because drawing thousands of documents takes
+a second.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,9 +10,9 @@ from itertools import cycle
 from random import Random
 
 from harness.builtin.texts.dialogue import dialogue
-from harness.builtin.texts.knowledge import fact_sheet, lesson, recipe
-from harness.builtin.texts.ledger import market_book
+from harness.builtin.texts.market_book import market_book
 from harness.builtin.texts.narrative import letter, story
+from harness.builtin.texts.reference_works import fact_sheet, lesson, recipe
 from harness.builtin.texts.song import song
 from harness.builtin.texts.world import COLOURS, ITEMS, NUMBERS, VILLAGES, World
 
@@ -29,7 +29,10 @@ GENERAL_DOMAINS: dict[str, Writer] = {
     "songs": song,
 }
 
-ONCE_MORE = ("ledgers", "facts")  # copying and remembering take most practice
+ONCE_MORE = (
+    "ledgers",
+    "facts",
+)  # domains drawn twice as often, because copying and facts are learned slowly
 
 SHIP_NAMES = ("Grey Heron", "Old Kettle", "Silver Otter", "Patient Goat", "Lucky Hen")
 WINDS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
@@ -46,7 +49,7 @@ SHIP_EVENTS = (
 
 
 def held_out_documents(world: World, seed: int, documents_per_domain: int) -> dict[str, list[str]]:
-    """`{domain: texts}`, all texts different; they depend on nothing but the world and the seed."""
+    """Return domain → distinct texts. They depend only on the world and the seed."""
     return {
         domain: distinct(_drawn(write, world, f"held-out-{domain}-{seed}"), documents_per_domain)
         for domain, write in GENERAL_DOMAINS.items()
@@ -54,7 +57,7 @@ def held_out_documents(world: World, seed: int, documents_per_domain: int) -> di
 
 
 def training_documents(world: World, seed: int, held_out: set[str]) -> Iterator[str]:
-    """Endless general documents, the domains in turn, none of them in `held_out`."""
+    """Yield general documents without end, the domains in turn, none of them in ``held_out``."""
     streams = {
         domain: _drawn(write, world, f"train-{domain}-{seed}")
         for domain, write in GENERAL_DOMAINS.items()
@@ -64,11 +67,12 @@ def training_documents(world: World, seed: int, held_out: set[str]) -> Iterator[
 
 
 def ship_logs(world: World, seed: int, number: int) -> list[str]:
-    """The new domain for plain language modelling: pretraining never sees a ship's log."""
+    """Return ship logs, the new domain for plain language modelling. Pretraining has none."""
     return distinct(_drawn(_ship_log, world, f"ship-log-{seed}"), number)
 
 
 def _ship_log(world: World, rng: Random) -> str:
+    """Return one ship log."""
     master = rng.choice(list(world.people))
     start, end = rng.sample([village.name for village in VILLAGES], 2)
     day = rng.randint(2, 80)
@@ -89,13 +93,14 @@ def _ship_log(world: World, rng: Random) -> str:
 
 
 def _drawn(write: Writer, world: World, seed: str) -> Iterator[str]:
+    """Yield documents of one kind without end."""
     rng = Random(seed)
     while True:
         yield write(world, rng)
 
 
 def distinct(texts: Iterator[str], number: int) -> list[str]:
-    """The first ``number`` different ones."""
+    """Return the first ``number`` distinct texts."""
     kept: dict[str, None] = {}
     while len(kept) < number:
         kept[next(texts)] = None

@@ -1,4 +1,4 @@
-"""The chat sibling of the built-in model: the same weights, tuned on conversations by us."""
+"""The built-in chat model: the built-in base, fine-tuned on conversations."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFas
 from harness.builtin.pretrain import CONTEXT_TOKENS, document_ids
 from harness.builtin.texts.conversation import Messages
 
-# Bytes that occur in no UTF-8 text have tokens all the same: they become the roles, so that the
-# vocabulary keeps its size and every text its tokens.
+# Tokens of bytes that occur in no UTF-8 text become the role tokens. The size of the vocabulary and
+# the tokens of every text stay the same.
 ROLES = {"<|system|>": "ý", "<|user|>": "þ", "<|assistant|>": "ÿ"}
 TEMPLATE = """\
 {{ bos_token }}{% for message in messages %}\
@@ -29,7 +29,7 @@ IGNORED = -100
 
 
 def chat_tokenizer(base: Path, folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer in ``base`` with three roles and the template, written to ``folder``."""
+    """Save the tokenizer of ``base`` with role tokens and template in ``folder``, and return it."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -54,9 +54,10 @@ def tune_chat(
     rows_per_batch: int = 8,
     learning_rate: float = 1e-3,
 ) -> None:
-    """AdamW, cosine to zero; half of the rows are text of the pretraining, so that little is lost.
+    """Fine-tune in place with AdamW and cosine decay to 0.
 
-    Of a conversation the assistant's words and its end are learned.
+    Half of the rows are pretraining text, to limit forgetting. In conversations only the
+    assistant's words and end token are labels.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
@@ -83,7 +84,7 @@ def tune_chat(
 def _conversation_ids(
     tokenizer: PreTrainedTokenizerFast, messages: Messages
 ) -> tuple[list[int], list[int]]:
-    """Tokens and labels of one conversation."""
+    """Return token ids and labels of one conversation."""
     encoded: Any = tokenizer.apply_chat_template(
         messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
@@ -92,7 +93,7 @@ def _conversation_ids(
 
 
 def _rows(parts: Iterator[tuple[list[int], list[int]]]) -> Iterator[tuple[list[int], list[int]]]:
-    """Packed into full rows of the model's context."""
+    """Yield (ids, labels) packed into full rows of the model's context."""
     ids: list[int] = []
     labels: list[int] = []
     for more_ids, more_labels in parts:

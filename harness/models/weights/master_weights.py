@@ -1,17 +1,15 @@
-"""Master weights in float32 for trained parameters, rounded to the base's dtype in every pass.
+"""Master weights: trained parameters in float32, rounded to the base's dtype in every pass.
 
-Most checkpoints are stored in 16 bits, where a fine-tuning step is smaller than the distance from a
-weight to the next number. If weights were rounded at every step, hardly any would move. Trained
-parameters are therefore held in float32, as are their gradients and the optimizer's state
-(Micikevicius et al. 2018, arXiv:1710.03740 §3.1). Forward and backward passes see them rounded to
-the base's dtype. All methods then compute alike, and an untrained model equals the base to the last
-bit.
+Most checkpoints are stored in 16 bits. A fine-tuning step is smaller than the distance between
+neighbouring 16-bit numbers, so weights rounded at every step would hardly change. Trained
+parameters, their gradients and the optimizer's state are therefore float32 (Micikevicius et al.
+2018, arXiv:1710.03740, §3.1). Passes use them rounded to the base's dtype. All methods then compute
+alike, and an untrained model equals the base bit for bit.
 
-Weights begin at numbers that 16 bits can hold. Rounded to the nearest, a weight would show no
-movement before it is halfway to the next number. Each entry of a tensor is therefore rounded up
-from its own threshold, which depends on its place. Of entries that moved a tenth of the way, a
-tenth appear a whole step further, so the model sees the learned change. The rounding is
-deterministic. The float32 values are saved.
+Weights start at numbers that 16 bits represent exactly. Rounded to nearest, no change would be
+visible before half the distance to the next number. Each entry is therefore rounded up at a
+threshold of its own, which depends on its position. Of entries that changed by a tenth of the
+distance, a tenth are rounded up. The rounding is deterministic. The float32 values are saved.
 """
 
 from __future__ import annotations
@@ -29,20 +27,20 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-COMPUTES_IN = "computes_in"  # attribute of a parameter kept in float32: its dtype in passes
+COMPUTES_IN = "computes_in"  # attribute of a float32 parameter: its dtype in passes
 GOLDEN = 0x9E3779B1  # 2³²/φ
-AT_ONCE = 2**24  # entries that are rounded at a time
+CHUNK = 2**24  # entries rounded at a time
 
 
-def rest_in_float32(model: nn.Module) -> None:
+def convert_to_master_weights(model: nn.Module) -> None:
     """Convert every trainable 16-bit parameter of ``model`` to float32, in place."""
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.is_floating_point():
-            put(parameter, parameter.data.float())
+            assign(parameter, parameter.data.float())
 
 
-def put(parameter: nn.Parameter, values: Tensor) -> None:
-    """Assign ``values`` to ``parameter``. If they are float32, a 16-bit parameter becomes float32."""
+def assign(parameter: nn.Parameter, values: Tensor) -> None:
+    """Assign ``values`` to ``parameter``. float32 values turn a 16-bit parameter into a float32 one."""
     import torch
 
     half = parameter.dtype in (torch.bfloat16, torch.float16)
@@ -54,18 +52,18 @@ def put(parameter: nn.Parameter, values: Tensor) -> None:
 
 
 def computes_in(parameter: nn.Parameter) -> torch.dtype | None:
-    """Return the dtype in passes of a parameter kept in float32; None for all others."""
+    """Return the dtype in passes of a master weight; None for other parameters."""
     return getattr(parameter, COMPUTES_IN, None)
 
 
 @contextmanager
 def computing(model: nn.Module) -> Iterator[None]:
-    """Round parameters kept in float32 to their compute dtype while ``model`` runs in this context.
+    """Round master weights to their compute dtype while ``model`` runs in this context.
 
-    Gradients of all backward passes inside are summed in float32 and are available afterwards.
+    Gradients of all backward passes are summed in float32 and available afterwards.
     """
-    resting = [p for p in model.parameters() if _rests(p)]
-    values = [parameter.data for parameter in resting]
+    masters = [p for p in model.parameters() if _is_master(p)]
+    values = [parameter.data for parameter in masters]
     sums: dict[nn.Parameter, Tensor] = {}
 
     def add(parameter: Any) -> None:
@@ -73,7 +71,7 @@ def computing(model: nn.Module) -> Iterator[None]:
         sums[parameter] = sums[parameter].add_(gradient) if parameter in sums else gradient
 
     handles = []
-    for parameter in resting:
+    for parameter in masters:
         if parameter.grad is not None:
             sums[parameter], parameter.grad = parameter.grad, None
         if parameter.requires_grad:
@@ -84,7 +82,7 @@ def computing(model: nn.Module) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-        for parameter, value in zip(resting, values, strict=True):
+        for parameter, value in zip(masters, values, strict=True):
             parameter.grad = None
             parameter.data = value
             parameter.grad = sums.get(parameter)
@@ -93,9 +91,9 @@ def computing(model: nn.Module) -> Iterator[None]:
 def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
     """Round float32 ``values`` of a tensor to ``dtype``, each at the threshold of its position.
 
-    ``places`` gives positions in the flattened tensor if ``values`` are only a part of it. Thresholds
-    are evenly spread: multiples of 2³²/φ (Knuth's multiplicative hashing). Dtypes other than bfloat16
-    are rounded to nearest.
+    ``places`` are positions in the flattened tensor if ``values`` are only a part of it. Thresholds
+    are multiples of 2³²/φ modulo 2³², which are evenly spread (Knuth's multiplicative hashing).
+    Dtypes other than bfloat16 are rounded to nearest.
     """
     import torch
 
@@ -103,19 +101,19 @@ def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None
         return values.to(dtype)
     flat = values.detach().contiguous().flatten()
     found = torch.empty(len(flat), dtype=dtype, device=flat.device)
-    for at in range(0, len(flat), AT_ONCE):
-        part = slice(at, min(at + AT_ONCE, len(flat)))
+    for start in range(0, len(flat), CHUNK):
+        part = slice(start, min(start + CHUNK, len(flat)))
         index = torch.arange(part.start, part.stop, device=flat.device)
         index = index if places is None else places[part].long()
-        found[part] = cut(flat[part], (index * GOLDEN >> 16 & 0xFFFF).int())
+        found[part] = truncate_to_bfloat16(flat[part], (index * GOLDEN >> 16 & 0xFFFF).int())
     return found.view(values.shape)
 
 
-def cut(values: Tensor, add: Tensor) -> Tensor:
-    """Convert float32 ``values`` to bfloat16: to the number below, or above if ``add`` reaches it.
+def truncate_to_bfloat16(values: Tensor, add: Tensor) -> Tensor:
+    """Convert float32 ``values`` to bfloat16, after adding int32 ``add`` (0 to 65535) to their bits.
 
-    bfloat16 is the upper half of a float32's bits. int32 ``add`` is added to the lower half, which is
-    then cut off. Numbers that bfloat16 can hold stay unchanged.
+    bfloat16 is the upper half of a float32's bits. The lower half is cut off, so ``add`` decides if
+    a number is rounded up. Numbers that bfloat16 represents exactly are unchanged.
     """
     import torch
 
@@ -125,10 +123,10 @@ def cut(values: Tensor, add: Tensor) -> Tensor:
 
 
 def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
-    """Save ``state``, all tensors of ``model`` as stored between passes, as a model in safetensors.
+    """Save ``state``, the stored tensors of ``model``, as a model in safetensors.
 
-    If some are float32, transformers loads the model in float32, with the trained weights. Rounded to
-    the nearest 16-bit number, weights that changed little would equal the base's again.
+    If some are float32, transformers loads the model in float32. Rounded to 16 bits, weights that
+    changed little would equal the base's again.
     """
     import torch
 
@@ -140,19 +138,20 @@ def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> N
 
 
 def copies_bytes(model: nn.Module) -> int:
-    """Return the bytes of the rounded copies while ``model`` runs."""
+    """Return the bytes of the rounded copies that exist while ``model`` runs."""
     return sum(
-        p.numel() * getattr(p, COMPUTES_IN).itemsize for p in model.parameters() if _rests(p)
+        p.numel() * getattr(p, COMPUTES_IN).itemsize for p in model.parameters() if _is_master(p)
     )
 
 
-def forget_rest(model: nn.Module) -> None:
-    """Forget the compute dtypes. Called when a base is given back, which is stored in its own dtype."""
+def forget_compute_dtypes(model: nn.Module) -> None:
+    """Remove the compute dtypes when a base is returned to the pool."""
     for parameter in model.parameters():
         if computes_in(parameter) is not None:
             delattr(parameter, COMPUTES_IN)
 
 
-def _rests(parameter: nn.Parameter) -> bool:
+def _is_master(parameter: nn.Parameter) -> bool:
+    """Return True for a parameter stored in another dtype than passes use."""
     dtype = computes_in(parameter)
     return dtype is not None and dtype != parameter.dtype

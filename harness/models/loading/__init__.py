@@ -1,0 +1,1 @@
+"""Steps of loading a base: location, fingerprints, modules without weights, quantization."""
