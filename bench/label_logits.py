@@ -23,7 +23,7 @@ from harness.models import label_logits
 from harness.models.label_logits import LabelLogits
 from harness.models.logits import logits_at
 from harness.models.logprobs import base_logprobs
-from harness.training.allocation_meter import AllocationMeter
+from harness.training.allocation import AllocationMeter
 
 SHAPE = {
     "vocab_size": 49_152,

@@ -15,7 +15,7 @@ from harness.models import label_logits
 from harness.models.label_logits import LabelLogits, body_of
 from harness.models.logits import logits_at
 from harness.models.logprobs import base_logprobs
-from harness.training.allocation_meter import AllocationMeter
+from harness.training.allocation import AllocationMeter
 
 SMALL = {
     "num_hidden_layers": 1,

@@ -11,7 +11,7 @@ from test_out_of_memory import scarce
 
 from harness.models.pool import checksums
 from harness.records import read_record
-from harness.training.allocation_meter import AllocationMeter
+from harness.training.allocation import AllocationMeter
 from harness.trials.footprints.measure import footprints
 from harness.trials.run import run_trial
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from harness.training.allocation_meter import AllocationMeter
+from harness.training.allocation import AllocationMeter
 from harness.training.device_memory import peak_gb, reset_peak, synchronize
 from harness.training.energy import EnergyMeter
 from harness.trials.tuning import Tuning, Watch
