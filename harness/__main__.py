@@ -13,6 +13,7 @@ COMMANDS = {
     "trial": "run one trial by hand, or a sequence of tasks",
     "evaluate": "score a model that somebody tuned, or the untouched base",
     "report": "write the report of a sweep again, from its records",
+    "export": "write the recommended model into a folder, ready to use, with a model card",
     "doctor": "check what this machine can run",
     "verify": "run the first steps of a trial again and compare",
     "clean": "free disk space that finished trials no longer need",

@@ -13,14 +13,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import InputError
 from harness.paths import user_path
 from harness.records import Record, read_jsonl, read_record
-
-if TYPE_CHECKING:
-    from harness.config import TrialConfig
 
 STEPS = 10
 USAGE = "python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT [steps=N]"
@@ -73,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     folder, steps = _typed(arguments)
     record, recorded = _recorded(folder)
-    config = _config(folder, record)
+    from harness.trials.by_hand.recorded_config import config_of
+
+    config = config_of(folder, record)
 
     import torch
 
@@ -166,35 +165,6 @@ def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
     if not rows:
         raise InputError(f"{folder}: its metrics.jsonl has no training step to compare with.")
     return record, rows
-
-
-def _config(folder: Path, record: Record) -> TrialConfig:
-    """Return the record's configuration. Raises InputError if model or data have changed since."""
-    from harness.config import TrialConfig
-    from harness.config.strict import from_mapping
-    from harness.data.rows.splits import read_splits
-    from harness.models.loading.base_fingerprint import stored_fingerprint
-    from harness.models.loading.location import check_model
-    from harness.records.fingerprint import fingerprints
-
-    config: TrialConfig = from_mapping(TrialConfig, record.config)
-    check_model(config.model)
-    model, data = stored_fingerprint(config.model), read_splits(config.data).fingerprint
-    known = record.provenance
-    for what, old, new in (
-        ("data", known.get("data", {}).get("fingerprint"), data),
-        ("model", known.get("model", {}).get("stored_fingerprint"), model),
-    ):
-        if old is not None and old != new:
-            raise InputError(
-                f"{folder}: the {what} is not that of the record any more (fingerprint {old}, now "
-                f"{new}): there is nothing to compare with."
-            )
-    if fingerprints(config, model=model, data=data).trial != record.fingerprint:
-        raise InputError(
-            f"{folder}: the configuration in record.json is not the one that gave it its fingerprint."
-        )
-    return config
 
 
 if __name__ == "__main__":

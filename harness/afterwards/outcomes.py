@@ -36,7 +36,8 @@ COMPARED = 256  # positions at which logits are compared
 class Trained:
     """A measured and saved tuned model, with the texts that it was measured on."""
 
-    folder: Path  # the trial's; the adapter lies in adapter/
+    folder: Path  # merged/ and update.json go there
+    adapter: Path  # the saved adapter, or the whole model
     config: TrialConfig
     method: Method
     plan: AdaptContext
@@ -82,8 +83,8 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     with pool.lend(trained.config.model, None) as base:
         before = weights(base.model)
-        model = trained.method.merged(trained.method.load(base.model, trained.folder / "adapter"))
-        after = weights(model) | _exactly(model, trained.folder / "adapter")
+        model = trained.method.merged(trained.method.load(base.model, trained.adapter))
+        after = weights(model) | _exactly(model, trained.adapter)
         assert after.keys() == before.keys(), "a merged model has the form of the base"
         if evaluation.merged or evaluation.quantization:  # reference for the quantized models
             found["merged"] = _attempt(lambda: _merged(trained, model))
@@ -135,26 +136,29 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     name = MERGED_DIFFERENCE
     measured[name] = Measurement(difference, unit_of(name), len(logits), None, signature)
     notes = []
-    if not (trained.folder / "adapter" / "adapter_config.json").exists():
+    if not (trained.adapter / "adapter_config.json").exists():
         notes.append("the whole model is already saved in adapter/")
     elif trained.config.evaluation.merged:
         _save(trained.folder / "merged", model, trained.plan.tokenizer)
         notes.append("in merged/")
     if trained.method.base_quantization or trained.config.model.quantization != "none":
         notes.append("trained with quantized base weights, merged into those at full precision")
-    return Outcome(measured, stored_bytes(model), _notes(again, *notes))
+    speed = again.generation_tokens_per_second
+    return Outcome(measured, stored_bytes(model), _notes(again, *notes), speed)
 
 
 def _interpolated(trained: Trained, model: nn.Module) -> Outcome:
     measured = measured_again(trained, model)
-    return Outcome(measured.measurements, stored_bytes(model), _notes(measured))
+    speed = measured.generation_tokens_per_second
+    return Outcome(measured.measurements, stored_bytes(model), _notes(measured), speed)
 
 
 def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
     sequences = trained.plan.calibration(CALIBRATION_SEQUENCES, batch_size=1)
     small = quantized(model, scheme, sequences)
     measured = measured_again(trained, small.model)
-    return Outcome(measured.measurements, small.n_bytes, _notes(measured, small.how))
+    speed = measured.generation_tokens_per_second
+    return Outcome(measured.measurements, small.n_bytes, _notes(measured, small.how), speed)
 
 
 def _notes(measured: MeasurementCollector, *notes: str) -> str | None:

@@ -20,15 +20,18 @@ class Outcome:
     measurements: dict[str, Measurement] = field(default_factory=dict)
     bytes: int | None = None  # of the whole model, as stored
     note: str | None = None  # how it was made, or why a number is missing
+    tokens_per_second: float | None = None  # generated, as its answers were measured
 
     def to_json(self) -> dict[str, Any]:
         measurements = {name: m.to_json() for name, m in self.measurements.items()}
-        return {"measurements": measurements, "bytes": self.bytes, "note": self.note}
+        speed = self.tokens_per_second
+        more = {} if speed is None else {"tokens_per_second": speed}
+        return {"measurements": measurements, "bytes": self.bytes, "note": self.note, **more}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outcome:
         measured = {name: Measurement.from_json(m) for name, m in data["measurements"].items()}
-        return cls(measured, data["bytes"], data["note"])
+        return cls(measured, data["bytes"], data["note"], data.get("tokens_per_second"))
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ def _found(tuning: Tuning, watch: CurveWatch, quantized: Reference | None) -> Tu
                 logits = afterwards.some_logits(model, inputs.final, device)
             found.kept = afterwards.Trained(
                 folder=job.path,
+                adapter=job.path / "adapter",
                 config=job.config,
                 method=method,
                 plan=tuning.plan,

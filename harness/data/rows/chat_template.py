@@ -17,7 +17,7 @@ from harness.paths import user_path
 
 _MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Some templates write today's date. A fixed date keeps a conversation's tokens the same every day.
-_FIXED = {"date_string": "26 Jul 2024"}
+FIXED_ARGUMENTS = {"date_string": "26 Jul 2024"}
 _STAND_IN = "stand-in-for-an-answer"  # reveals the text that a template writes around any answer
 # Fields of a turn that the text must contain. A template may leave out any other field.
 _SAYS = (
@@ -72,7 +72,7 @@ class Template:
         self.text: str = template
         self.marks_answers = bool(_MARKS_ANSWERS.search(template))
         given = {} if config is None else dict(config.template_arguments or {})
-        self._arguments = tokenizer.special_tokens_map | _FIXED | given
+        self._arguments = tokenizer.special_tokens_map | FIXED_ARGUMENTS | given
         self.unwritten: Counter[str] = Counter()  # fields of turns that are missing from the text
 
     def render(self, turns: Sequence[Turn], *, ask: bool = False) -> str:

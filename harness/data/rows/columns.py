@@ -179,13 +179,24 @@ def rendered(config: DataConfig, row: Row) -> tuple[str, tuple[tuple[int, int], 
     if config.text_column is not None:
         return str(row[config.text_column]), ()
     system = "" if config.chat else system_turn(config, row)
-    prompt, own, at = f"{system}\n" if system else "", [], 0
-    for match in _PLACEHOLDER.finditer(config.prompt_template):
-        words = config.prompt_template[at : match.start()]
-        words += match[0][0] if match[1] is None else ""
+    prompt, own = f"{system}\n" if system else "", []
+    for words, name in template_parts(config.prompt_template):
         own.append((len(prompt), len(prompt) + len(words)))
-        prompt += words + ("" if match[1] is None else str(row[_column(config, match[1])]))
+        prompt += words + ("" if name is None else str(row[_column(config, name)]))
+    return prompt, tuple(own)
+
+
+def template_parts(template: str) -> list[tuple[str, str | None]]:
+    """Split ``template`` into its words and the placeholder after each; None after the last.
+
+    ``{{`` and ``}}`` are braces among the words.
+    """
+    parts: list[tuple[str, str | None]] = []
+    words, at = "", 0
+    for match in _PLACEHOLDER.finditer(template):
+        words += template[at : match.start()] + (match[0][0] if match[1] is None else "")
         at = match.end()
-    words = config.prompt_template[at:]
-    own.append((len(prompt), len(prompt) + len(words)))
-    return prompt + words, tuple(own)
+        if match[1] is not None:
+            parts.append((words, match[1]))
+            words = ""
+    return [*parts, (words + template[at:], None)]

@@ -23,7 +23,7 @@ def render(content: Content) -> str:
         value = f"{number.value} {number.interval}".strip()
         lines.append(f"- {escaped(number.label)}: {escaped(value)} ({escaped(number.beside)})")
     if content.command:
-        lines += ["", *_code(content.command)]
+        lines += ["", *code(content.command)]
     lines += _list("Before acting on this", r.cautions)
     lines += _list("Why", r.reasons)
     lines += _list("Why not the others", [f"{label}: {why}" for label, why in r.runners_up])
@@ -57,7 +57,8 @@ def render(content: Content) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _code(text: str) -> list[str]:
+def code(text: str) -> list[str]:
+    """Return the lines of a block of shell commands, fenced so that ``text`` cannot end it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}sh", text, fence]

@@ -17,13 +17,17 @@ def in_words(decision: Decision, candidates: CandidateSet) -> list[str]:
     chosen = decision.chosen
     if chosen is None:
         return []
-    return [*_gained(chosen, candidates), *_elsewhere(chosen), *_runner_up(decision, candidates)]
+    return [*gained_and_lost(chosen, candidates), *_runner_up(decision, candidates)]
+
+
+def gained_and_lost(candidate: Candidate, candidates: CandidateSet) -> list[str]:
+    """Return sentences on what tuning gained on the task, and what it changed elsewhere."""
+    return [*_gained(candidate, candidates), *_elsewhere(candidate)]
 
 
 def _gained(chosen: Candidate, candidates: CandidateSet) -> list[str]:
     quality, base = chosen.quality, chosen.base.get(candidates.quality)
-    assert quality is not None
-    if base is None:
+    if base is None or quality is None:
         return []
     better = quality.value > base.value if candidates.maximize else quality.value < base.value
     return [

@@ -21,6 +21,7 @@ from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, Dire
 from harness.statistics.measurements.names import (
     FORGETTING_KL,
     FORGETTING_NLL,
+    TEST,
     VALIDATION,
     VALIDATION_ACCURACY,
     VALIDATION_BLEU,
@@ -143,7 +144,7 @@ def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> 
         command=text("command"),
         seed=data["seed"] if isinstance(data.get("seed"), int) else 0,
         methods=tuple(methods),
-        objectives=objectives or _guessed_objectives(rows),
+        objectives=objectives or guessed_objectives(rows),
         limits={k: float(v) for k, v in mapping("limits").items() if isinstance(v, int | float)},
         search=mapping("search"),
         confirm=mapping("confirm"),
@@ -159,8 +160,13 @@ def default_direction(measurement: str) -> Direction | None:
     return None if kind is None else kind.direction
 
 
-def _guessed_objectives(rows: list[FinishedTrial]) -> tuple[tuple[str, str], ...]:
-    measured = sorted({name for row in rows for name in row.record.measurements})
+def guessed_objectives(rows: list[FinishedTrial]) -> tuple[tuple[str, str], ...]:
+    """Return (measurement, direction) of quality and forgetting, as far as the trials have them.
+
+    Of finalists alone the test split is measured: its name is that of the validation split too.
+    """
+    names = {name for row in rows for name in row.record.measurements}
+    measured = sorted({name.replace(TEST, VALIDATION, 1) for name in names})
     ways = {name: way for name in measured if (way := default_direction(name)) is not None}
     known = (VALIDATION_BLEU, VALIDATION_CHRF, VALIDATION_ACCURACY, VALIDATION_PERPLEXITY)
     others = [name for name in ways if name.startswith(VALIDATION)]

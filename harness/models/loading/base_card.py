@@ -1,0 +1,109 @@
+"""The card of a base on this machine: licence, languages, training data and known biases."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config import ModelConfig
+from harness.models.loading.location import model_path
+
+LONGEST = 600  # characters of a section that are quoted
+LARGEST = 2_000_000  # bytes of a card that are read
+_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$", re.MULTILINE)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+SECTIONS = {
+    "training data": re.compile(
+        r"\btraining[ -](data|corpus|corpora|set)\b|\bpre-?training\b", re.I
+    ),
+    "biases and limitations": re.compile(r"\b(bias(es)?|limitations?|risks?|ethic\w*)\b", re.I),
+}
+
+
+@dataclass(frozen=True)
+class BaseCard:
+    """What a model card says; None or empty where it does not say it."""
+
+    licence: str | None = None  # the hub's identifier, as 'apache-2.0'
+    licence_name: str | None = None  # of licence 'other'
+    licence_link: str | None = None
+    languages: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    training_data: str | None = None  # the beginning of that section, one line
+    biases: str | None = None
+
+
+def read_base_card(config: ModelConfig) -> BaseCard | None:
+    """Return what the base's README.md says, in its folder or the hub's cache; None without one.
+
+    Nothing is downloaded, and a card that cannot be read says nothing.
+    """
+    path = _place(config)
+    try:
+        if path is None or path.stat().st_size > LARGEST:
+            return None
+        return parsed(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+
+
+def _place(config: ModelConfig) -> Path | None:
+    folder = Path(model_path(config))
+    if folder.is_dir():
+        return folder / "README.md"
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(config.name, "README.md", revision=config.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def parsed(text: str) -> BaseCard:
+    """Return what a card in the hub's format says: YAML between two lines of ---, then Markdown."""
+    from huggingface_hub import ModelCard
+
+    values: dict[str, Any] = {}
+    body = text
+    try:
+        card = ModelCard(text, ignore_metadata_errors=True)
+        values, body = card.data.to_dict(), card.text
+    except Exception:  # any error of a YAML parser: the text below may still say something
+        pass
+    sections = {name: _section(body, pattern) for name, pattern in SECTIONS.items()}
+    return BaseCard(
+        licence=_one(values.get("license")),
+        licence_name=_one(values.get("license_name")),
+        licence_link=_one(values.get("license_link")),
+        languages=_several(values.get("language")),
+        datasets=_several(values.get("datasets")),
+        training_data=sections["training data"],
+        biases=sections["biases and limitations"],
+    )
+
+
+def _section(body: str, pattern: re.Pattern[str]) -> str | None:
+    """Return the beginning of the first section with text whose heading matches, on one line."""
+    headings = list(_HEADING.finditer(body))
+    for at, heading in enumerate(headings):
+        if not pattern.search(heading[2]):
+            continue
+        level = len(heading[1])
+        end = next((h.start() for h in headings[at + 1 :] if len(h[1]) <= level), len(body))
+        lines = _COMMENT.sub("", body[heading.end() : end])
+        said = " ".join(_HEADING.sub("", lines).split())
+        if said and "more information needed" not in said.lower():
+            return said if len(said) <= LONGEST else f"{said[:LONGEST].rsplit(' ', 1)[0]} …"
+    return None
+
+
+def _one(value: Any) -> str | None:
+    found = _several(value)
+    return found[0] if found else None
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    # YAML reads the language no (Norwegian) as false
+    words = ["no" if one is False else one for one in values]
+    return tuple(str(one) for one in words if isinstance(one, str | int | float) and str(one))

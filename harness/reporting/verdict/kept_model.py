@@ -1,0 +1,70 @@
+"""The trial of a candidate whose model is handed on: one of its seeds, chosen on validation texts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harness.records import read_jsonl
+from harness.reporting import formatting as f
+from harness.reporting.evidence.candidates import Candidate
+from harness.reporting.evidence.folders.run_folder import FinishedTrial
+from harness.statistics.measurements.names import VALIDATION_LOSS, VALIDATION_PERPLEXITY
+
+ADAPTER = "adapter"  # folder of a trial that kept its model
+WATCHED = (VALIDATION_PERPLEXITY, VALIDATION_LOSS)  # of classes there is the loss alone
+
+
+class KeptModel(NamedTuple):
+    """A trial whose model was kept, and the reason for this one."""
+
+    row: FinishedTrial
+    why: str
+
+
+def has_model(row: FinishedTrial) -> bool:
+    """Return whether the trial completed and kept its adapter or model."""
+    return row.record.status == "complete" and (row.folder / ADAPTER).is_dir()
+
+
+def kept_model(candidate: Candidate) -> KeptModel | None:
+    """Return the seed with the best validation value in training; None if no model was kept.
+
+    Of finalists the test split is measured too. It has no part in this, so that the test score of the
+    model that is handed on is not the best of several.
+    """
+    rows = sorted((row for row in candidate.rows if has_model(row)), key=lambda r: r.record.seed)
+    if not rows:
+        return None
+    seeds = f.joined([str(row.record.seed) for row in rows])
+    if len(rows) == 1:
+        one = "the only one whose model was kept"
+        if len(candidate.rows) > 1:
+            one += " (a sweep keeps the first seed of each finalist, whatever it scores)"
+        return KeptModel(rows[0], f"seed {seeds}: {one}")
+    for name in WATCHED:
+        values = [validation_value(row, name) for row in rows]
+        known = [value for value in values if value is not None]
+        if len(known) == len(rows):
+            best = known.index(min(known))
+            told = f.joined([f.score(name, value) for value in known])
+            why = (
+                f"seed {rows[best].record.seed}: of the seeds {seeds} it has the lowest "
+                f"{f.title(name)} in training ({told}); the test split had no part in this"
+            )
+            return KeptModel(rows[best], why)
+    why = f"seed {rows[0].record.seed}: the first of {seeds}; no validation value tells them apart"
+    return KeptModel(rows[0], why)
+
+
+def validation_value(row: FinishedTrial, name: str) -> float | None:
+    """Return what was watched last in training, or at the selected step; None where nothing was."""
+    selected = row.record.provenance.get("selected") or {}
+    if isinstance(selected.get(name), int | float):
+        return float(selected[name])
+    found = None
+    for curve in read_jsonl(row.folder / "metrics.jsonl"):
+        if isinstance(curve, dict) and curve.get("kind") == "evaluation" and not curve.get("final"):
+            values = curve.get("measurements")
+            value = values.get(name) if isinstance(values, dict) else None
+            found = float(value) if isinstance(value, int | float) else found
+    return found
