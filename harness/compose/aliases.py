@@ -87,7 +87,7 @@ def counterparts(typed: str, keys: Collection[str]) -> list[str]:
     leaf = typed.rpartition(".")[2]
     for name in (typed, leaf):
         key = _KEY_OF.get(name.casefold().replace("-", "_"))
-        if key in keys:
+        if key is not None and key in keys:
             return [key]
     same = [key for key in keys if key.rpartition(".")[2] == leaf]
     return same if len(same) == 1 else nearest(typed, keys)

@@ -34,25 +34,25 @@ def plugged_in(builtin: Collection[str]) -> PluggedIn:
     """
     found = PluggedIn()
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
-        loaded, problem = None, None
-        if point.name in builtin or point.name in found.classes:
-            problem = "there is another method of that name"
+        loaded = _loaded(point, {*builtin, *found.classes})
+        if isinstance(loaded, str):
+            found.problems[point.name] = _sentence(point, loaded)
         else:
-            try:
-                loaded = point.load()
-            except Exception as error:  # the module's own code may raise anything
-                problem = sentence(error).rstrip(".")
-        if problem is None and not _is_method(loaded):
-            problem = "it is no dataclass derived from harness.methods.Method"
-        if problem is None:
             found.classes[point.name] = loaded
-        else:
-            found.problems[point.name] = _sentence(point, problem)
     return found
 
 
-def _is_method(loaded: object) -> bool:
-    return isinstance(loaded, type) and issubclass(loaded, Method) and is_dataclass(loaded)
+def _loaded(point: EntryPoint, taken: Collection[str]) -> type[Method] | str:
+    """Return the class that ``point`` names, or why it cannot be used."""
+    if point.name in taken:
+        return "there is another method of that name"
+    try:
+        loaded = point.load()
+    except Exception as error:  # the module's own code may raise anything
+        return sentence(error).rstrip(".")
+    if isinstance(loaded, type) and issubclass(loaded, Method) and is_dataclass(loaded):
+        return loaded
+    return "it is no dataclass derived from harness.methods.Method"
 
 
 def _sentence(point: EntryPoint, problem: str) -> str:

@@ -41,7 +41,7 @@ def is_method_comparison(folder: Path) -> bool:
 def read_method_comparison(folder: Path) -> SweepRecords:
     """Read the results in ``folder``. Raises InputError if none has an accuracy on the test split."""
     found = {path: read_json(path) for path in sorted(folder.glob("*.json"))}
-    results = [(path, each) for path, each in found.items() if _is_result(each)]
+    results = [(path, each) for path, each in found.items() if each and _is_result(each)]
     n = _items([_last(each)["test accuracy"] for _, each in results])
     shared = _shared_beginning([_variant(each) for _, each in results])
     rows = [
