@@ -14,7 +14,8 @@ def influences(name: str, statistics: Array) -> Array:
     Tibshirani 1993, eq. 11.5). For a mean it is exactly xⱼ − mean. var(influences)/n is the jackknife
     variance of the score over items. The covariance of two candidates' influences gives the covariance
     of their scores, because they answered the same items. Items must be drawn independently, and the
-    score must be smooth in the sums. NaN if the score is undefined without some item, and for a single item.
+    score must be smooth in the sums. NaN if the score is undefined without some item, and for a single
+    item.
     """
     function, columns = with_count(name, np.asarray(statistics, dtype=np.float64))
     n = columns.shape[-2]
