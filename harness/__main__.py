@@ -11,11 +11,11 @@ from harness import __version__
 COMMANDS = {
     "sweep": "tune methods with an equal budget each, compare them, and write a report",
     "trial": "run one trial by hand, or a sequence of tasks",
-    "evaluate": "score a model that somebody tuned, or the untouched base",
-    "report": "write the report of a sweep again, from its records",
+    "evaluate": "score a saved adapter or model, or the untouched base",
+    "report": "write the report of a sweep from its records",
     "export": "write the recommended model into a folder, ready to use, with a model card",
     "doctor": "check what this machine can run",
-    "verify": "run the first steps of a trial again and compare",
+    "verify": "repeat the first steps of a trial and compare",
     "clean": "free disk space that finished trials no longer need",
 }
 
