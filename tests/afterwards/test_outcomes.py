@@ -136,7 +136,7 @@ def test_prompt_tuning_says_why_not(run):
     assert list(record.afterwards) == ["merged", "interpolated", "update"]
     for outcome in record.afterwards.values():
         assert outcome.measurements == {} and outcome.bytes is None
-        assert "no part of any weight" in outcome.note
+        assert "not part of any weight" in outcome.note
     assert not (folder / "update.json").exists() and not (folder / "merged").exists()
     assert record == read_record(folder)
 
