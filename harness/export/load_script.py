@@ -138,7 +138,7 @@ def _prompt(config: TrialConfig, record: Record, tokenizer: Any) -> list[str]:
         'prompt = "".join(a + b for a, b in zip(words, given, strict=True))',
     ]
     if words == ["", ""]:
-        lines = ["prompt = ARGUMENTS[0]"]
+        lines = ['prompt = " ".join(ARGUMENTS)']
     lines.append('inputs = tokenizer(prompt, return_tensors="pt").to(model.device)')
     end = _written_behind(tokenizer)
     if end:

@@ -266,7 +266,9 @@ def build(folder: Path, n: int = 60, trials: int = 6, methods: int = 4) -> Maker
                 }.get(profile.method, ("pruned", "not in the best third at step 40"))
             maker.trial(profile, number, status=status, rate=rate, size=size, reason=reason)
         for number, seed in enumerate((101, 102)):
-            maker.trial(profile, number, stage="confirm", seed=seed)
+            trial = maker.trial(profile, number, stage="confirm", seed=seed)
+            if number == 0:
+                (trial / "adapter").mkdir()
     return maker
 
 

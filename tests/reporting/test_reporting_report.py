@@ -121,6 +121,10 @@ def test_no_torch_and_a_light_package(sweep_folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 10
     assert "Train it again: python -m harness.trial" in done.stdout
+    assert f"with its card: python -m harness.export {sweep_folder}" in done.stdout
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert f"<code>python -m harness.export {sweep_folder}</code>" in page
+    assert f"python -m harness.export {sweep_folder}\n" in (tmp_path / "demo/report.md").read_text()
 
 
 def test_what_models_and_files_say_is_escaped(tmp_path):

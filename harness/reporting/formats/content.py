@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import candidate_set
-from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.ranking import ranked
@@ -28,6 +28,7 @@ from harness.reporting.tables.quantization import quantization_tables
 from harness.reporting.tables.split_scores import split_scores
 from harness.reporting.tables.tasks import task_scores_table, tasks_table
 from harness.reporting.tables.variants import variant_tables
+from harness.reporting.verdict.next_steps import NextStep, next_steps
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.statistics.measurements.names import FORGETTING_KL, FORGETTING_NLL
 
@@ -50,7 +51,7 @@ class Content:
     candidates: CandidateSet
     recommendation: Recommendation
     command: str | None
-    next_steps: list[tuple[str, str]]  # what to do with the choice, and the command for it
+    next_steps: list[NextStep]
     key_numbers: tuple[KeyNumber, ...]
     leaderboard: Table
     split_scores: Table
@@ -104,7 +105,7 @@ def gather(run: SweepRecords) -> Content:
         candidates=candidates,
         recommendation=recommendation,
         command=command(chosen.rows[0].record) if chosen else None,
-        next_steps=_next_steps(run, chosen),
+        next_steps=next_steps(run, chosen),
         key_numbers=tuple(_key_numbers(recommendation)),
         leaderboard=leaderboard.leaderboard(candidates, chosen),
         split_scores=split_scores(candidates, chosen),
@@ -155,12 +156,6 @@ def _summary(run: SweepRecords, candidates: CandidateSet) -> str:
     if seconds:
         parts.append(f"{f.duration(sum(seconds))} of trial time")
     return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
-
-
-def _next_steps(run: SweepRecords, chosen: Candidate | None) -> list[tuple[str, str]]:
-    """Return the commands that a reader of the recommendation needs next."""
-    again = None if chosen is None else command(chosen.rows[0].record)
-    return [] if again is None else [("Train it again:", again)]
 
 
 def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:

@@ -71,6 +71,7 @@ def as_json(content: Content) -> dict[str, Any]:
             "configuration": r.chosen.configuration if r.chosen else None,
             "settings": _plain(r.chosen.settings) if r.chosen else None,
             "command": content.command,
+            "next_steps": [step._asdict() for step in content.next_steps],
             "stage": "confirm" if candidates.confirmed else "search",
             "decided_by": r.decision.step if r.decision else None,
             "headline": r.headline,

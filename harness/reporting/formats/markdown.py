@@ -22,8 +22,8 @@ def render(content: Content) -> str:
     for number in content.key_numbers:
         value = f"{number.value} {number.interval}".strip()
         lines.append(f"- {escaped(number.label)}: {escaped(value)} ({escaped(number.beside)})")
-    if content.command:
-        lines += ["", *code(content.command)]
+    for step in content.next_steps:
+        lines += ["", escaped(step.what), "", *code(step.command)]
     lines += _list("Before acting on this", r.cautions)
     lines += _list("Why", r.reasons)
     lines += _list("Why not the others", [f"{label}: {why}" for label, why in r.runners_up])

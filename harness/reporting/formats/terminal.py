@@ -40,8 +40,8 @@ def announce(folder: Path, console: Console) -> None:
     if report["leaderboard"]:
         say("")
         console.print(_board(report, console.width))
-    if recommendation["command"]:
-        say(f"Train it again: {recommendation['command']}")
+    for step in recommendation["next_steps"]:
+        say(f"{step['what']} {step['command']}")
     say(f"Report: {folder} (open {folder / 'index.html'})")
 
 

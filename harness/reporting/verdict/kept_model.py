@@ -22,8 +22,9 @@ class KeptModel(NamedTuple):
 
 
 def has_model(row: FinishedTrial) -> bool:
-    """Return whether the trial completed and kept its adapter or model."""
-    return row.record.status == "complete" and (row.folder / ADAPTER).is_dir()
+    """Return whether it is a trial of ours that completed and kept its adapter or model."""
+    ours = len(row.folder.parts) > 3 and row.folder.parents[1].name == "trials"
+    return ours and row.record.status == "complete" and (row.folder / ADAPTER).is_dir()
 
 
 def kept_model(candidate: Candidate) -> KeptModel | None:
