@@ -24,8 +24,8 @@ def check_storage(setup: Setup) -> Iterator[Finding]:
     yield Finding("storage", OK, f"an SQLite file can be written in runs_dir={runs_dir}")
     url = setup.sweep.search.storage
     if url is not None:
-        shown = re.sub(r"//[^@/]*@", "//***@", url)
-        yield Finding("storage", WARN, f"search.storage={shown} is not tried here")
+        redacted_url = re.sub(r"//[^@/]*@", "//***@", url)
+        yield Finding("storage", WARN, f"search.storage={redacted_url} is not tried here")
 
 
 def check_tracking(setup: Setup) -> Iterator[Finding]:

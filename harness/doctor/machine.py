@@ -38,11 +38,11 @@ def check_python(setup: Setup) -> Iterator[Finding]:
     from packaging.specifiers import SpecifierSet
 
     python_range, declared = _declared()
-    found = ".".join(map(str, sys.version_info[:3]))
+    version_here = ".".join(map(str, sys.version_info[:3]))
     yield Finding(
         "python",
-        OK if found in SpecifierSet(python_range) else FAIL,
-        f"{found} (needs {python_range})",
+        OK if version_here in SpecifierSet(python_range) else FAIL,
+        f"{version_here} (needs {python_range})",
     )
     requirements = [
         requirement for requirement in map(Requirement, declared) if not requirement.marker
@@ -59,14 +59,15 @@ def check_python(setup: Setup) -> Iterator[Finding]:
         optional = requirement.name in OPTIONAL and requirement.name not in setup.packages
         n_unmet += 1
         yield Finding(requirement.name, WARN if optional else FAIL, fact)
-    shown = ", ".join(f"{n} {version_of(n)}" for n in ("torch", "transformers", "peft"))
-    met = (
-        f"{len(requirements) - n_unmet} of {len(requirements)} are as pyproject.toml asks ({shown})"
-    )
+    main_versions = ", ".join(f"{n} {version_of(n)}" for n in ("torch", "transformers", "peft"))
+    n = len(requirements)
+    met = f"{n - n_unmet} of {n} are as pyproject.toml requires ({main_versions})"
     yield Finding("packages", OK if not n_unmet else WARN, met)
-    others = untested({name: version_of(name) for name in PACKAGES if version_of(name) != MISSING})
-    fact = "; ".join(others) if others else "each as the tests passed with it (constraints.txt)"
-    yield Finding("versions", WARN if others else OK, fact)
+    untested_versions = untested(
+        {name: version_of(name) for name in PACKAGES if version_of(name) != MISSING}
+    )
+    fact = "; ".join(untested_versions) if untested_versions else "as tested (constraints.txt)"
+    yield Finding("versions", WARN if untested_versions else OK, fact)
     for name, problem in PROBLEMS.items():
         yield Finding(f"method {name}", WARN, problem)
 

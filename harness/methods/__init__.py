@@ -113,8 +113,8 @@ def fitted(config: Mapping[str, Any], model: nn.Module) -> Method:
 def derived(config: Mapping[str, Any], method: Method) -> dict[str, Any]:
     """Return the fields of a ``fitted`` method whose values differ from ``config``."""
     written = build(config)
-    both = {f.name: (getattr(method, f.name), getattr(written, f.name)) for f in fields(written)}
-    return {name: value for name, (value, before) in both.items() if value != before}
+    pairs = {f.name: (getattr(method, f.name), getattr(written, f.name)) for f in fields(written)}
+    return {name: value for name, (value, configured) in pairs.items() if value != configured}
 
 
 def matched_key(config: Mapping[str, Any]) -> str | None:

@@ -145,9 +145,9 @@ class Method:
         from harness.models.weights.master_weights import as_computed
 
         saved = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-        own = model.state_dict()
+        current = model.state_dict()
         model.load_state_dict(
-            {name: as_computed(t, own[name].dtype) for name, t in saved.state_dict().items()}
+            {name: as_computed(t, current[name].dtype) for name, t in saved.state_dict().items()}
         )
         return model
 

@@ -35,8 +35,8 @@ class Layers:
         exceeds the number of blocks, each block is a group. Classifier and embeddings are groups of
         their own.
         """
-        kept = self.of_base[:n]
-        blocks, below = kept[: len(self.blocks)], kept[len(self.blocks) :]
+        selected = self.of_base[:n]
+        blocks, below = selected[: len(self.blocks)], selected[len(self.blocks) :]
         above = [self.classifier] if self.classifier else []
         return [*above, *_divided(blocks, block_groups or len(blocks)), *below]
 
@@ -44,7 +44,7 @@ class Layers:
 def _divided(blocks: Sequence[list[nn.Parameter]], n: int) -> list[list[nn.Parameter]]:
     """Divide ``blocks`` into ``n`` groups of consecutive blocks of nearly equal size."""
     n = min(n, len(blocks))
-    sizes = [len(blocks) // n + (place < len(blocks) % n) for place in range(n)]
+    sizes = [len(blocks) // n + (index < len(blocks) % n) for index in range(n)]
     ends = list(accumulate(sizes))
     starts = [0, *ends[:-1]]
     return [
@@ -75,8 +75,8 @@ def layers_of(model: nn.Module) -> Layers:
     classifier = [p for name, p in model.named_parameters() if name.startswith(f"{CLASS_HEAD}.")]
     if not numbers:
         return Layers(classifier, [top + bottom], [])
-    first, *others = [by_block[number] for number in reversed(numbers)]
-    return Layers(classifier, [top + first, *others], bottom)
+    first, *lower = [by_block[number] for number in reversed(numbers)]
+    return Layers(classifier, [top + first, *lower], bottom)
 
 
 def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:

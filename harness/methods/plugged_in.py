@@ -1,7 +1,7 @@
-"""Methods of other packages: installed classes that name themselves in an entry point.
+"""Methods of other installed packages, which register their classes in an entry point.
 
-A package is installed by the user, so its code is trusted as any other library's. Nothing is loaded
-because a configuration, a data file or a model names it.
+The user installs such a package, so its code is trusted like that of any library. No configuration,
+data file or model can cause an import.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ GROUP = "harness.methods"
 
 @dataclass
 class PluggedIn:
-    """Installed methods of other packages: those that can be used, and why the others cannot."""
+    """Methods of other packages: usable classes, and the problems of the others."""
 
     classes: dict[str, type[Method]] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)  # name → a sentence for the user
+    problems: dict[str, str] = field(default_factory=dict)  # name → message for the user
 
 
 def plugged_in(builtin: Collection[str]) -> PluggedIn:
-    """Import the installed methods of other packages, in the order of their names.
+    """Import the methods of other installed packages, in order of their names.
 
-    One cannot be used if its import fails, if it is no dataclass derived from ``Method``, or if it
-    has the name of a ``builtin`` method or of another package's.
+    A method has a problem if its import fails, if it is not a dataclass derived from ``Method``, or
+    if its name is taken by a ``builtin`` method or another package.
     """
     found = PluggedIn()
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
@@ -43,7 +43,7 @@ def plugged_in(builtin: Collection[str]) -> PluggedIn:
 
 
 def _loaded(point: EntryPoint, taken: Collection[str]) -> type[Method] | str:
-    """Return the class that ``point`` names, or why it cannot be used."""
+    """Return the class of an entry point, or the reason why it cannot be used."""
     if point.name in taken:
         return "there is another method of that name"
     try:
@@ -56,6 +56,7 @@ def _loaded(point: EntryPoint, taken: Collection[str]) -> type[Method] | str:
 
 
 def _sentence(point: EntryPoint, problem: str) -> str:
+    """Return the message for a method that cannot be used."""
     package = point.dist.name if point.dist is not None else "an installed package"
     return (
         f"Method {point.name!r} of {package} ({point.value}) cannot be used: {problem}. "

@@ -72,16 +72,16 @@ def chosen_modules(model: nn.Module, targets: str | list[str]) -> dict[str, tupl
                 "linear layer that could be adapted."
             )
         return {name: linear[name] for name in chosen}
-    wanted = [targets] if isinstance(targets, str) else list(targets)
-    if not wanted:
+    requested = [targets] if isinstance(targets, str) else list(targets)
+    if not requested:
         raise InputError(f"method.target_modules is empty; this model has: {_listed(linear)}.")
-    found: dict[str, tuple[int, int]] = {}
-    for target in wanted:
+    selected: dict[str, tuple[int, int]] = {}
+    for target in requested:
         matches = {name: shape for name, shape in linear.items() if _ends_with(name, target)}
         if not matches:
             raise _not_linear(model, linear, target)
-        found |= matches
-    return found
+        selected |= matches
+    return selected
 
 
 def is_conv1d(model: nn.Module, name: str) -> bool:
@@ -173,12 +173,12 @@ def _preset(linear: Shapes, preset: str) -> list[str]:
     for part, names in parts.items():
         if not names:
             fused = sorted({_leaf(n) for n in attention if _FUSED.fullmatch(_leaf(n))})
-            why = f"this model has no {part} among its linear layers"
+            reason = f"this model has no {part} among its linear layers"
             if fused and part in ("queries", "keys", "values"):
-                why = f"this model computes queries, keys and values in one layer, {fused[0]}"
+                reason = f"this model computes queries, keys and values in one layer, {fused[0]}"
             advice = f"Name layers instead, [{fused[0]}]" if fused else "Name layers instead"
             raise InputError(
-                f"method.target_modules={preset!r} cannot be used: {why}. {advice}; it has: "
+                f"method.target_modules={preset!r} cannot be used: {reason}. {advice}; it has: "
                 f"{_listed(linear)}."
             )
     return [name for names in parts.values() for name in names]

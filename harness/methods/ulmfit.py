@@ -102,13 +102,13 @@ class ULMFiT(Method):
         return replace(self, layer_groups=n)
 
     def check(self, model: nn.Module) -> None:
-        known = len(layer_groups(model))
+        n_model_layers = len(layer_groups(model))
         n = self.layer_groups
         require(
-            n is None or n <= known,
+            n is None or n <= n_model_layers,
             "method.layer_groups",
             n,
-            f"null or at most {known}, which this model has",
+            f"null or at most {n_model_layers}, which this model has",
         )
 
     def first_stage(self, training: TrainingConfig, total_steps: int) -> FirstStage | None:
@@ -176,9 +176,9 @@ class ULMFiT(Method):
         if self.unfreezing not in ("gradual", "chain_thaw"):
             return
         groups = self._trained(model)
-        every = self._interval(context, len(groups))
+        interval = self._interval(context, len(groups))
         trained_in = gradually if self.unfreezing == "gradual" else chain_thawed
-        thawed = trained_in(step // every, len(groups))
+        thawed = trained_in(step // interval, len(groups))
         for depth, group in enumerate(groups):
             for parameter in group:
                 parameter.requires_grad_(depth in thawed)

@@ -69,12 +69,12 @@ def concat_pool(hidden: Tensor, mask: Tensor) -> Tensor:
 
     ``mask`` (B, T) is 1 at text, at least once in each row. Padding may be on either side.
     """
-    real = mask.bool()
+    is_text = mask.bool()
     positions = torch.arange(hidden.shape[1], device=hidden.device)
-    last = (real * positions).argmax(dim=1)
+    last = (is_text * positions).argmax(dim=1)
     at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
-    highest = hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
-    mean = (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+    highest = hidden.masked_fill(~is_text[..., None], float("-inf")).amax(dim=1)
+    mean = (hidden * is_text[..., None]).sum(dim=1) / is_text.sum(dim=1, keepdim=True)
     return torch.cat([at_end, highest, mean], dim=-1)
 
 

@@ -150,7 +150,7 @@ def _find_body(model: PreTrainedModel) -> str | None:
     model.eval()
     try:
         with _called(model) as called:
-            whole = run()
+            at_once = run()
         called.pop(next((name for name, module in model.named_modules() if module is layer)), None)
         _bodies[model] = max(called, key=called.__getitem__)
         labels = LabelLogits(model, TEST_TOKENS, chunk_rows=3)
@@ -162,9 +162,11 @@ def _find_body(model: PreTrainedModel) -> str | None:
     finally:
         name = _bodies.pop(model, None)
         model.train(was_training)
-    half = whole.dtype in (torch.float16, torch.bfloat16)
-    off = float((parts - whole).float().abs().max())
-    close = off <= (2e-2 if half else 1e-4) * max(1.0, float(whole.float().abs().max()))
+    is_16_bit = at_once.dtype in (torch.float16, torch.bfloat16)
+    difference = float((parts - at_once).float().abs().max())
+    close = difference <= (2e-2 if is_16_bit else 1e-4) * max(
+        1.0, float(at_once.float().abs().max())
+    )
     return name if close else None
 
 
@@ -200,12 +202,12 @@ def _inner(model: nn.Module) -> PreTrainedModel:
 @contextmanager
 def _fixed_output(body: nn.Module, output: Any) -> Iterator[None]:
     """Context in which ``body`` computes nothing and returns ``output``."""
-    own = vars(body).get("forward")  # accelerate sets one
+    original_forward = vars(body).get("forward")  # accelerate sets one
     body.forward = lambda *arguments, **named: output
     try:
         yield
     finally:
-        if own is None:
+        if original_forward is None:
             del body.forward
         else:
-            body.forward = own
+            body.forward = original_forward

@@ -90,15 +90,15 @@ def base_logprobs(
     keep_all = n_labels * vocabulary * 4 <= memory_gb * 2**30
 
     def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> list[LogProbs]:
-        found = []
+        stored = []
         for _, logits in chunks:
             log_probs = torch.log_softmax(logits.float(), dim=-1)
             if keep_all:
-                found.append(LogProbs(log_probs.cpu(), None))
+                stored.append(LogProbs(log_probs.cpu(), None))
             else:
                 top = log_probs.topk(min(top_k, vocabulary), dim=-1)
-                found.append(LogProbs(top.values.cpu(), top.indices.int().cpu()))
-        return found
+                stored.append(LogProbs(top.values.cpu(), top.indices.int().cpu()))
+        return stored
 
     batches = scored(model, encoded, batch_size, device, read)
     parts = [part for _, batch_parts in batches for part in batch_parts]

@@ -42,10 +42,10 @@ class BaseLogProbs:
 
         n_labels = data.n_labels
         starts = [self.first_row[index] for index in indices]
-        kept = [
+        row_ranges = [
             np.arange(start, start + n_labels[i]) for start, i in zip(starts, indices, strict=True)
         ]
-        chosen = torch.from_numpy(np.concatenate(kept)[rows])
+        chosen = torch.from_numpy(np.concatenate(row_ranges)[rows])
         return self.log_probs.rows(chosen).divergence(logits, 0)
 
 

@@ -51,10 +51,10 @@ def freeze_unreached_parameters(
         parameter.requires_grad_(False)
     if not unreached:
         return []
-    n, others = sum(p.numel() for p in unreached.values()), len(unreached) - 1
-    more = f" and {others} others" if others else ""
+    n, n_others = sum(p.numel() for p in unreached.values()), len(unreached) - 1
+    suffix = f" and {n_others} others" if n_others else ""
     return [
-        f"{n:,} parameters get no gradient from text and are frozen: {next(iter(unreached))}{more}"
+        f"{n:,} parameters get no gradient from text and are frozen: {next(iter(unreached))}{suffix}"
     ]
 
 
@@ -78,10 +78,10 @@ def _reached(
 
         return record
 
-    before, was_training = random_state(device), model.training
+    random_before, was_training = random_state(device), model.training
     model.train()
     with ExitStack() as stack:
-        stack.callback(set_random_state, before)
+        stack.callback(set_random_state, random_before)
         stack.callback(model.train, was_training)
         for name, parameter in trained.items():
             handle = parameter.register_post_accumulate_grad_hook(recorder(kind_of(name)))
@@ -106,8 +106,8 @@ def check_generation(model: nn.Module, prompts: Sequence[np.ndarray], device: st
     model.eval()
     try:
         with torch.no_grad():
-            two = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False}
-            continued(model, ids, torch.ones_like(ids), **two)
+            options = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False}
+            continued(model, ids, torch.ones_like(ids), **options)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -144,7 +144,7 @@ def train(
         if team.agree(RankSignal.STOP if hooks.stopping() else RankSignal.GO) is RankSignal.STOP:
             saver.save()
             raise Interrupted(f"stopped after step {progress.step}")
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         step = progress.step
         method.before_step(model, step, context)
         team.draw(seed, step)
@@ -168,7 +168,7 @@ def train(
         progress.step += 1
         if progress.step == context.total_steps or progress.step % eval_every == 0:
             synchronize(device)  # so that queued work counts as training time
-        progress.seconds += time.perf_counter() - began
+        progress.seconds += time.perf_counter() - start_time
         progress.tokens += n_tokens
         row = {"step": progress.step, **losses, "learning_rate": config.learning_rate * scale}
         row |= {"grad_norm": norm} if math.isfinite(norm) else {}

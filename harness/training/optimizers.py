@@ -78,8 +78,8 @@ def _load_paged(optimizer: Any, state_dict: dict[str, Any]) -> None:
     for parameter, state in optimizer.state.items():
         for name in MOMENTS & state.keys():
             # Uses the state's shape, because stochastic rounding empties the parameter meanwhile.
-            like = torch.empty((), device=parameter.device).expand(state[name].shape)
-            buffer = optimizer.get_state_buffer(like, dtype=state[name].dtype)
+            template = torch.empty((), device=parameter.device).expand(state[name].shape)
+            buffer = optimizer.get_state_buffer(template, dtype=state[name].dtype)
             if parameter.is_cuda:
                 torch.cuda.synchronize(parameter.device)  # wait until the buffer is zeroed
             state[name] = buffer.copy_(state[name])

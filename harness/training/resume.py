@@ -74,7 +74,7 @@ class Saver:
 
     def save(self) -> None:
         """Write a checkpoint. All ranks must call it."""
-        began, progress = time.monotonic(), self.progress
+        start_time, progress = time.monotonic(), self.progress
         tensors, optimizer = self.wrapped.state(self.trained, self.optimizer)
         if self.wrapped.team.leads:
             self.before()
@@ -88,7 +88,7 @@ class Saver:
             }
             self.checkpoints.save(Checkpoint(progress.step, tensors, state))
         self._step, self._saved_at = progress.step, time.monotonic()
-        self.checkpoints.record_duration(self._saved_at - began)
+        self.checkpoints.record_duration(self._saved_at - start_time)
 
     def save_if_due(self, at_evaluation: bool) -> None:
         """Write a checkpoint if one is due. All ranks must call it, before each step.

@@ -50,8 +50,8 @@ class Peft(Method):
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        why = UNSUPPORTED.get(self.peft_type)
-        require(why is None, "method.peft_type", self.peft_type, f"another type ({why})")
+        reason = UNSUPPORTED.get(self.peft_type)
+        require(reason is None, "method.peft_type", self.peft_type, f"another type ({reason})")
 
     @property
     def starts_at_base(self) -> bool:
@@ -74,8 +74,8 @@ class Peft(Method):
         for key in self.config:
             if key not in known:
                 raise unknown(f"key in method.config of {self.peft_type}", key, known)
-        given = make_dataclass("Given", [(key, known[key]) for key in self.config])
-        from_mapping(given, self.config, "method.config")
+        schema = make_dataclass("Given", [(key, known[key]) for key in self.config])
+        from_mapping(schema, self.config, "method.config")
         if "target_modules" in _config_fields(self.peft_type):
             chosen_modules(model, self.target_modules)
 
@@ -114,12 +114,12 @@ def settable(cls: type) -> dict[str, Any]:
 
     hints = typing.get_type_hints(cls)
     inherited = {field.name for field in fields(PeftConfig)}
-    found = {}
+    types_by_field = {}
     for field in fields(cls):
         options = [option for option in _options(hints[field.name]) if _is_plain(option)]
         if field.name not in inherited and set(options) - {type(None)}:
-            found[field.name] = typing.Union[tuple(options)]  # noqa: UP007
-    return found
+            types_by_field[field.name] = typing.Union[tuple(options)]  # noqa: UP007
+    return types_by_field
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

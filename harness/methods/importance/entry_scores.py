@@ -133,12 +133,12 @@ def largest(scores: Sequence[Tensor], k: int) -> list[Tensor]:
         else:
             high = middle - 1
     missing = k - sum(int((part > low).sum()) for part in bits)
-    found = []
+    selected = []
     for part in bits:
         above, equal = (part > low).nonzero()[:, 0], (part == low).nonzero()[:missing, 0]
         missing -= len(equal)
-        found.append(torch.cat([above, equal]).sort().values)
-    return found
+        selected.append(torch.cat([above, equal]).sort().values)
+    return selected
 
 
 def apportioned(total: int, sizes: Mapping[str, int]) -> dict[str, int]:

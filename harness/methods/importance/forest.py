@@ -87,12 +87,12 @@ class ForestImportance(Method):
         groups = groups_of(model, self.groups)
         masks, changes = self._probe(model, context, groups)
         importance = forest_importance(masks, changes, self.trees, context.seed)
-        found = dict(zip(groups, importance, strict=True))
-        setattr(model, IMPORTANCE, found)  # for describe
-        wanted = set(self.selected(found, _sizes(groups)))
+        by_group = dict(zip(groups, importance, strict=True))
+        setattr(model, IMPORTANCE, by_group)  # for describe
+        selected_groups = set(self.selected(by_group, _sizes(groups)))
         for group, parameters in groups.items():
             for parameter in parameters.values():
-                parameter.requires_grad_(group in wanted)
+                parameter.requires_grad_(group in selected_groups)
         return model
 
     def selected(self, importance: Mapping[str, float], sizes: Mapping[str, int]) -> list[str]:
@@ -162,11 +162,11 @@ class ForestImportance(Method):
             return before[name].float() - self.probe_rate * signs[name].float()
 
         n_signed = sum(int((sign != 0).sum()) for sign in signs.values())
-        moved = sum(int((stepped(name) != before[name]).sum()) for name in named)
-        if moved < n_signed / 2:
+        n_changed = sum(int((stepped(name) != before[name]).sum()) for name in named)
+        if n_changed < n_signed / 2:
             raise InputError(
                 f"method.probe_rate={self.probe_rate:g} cannot be used: float32 rounds it away for "
-                f"{1 - moved / n_signed:.0%} of the weights. Set a larger one."
+                f"{1 - n_changed / n_signed:.0%} of the weights. Set a larger one."
             )
         rng = np.random.default_rng((context.seed, 11))
         masks = rng.integers(0, 2, (self.masks, len(groups)))
@@ -177,9 +177,9 @@ class ForestImportance(Method):
                     parameter.data = before[name].float()
                 at_base = mean_nll(model, measuring)
                 for row, mask in enumerate(masks):
-                    for on, group in zip(mask, groups.values(), strict=True):
+                    for is_on, group in zip(mask, groups.values(), strict=True):
                         for name, parameter in group.items():
-                            parameter.data = stepped(name) if on else before[name].float()
+                            parameter.data = stepped(name) if is_on else before[name].float()
                     changes[row] = mean_nll(model, measuring) - at_base
             finally:
                 for name, parameter in named.items():
@@ -198,14 +198,14 @@ def groups_of(model: nn.Module, by: str) -> dict[str, dict[str, nn.Parameter]]:
     Groups are named ``model.layers.3`` by layers and ``model.layers.3.self_attn`` by modules.
     Modules outside numbered layers are groups of their own, such as ``model.embed_tokens``.
     """
-    found: dict[str, dict[str, nn.Parameter]] = {}
+    by_group: dict[str, dict[str, nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         module = name.rpartition(".")[0]
         within = re.match(r"(.*?\.\d+)(\.[^.]+)?", module)
         if within:
             module = within[1] if by == "layers" else within[0]
-        found.setdefault(module, {})[name] = parameter
-    return found
+        by_group.setdefault(module, {})[name] = parameter
+    return by_group
 
 
 def forest_importance(
@@ -221,11 +221,11 @@ def forest_importance(
     from sklearn.inspection import permutation_importance
 
     forest = RandomForestRegressor(trees, random_state=seed, n_jobs=1).fit(masks, changes)
-    found = permutation_importance(
+    result = permutation_importance(
         forest, masks, changes, n_repeats=REPEATS, random_state=seed, n_jobs=1
     )
     importance = []
-    for column, value in zip(masks.T, found.importances_mean, strict=True):
+    for column, value in zip(masks.T, result.importances_mean, strict=True):
         on, off = changes[column == 1], changes[column == 0]
         harmful = len(on) and len(off) and on.mean() > off.mean()
         importance.append(-abs(float(value)) if harmful else float(value))

@@ -131,8 +131,8 @@ class Mask(Method):
     def load_state(self, model: nn.Module, state: dict[str, Any]) -> None:
         from harness.models.weights import masked_entries
 
-        for name, at in masked_entries.places(model).items():
-            at.copy_(state["places"][name])
+        for name, indices in masked_entries.places(model).items():
+            indices.copy_(state["places"][name])
         masked_entries.write(model)
 
     def merged(self, model: nn.Module) -> nn.Module:
@@ -154,12 +154,12 @@ class Mask(Method):
         from harness.models.weights import masked_entries
 
         chosen, places = {}, masked_entries.places(model)
-        of_kind: dict[str, list[str]] = {}
+        names_by_kind: dict[str, list[str]] = {}
         sizes = {masked_entries.base_name(name): n for name, n in _sizes(model).items()}
         for name in sizes:
             if not name.endswith(".0.values") and not name.startswith(CLASS_HEAD):
-                of_kind.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(name)
-        for kind, names in of_kind.items():
+                names_by_kind.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(name)
+        for kind, names in names_by_kind.items():
             n = sum(len(places[name]) for name in names if name in places)
             chosen[kind] = n / sum(sizes[name] for name in names)
         return {"chosen": chosen}

@@ -77,13 +77,13 @@ def save_as_lora(tuned: nn.Module, folder: Path) -> None:
     from safetensors.torch import save_file
 
     stacked = {}
-    for name, now in get_peft_model_state_dict(tuned).items():
-        before = getattr(tuned, TAKEN)[name]
+    for name, trained in get_peft_model_state_dict(tuned).items():
+        initial = getattr(tuned, TAKEN)[name]
         if ".lora_A." in name:
-            now = torch.cat([now, before.to(now.device)])
+            trained = torch.cat([trained, initial.to(trained.device)])
         elif ".lora_B." in name:
-            now = torch.cat([now, -before.to(now.device)], dim=1)
-        stacked[name] = now.contiguous()
+            trained = torch.cat([trained, -initial.to(trained.device)], dim=1)
+        stacked[name] = trained.contiguous()
     config = cast("LoraConfig", copy.deepcopy(as_peft(tuned).peft_config["default"]))
     # Keeps the scale at twice the rank.
     config.lora_alpha *= math.sqrt(2) if config.use_rslora else 2

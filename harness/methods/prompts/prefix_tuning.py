@@ -61,13 +61,13 @@ class PrefixTuning(VirtualTokens):
         super().check(model)
         config = as_pretrained(model).config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ())
-        others = sorted(k for k in kinds if "attention" not in k or k.startswith("linear"))
-        if others or not getattr(config, "num_attention_heads", None):
-            where = f" in its layers of type {', '.join(others)}" if others else ""
+        unsupported = sorted(k for k in kinds if "attention" not in k or k.startswith("linear"))
+        if unsupported or not getattr(config, "num_attention_heads", None):
+            in_layers = f" in its layers of type {', '.join(unsupported)}" if unsupported else ""
             raise InputError(
                 f"A prefix of keys and values cannot be used with {type(model).__name__}, which "
                 "has no "
-                f"attention to read them{where}. Use vectors before the input: "
+                f"attention to read them{in_layers}. Use vectors before the input: "
                 "method=prompt_tuning."
             )
 
@@ -114,8 +114,8 @@ def _initialize(encoder: Any, prefix: Tensor) -> None:
         if not encoder.prefix_projection:
             encoder.embedding.weight.copy_(prefix)
             return
-        *before, last = encoder.transform
-        hidden = torch.nn.Sequential(*before)(encoder.embedding.weight)
+        *lower_layers, last = encoder.transform
+        hidden = torch.nn.Sequential(*lower_layers)(encoder.embedding.weight)
         mean = prefix.mean(dim=0)
         last.weight.copy_((torch.linalg.pinv(hidden) @ (prefix - mean)).T)
         last.bias.copy_(mean)

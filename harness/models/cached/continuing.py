@@ -66,12 +66,12 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
     n = n_virtual_tokens(model)
     if not n:
         return {"attention_mask": mask}
-    longer = torch.cat([mask.new_ones(len(mask), n), mask], dim=1)
+    extended_mask = torch.cat([mask.new_ones(len(mask), n), mask], dim=1)
     prefix = shared_prefix(model, len(ids) * beams)
     if prefix is None and are_keys_and_values(model):
         prefix = as_peft(model).get_prompt(len(ids) * beams)
     if prefix is not None:
-        return {"attention_mask": longer, cache_argument(base): prefix}
+        return {"attention_mask": extended_mask, cache_argument(base): prefix}
     texts = base.get_input_embeddings()(ids)
     virtual = as_peft(model).get_prompt(len(ids)).to(texts.dtype)
     # Virtual tokens go between padding and text.
@@ -79,8 +79,8 @@ def _inputs(model: nn.Module, base: Any, ids: Tensor, mask: Tensor, beams: int) 
     position = torch.arange(n + ids.shape[1], device=ids.device).expand(len(ids), -1)
     source = torch.where(position < padding + n, position - padding, position)
     source = torch.where(position < padding, n, source)
-    both = torch.cat([virtual, texts], dim=1)
-    embeddings = both.gather(1, source.unsqueeze(-1).expand_as(both))
+    joined = torch.cat([virtual, texts], dim=1)
+    embeddings = joined.gather(1, source.unsqueeze(-1).expand_as(joined))
     return {"attention_mask": (position >= padding).to(mask.dtype), "inputs_embeds": embeddings}
 
 
@@ -89,8 +89,8 @@ def _blank_generation_config(base: Any) -> Iterator[None]:
     """Context without a generation config, which would supply omitted arguments."""
     from transformers import GenerationConfig
 
-    kept, base.generation_config = base.generation_config, GenerationConfig()
+    original_config, base.generation_config = base.generation_config, GenerationConfig()
     try:
         yield
     finally:
-        base.generation_config = kept
+        base.generation_config = original_config

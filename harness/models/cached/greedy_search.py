@@ -33,7 +33,7 @@ def greedy_search(
     """
     n_rows, length = input_ids.shape
     padding = generation_config.pad_token_id
-    found = input_ids.new_full((n_rows, generation_config.max_length), padding)
+    output = input_ids.new_full((n_rows, generation_config.max_length), padding)
     rows = torch.arange(n_rows, device=input_ids.device)  # original indices of unfinished rows
     outputs = model._prefill(input_ids, generation_config, inputs)
     while True:
@@ -42,11 +42,11 @@ def greedy_search(
         input_ids = torch.cat([input_ids, scores.argmax(dim=-1, keepdim=True)], dim=1)
         ended = stopping_criteria(input_ids, scores)
         if ended.any():
-            found[rows[ended], : input_ids.shape[1]] = input_ids[ended]
+            output[rows[ended], : input_ids.shape[1]] = input_ids[ended]
             length = input_ids.shape[1]
             (kept,) = torch.where(~ended)
             if not len(kept):
-                return found[:, :length]
+                return output[:, :length]
             rows, input_ids = rows[kept], input_ids[kept]
             inputs = _rows_of(inputs, kept, n=len(ended))
             for processor in logits_processor:

@@ -97,10 +97,12 @@ def _change_share(model: nn.Module) -> float:
     ids = _test_ids(model)
     other = ids.clone()
     other[:, SEEN:] = other[:, SEEN:].flip(1)
-    one, two = (model(input_ids=i, use_cache=False).logits[0].float() for i in (ids, other))
-    change = (one - two).abs()
+    original, changed = (
+        model(input_ids=i, use_cache=False).logits[0].float() for i in (ids, other)
+    )
+    change = (original - changed).abs()
     before, after = float(change[:SEEN].max()), float(change[SEEN:].max())
-    return 0.0 if before <= 2e-2 * float(one.abs().max()) else _share(before, after)
+    return 0.0 if before <= 2e-2 * float(original.abs().max()) else _share(before, after)
 
 
 def _share(later: float, earlier: float) -> float:

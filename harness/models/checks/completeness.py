@@ -31,20 +31,20 @@ def check_complete(model: nn.Module, info: Mapping[str, Any], name: str) -> None
     """
     missing, unread = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     mismatched = sorted(str(key[0]) for key in info.get("mismatched_keys", ()))
-    where = f"model.name={name!r} cannot be used"
+    prefix = f"model.name={name!r} cannot be used"
     if mismatched:
         raise InputError(
-            f"{where}: {_some(mismatched)} in its files have other shapes than in config.json."
+            f"{prefix}: {_some(mismatched)} in its files have other shapes than in config.json."
         )
     if missing:
         raise InputError(
-            f"{where}: its files do not hold {_some(missing)} of {type(model).__name__}, which "
+            f"{prefix}: its files do not hold {_some(missing)} of {type(model).__name__}, which "
             f"would then be random. {_reason(missing, unread)}"
         )
     ignored = [key for key in unread if _belongs(model, key)]
     if ignored:
         raise InputError(
-            f"{where}: its files hold {_some(ignored)}, for which {type(model).__name__} has no "
+            f"{prefix}: its files hold {_some(ignored)}, for which {type(model).__name__} has no "
             "place "
             "with this config.json. The model would compute something else than the saved one. Use "
             "the config.json that was saved with it."
@@ -66,9 +66,9 @@ def _reason(missing: list[str], unread: list[str]) -> str:
 
 def _some(keys: list[str]) -> str:
     """Describe tensors by number and first names: '2 tensors (a.weight, b.weight)'."""
-    more = ", ..." if len(keys) > SHOWN else ""
+    suffix = ", ..." if len(keys) > SHOWN else ""
     plural = "s" if len(keys) > 1 else ""
-    return f"{len(keys)} tensor{plural} ({', '.join(keys[:SHOWN])}{more})"
+    return f"{len(keys)} tensor{plural} ({', '.join(keys[:SHOWN])}{suffix})"
 
 
 def _belongs(model: nn.Module, key: str) -> bool:

@@ -29,20 +29,20 @@ def check_texts_apart(model: nn.Module, length: int, device: str) -> None:
     n = min(12, length // 2)
     vocabulary = output_layer(model).weight.shape[0]
     ids = torch.arange(2 * n, device=device).mul(7919).remainder(vocabulary)[None]
-    where = torch.ones(1, n, dtype=torch.bool, device=device)
-    alone = logits_at(model, ids[:, n:], where.long(), where)
+    positions = torch.ones(1, n, dtype=torch.bool, device=device)
+    alone = logits_at(model, ids[:, n:], positions.long(), positions)
     segments = torch.arange(2 * n, device=device).div(n, rounding_mode="floor").add(1)[None]
     reason = "its logits depend on the text before"
     try:
-        two, texts = ids.repeat(2, 1), segments.repeat(2, 1)
-        packed = logits_at(model, two, texts, texts == 2).view(2, *alone.shape)
+        repeated_ids, texts = ids.repeat(2, 1), segments.repeat(2, 1)
+        packed = logits_at(model, repeated_ids, texts, texts == 2).view(2, *alone.shape)
     except (TypeError, ValueError) as error:
         packed, reason = None, str(error).splitlines()[0]
     model.train(was_training)
-    half = alone.dtype in (torch.float16, torch.bfloat16)
+    is_16_bit = alone.dtype in (torch.float16, torch.bfloat16)
     scale = float(alone.float().abs().max())
     close = packed is not None and bool(
-        (packed - alone).float().abs().max() <= (2e-2 if half else 1e-4) * max(scale, 1.0)
+        (packed - alone).float().abs().max() <= (2e-2 if is_16_bit else 1e-4) * max(scale, 1.0)
     )
     if not close:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The card of a base on this machine: licence, languages, training data and known biases."""
+"""Model card of a base on this machine: licence, languages, training data and known biases."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from harness.config import ModelConfig
 from harness.models.loading.location import model_path
 
-LONGEST = 600  # characters of a section that are quoted
-LARGEST = 2_000_000  # bytes of a card that are read
+LONGEST = 600  # limit on the quoted characters of a section
+LARGEST = 2_000_000  # limit on the size of a card in bytes
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$", re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 SECTIONS = {
@@ -24,21 +24,21 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class BaseCard:
-    """What a model card says; None or empty where it does not say it."""
+    """Contents of a model card; None or empty if missing."""
 
-    licence: str | None = None  # the hub's identifier, as 'apache-2.0'
-    licence_name: str | None = None  # of licence 'other'
+    licence: str | None = None  # the hub's identifier, such as 'apache-2.0'
+    licence_name: str | None = None  # name of a licence 'other'
     licence_link: str | None = None
     languages: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
-    training_data: str | None = None  # the beginning of that section, one line
+    training_data: str | None = None  # beginning of the section, on one line
     biases: str | None = None
 
 
 def read_base_card(config: ModelConfig) -> BaseCard | None:
-    """Return what the base's README.md says, in its folder or the hub's cache; None without one.
+    """Return the contents of the base's README.md, from its folder or the hub's cache.
 
-    Nothing is downloaded, and a card that cannot be read says nothing.
+    None if there is none or it cannot be read. Nothing is downloaded.
     """
     path = _place(config)
     try:
@@ -50,6 +50,7 @@ def read_base_card(config: ModelConfig) -> BaseCard | None:
 
 
 def _place(config: ModelConfig) -> Path | None:
+    """Return the path of the card, or None."""
     folder = Path(model_path(config))
     if folder.is_dir():
         return folder / "README.md"
@@ -60,7 +61,7 @@ def _place(config: ModelConfig) -> Path | None:
 
 
 def parsed(text: str) -> BaseCard:
-    """Return what a card in the hub's format says: YAML between two lines of ---, then Markdown."""
+    """Parse a card in the hub's format: YAML between two lines of ---, then Markdown."""
     from huggingface_hub import ModelCard
 
     values: dict[str, Any] = {}
@@ -68,7 +69,7 @@ def parsed(text: str) -> BaseCard:
     try:
         card = ModelCard(text, ignore_metadata_errors=True)
         values, body = card.data.to_dict(), card.text
-    except Exception:  # any error of a YAML parser: the text below may still say something
+    except Exception:  # any error of the YAML parser; the text below may still be readable
         pass
     sections = {name: _section(body, pattern) for name, pattern in SECTIONS.items()}
     return BaseCard(
@@ -83,7 +84,7 @@ def parsed(text: str) -> BaseCard:
 
 
 def _section(body: str, pattern: re.Pattern[str]) -> str | None:
-    """Return the beginning of the first section with text whose heading matches, on one line."""
+    """Return the beginning of the first non-empty section with a matching heading, on one line."""
     headings = list(_HEADING.finditer(body))
     for at, heading in enumerate(headings):
         if not pattern.search(heading[2]):
@@ -98,11 +99,13 @@ def _section(body: str, pattern: re.Pattern[str]) -> str | None:
 
 
 def _one(value: Any) -> str | None:
+    """Return the first text of a value, or None."""
     found = _several(value)
     return found[0] if found else None
 
 
 def _several(value: Any) -> tuple[str, ...]:
+    """Return the texts of a value that holds one or several."""
     values = value if isinstance(value, list) else [value]
     # YAML reads the language no (Norwegian) as false
     words = ["no" if one is False else one for one in values]

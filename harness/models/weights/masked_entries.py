@@ -125,14 +125,16 @@ def base_state(model: nn.Module) -> dict[str, Tensor]:
     """Return ``state_dict`` with the base's names. Changed tensors have the dtype of the values."""
     mask_suffixes = (".0.values", ".0.index")
     state: dict[str, Tensor] = dict(model.state_dict())
-    found = {base_name(name): t for name, t in state.items() if not name.endswith(mask_suffixes)}
+    dense_tensors = {
+        base_name(name): t for name, t in state.items() if not name.endswith(mask_suffixes)
+    }
     exact: dict[int, Tensor] = {}  # data pointer of the dense tensor → full tensor
     sixteen_bit = [t for t in masked_tensors(model) if t.mask.values.dtype != t.dense.dtype]
     for _, dense, mask in sixteen_bit:
         full = dense.detach().to(mask.values.dtype, copy=True)
         full.view(-1).index_copy_(0, mask.index.long(), mask.values.detach())
         exact[dense.data_ptr()] = full
-    return {name: exact.get(tensor.data_ptr(), tensor) for name, tensor in found.items()}
+    return {name: exact.get(tensor.data_ptr(), tensor) for name, tensor in dense_tensors.items()}
 
 
 def save(model: nn.Module, folder: Path) -> None:
@@ -156,6 +158,8 @@ def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
 
     1 if they are equal. Random masks that each keep a share q have q / (2 − q) on average.
     """
-    both = sum(int(torch.isin(first[name], second[name]).sum()) for name in first if name in second)
-    either = sum(len(at) for at in (*first.values(), *second.values())) - both
-    return both / either
+    intersection = sum(
+        int(torch.isin(first[name], second[name]).sum()) for name in first if name in second
+    )
+    union = sum(len(indices) for indices in (*first.values(), *second.values())) - intersection
+    return intersection / union

@@ -100,13 +100,13 @@ def as_computed(values: Tensor, dtype: torch.dtype, places: Tensor | None = None
     if dtype != torch.bfloat16 or values.dtype != torch.float32:
         return values.to(dtype)
     flat = values.detach().contiguous().flatten()
-    found = torch.empty(len(flat), dtype=dtype, device=flat.device)
+    output = torch.empty(len(flat), dtype=dtype, device=flat.device)
     for start in range(0, len(flat), CHUNK):
         part = slice(start, min(start + CHUNK, len(flat)))
         index = torch.arange(part.start, part.stop, device=flat.device)
         index = index if places is None else places[part].long()
-        found[part] = truncate_to_bfloat16(flat[part], (index * GOLDEN >> 16 & 0xFFFF).int())
-    return found.view(values.shape)
+        output[part] = truncate_to_bfloat16(flat[part], (index * GOLDEN >> 16 & 0xFFFF).int())
+    return output.view(values.shape)
 
 
 def truncate_to_bfloat16(values: Tensor, add: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ def truncate_to_bfloat16(values: Tensor, add: Tensor) -> Tensor:
     import torch
 
     bits = values.contiguous().view(torch.int32)
-    moved = (bits + add).bitwise_and_(-1 << 16).view(torch.float32)
-    return torch.where(values.isfinite(), moved, values).bfloat16()
+    truncated = (bits + add).bitwise_and_(-1 << 16).view(torch.float32)
+    return torch.where(values.isfinite(), truncated, values).bfloat16()
 
 
 def save_whole(model: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:

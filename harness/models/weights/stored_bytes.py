@@ -16,14 +16,14 @@ def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
     bitsandbytes stores its scales outside parameters and buffers. torchao stores a weight as
     several tensors.
     """
-    found: dict[str, Tensor] = {}
+    stored: dict[str, Tensor] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        found |= _parts(name, tensor)
+        stored |= _parts(name, tensor)
     for name, module in model.named_modules():
         scales = _int8_scales(module)
         if scales is not None:
-            found[f"{name}.weight.scales"] = scales
-    return found
+            stored[f"{name}.weight.scales"] = scales
+    return stored
 
 
 def stored_bytes(model: nn.Module) -> int:

@@ -125,9 +125,9 @@ class Team:
             return signal
         import torch
 
-        found = torch.tensor(int(signal))
-        self._reduce([found], "MAX")
-        return RankSignal(int(found))
+        value = torch.tensor(int(signal))
+        self._reduce([value], "MAX")
+        return RankSignal(int(value))
 
     def share(self, indices: Sequence[int], lengths: np.ndarray) -> list[int]:
         """Return this rank's sequences of a step: every ``size``-th one, longest first."""
@@ -176,9 +176,9 @@ class Team:
         named += list(model.named_buffers())
         shapes = repr([(name, tuple(tensor.shape)) for name, tensor in named])
         number = int.from_bytes(hashlib.sha256(shapes.encode()).digest()[:7], "little")
-        both = torch.tensor([number, -number])
-        self._reduce([both], "MAX")
-        if both.tolist() != [number, -number]:
+        hash_pair = torch.tensor([number, -number])
+        self._reduce([hash_pair], "MAX")
+        if hash_pair.tolist() != [number, -number]:
             raise SynchronizedExit("the devices of the trial chose different parameters to train")
         with torch.no_grad():
             for _, tensor in named:
@@ -200,14 +200,14 @@ class Team:
         state = np.random.SeedSequence((seed, 17, self.rank, step)).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0] >> np.uint64(1)))
 
-    def _reduce(self, tensors: Iterable[Tensor], how: str) -> None:
+    def _reduce(self, tensors: Iterable[Tensor], operation_name: str) -> None:
         """Reduce ``tensors`` in place over ranks by 'SUM' or 'MAX'."""
         from torch import distributed
 
-        operation = getattr(distributed.ReduceOp, how)
+        operation = getattr(distributed.ReduceOp, operation_name)
         try:
-            waiting = [distributed.all_reduce(t, operation, async_op=True) for t in tensors]
-            for work in waiting:
+            pending = [distributed.all_reduce(t, operation, async_op=True) for t in tensors]
+            for work in pending:
                 assert work is not None
                 work.wait()
         except RuntimeError as error:  # connection lost to a rank that exited
