@@ -210,8 +210,8 @@ def _calibrate(model: nn.Module, calibration: Iterable[Batch]) -> int:
     n = 0
     with torch.no_grad():
         for batch in calibration:
-            assert len(batch.input_ids) == 1
-            model(batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+            assert len(batch.input_ids) == 1, "otherwise padding would be observed"
+            model(batch.input_ids, use_cache=False)
             n += 1
     assert n > 0
     return n

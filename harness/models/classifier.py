@@ -90,9 +90,12 @@ def has_class_head(model: nn.Module) -> bool:
     return isinstance(getattr(model, CLASS_HEAD, None), ClassHead)
 
 
-def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Return (B, classes) float32 logits from the pooled hidden states.
+def class_logits(
+    model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, text: Tensor
+) -> Tensor:
+    """Return (B, classes) float32 logits from the hidden states pooled where ``text`` (B, T) is 1.
 
+    ``attention_mask`` is for the model, which needs none if padding is only on the right.
     Raises InputError if the model has no head yet, because a method needs the loss before training.
     """
     if not has_class_head(model):
@@ -114,7 +117,7 @@ def class_logits(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) ->
     finally:
         handle.remove()
     with torch.autocast(input_ids.device.type, enabled=False):
-        return getattr(model, CLASS_HEAD)(hidden[0], attention_mask)
+        return getattr(model, CLASS_HEAD)(hidden[0], text)
 
 
 @contextmanager

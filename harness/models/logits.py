@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from harness.models.cached.virtual_prefix import after_prefix, shared_prefix
@@ -38,22 +39,25 @@ def logits_at(
     not attend to each other. The model then gets position ids that restart with each text and no
     mask, by which transformers separates texts. ``harness.models.checks.packing`` checks that it
     does.
+
+    Mask and ``where`` are read on the CPU. On another device, each read waits for it.
     """
+    packed = bool(attention_mask.cpu().numpy().max() > 1)
+    mask = None if packed else needed_mask(attention_mask, input_ids.device)
     if where is None:
-        return class_logits(model, input_ids, attention_mask)
+        return class_logits(model, input_ids, mask, attention_mask.to(input_ids.device))
     head = output_layer(model)
-    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
-    packed = bool((attention_mask > 1).any())
+    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask}
     if packed:
-        inputs |= {"attention_mask": None, "position_ids": positions(attention_mask)}
+        inputs["position_ids"] = positions(attention_mask).to(input_ids.device)
         if attends_by_flash(model):  # its kernel separates texts only in a batch of one row
-            rows = {name: inputs[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
-            inputs, where = inputs | rows, where.reshape(1, -1)
-    length = where.shape[1]
+            inputs |= {name: inputs[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
+    length = inputs["input_ids"].shape[1]
+    chosen = torch.from_numpy(np.flatnonzero(where.cpu().numpy())).to(input_ids.device)
 
     def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden = arguments[0]
-        return (hidden[:, -length:][where], *arguments[1:])
+        hidden = arguments[0][:, -length:]
+        return (hidden.flatten(0, 1).index_select(0, chosen), *arguments[1:])
 
     prefix = None
     if share_virtual_tokens and not packed:
@@ -62,9 +66,19 @@ def logits_at(
     try:
         if prefix is None:
             return model(**inputs, use_cache=False).logits
-        return after_prefix(model, prefix, input_ids, attention_mask).logits
+        return after_prefix(model, prefix, input_ids, mask).logits
     finally:
         handle.remove()
+
+
+def needed_mask(attention_mask: Tensor, device: torch.device) -> Tensor | None:
+    """Return a (B, T) mask of single texts on ``device``; None if padding is only on the right.
+
+    A causal model reads no token after the one that it is at. Without a mask its kernels need not
+    look for padding, and skip the half of attention that is always masked.
+    """
+    seen = attention_mask.cpu().numpy()
+    return None if (seen[:, :-1] >= seen[:, 1:]).all() else attention_mask.to(device)
 
 
 def positions(segments: Tensor) -> Tensor:

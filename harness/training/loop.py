@@ -248,11 +248,16 @@ def _gradients(
     ``loss`` is the mean NLL of the target's labels, ``replay_loss`` that of replay text.
     ``penalty`` is the KL term. The caller adds the distance of weights to it.
     """
+    import torch
+
     losses: dict[str, float] = {}
     model, team, no_noise = wrapped.model, wrapped.team, nullcontext()
-    kl_term, n_tokens = 0.0, 0
-    first = team.leads  # the method's penalty is kl_term once per step
+    # Read at the end, together: reading a number waits for the device.
+    terms: list[tuple[str, Tensor]] = []
+    n_tokens = 0
+    first = team.leads  # the method's penalty is added once a step
     for part in criterion.parts(step):
+        losses[part.name] = 0.0
         lengths = part.data.lengths
         if part.longest is not None:
             lengths = lengths.clip(max=part.longest)
@@ -266,7 +271,6 @@ def _gradients(
         real = chunks[: passes.n_real]
         n_tokens += sum(int((chunk.attention_mask != 0).sum()) for chunk in real)
         chunks = [chunk.to(accelerator.device) for chunk in chunks]
-        total = 0.0
         for number, (group, chunk) in enumerate(zip(groups, chunks, strict=True)):
             noise = augmentation.noise(model, chunk, group, step) if part.is_target else no_noise
             run = partial(_logits, model, chunk, accelerator, noise)
@@ -276,21 +280,24 @@ def _gradients(
                 if number >= passes.n_real:  # takes part only in collective operations
                     accelerator.backward(0.0 * mean)
                     continue
-                total += float(mean.detach())
+                terms.append((part.name, mean.detach()))
                 loss: Tensor = part.nll_weight * mean
                 if part.kl_weight:
                     assert part.base is not None
                     summed = part.base.divergence(logits, part.data, group, rows).sum()
                     divergence = part.kl_weight * summed / n_labels
-                    kl_term += float(divergence.detach())
+                    terms.append(("penalty", divergence.detach()))
                     loss = loss + divergence
                 penalty = method.penalty(model) if first else None
                 accelerator.backward(loss if penalty is None else loss + penalty)
                 first = False
             labels.backward()
-        losses[part.name] = total
     if criterion.has_penalty:
-        losses["penalty"] = kl_term
+        losses["penalty"] = 0.0
+    if terms:
+        values = torch.stack([value for _, value in terms]).tolist()
+        for (name, _), value in zip(terms, values, strict=True):
+            losses[name] += value
     return losses, n_tokens
 
 

@@ -5,9 +5,26 @@ from __future__ import annotations
 import pytest
 import torch
 from running import adapted
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.data.tokens.batches import collate
 from harness.models.logits import logits_at
+
+
+class Blocking(TorchDispatchMode):
+    """Names the operations that wait for a device: they read a number, or how many entries are true."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        name = function._schema.name
+        indices = arguments[1] if name == "aten::index" else ()
+        by_truth = any(each is not None and each.dtype == torch.bool for each in indices)
+        if by_truth or name in ("aten::_local_scalar_dense", "aten::nonzero"):
+            self.calls.append(name)
+        return function(*arguments, **(named or {}))
 
 
 def test_rows_are_those_of_the_whole_and_the_output_layer_saw_no_others(lend, encoded):
@@ -17,11 +34,13 @@ def test_rows_are_those_of_the_whole_and_the_output_layer_saw_no_others(lend, en
         seen = []
         head = base.model.get_output_embeddings()
         handle = head.register_forward_hook(lambda m, i, o: seen.append((i[0].shape, o.shape)))
-        some = logits_at(base.model, batch.input_ids, batch.attention_mask, batch.predict)
+        with Blocking() as blocking:
+            some = logits_at(base.model, batch.input_ids, batch.attention_mask, batch.predict)
         handle.remove()
         assert not head._forward_pre_hooks  # taken out again
     n = int(batch.predict.sum())
     assert n == len(batch.targets) < batch.predict.numel()
+    assert len(blocking.calls) <= 1  # transformers' search for packed texts
     assert [(tuple(i), tuple(o)) for i, o in seen] == [((n, 128), (n, 1024))]
     assert float((some - whole[batch.predict]).abs().max()) < 1e-5
 

@@ -29,9 +29,16 @@ class Batch:
     rows: torch.Tensor  # (K,) int64: the row of each
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on another device."""
-        present = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
-        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in present.items()})
+        """Return the batch with the tensors that a model computes with on ``device``.
+
+        ``attention_mask`` and ``predict`` stay: they decide what is computed, and to read them on a
+        device would wait for all work that is queued there.
+        """
+        ids, targets, rows = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.input_ids, self.targets, self.rows)
+        )
+        return replace(self, input_ids=ids, targets=targets, rows=rows)
 
 
 def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -105,7 +105,10 @@ def eva(tuned: nn.Module, context: AdaptContext, n_sequences: int, n_components:
     from peft.tuners.tuners_utils import cast_adapter_dtype
 
     batches = [
-        {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.ne(0).long()}
+        {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask.ne(0).long().to(batch.input_ids.device),
+        }
         for batch in context.calibration(n_sequences, EVA_BATCH)
     ]
     n_tokens = [int(batch["attention_mask"].sum()) for batch in batches]

@@ -72,11 +72,12 @@ def shared_prefix(model: nn.Module, rows: int) -> Any:
     return cache
 
 
-def after_prefix(model: nn.Module, prefix: Any, ids: Tensor, mask: Tensor) -> Any:
+def after_prefix(model: nn.Module, prefix: Any, ids: Tensor, mask: Tensor | None) -> Any:
     """Return outputs of ``model`` for (B, T) ``ids`` after ``prefix``, with padding as in ``mask``."""
     base: Any = as_peft(model).get_base_model()
-    longer = torch.cat([mask.new_ones(len(mask), n_virtual_tokens(model)), mask], dim=1)
-    return base(input_ids=ids, attention_mask=longer, **{cache_argument(base): prefix})
+    if mask is not None:
+        mask = torch.cat([mask.new_ones(len(mask), n_virtual_tokens(model)), mask], dim=1)
+    return base(input_ids=ids, attention_mask=mask, **{cache_argument(base): prefix})
 
 
 def caches_every_position(base: Any) -> bool:
