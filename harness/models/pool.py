@@ -35,7 +35,7 @@ class ModelPool:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self._bases: dict[tuple[ModelConfig, Quantization | None], _PooledBase] = {}
+        self._kept: dict[tuple[ModelConfig, Quantization | None], _PooledBase] = {}
         self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
 
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -52,9 +52,9 @@ class ModelPool:
         again only if every tensor has its original bits.
         """
         key = (config, quantization)
-        pooled = self._bases.pop(key, None)
+        pooled = self._kept.pop(key, None)
         if pooled is None:
-            self._bases.clear()  # two bases may not fit into memory
+            self._kept.clear()  # two bases may not fit into memory
             _freeze_library_objects()
             gc.collect()  # models contain reference cycles
             base = load_base(config, quantization, self.device)
@@ -65,7 +65,7 @@ class ModelPool:
         # The order must be the same too: it changes the rounding of sums over all parameters.
         if list(checksums(pooled.base.model).items()) == list(pooled.checksums.items()):
             pooled.base.model.requires_grad_(False).eval()
-            self._bases[key] = pooled
+            self._kept[key] = pooled
 
 
 @cache

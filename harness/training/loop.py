@@ -28,13 +28,7 @@ from harness.training.distributed.team import ALONE, OutOfMemory, RankSignal, Te
 from harness.training.hooks import Diverged, Hooks, Interrupted
 from harness.training.optimizers import build_optimizer, with_rounding
 from harness.training.parameters import with_own_rates
-from harness.training.resume import (
-    Progress,
-    Saver,
-    random_state,
-    restore,
-    set_random_state,
-)
+from harness.training.resume import Progress, Saver, random_state, restore, set_random_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -59,11 +59,11 @@ def test_parts_train_as_the_whole_does(run, small_trial, pool, overrides):
     """And what was frozen has the bits it had: the base is lent again, and not loaded anew."""
     config = small_trial(*overrides, *STEPS)
     one = run("one", config, ranks=1)
-    before = [pooled.base for pooled in pool._bases.values()]
+    before = [pooled.base for pooled in pool._kept.values()]
     two = run("two", config, shards=True)
     exact = config.model.dtype == "float32"
     assert_alike(one, two, rel=1e-5 if exact else 0.02)
-    assert [pooled.base for pooled in pool._bases.values()] == before
+    assert [pooled.base for pooled in pool._kept.values()] == before
     assert len(before) == (overrides[0] in ("method=lora", "method=dora"))
     expected, found = read_record(one), read_record(two)
     assert found.status == "complete" and found.provenance["sharding"] == "fsdp"
