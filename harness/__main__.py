@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from harness import __version__
 
 COMMANDS = {
+    "init": "write a sweep of your own as a commented YAML, from a data file",
     "sweep": "tune methods with an equal budget each, compare them, and write a report",
     "trial": "run one trial by hand, or a sequence of tasks",
     "evaluate": "score a saved adapter or model, or the untouched base",

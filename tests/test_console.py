@@ -28,6 +28,7 @@ def test_every_command_is_listed_and_is_a_module(capsys):
 @pytest.mark.parametrize(
     ("name", "own"),
     [
+        ("init", ("faq.csv", "name=", "folder=")),
         ("sweep", ("plan=true", "sweep=rank_study", "learning_rate")),
         ("trial", ("sequence=", "measure=", "learning_rate")),
         ("evaluate", ("adapter=", "stage=confirm", "max_new_tokens")),
