@@ -160,7 +160,7 @@ class Criterion:
         """Compute the log-probabilities of the untouched ``base`` that the KL penalty needs.
 
         Runs one forward pass over each sequence of ``total_steps`` steps, and nothing without a KL
-        penalty. Keeps the ``top_k`` most probable tokens if all would exceed ``memory_gb`` (1e9
+        penalty. Keeps the ``top_k`` most probable tokens if all would exceed ``memory_gb`` (2³⁰
         bytes).
         """
         if not self._retention.kl_weight:
