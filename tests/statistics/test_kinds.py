@@ -70,7 +70,7 @@ def test_all_that_can_be_asked_for_has_a_kind():
 
 
 def test_nothing_is_measured_without_a_kind():
-    with pytest.raises(KeyError, match=r"test\.nosuch: no such kind"):
+    with pytest.raises(KeyError, match=r"test\.nosuch: unknown kind"):
         MeasurementCollector(100).add("test.nosuch", np.ones((2, 1)), "")
     assert kind_of("test.nosuch") == "nosuch"
     assert default_direction("test.nosuch") is None  # a record of another version's: nobody guesses
