@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from harness.data.tokens.batches import Batch
 
 
+BLOCK = 2**17  # entries
+
+
 @dataclass(frozen=True)
 class LogProbs:
     """Log-probabilities of the base at the K label tokens of an ``Encoded``, in order of its batches.
@@ -45,10 +48,17 @@ class LogProbs:
         other = torch.log_softmax(logits.float(), dim=-1)
         base = self.values[start : start + len(logits)].to(other.device)
         if self.ids is None:
-            return _terms(base, other).sum(-1)
+            return _divergence(base, other)
         ids = self.ids[start : start + len(logits)].to(other.device)
         picked = other.gather(-1, ids.long())
-        return _terms(base, picked).sum(-1) + _terms(_rest(base), _rest(picked))
+        return _divergence(base, picked) + _terms(_rest(base), _rest(picked))
+
+
+def _divergence(base: Tensor, other: Tensor) -> Tensor:
+    """Return (R,) sums of the terms over (R, n) log-probabilities, in blocks that fit a CPU's cache."""
+    rows = max(1, len(base) if base.is_cuda else BLOCK // base.shape[-1])
+    blocks = zip(base.split(rows), other.split(rows), strict=True)
+    return torch.cat([_terms(p, q).sum(-1) for p, q in blocks])
 
 
 def _terms(base: Tensor, other: Tensor) -> Tensor:

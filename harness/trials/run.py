@@ -86,9 +86,9 @@ def _tuned(
         quantized = None
         if stored not in (None, own):
             with clock.spent_on("base"):
-                quantized = bench.references.get(
-                    base, inputs.final, config.evaluation, bench.device
-                )
+                asked = (base, inputs.final, config.evaluation, bench.device)
+                parts = {"quantized": lambda: bench.references.get(*asked)}
+                quantized = bench.share(base, inputs, parts)["quantized"]
         clock.base_is_ready()
         watch = CurveWatch(job, inputs, before)
         tuning = Tuning(job, bench, inputs, base, clock, watch)

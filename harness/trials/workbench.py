@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,12 @@ from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
 from harness.training.distributed.team import ALONE, Team
 from harness.training.first_pass import check_generation
+from harness.trials.shared_work import shared_work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from harness.models.load import Base
 
 OVERLAP_FORMAT = 1  # increase it when `overlap` changes
 
@@ -133,14 +137,13 @@ class Workbench:
         QLoRA is compared with the same base as LoRA, so that the loss from quantization is included.
         """
         evaluation, own = config.evaluation, quantization_of(config.model)
-        texts = ((inputs.watched, inputs.final), (inputs.final, None))  # curves end as they began
         with_tasks = with_tasks and benchmarks.wanted(evaluation)
         asked = []
         if with_probes:
             asked = probes(inputs.final, inputs.tokenizer, evaluation, config.data)
-        watched, final = (
-            self.references.find(config.model, own, text, evaluation, end) for text, end in texts
-        )
+        find = self.references.find  # beside the final texts, so that curves end as they began
+        watched = find(config.model, own, inputs.watched, evaluation, inputs.final)
+        final = find(config.model, own, inputs.final, evaluation)
         known = self.answers.find_all(base_fingerprint(config.model, own), asked)
         if watched is not None and final is not None and known is not None and not with_tasks:
             told = ask_base(asked, lambda probe: known[probe.name], evaluation)
@@ -148,17 +151,24 @@ class Workbench:
         with self.pool.lend(config.model, own) as base:
             with refused_by_library(f"model.name={config.model.name!r}"):
                 check_generation(base.model, inputs.final.prompts, self.device)
-            watched, final = (
-                self.references.get(base, text, evaluation, self.device, end) for text, end in texts
-            )
-            tasks = None
+            device, folder = self.device, self.cache / "tasks"
+            get, answer = self.references.get, self.answers.get
+            parts: dict[str, Callable[[], Any]] = {
+                "watched": lambda: get(base, inputs.watched, evaluation, device, inputs.final),
+                "final": lambda: get(base, inputs.final, evaluation, device),
+                "probes": lambda: ask_base(asked, lambda p: answer(base, p, device), evaluation),
+            }
             if with_tasks:
-                folder = self.cache / "tasks"
-                tasks = benchmarks.base_results(folder, base, evaluation, self.device)
-            told = ask_base(
-                asked, lambda probe: self.answers.get(base, probe, self.device), evaluation
-            )
-        return BaseResults(watched, final, tasks, told)
+                parts["tasks"] = lambda: benchmarks.base_results(folder, base, evaluation, device)
+            found = self.share(base, inputs, parts)
+        return BaseResults(found["watched"], found["final"], found.get("tasks"), found["probes"])
+
+    def share(
+        self, base: Base, inputs: Inputs, parts: Mapping[str, Callable[[], Any]]
+    ) -> dict[str, Any]:
+        """Return the results of ``parts`` of measuring ``base``, divided among the workers at it."""
+        key = digest([base.fingerprint, inputs.final.fingerprint], 16)
+        return shared_work(self.cache / "under_way", key, parts)
 
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None

@@ -1,0 +1,51 @@
+"""Work that several workers need is divided among them and done once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from harness.trials.shared_work import shared_work
+
+
+def test_two_divide_the_parts_and_each_part_is_made_once(tmp_path):
+    kept, made = {}, []
+
+    def part(name):
+        if name not in kept:
+            made.append(name)
+            time.sleep(0.3)
+            kept[name] = len(kept)
+        return kept[name]
+
+    def both():
+        return shared_work(tmp_path, "base", {name: lambda n=name: part(n) for name in "ab"})
+
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        one, other = (pool.submit(both) for _ in range(2))
+        assert one.result() == other.result() and list(one.result()) == ["a", "b"]
+    assert sorted(made) == ["a", "b"]
+    assert time.monotonic() - began < 0.55  # 0.6 one after the other
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_holds_nobody_up(tmp_path):
+    program = (
+        "import sys, time, pathlib\n"
+        "from harness.trials.shared_work import shared_work\n"
+        "def part(): print('at it', flush=True); time.sleep(60)\n"
+        "shared_work(pathlib.Path(sys.argv[1]), 'base', {'a': part})\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "at it\n"
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(shared_work, tmp_path, "base", {"a": lambda: "made"})
+            time.sleep(0.2)
+            assert not waiting.done()
+            holder.send_signal(signal.SIGKILL)
+            assert waiting.result(timeout=10) == {"a": "made"}
