@@ -49,3 +49,8 @@ class BaseModel:
             double_quantization=bool(known.get("double_quantization")),
             compute_dtype=known.get("compute_dtype"),
         )
+
+    @property
+    def is_unnamed(self) -> bool:
+        """True if nothing but a folder of the user's can be loaded as this base."""
+        return self.hub is None and self.builtin is None

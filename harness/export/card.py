@@ -46,7 +46,7 @@ def model_card(facts: CardFacts) -> str:
             what=facts.what,
             version=__version__,
             words=[line for c in facts.alone.members for line in gained_and_lost(c, facts.alone)],
-            use="\n".join(facts.use),
+            use=facts.use,
             prompts=_prompts(facts),
             serving=how_to_serve(facts),
             device=facts.record.provenance.get("device", "an unknown device"),
@@ -282,7 +282,7 @@ def _own_cautions(choice: Choice) -> list[str]:
 def _base(facts: CardFacts) -> Iterator[str]:
     base, card = facts.base, facts.base_card
     at = f" at revision {base.revision}" if base.revision else ""
-    where = "" if base.hub or base.builtin else ", read from a local folder"
+    where = ", read from a local folder" if base.is_unnamed else ""
     yield f"{base.label}{at}{where}; fingerprint {base.fingerprint}."
     if card is None:
         yield (

@@ -27,7 +27,7 @@ class CardFacts:
     base_card: BaseCard | None
     adapter: dict[str, Any] | None  # peft's configuration; None for a whole model
     labels: tuple[str, ...]  # of a classifier
-    use: tuple[str, ...]  # commands that run load.py
+    use: str  # the command that runs load.py
     cannot_merge: str | None  # the reason, if there is one
     again: MeasuredAgain | None
     bits: int | None

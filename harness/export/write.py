@@ -14,7 +14,7 @@ from harness.export.card import model_card
 from harness.export.card_facts import CardFacts
 from harness.export.choose import Choice
 from harness.export.folder import CONTENTS, copy_model, written_aside
-from harness.export.load_script import load_script, typed_after
+from harness.export.load_script import load_script, usage
 from harness.export.measured import MERGED, MeasuredAgain, check_merging, measure
 from harness.export.options import Options
 from harness.models.loading.base_card import read_base_card
@@ -63,7 +63,7 @@ def write(choice: Choice, folder: Path, options: Options, asked: Mapping[str, An
             base_card=read_base_card(config.model),
             adapter=read_json(aside / "adapter_config.json"),
             labels=tuple(map(str, read_json(aside / "labels.json") or ())),
-            use=(f"python load.py {typed_after(config, base if is_adapter else None)}",),
+            use=usage(config, base if is_adapter else None),
             cannot_merge=method.cannot_merge,
             again=again,
             bits=options.bits,
