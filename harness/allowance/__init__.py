@@ -1,1 +1,1 @@
-"""A sweep on a budget of time or money: what it buys, and where the next seeds go."""
+"""Budgets: run a sweep within an amount of time or money, and race its finalists for seeds."""

@@ -1,4 +1,4 @@
-"""What ``budget=`` does before a sweep runs: bought anew, gone on with, or refused; and divided."""
+"""The ``budget=`` argument: check it against the sweep's folder and divide it into trials and seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHOSEN = ("search.trials", "search.pruner", "confirm.finalists", "confirm.seeds"
 
 
 def typed_keys(sweep: SweepConfig, arguments: Sequence[str]) -> Typed:
-    """Return the keys that the user typed, which the plan leaves as they are."""
+    """Return the keys that the user set on the command line. The plan does not change them."""
     typed = {argument.split("=")[0].lstrip("+") for argument in arguments}
     search, confirm = sweep.search, sweep.confirm
     return Typed(
@@ -33,21 +33,28 @@ def typed_keys(sweep: SweepConfig, arguments: Sequence[str]) -> Typed:
 
 
 class Account:
-    """``budget=`` of one sweep; of one without a budget it changes nothing."""
+    """Handles ``budget=`` of one sweep. Without a budget it leaves the sweep unchanged."""
 
     def __init__(
         self, sweep: SweepConfig, folder: SweepFolder, arguments: Sequence[str], began: float
     ) -> None:
-        """``began``: when the command began, by the monotonic clock. Raises InputError."""
+        """Read the ledger of ``folder`` and apply what was chosen before.
+
+        ``began`` is the time at which the command began, in seconds of the monotonic clock. Raises
+        InputError if the budget contradicts the ledger.
+        """
         self._folder, self._began = folder, began
         self._typed = typed_keys(sweep, arguments)
         self._chosen: dict[str, Any] = {}
-        self.lines: list[str] = []  # of the plan
+        self.lines: list[str] = []  # shown with the plan
         ledger = Ledger() if sweep.plan else check_budget(sweep, folder.path)
         self.sweep = with_chosen(sweep, ledger, self._typed)
 
     def divide(self, costs: CostTable, workers: int) -> SweepConfig:
-        """Divide a new sweep's budget and return the sweep so. Raises InputError for too little."""
+        """Divide the budget of a new sweep and return the sweep with the chosen values.
+
+        Raises InputError if the budget is too small.
+        """
         if self.sweep.allowance is not None:
             spent = time.monotonic() - self._began
             self._chosen, self.lines = plan_budget(self.sweep, costs, self._typed, workers, spent)
@@ -55,7 +62,7 @@ class Account:
         return self.sweep
 
     def funds(self, costs: CostTable, workers: int, resumed: bool) -> Fund:
-        """Return what the driver may spend, after writing the purchase down."""
+        """Record the purchase in the ledger, and return the fund that limits the driver."""
         bought = self.sweep.allowance
         assert bought is not None
         path, ledger = self._folder.path, read_ledger(self._folder.path)
@@ -73,22 +80,22 @@ class Account:
 
     @property
     def ended(self) -> str | None:
-        """Return why the last purchase is not spent any more, for the terminal."""
+        """Return one line about why spending ended; None while money or time is left."""
         purchases = read_ledger(self._folder.path).purchases
         last = purchases[-1] if purchases and self.sweep.budget is not None else None
         return None if last is None or last.ended is None else f"{last.budget}: {last.ended}"
 
 
 def check_budget(sweep: SweepConfig, folder: Path) -> Ledger:
-    """Return the ledger of the sweep's folder. Raises InputError if ``budget=`` contradicts it."""
+    """Return the ledger of ``folder``. Raises InputError if ``budget=`` contradicts it."""
     ledger, bought = read_ledger(folder), sweep.allowance
     begun = (folder / "sweep.yaml").exists()
     first, open_ = (ledger.purchases or [None])[0], ledger.open
     if bought is None:
         if first is not None and first.budget[0] != "+":
             raise InputError(
-                f"budget=null: {folder} was begun with budget={first.budget}. Go on with it, or buy "
-                "more with budget=+..., such as +30m."
+                f"budget=null: {folder} was begun with budget={first.budget}. Use that budget, or "
+                "buy more with budget=+..., such as +30m."
             )
     elif bought.more:
         if not begun:
@@ -111,7 +118,7 @@ def check_budget(sweep: SweepConfig, folder: Path) -> Ledger:
 
 
 def with_chosen(sweep: SweepConfig, ledger: Ledger, typed: Typed) -> SweepConfig:
-    """Return the sweep with what the plan once chose, where the user types nothing else."""
+    """Return ``sweep`` with the values recorded in the ledger, except for keys that the user typed."""
     chosen = ledger.chosen
     of_search = {"trials": typed.trials, "pruner": typed.pruner}
     of_confirm = {"finalists": typed.finalists, "seeds": typed.seeds}
@@ -127,10 +134,10 @@ def with_chosen(sweep: SweepConfig, ledger: Ledger, typed: Typed) -> SweepConfig
 def plan_budget(
     sweep: SweepConfig, costs: CostTable, typed: Typed, workers: int, spent: float
 ) -> tuple[dict[str, Any], list[str]]:
-    """Divide the budget, of which ``spent`` seconds by the clock are gone.
+    """Divide the budget; ``spent`` seconds of wall-clock time are already used.
 
-    Returns the keys that the division sets, and the lines of the plan. Raises InputError if not even
-    the smallest honest sweep fits.
+    Returns the keys that the division sets, and lines for the plan. Raises InputError if the
+    smallest valid sweep does not fit: one trial for each method, confirmed with two seeds.
     """
     bought = sweep.allowance
     assert bought is not None

@@ -1,11 +1,12 @@
-"""Division of a budget between search and confirmation, for the best chance of a right choice.
+"""Division of a budget between search and confirmation, chosen by simulation.
 
-Each division that the measured costs allow is tried on a thousand made-up sweeps, and the one that most
-often ends with a configuration within the margin of what the best method can do is taken. The made-up
-sweeps know nothing of the user's model. They rest on the built-in example, in units of the SD of seeds:
-six methods whose best differ by an SD of 2, and trials that lose up to 10 by their settings. Two
-settings matter, and the loss is quadratic in each, so of n random trials the best loses 10/(n + 1) on
-average. What is compared are divisions of one budget, so the chances themselves mean little.
+Each division that the measured costs allow is tried on 1,000 simulated sweeps. The one that most
+often ends within the margin of the best achievable result is used.
+The simulation knows nothing about the user's model. Its constants come from the built-in example,
+in units of the SD between seeds. Six methods differ in their best results by an SD of 2, and a
+trial loses up to 10 by its settings. Two settings matter and the loss is quadratic in each, so the
+best of n random trials loses 10/(n + 1) on average. The simulation only ranks divisions of one
+budget: its probabilities are no forecast.
 """
 
 from __future__ import annotations
@@ -19,32 +20,30 @@ import numpy as np
 
 from harness.statistics.scores import Array
 
-METHODS_SD = 2.0  # of the best of each method
-MOST_LOST = 10.0  # by a trial's settings
-VALIDATION_SD = 1.0  # of a score, by the choice of validation examples, beside its seed's
-HALFWAY_SD = 3.0  # of what an early evaluation tells of a trial's end
+METHODS_SD = 2.0  # between the best results of the methods
+MOST_LOST = 10.0  # largest loss due to a trial's settings
+VALIDATION_SD = 1.0  # of a score over draws of validation examples, in addition to its seed's
+HALFWAY_SD = 3.0  # error when an early evaluation predicts the final one
 MARGIN = 1.0
 WORLDS = 1000
 TRIALS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)
 FINALISTS = (1, 2, 3)
 FEWEST_SEEDS = 2
-MOST_SEEDS = 20  # of each finalist on average: more are not planned for
+MOST_SEEDS = 20  # most seeds planned for each finalist, on average
 
 
 @dataclass(frozen=True)
 class MethodCost:
-    """Seconds of a worker that a trial of one method takes, evaluation and all."""
+    """Worker seconds that a trial of one method takes, including evaluation."""
 
     search: float
     confirm: float
-    pruned: float | None = (
-        None  # a search trial on average, if trials are pruned; None: they cannot be
-    )
+    pruned: float | None = None  # mean of a search trial with pruning; None: pruning saves nothing
 
 
 @dataclass(frozen=True)
 class Typed:
-    """Keys that the user has fixed; None: the plan chooses."""
+    """Values set by the user. None leaves the choice to the plan."""
 
     trials: int | None = None
     pruner: str | None = None
@@ -54,28 +53,28 @@ class Typed:
 
 @dataclass(frozen=True)
 class Division:
-    """Trials and finalists of each method, and confirm runs of all together."""
+    """Trials and finalists of each method, and the total number of confirmation runs."""
 
     trials: int
     pruner: str
     finalists: int
     runs: int
-    chance: float  # of a right choice, in the made-up sweeps
-    seconds: float  # of workers, expected
+    chance: float  # share of simulated sweeps that end with a correct choice
+    seconds: float  # expected worker seconds
 
     def seeds(self, methods: int) -> int:
-        """Return the seeds of each finalist, were they shared evenly."""
+        """Return the number of seeds for each finalist if all get the same."""
         return self.runs // max(1, methods * self.finalists)
 
 
 def smallest(costs: Sequence[MethodCost], typed: Typed) -> float:
-    """Return the seconds of the smallest honest sweep: one trial a method, confirmed with two seeds."""
+    """Return the worker seconds of the smallest valid sweep: one trial a method, two confirm seeds."""
     pruned = typed.pruner not in (None, "none")
     return next(_divisions(costs, math.inf, typed, pruned, first=True)).seconds
 
 
 def divide(costs: Sequence[MethodCost], seconds: float, typed: Typed) -> Division | None:
-    """Return the best division of ``seconds`` of workers; None if not even the smallest sweep fits."""
+    """Return the best division of ``seconds`` of worker time; None if no valid sweep fits."""
     pruners = (False, True) if typed.pruner is None else (typed.pruner != "none",)
     found = [
         division
@@ -89,7 +88,7 @@ def divide(costs: Sequence[MethodCost], seconds: float, typed: Typed) -> Divisio
 def _divisions(
     costs: Sequence[MethodCost], seconds: float, typed: Typed, pruned: bool, first: bool = False
 ) -> Iterator[Division]:
-    """Yield what fits; ``first``: the smallest, without its chance."""
+    """Yield the divisions that fit. ``first``: skip the simulation, for the smallest one."""
     k = len(costs)
     a_round = sum(c.pruned if pruned and c.pruned is not None else c.search for c in costs)
     a_run = sum(c.confirm for c in costs) / k
@@ -114,7 +113,7 @@ def _divisions(
 
 @lru_cache(maxsize=4096)
 def _chance(k: int, trials: int, pruned: bool, finalists: int, runs: int) -> float:
-    """Return the share of made-up sweeps whose choice is within the margin of the best possible."""
+    """Return the share of simulated sweeps that choose a result within the margin of the best."""
     best, true, scores, halfway = _worlds(k, trials)
     if pruned and trials > 1:
         goes_on = max(finalists, math.ceil(trials / 3))
@@ -133,9 +132,13 @@ def _chance(k: int, trials: int, pruned: bool, finalists: int, runs: int) -> flo
 
 @lru_cache(maxsize=32)
 def _worlds(k: int, trials: int) -> tuple[Array, Array, Array, Array]:
-    """Return (W, k) the best of each method, and (W, k, T) true values, scores and early scores."""
+    """Simulate W sweeps of k methods with T trials each.
+
+    Returns the best result of each method (W, k), then true values, scores and early scores (W, k,
+    T).
+    """
     best = np.random.default_rng([k, 0]).normal(0, METHODS_SD, (WORLDS, k))
-    shape = (trials, WORLDS, k)  # trials first: more of them begin with the same
+    shape = (trials, WORLDS, k)  # trials first, so that more trials extend the same draws
     lost = np.moveaxis(np.random.default_rng([k, 1]).uniform(0, MOST_LOST, shape), 0, -1)
     noise = np.moveaxis(np.random.default_rng([k, 2]).normal(0, 1, shape), 0, -1)
     early = np.moveaxis(np.random.default_rng([k, 3]).normal(0, HALFWAY_SD, shape), 0, -1)
@@ -145,7 +148,10 @@ def _worlds(k: int, trials: int) -> tuple[Array, Array, Array, Array]:
 
 
 def _raced(true: Array, runs: int) -> np.ndarray:
-    """(W, n) true values -> (W,) places of the choice: the better half gets more runs, and again."""
+    """Return the chosen index (W,) of true values (W, n) after a race with ``runs`` runs.
+
+    After each round the better half runs again (successive halving).
+    """
     n = true.shape[-1]
     rng = np.random.default_rng([n, runs])
     counts = np.zeros_like(true)

@@ -1,4 +1,4 @@
-"""Seconds of a worker that a trial of each method takes: as planned, then as measured."""
+"""Worker seconds per trial of each method: estimated from the plan's steps, then measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from harness.search.planning.needs import MethodMemory
 
 
 class CostTable:
-    """Mean costs by method and stage, of the trials that have ended; else those of the plan's steps."""
+    """Mean cost of a trial, by method and stage.
+
+    Costs come from the trials that have ended; before that, from the steps measured for the plan.
+    """
 
     def __init__(
         self,
@@ -34,13 +37,13 @@ class CostTable:
         self._found: dict[tuple[str, str], dict[str, float]] = {}  # by fingerprint
 
     def add(self, record: Record) -> None:
-        """Take what a trial took. Measuring the base, once for all, is no part of it."""
+        """Add the cost of one trial. Measuring the base is left out, because it happens only once."""
         seconds = worker_seconds([record]) - record.cost.get("base_seconds", 0.0)
         if seconds > 0:
             self._found.setdefault((record.method, record.stage), {})[record.fingerprint] = seconds
         if seconds > 0 and record.status == "complete" and record.stage == "search":
             more = record.cost.get("evaluation_seconds", 0.0) * self._test
-            whole = self._found.setdefault((record.method, "confirm, foretold"), {})
+            whole = self._found.setdefault((record.method, "confirm, estimated"), {})
             whole[record.fingerprint] = seconds + more
 
     @property
@@ -49,15 +52,15 @@ class CostTable:
         return [self._of(method) for method in self._planned]
 
     def confirm(self, method: str) -> float:
-        """Return the seconds of a confirm run."""
+        """Return the worker seconds of one confirmation run."""
         return self._of(method).confirm
 
     def _of(self, method: str) -> MethodCost:
         planned = self._planned.get(method, MethodCost(0.0, 0.0))
         search = self._mean(method, "search") or planned.search
         pruned = self._mean(method, "search") or planned.pruned
-        foretold = self._mean(method, "confirm, foretold") or planned.confirm
-        return MethodCost(search, self._mean(method, "confirm") or foretold, pruned)
+        estimated = self._mean(method, "confirm, estimated") or planned.confirm
+        return MethodCost(search, self._mean(method, "confirm") or estimated, pruned)
 
     def _mean(self, method: str, stage: str) -> float | None:
         found = self._found.get((method, stage))
@@ -65,12 +68,12 @@ class CostTable:
 
 
 def _planned(sweep: SweepConfig, plan: MethodPlan, steps: Footprint) -> MethodCost:
-    """Return the costs foretold from a few steps. Answers are counted as long as they may be."""
+    """Estimate a method's costs from a few measured steps. Assumes answers of the maximum length."""
     whole = steps.trial_seconds
     training, search = plan.trial({}).training, sweep.search
     every = training.eval_every or max(1, steps.total_steps // 4)
     rung = search.grace_evaluations * every / max(1, steps.total_steps)
-    if rung > 0.5:  # the first rung lies too late to save anything
+    if rung > 0.5:  # the first rung comes too late for pruning to save time
         return MethodCost(whole, whole)
     goes_on = 1 / search.reduction_factor
     trained = steps.step_seconds * steps.total_steps * (rung + goes_on * (1 - rung))

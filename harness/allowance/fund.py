@@ -1,4 +1,4 @@
-"""A budget while it is spent: how many trials it still pays for, and the next seeds of the race."""
+"""The budget of a running sweep: how many trials it allows, and which finalists run again."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from harness.reporting.evidence.race_file import Race, Round, read_race, write_r
 from harness.search.sweep_folder import SweepFolder
 from harness.statistics.comparing.looks import is_due
 
-REPORT_SECONDS = 10.0  # kept for the report, of a time by the clock
+REPORT_SECONDS = 10.0  # reserved for the report in a budget of wall-clock time
 MOST_TRIALS = 1000  # of a method
 
 
 class Fund:
     """Implements ``harness.search.funds.Funds`` for ``budget=``.
 
-    A running trial is never stopped: the last ones may take a little more than was left.
+    A running trial is never stopped, so the last trials may exceed the budget slightly.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Fund:
         self._buys_seeds = (
             bool(self._ledger.purchases) and self._ledger.purchases[-1].budget[0] == "+"
         )
-        self._earlier = 0.0  # seconds by the clock of the processes before this one
+        self._earlier = 0.0  # wall-clock seconds used by earlier processes of this sweep
         if resumed and purchase is not None:
             self._earlier = self._recorded(purchase) / workers + purchase.preparing
         self._raced = bool(read_race(folder.path).rounds)
@@ -68,7 +68,11 @@ class Fund:
         return min(most, plan.n_configurations or most)
 
     def trials(self, begun: int) -> int:
-        """Never fewer than were begun of one method, so that all get as many."""
+        """Return the number of search trials that each method may have now.
+
+        It is never below ``begun``, the most that any method has started, so that all methods get
+        equally many.
+        """
         if self._ledger.open is None or self._raced:
             return begun  # the search is over
         if self._buys_seeds or self._typed.trials is not None:
@@ -79,10 +83,10 @@ class Fund:
 
     def take(self, record: Record) -> None:
         self._costs.add(record)
-        self._division = None  # its cost changes what is left for the others
+        self._division = None  # the measured cost changes the best division
 
     def _fixed(self) -> Typed:
-        """Keys that are no longer open once the sweep has begun."""
+        """Return the settings that can no longer change after the sweep has begun."""
         sweep = self._sweep
         return replace(self._typed, pruner=sweep.search.pruner, finalists=sweep.confirm.finalists)
 
@@ -111,30 +115,30 @@ class Fund:
             race = self._write(Race([*race.rounds, Round(following)]))
 
     def _next(self, race: Race, methods: Mapping[str, str]) -> tuple[dict[str, int], str | None]:
-        """Return the seeds of the next round, or why there is none."""
+        """Return the seeds of the next round, and None; or no seeds, and the reason."""
         seeds = dict(race.seeds)
         last = sum(race.looked[-1].seeds.values()) if race.looked else 0
         due = is_due(sum(seeds.values()), last)
-        over = self._look(race) if due else None  # a race without a complete run is over, too
+        over = self._look(race) if due else None  # a race without a complete run is over as well
         if over is not None:
             return {}, over
-        candidates = self._field()
+        candidates = self._candidates()
         if not candidates.confirmed:
             return {}, "no run of a finalist completed"
-        pair, said = deciding(candidates)
+        pair, question = deciding(candidates)
         if not pair:
-            return {}, said
+            return {}, question
         following = next_seeds(seeds, [c.configuration for c in pair], self._workers)
         affordable = self._affordable(seeds, following, methods)
         if affordable == seeds:
             if not due and sum(seeds.values()) > last:
                 over = self._look(read_race(self._folder.path))
-            return {}, over or f"the budget is spent, and this was still open: {said}"
+            return {}, over or f"the budget is spent, and this was still open: {question}"
         return affordable, None
 
     def _look(self, race: Race) -> str | None:
-        """Look, write down what was seen, and return why the race is over, if it is."""
-        seen = look(self._field())
+        """Test the finalists, record the result, and return why the race is over; None if it is not."""
+        seen = look(self._candidates())
         known = {name: why for name, why in seen.dropped.items() if name in race.seeds}
         last = replace(race.rounds[-1], looked=True, dropped=known, said=seen.over or "")
         self._write(Race([*race.rounds[:-1], last]))
@@ -143,26 +147,26 @@ class Fund:
     def _affordable(
         self, seeds: Mapping[str, int], following: Mapping[str, int], methods: Mapping[str, str]
     ) -> dict[str, int]:
-        """Return as many of the ``following`` seeds as what is left pays for, one of each in turn."""
+        """Reduce ``following`` to the seeds that the rest of the budget pays for, in turn."""
         found, total, longest, left = dict(seeds), 0.0, 0.0, self._left()
         while open_ := [name for name, n in following.items() if found[name] < n]:
             for name in sorted(open_, key=lambda name: found[name]):
                 cost = self._costs.confirm(methods[name])
                 total, longest = total + cost, max(longest, cost)
-                if max(total, self._idle * longest) > left:
+                if max(total, self._billed_workers * longest) > left:
                     return found
                 found[name] += 1
         return found
 
     @property
-    def _idle(self) -> int:
-        """Return the workers whose time passes with that of one: all, if the clock is what counts."""
+    def _billed_workers(self) -> int:
+        """Return how many workers are paid for while one runs: all in a budget of wall-clock time."""
         purchase = self._ledger.open
         return (
             self._workers if purchase is not None and self._bought(purchase).kind == "time" else 1
         )
 
-    def _field(self) -> CandidateSet:
+    def _candidates(self) -> CandidateSet:
         return candidate_set(load_run(self._folder.path))
 
     def _write(self, race: Race) -> Race:
@@ -170,7 +174,7 @@ class Fund:
         return race
 
     def _end(self, why: str) -> None:
-        """Write down why no more is spent, for the ledger and for the report."""
+        """Record in the ledger and for the report why spending ended."""
         race = read_race(self._folder.path)
         if race.rounds:
             self._write(Race([*race.rounds[:-1], replace(race.rounds[-1], said=why)]))
@@ -187,15 +191,16 @@ class Fund:
         return worker_seconds(self._folder.all_records(self._costs.methods)) - purchase.before
 
     def _capacity(self) -> float:
-        """Return the seconds of workers of this purchase, those spent included."""
+        """Return the worker seconds of this purchase, spent and unspent."""
         purchase = self._ledger.open
         assert purchase is not None
         return self._recorded(purchase) + self._left()
 
     def _left(self) -> float:
-        """Return the seconds of workers that are left.
+        """Return the unspent worker seconds.
 
-        By the clock, this process counts by its own time, and earlier ones by their records.
+        In a budget of wall-clock time, this process counts by the clock and earlier ones by their
+        records.
         """
         purchase = self._ledger.open
         assert purchase is not None

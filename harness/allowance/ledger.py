@@ -1,7 +1,7 @@
-"""``budget.json``: what was bought for a sweep, what the plan chose for it, and what is spent.
+"""The ledger ``budget.json``: budgets bought for a sweep, and the settings chosen for them.
 
-What trials took stands in their records. So a killed driver loses nothing of the account, and the time
-until somebody goes on with the sweep costs nothing.
+The cost of trials is read from their records, so a killed driver loses nothing. Time during which
+no driver runs is not charged.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ FILE = "budget.json"
 
 @dataclass(frozen=True)
 class Purchase:
-    """One ``budget=``. Times in seconds of a worker, as the records of trials have them."""
+    """One ``budget=`` argument. Times are in worker seconds, as recorded by the trials."""
 
     budget: str  # as typed
-    before: float  # in the records when it was bought
-    preparing: float = 0.0  # seconds by the clock until the first trial, the plan's steps included
-    ended: str | None = None  # why no more is spent; None: some is left
+    before: float  # worker seconds already recorded at the time of purchase
+    preparing: float = 0.0  # wall-clock seconds before the first trial, including the plan's steps
+    ended: str | None = None  # why spending ended; None: it has not
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All purchases of a sweep, and the keys that the first one's plan chose."""
+    """All purchases of a sweep, and the settings chosen for the first one."""
 
     purchases: list[Purchase] = field(default_factory=list)
     chosen: Mapping[str, Any] = field(default_factory=dict)  # dotted key → value
 
     @property
     def open(self) -> Purchase | None:
-        """Return the purchase that is being spent."""
+        """Return the purchase that is being spent; None without one."""
         last = self.purchases[-1] if self.purchases else None
         return last if last is not None and last.ended is None else None
 
 
 def read_ledger(folder: Path) -> Ledger:
-    """Read a sweep's ledger; empty where nothing was bought, or its file cannot be read."""
+    """Read a sweep's ledger; empty if nothing was bought or the file cannot be read."""
     try:
         return from_mapping(Ledger, read_json(folder / FILE) or asdict(Ledger()))
     except (InputError, OSError):
@@ -56,5 +56,5 @@ def write_ledger(folder: Path, ledger: Ledger) -> None:
 
 
 def worker_seconds(records: Iterable[Record]) -> float:
-    """Return the seconds that workers spent on these trials, whatever became of them."""
+    """Return the worker seconds spent on these trials, whatever their status."""
     return sum(record.cost.get(name, 0.0) for record in records for name in WHOLE)

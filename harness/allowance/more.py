@@ -1,4 +1,4 @@
-"""``name=NAME budget=+30m``: the command line of a sweep that exists, with what is typed on top."""
+"""More budget for an existing sweep: ``name=NAME budget=+30m`` extends its original command line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BEGINS = ["python", "-m", "harness.sweep"]
 
 
 def with_earlier(arguments: Sequence[str]) -> list[str]:
-    """Return ``arguments`` after those that the sweep was begun with, if they buy more for it.
+    """Return the original arguments of the sweep, followed by ``arguments``, if they buy more budget.
 
-    What is typed anew replaces what was typed then; where it would change the sweep, the sweep's
-    folder refuses it. Raises InputError if there is no such sweep.
+    A key typed now replaces the original one; the sweep's folder rejects it if it would change the
+    sweep. Other command lines are returned unchanged. Raises InputError if there is no such sweep.
     """
     typed = {argument.split("=")[0]: argument.partition("=")[2] for argument in arguments}
     budget = typed.get("budget", "").strip("'\" ")
@@ -25,7 +25,7 @@ def with_earlier(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     name = typed.get("name")
     if not name:
-        raise InputError(f"budget={budget} needs name=: the sweep that more is bought for.")
+        raise InputError(f"budget={budget} needs name=, the sweep to buy more for.")
     folder = user_path(typed.get("runs_dir") or "runs") / name
     try:
         described = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))

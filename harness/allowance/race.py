@@ -1,11 +1,11 @@
-"""The race of finalists: who is out, who runs again, and when it is over.
+"""The race of finalists for confirmation seeds: who drops out, who runs again, when it ends.
 
-The report's own rule judges each look, at a level that is spent over the looks
-(``harness.statistics.comparing.looks``). A finalist drops out when somebody is shown to be better by
-more than the margin, since it could not be chosen any more: racing (Maron & Moore 1994, NeurIPS).
-Between looks nothing is claimed, so seeds may go where they help most: to the pair that decides, as in
-LUCB (Kalyanakrishnan, Tewari, Auer & Stone 2012, ICML). It is a finalist that may be the choice, and
-the rival whose possible lead over it is largest.
+Each look applies the report's own rule at a significance level that is spread over all looks
+(``harness.statistics.comparing.looks``). A finalist drops out if another one is shown to be better
+by more than the margin (racing, Maron & Moore 1994, NeurIPS).
+No claim is made between looks, so seeds may go to the pair whose comparison decides (LUCB,
+Kalyanakrishnan, Tewari, Auer & Stone 2012, ICML): a finalist that may be chosen, and the rival with
+the largest possible lead over it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from harness.reporting.verdict.wording import in_quality
 from harness.statistics.comparing.margins import alike
 from harness.statistics.scores import Array
 
-FIRST_SEEDS = 2  # of every finalist: below it nobody knows how seeds differ
+FIRST_SEEDS = 2  # of every finalist: with fewer the spread between seeds is unknown
 
 
 @dataclass(frozen=True)
 class Look:
-    """Finalists that a look drops, and the reason why the race is over, if it is."""
+    """Outcome of one look: the finalists that drop out, and why the race is over, if it is."""
 
     dropped: Mapping[str, str]  # configuration → why it cannot win
     over: str | None  # why no more seeds are needed; None: some are
 
 
 def look(candidates: CandidateSet) -> Look:
-    """Judge the ``candidates`` as the report does at this look."""
+    """Judge the ``candidates`` by the report's rule."""
     decision, able = decide(candidates.members, candidates, draws=0), _able(candidates)
     if decision is None:
         return Look({}, "no finalist can be recommended")
@@ -52,20 +52,20 @@ def look(candidates: CandidateSet) -> Look:
         if surely[j := int(np.argmax(surely[:, i])), i] > decision.margin
     }
     left = [i for i, candidate in enumerate(able) if candidate.configuration not in dropped]
-    pair, said = _pair(able, left, ahead + reaches, decision)
-    return Look(dropped, None if pair else said)
+    pair, question = _pair(able, left, ahead + reaches, decision)
+    return Look(dropped, None if pair else question)
 
 
 def deciding(candidates: CandidateSet) -> tuple[tuple[Candidate, ...], str]:
-    """Return the finalists whose seeds decide now, and what about. Claims nothing."""
+    """Return the finalists that need more seeds, and the open question. Makes no claim."""
     decision, able = decide(candidates.members, candidates, draws=0), _able(candidates)
     if decision is None:
         return (), "no finalist can be recommended"
     ahead, reaches = _leads(able, candidates)
-    pair, said = _pair(able, range(len(able)), ahead + reaches, decision)
+    pair, question = _pair(able, range(len(able)), ahead + reaches, decision)
     if not pair and decision.step not in ("few", "blind"):  # the next look will probably end it
-        pair, said = _against_rival(able, range(len(able)), ahead + reaches, 0, -math.inf)
-    return tuple(able[i] for i in pair), said
+        pair, question = _against_rival(able, range(len(able)), ahead + reaches, 0, -math.inf)
+    return tuple(able[i] for i in pair), question
 
 
 def _able(candidates: CandidateSet) -> list[Candidate]:
@@ -73,7 +73,7 @@ def _able(candidates: CandidateSet) -> list[Candidate]:
 
 
 def _leads(able: Sequence[Candidate], candidates: CandidateSet) -> tuple[Array, Array]:
-    """Return (k, k): by how much i is ahead of j, and how far that may be off; infinite untested."""
+    """Return the lead of i over j, and its margin of error (infinite if untested), both (k, k)."""
     found = contest(able, candidates)
     sign = 1.0 if candidates.maximize else -1.0
     ahead = sign * (found.means[:, None] - found.means[None, :])
@@ -85,9 +85,10 @@ def _leads(able: Sequence[Candidate], candidates: CandidateSet) -> tuple[Array, 
 def _pair(
     able: Sequence[Candidate], left: Sequence[int], at_most: Array, decision: Decision
 ) -> tuple[list[int], str]:
-    """Return the places of those whose seeds decide, and what about; nobody where all is decided.
+    """Return the indices of the finalists that need more seeds, and the open question.
 
-    ``at_most``: (k, k), by how much i may be ahead of j.
+    No indices are returned if everything is decided; the text is then the reason. ``at_most`` (k,
+    k) is the largest lead of i over j that the data allow.
     """
     if decision.step in ("few", "blind"):
         return [], "no number of seeds would lead to a choice"
@@ -96,7 +97,7 @@ def _pair(
         above = [i for i in left if decision.standing(able[i]).better_than_base is not False]
         leader = (above or list(left))[0]
         if len(left) == 1 and above:
-            return [], f"{able[leader].label} alone is left"
+            return [], f"only {able[leader].label} is left"
         return _against_rival(able, left, at_most, leader, decision.margin)
     chosen = decision.chosen
     assert chosen is not None
@@ -105,9 +106,12 @@ def _pair(
     ]
     if open_yet:
         nearest = min(open_yet, key=lambda i: max(at_most[j, i] for j in left if j != i))
-        pair, said = _against_rival(able, left, at_most, nearest, decision.margin)
-        return pair, f"{said} It forgets less than {chosen.label}."
-    return [], f"{chosen.label} is shown to be within the margin, and nobody left forgets less"
+        pair, question = _against_rival(able, left, at_most, nearest, decision.margin)
+        return pair, f"{question} It forgets less than {chosen.label}."
+    return (
+        [],
+        f"{chosen.label} is shown to be within the margin, and no other finalist forgets less",
+    )
 
 
 def _against_rival(
@@ -125,10 +129,10 @@ def _forgets_less(candidate: Candidate, chosen: Candidate) -> bool:
 
 
 def next_seeds(seeds: Mapping[str, int], pair: Sequence[str], workers: int = 1) -> dict[str, int]:
-    """Return the seeds that each of ``pair`` has after the next round.
+    """Return configuration → number of seeds after the next round, for those of ``pair`` that change.
 
-    The one with fewer catches up, by half its own, so that both are compared on the same seeds. Equals
-    get one more each, or as many as there are workers.
+    The one with fewer seeds catches up in steps of half its own number, so that both share their
+    seeds. With equal numbers both get one more, or enough to occupy all ``workers``.
     """
     assert pair
     fewest, most = (f(seeds[name] for name in pair) for f in (min, max))

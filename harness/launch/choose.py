@@ -1,4 +1,4 @@
-"""Launchers by name. A launcher's module is imported only when a configuration asks for it."""
+"""Selection of a launcher by name. Its module is imported only if the configuration names it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ LAUNCHERS: dict[str, str] = {
 
 
 class LauncherModule(Protocol):
-    """The functions that a launcher's module offers. ``config`` is of the launcher's own class."""
+    """Functions that each launcher module offers.
+
+    ``config`` is an instance of the launcher's own configuration class.
+    """
 
     def check(self, config: Any) -> None:
-        """Raises InputError for what can be seen to be missing before anything is begun."""
+        """Check what can be checked without starting anything. Raises InputError."""
 
     def make(self, config: Any, cache: Path, logs: Path, lock: int) -> Launcher:
         """Return the launcher. ``lock`` is the open lock file of the sweep, which workers hold too.
 
-        Raises InputError where it cannot be used from here.
+        Raises InputError if the launcher cannot be used from this machine.
         """
         ...
 
     def describe(self, config: Any) -> str:
-        """Return one line about where trials would run. Raises InputError where nothing answers."""
+        """Return one line about where trials would run. Raises InputError if it is unreachable."""
         ...
 
 
 def check_launcher(config: LauncherConfig) -> None:
-    """Raises InputError for what can be seen to be missing before anything is begun."""
+    """Check what can be checked without starting anything. Raises InputError."""
     _module(config).check(config)
 
 
@@ -47,7 +50,7 @@ def launcher_for(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> 
 
 
 def describe_launcher(config: LauncherConfig) -> str:
-    """Return one line about where trials would run. Raises InputError where nothing answers."""
+    """Return one line about where trials would run. Raises InputError if it is unreachable."""
     return _module(config).describe(config)
 
 

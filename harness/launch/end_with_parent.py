@@ -1,4 +1,4 @@
-"""Exit of a process together with its parent, however the parent ends."""
+"""Exit of a process when its parent exits, for any reason."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import threading
 import time
 
-ORPHAN_SECONDS = 5.0  # for a checkpoint, after the driver was killed
+ORPHAN_SECONDS = 5.0  # time to write a checkpoint after the driver was killed
 
 
 def exit_with_parent(parent: int, seconds: float = ORPHAN_SECONDS) -> None:
-    """Make this process exit ``seconds`` after ``parent`` has, whatever it is doing then."""
+    """Make this process exit ``seconds`` after ``parent`` does, even in the middle of a step."""
     threading.Thread(target=_watch, args=[parent, seconds], daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""The launcher interface: a task is a folder, submitted and polled; nothing passes through memory."""
+"""The launcher interface. A task is a folder that is submitted and polled; all data are files in it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-DISK_FULL = 74  # exit code of a worker that could not write; it does not count as an attempt
+DISK_FULL = 74  # exit code of a worker with a full disk; not counted as an attempt
 TEAM_BROKEN = 76  # exit code of a worker that lost the process of another device
 NO_ROOM = 77  # a process ran out of memory in a collective operation; counts as an attempt
-ERROR = "error.txt"  # in a task's folder: the traceback of an error that the input did not cause
+ERROR = "error.txt"  # in a task's folder: traceback of an error not caused by the input
 
 
 @dataclass(frozen=True)
 class Ended:
     """A task that has ended.
 
-    ``lost`` is the exit code of a worker that crashed under it, or was killed because it made no
-    progress for ``hung`` minutes. ``oom_killed``: killed by the system for lack of memory.
+    ``lost`` is the exit code of a worker that crashed during the task, or was killed after ``hung``
+    minutes without progress. ``oom_killed`` is true if the system killed it for lack of memory.
     """
 
     folder: Path
@@ -32,12 +32,12 @@ class Launcher(Protocol):
 
     @property
     def size(self) -> int:
-        """The number of tasks that it runs at a time."""
+        """The number of tasks that run at a time."""
         ...
 
     @property
     def sharing(self) -> int:
-        """Return how many of its workers share one device."""
+        """Return the number of workers that share one device."""
         ...
 
     def start(self) -> None:
@@ -55,4 +55,4 @@ class Launcher(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop all workers. Those on a trial write a checkpoint first."""
+        """Stop all workers. A worker on a trial first writes a checkpoint."""

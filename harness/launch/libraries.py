@@ -1,4 +1,4 @@
-"""The libraries that every trial needs, imported while the driver still composes its sweep."""
+"""Import of torch and transformers in a worker, while the driver still composes its sweep."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ TALKATIVE = ("torchao", "bitsandbytes", "torch.utils._pytree")
 
 
 def import_libraries(threads: int) -> None:
-    """Import torch and transformers, and give torch its ``threads``.
+    """Import torch and transformers, and set torch's number of ``threads``.
 
-    Garbage collection is off meanwhile. The objects of thousands of modules stay, and scanning them
-    repeatedly takes a sixth of the CPU time of a start.
+    Garbage collection is off meanwhile: scanning the objects of thousands of modules again and
+    again would take a sixth of the CPU time of a start.
     """
     gc.disable()
     import torch
@@ -25,9 +25,9 @@ def import_libraries(threads: int) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep off a person's terminal the remarks of libraries that no user can act on.
+    """Hide library warnings that a user cannot act on; errors are still shown.
 
-    They tell of kernels for other machines and of names that will change. Errors are still said.
+    Such warnings concern kernels for other machines and names that will change.
     """
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
-"""Workers on this machine: one process per visible GPU, or one on a CPU; each keeps its base loaded.
+"""Workers on this machine: one process per visible GPU, or one on a CPU. Each keeps its base loaded.
 
-With ``devices_per_trial`` a worker has several GPUs, and starts a process for each further one.
+With ``devices_per_trial`` a worker has several GPUs, and starts one more process for each further
+GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PAUSED_SECONDS = 60.0  # between two polls; if longer, this process was suspende
 DUMP_SECONDS = 0.5  # for a hung worker to write its stack
 # Killed, asked to stop, or out of disk space.
 NO_FAULT_OF_THE_DEVICE = (-signal.SIGKILL, -signal.SIGTERM, 75, DISK_FULL, NO_ROOM)
-LOST_AFTER = 2  # consecutive tasks whose worker crashed: the fault is the device's, not theirs
+LOST_AFTER = 2  # consecutive crashes after which the device is considered faulty
 
 
 @dataclass
@@ -36,9 +37,9 @@ class _Worker:
     device: str
     environment: dict[str, str]
     process: subprocess.Popen[str] | None = None
-    folder: Path | None = None  # the task it is on
-    sign: int | None = None  # time of the last progress seen
-    since: float = 0.0  # that time by the monotonic clock
+    folder: Path | None = None  # of the current task
+    sign: int | None = None  # modification time of the heartbeat file
+    since: float = 0.0  # when that changed, in seconds of the monotonic clock
     crashed_during: set[Path] = field(default_factory=set)  # crashes since its last finished task
 
 
@@ -61,9 +62,11 @@ class LocalLauncher:
         for index in range(n):
             environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
             environment |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
-            environment.setdefault("TORCHDYNAMO_DISABLE", "1")  # nothing is compiled: 2 s sooner
+            environment.setdefault(
+                "TORCHDYNAMO_DISABLE", "1"
+            )  # nothing is compiled; saves 2 s of imports
             device = "cpu"
-            if slots:  # several workers share a device if there are more workers
+            if slots:  # if there are more workers than devices, several share one
                 own = slots[index % len(slots)]
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, own))
                 device = "cuda:0"
@@ -79,7 +82,7 @@ class LocalLauncher:
         return -(-len(self._workers) // self._n_slots)
 
     def start(self) -> None:
-        """Start all workers, so that their imports are done when the first task arrives."""
+        """Start all workers, so that their imports are done before the first task."""
         for worker in self._workers:
             self._ensure(worker)
 
@@ -89,15 +92,15 @@ class LocalLauncher:
     def _idle(self) -> list[_Worker]:
         """Return the workers that can accept a task.
 
-        Devices whose workers keep crashing are skipped as long as another device works: a lost GPU
-        fails at once, and would use up the attempts of every trial.
+        Devices whose workers keep crashing are skipped as long as another device works. A faulty
+        GPU fails at once, and would use up the attempts of every trial.
         """
         lost = [worker for worker in self._workers if len(worker.crashed_during) >= LOST_AFTER]
         given_up = lost if len(lost) < len(self._workers) else []
         return [w for w in self._workers if w.folder is None and w not in given_up]
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
-        """Give a task to an idle worker, after deleting the answers of an earlier attempt."""
+        """Give a task to an idle worker, after deleting the answers of earlier attempts."""
         worker = min(self._idle(), key=lambda worker: len(worker.crashed_during))
         for name in ANSWERS:
             (folder / name).unlink(missing_ok=True)
@@ -159,7 +162,7 @@ class LocalLauncher:
             )
 
     def _hangs(self, worker: _Worker, folder: Path) -> bool:
-        """Return whether no batch, token or phase was finished for ``heartbeat_minutes``."""
+        """Return whether there was no heartbeat for ``heartbeat_minutes``."""
         try:
             sign = (folder / heartbeat.NAME).stat().st_mtime_ns
         except OSError:
@@ -170,7 +173,7 @@ class LocalLauncher:
         return minutes is not None and time.monotonic() - worker.since > 60 * minutes
 
     def _kill(self, worker: _Worker) -> None:
-        """Kill a hung worker, after it had time to write its stack to its log."""
+        """Kill a hung worker after it has had time to write its stack to its log."""
         process, worker.process = worker.process, None
         assert process is not None
         _signal_all(process, signal.SIGUSR1)
@@ -182,7 +185,7 @@ class LocalLauncher:
                 process.stdin.close()
 
     def close(self) -> None:
-        """Stop all workers. Those on a trial write a checkpoint first."""
+        """Stop all workers. A worker on a trial first writes a checkpoint."""
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
@@ -242,7 +245,7 @@ def _signal_all(process: subprocess.Popen[str], number: int) -> None:
 
 
 def oom_kills() -> int:
-    """Return how many processes the system has killed for lack of memory; 0 if it keeps no count."""
+    """Return the number of processes that the system has killed for lack of memory; 0 if unknown."""
     with suppress(OSError, ValueError):
         fields = dict(map(str.split, Path("/proc/vmstat").read_text().splitlines()))
         return int(fields.get("oom_kill", 0))
@@ -268,12 +271,12 @@ def visible_devices() -> list[int | str]:
 
 
 def device_of_this_process() -> str:
-    """Return the device of a trial that runs in this process: the first visible GPU, or the CPU."""
+    """Return torch's name of the device for a trial in this process: the first visible GPU or 'cpu'."""
     return "cuda:0" if visible_devices() else "cpu"
 
 
 def check(config: LauncherConfig) -> None:
-    """Check the configured devices. Raises InputError if some do not exist or there are too few."""
+    """Check the configured devices. Raises InputError if some are absent or there are too few."""
     known = visible_devices()
     n, k = len(set(known if config.devices is None else config.devices)), config.devices_per_trial
     if 0 < n < k:

@@ -1,4 +1,4 @@
-"""The one device of a command that runs in its own process, without a launcher."""
+"""The device of a command that runs in its own process, without a launcher."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from harness.config import LauncherConfig
 from harness.config.strict import from_mapping
 from harness.launch.local import check, visible_devices
 
-_taken: dict[tuple[int, ...] | None, str] = {}  # launcher.devices → what was taken of them
+_taken: dict[tuple[int, ...] | None, str] = {}  # launcher.devices → the device in use
 
 
 def device_of_this_process(tree: Mapping[str, Any]) -> str:
-    """Return the device for the composed configuration ``tree``, see ``take_device``."""
+    """Return the device for the composed configuration ``tree``; see ``take_device``."""
     return take_device(from_mapping(LauncherConfig, tree["launcher"], "launcher"))
 
 
 def take_device(config: LauncherConfig) -> str:
-    """Return the device by torch's name: the first of ``launcher.devices``, or of all; or the CPU.
+    """Return torch's name of the first of ``launcher.devices``, of the first GPU, or 'cpu'.
 
-    CUDA sees no other from then on: call it before anything uses CUDA. Raises InputError for devices
-    that do not exist.
+    All other GPUs are hidden from CUDA, so call it before anything uses CUDA. Raises InputError for
+    devices that do not exist.
     """
     key = None if config.devices is None else tuple(config.devices)
     if key not in _taken:

@@ -1,8 +1,8 @@
-"""Processes of a worker that trains a trial over several devices, one process per device.
+"""Processes that train one trial over several devices, one process per device.
 
-The worker is rank 0 and starts the others as ``python -m harness.launch.ranks``. Each reads from its
-standard input the port of the rendezvous, then the folder of each task. If one exits the worker does
-too, and the others exit with it.
+The worker is rank 0 and starts the others as ``python -m harness.launch.ranks``. Each reads the
+rendezvous port from its standard input, then the folder of each task. If one process exits, the
+worker and all others exit too.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
-CLOSE_SECONDS = 2.0  # for an idle process to see the end of its input
+CLOSE_SECONDS = 2.0  # for an idle process to read the end of its input
 WHY_SECONDS = 2.0  # until the failed process has exited and its exit code is known
-# Ranks wait for the first while it evaluates. The launcher's heartbeat ends a hung one.
+# The other ranks wait while rank 0 evaluates. The launcher kills a hung worker by its heartbeat.
 PATIENCE = timedelta(days=30)
 
 
 class FollowerProcesses:
-    """The processes of all ranks but the first. They import while this process starts up."""
+    """The processes of all ranks except 0. They import libraries while this process starts up."""
 
     def __init__(self, size: int, device: str, cache: str, threads: int, sharding: str) -> None:
-        """Start them. Each gets one of ``CUDA_VISIBLE_DEVICES``; this process keeps the first."""
+        """Start the processes, one for each further entry of ``CUDA_VISIBLE_DEVICES``."""
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         cuda = device.startswith("cuda")
         self._size, self._device, self._sharding = size, device, sharding
@@ -69,7 +69,7 @@ class FollowerProcesses:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """Stop them, and wait for their exit, so that no zombie process remains."""
+        """Stop the processes and wait for their exit, so that no zombie remains."""
         self._over = True
         for process in self._processes:
             assert process.stdin is not None
@@ -83,7 +83,7 @@ class FollowerProcesses:
                 process.wait()
 
     def join(self) -> Team:
-        """Connect to the others; return when all are connected."""
+        """Connect to the other ranks. Returns when all are connected."""
         from torch.distributed import TCPStore
 
         from harness.training.distributed.team import Team
@@ -97,19 +97,22 @@ class FollowerProcesses:
     def _tell(self, line: str) -> None:
         for process in self._processes:
             assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it exited: the watch ends this process
+            with suppress(BrokenPipeError):  # it exited: the watch thread ends this process
                 process.stdin.write(f"{line}\n")
                 process.stdin.flush()
 
     def _watch(self) -> None:
-        """Exit if one of them exits, as the trial cannot continue. The launcher restarts the worker."""
+        """Exit if another rank exits, because the trial cannot continue. The worker is restarted."""
         while all(process.poll() is None for process in self._processes):
             time.sleep(WATCH_SECONDS)
         if self._over:
             return
         code = self.why()
         codes = [process.poll() for process in self._processes]
-        print(f"a process of the trial ended, exit codes {codes}: so does this", file=sys.stderr)
+        print(
+            f"a process of this trial exited (codes {codes}), so this one exits too",
+            file=sys.stderr,
+        )
         sys.stderr.flush()
         os._exit(code)
 

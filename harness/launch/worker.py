@@ -29,11 +29,11 @@ from harness.records.secrets import Scrubbed, scrub
 if TYPE_CHECKING:
     from harness.training.distributed.team import Team
 
-DECISION_SECONDS = 120.0  # a driver that does not answer for longer has exited
+DECISION_SECONDS = 120.0  # after this time without an answer the driver has exited
 
 
 class Worker:
-    """State of a worker process: its driver, its workbench, and whether it was asked to stop."""
+    """State of a worker process: its driver, its workbench, and whether it shall stop."""
 
     def __init__(self, device: str, cache: Path, driver: int, team: Team | None = None) -> None:
         from harness.training.distributed.team import ALONE
@@ -74,7 +74,7 @@ class Worker:
         except InputError as error:
             write_json(folder / "rejected.json", {"message": str(error)})
         except (Interrupted, Superseded, TeamBroken):
-            raise  # no fault of this process; and a folder that another attempt owns is left alone
+            raise  # not an error of this process; a folder owned by another attempt stays untouched
         except Exception as error:
             if not is_disk_full(error):
                 write_text(folder / ERROR, scrub(traceback.format_exc()))
@@ -100,7 +100,7 @@ class Worker:
             while time.monotonic() < until and not self.stopping():
                 heartbeat.mark()
                 answer = read_json(folder / f"decision-{step}.json")
-                if answer is not None:  # else than ours: it goes on, as without an answer
+                if answer is not None:  # not the expected form: continue, as without an answer
                     return bool(answer.get("go", True)) if isinstance(answer, dict) else True
                 time.sleep(0.02)
             return True
@@ -112,14 +112,14 @@ class Worker:
             raise
         except Exception as error:  # a failed trial becomes a record and does not end the sweep
             if is_disk_full(error):
-                raise  # except a full disk: the next trial would fail alike
+                raise  # except a full disk, which would fail the next trial too
             job.check_own()
             write_text(folder / ERROR, scrub(traceback.format_exc()))
             write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
             tidy(folder)
 
     def _check_content(self, job: Any) -> None:
-        """Raises InputError where data or model are not those that the driver fingerprinted.
+        """Raise InputError if data or model differ from those that the driver fingerprinted.
 
         A file that changes during a sweep would give its trials different data.
         """
@@ -131,7 +131,7 @@ class Worker:
         found = fingerprints(job.config, model=model, data=data).trial
         if found != job.fingerprint:
             raise InputError(
-                f"The data or the model were changed while the sweep ran: their fingerprints are now "
+                f"The data or the model changed while the sweep ran: their fingerprints are now "
                 f"{data} and {model}, and the trial {job.fingerprint} would be {found}. Put them "
                 "back, or give the sweep on the new ones another name=."
             )

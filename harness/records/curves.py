@@ -1,4 +1,4 @@
-"""Rows of metrics.jsonl whose points were measured on the same texts."""
+"""Rows of ``metrics.jsonl`` that were measured on the same texts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def on_the_same_texts(rows: Iterable[Any]) -> Iterator[Any]:
-    """Yield the rows; the final evaluation without what was watched during training.
+    """Yield the rows. The final one loses the values that were also measured during training.
 
-    At the end a trial is measured on the whole validation split, or on the test split and its general
-    text. Beside values of the few texts that are watched, such a point would look like learning or
-    forgetting in the last steps. The record and its tables have it.
+    The final evaluation uses the whole validation split, or the test split and its general text.
+    Earlier points use a small sample of texts, so a jump to the final value would look like
+    learning or forgetting. The record and its tables hold the final values.
     """
     rows = list(rows)
     watched: set[str] = set()

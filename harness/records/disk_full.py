@@ -1,4 +1,4 @@
-"""Detection of a full disk, or one that became read-only, and the message for it."""
+"""Detection of a full or read-only disk, and the message about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.errors import DiskFull
 from harness.records.disk_usage import gigabytes
 
-STOPPED = "stopped.txt"  # in a task's folder: why its worker exited, if that could be written
+STOPPED = "stopped.txt"  # in a task's folder: the message of a worker that exited
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # Libraries that write files raise errors of their own: safetensors, SQLite, torch.
 _WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
@@ -20,7 +20,7 @@ _TORCH = ("unexpected pos", "failed writing file", "iostream error")
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether ``error``, or an error that it came from, reports a full disk."""
+    """Return whether ``error``, or an error that caused it, reports a full disk."""
     seen = 0
     while error is not None and seen < 10:
         if isinstance(error, DiskFull):
@@ -36,7 +36,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def message(folder: Path, needed: int | None = None) -> str:
-    """Return a message that names the folder, the space needed if known, and what to do."""
+    """Return a message with the folder, the space needed if known, and the next step."""
     if _is_read_only(folder):
         return (
             f"Read-only: {folder} cannot be written to any more. Nothing that was finished is lost. "
@@ -54,31 +54,31 @@ def message(folder: Path, needed: int | None = None) -> str:
 
 
 def _is_read_only(folder: Path) -> bool:
-    """Return whether the file system is read-only, as the kernel makes it when a disk fails."""
+    """Return whether the file system is read-only. The kernel makes it so when a disk fails."""
     with suppress(OSError):
         return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     return False
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Raises DiskFull if fewer than ``needed`` bytes are free."""
+    """Check for ``needed`` free bytes. Raises DiskFull if there are fewer."""
     try:
         free = shutil.disk_usage(folder).free
-    except OSError:  # unknown: writing will show it
+    except OSError:  # unknown; a failing write will report it
         return
     if free < needed:
         raise DiskFull(message(folder, needed))
 
 
 def stop(folder: Path, error: BaseException) -> None:
-    """Write the reason into ``folder`` for the driver, if there is room for it."""
+    """Write the reason into ``folder`` for the driver, if it still fits on the disk."""
     said = str(error) if isinstance(error, DiskFull) else message(folder)
     with suppress(OSError):
         (folder / STOPPED).write_text(said, encoding="utf-8")
 
 
 def stopped(folder: Path) -> str:
-    """Return the reason that a worker wrote before it exited, and delete it."""
+    """Return and delete the reason that a worker wrote before it exited."""
     said = ""
     with suppress(OSError, UnicodeDecodeError):
         said = (folder / STOPPED).read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def stopped(folder: Path) -> str:
 
 
 def disk_full_message(error: BaseException) -> str | None:
-    """Return the one message for a full disk, or None if ``error`` is another kind."""
+    """Return the message for a full disk; None if ``error`` is something else."""
     if not is_disk_full(error):
         return None
     if isinstance(error, DiskFull):

@@ -1,4 +1,4 @@
-"""Disk usage, and the files of a trial that are no longer needed once it has ended."""
+"""Disk usage, and deletion of files that a finished trial no longer needs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from harness.errors import InputError
 
-# In a trial's folder: files to resume from, or partial ones.
+# Files in a trial's folder that serve to resume it, or are partial.
 TO_GO_ON_FROM = ("checkpoint", "checkpoint-first", "selected")
 LEFT_OVER = ("adapter.tmp", "alive", "checkpoint_seconds")
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder; links count for themselves."""
+    """Return the bytes of a file, or of all files below a folder. Links are not followed."""
     if path.is_symlink() or not path.is_dir():
         try:
             return path.lstat().st_size
         except OSError:
-            return 0  # deleted since it was listed
+            return 0  # deleted after it was listed
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
@@ -39,7 +39,7 @@ def gigabytes(n_bytes: int) -> str:
 
 
 def scratch_of(trial: Path) -> Iterator[Path]:
-    """Return the files of a finished trial that will not be read again."""
+    """Return the files of a finished trial that are never read again."""
     for name in (*TO_GO_ON_FROM, *LEFT_OVER):
         if (trial / name).exists():
             yield trial / name
@@ -68,7 +68,7 @@ def tidy(trial: Path) -> None:
 
 
 def make_writable(field: str, folder: Path) -> None:
-    """Create ``folder``. Raises InputError that names ``field`` if no file can be created in it."""
+    """Create ``folder``. Raises InputError, naming ``field``, if files cannot be created in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""The identity of a trial: a hash of exactly those values that can change its result."""
+"""Fingerprint of a trial: a hash of exactly those values that can change its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.config import TrialConfig
 from harness.config.judge import FREE
 from harness.config.metrics import JUDGE, external_path, is_external
 
-# The place of data is not part of a trial; its content is, by its own fingerprint.
+# Paths of data do not identify a trial; the fingerprint of their content does.
 _PLACES = (
     *("source", "name", "subset", "train", "validation", "test"),
     *("general", "general_test", "replay", "chat_template"),
@@ -20,13 +20,13 @@ _PLACES = (
 
 
 def digest(data: Any, length: int = 12) -> str:
-    """Return hex digits of the SHA-256 of ``data`` as canonical JSON."""
+    """Return hex digits of the SHA-256 of ``data``, written as canonical JSON."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def identity(config: TrialConfig, model_fingerprint: str, data_fingerprint: str) -> dict[str, Any]:
-    """Return the values that a trial's fingerprint covers; no paths, devices or worker counts."""
+    """Return the values that a trial's fingerprint covers: no paths, devices or worker counts."""
     whole = asdict(config)
     whole["data"] = {k: v for k, v in whole["data"].items() if k not in _PLACES}
     whole["data"]["content"] = data_fingerprint
@@ -37,7 +37,7 @@ def identity(config: TrialConfig, model_fingerprint: str, data_fingerprint: str)
 
 
 def evaluation_identity(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return the evaluation's identity: files by content, without how the judge is reached."""
+    """Return the evaluation settings: files by their content, the judge without its endpoint."""
     judge = {k: v for k, v in evaluation["judge"].items() if k not in FREE}
     judge["rubric"] = _content(judge["rubric"])
     metrics = [
@@ -49,7 +49,7 @@ def evaluation_identity(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _content(path: str | None) -> str | None:
-    """Return the hash of a file, or of a folder's Python files; None for a name without a file."""
+    """Return the hash of a file, or of a folder's Python files; None if there is no such file."""
     if path is None or not Path(path).exists():
         return None
     files = sorted(Path(path).glob("*.py")) if Path(path).is_dir() else [Path(path)]
@@ -60,14 +60,14 @@ def _content(path: str | None) -> str | None:
 
 
 class Fingerprints(NamedTuple):
-    """Hashes of everything that decides a trial's result."""
+    """Hashes that identify a trial and its configuration."""
 
     trial: str
-    configuration: str  # shared by trials that differ in the seed alone
+    configuration: str  # shared by trials that differ only in seed and stage
 
 
 def fingerprints(config: TrialConfig, *, model: str, data: str) -> Fingerprints:
-    """Return the hashes of a trial on the base and the data with these fingerprints."""
+    """Return the hashes of a trial. ``model`` and ``data`` are fingerprints of base and data."""
     whole = identity(config, model, data)
     shared = {k: v for k, v in whole.items() if k not in ("seed", "stage", "evaluation")}
     return Fingerprints(trial=digest(whole), configuration=digest(shared))

@@ -1,7 +1,7 @@
-"""Heartbeat file, whose modification time shows progress to the launcher, which detects hung workers.
+"""Heartbeat file. Its modification time shows progress, so that the launcher can detect hung workers.
 
-A hung process still exists, so its existence shows nothing. ``mark()`` is called after progress: a
-batch collated, an answer generated, a page tokenized, a phase of a trial begun.
+``mark()`` is called after each piece of work: a batch collated, an answer generated, a page
+tokenized, a phase of a trial begun.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from harness.records.store import write_text
 
 NAME = "alive"  # in the folder of a task
-CHECKPOINT_NAME = "checkpoint_seconds"  # likewise: how long the last one took
-LEAST_SECONDS = 1.0  # of a checkpoint that is worth that file
-STEP_SECONDS = 20.0  # to finish a step, or a batch of an evaluation
-SECONDS = 1.0  # the file is not touched more often
-ASK_SECONDS = 1.0  # it is not asked more often whether to stop
+CHECKPOINT_NAME = "checkpoint_seconds"  # in a trial's folder: duration of the last checkpoint
+LEAST_SECONDS = 1.0  # shorter checkpoints are not recorded
+STEP_SECONDS = 20.0  # time to finish a training step or an evaluation batch
+SECONDS = 1.0  # least time between two updates of the file
+ASK_SECONDS = 1.0  # least time between two checks for a stop request
 
-_asked: Callable[[], bool] | None = None  # whether to stop
+_asked: Callable[[], bool] | None = None  # returns whether to stop
 _asks_at = 0.0
 _path: Path | None = None
 _marked = 0.0
@@ -33,7 +33,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def interruptible(asked: Callable[[], bool] | None) -> Iterator[None]:
-    """Context of work that ends with Stopped at a ``mark`` when ``asked()``, once a second, is true."""
+    """Context in which ``mark`` raises once ``asked()`` returns true. It is called once a second."""
     global _asked, _asks_at
     before = _asked, _asks_at
     _asked, _asks_at = asked, time.monotonic() + ASK_SECONDS
@@ -44,12 +44,12 @@ def interruptible(asked: Callable[[], bool] | None) -> Iterator[None]:
 
 
 def uninterrupted() -> AbstractContextManager[None]:
-    """Context of work within ``interruptible`` work that does not end in the middle."""
+    """Context within ``interruptible`` work that must not be interrupted."""
     return interruptible(None)
 
 
 def begin(folder: Path) -> None:
-    """Record progress for the task in ``folder`` from now on."""
+    """Direct heartbeats to the task in ``folder`` from now on."""
     global _path, _marked
     _path, _marked = folder / NAME, float("-inf")
     mark()
@@ -72,7 +72,7 @@ def mark() -> None:
 
 
 def end() -> None:
-    """End the task's heartbeat."""
+    """Stop the heartbeat of the current task."""
     global _path
     if _path is not None:
         with suppress(OSError):
@@ -81,14 +81,14 @@ def end() -> None:
 
 
 def remember_checkpoint(folder: Path, seconds: float) -> None:
-    """Remember the duration of the last checkpoint of the trial in ``folder``."""
+    """Record the duration of the last checkpoint of the trial in ``folder``, in seconds."""
     if seconds >= LEAST_SECONDS:
         with suppress(OSError):  # a full disk is reported by essential writes
             write_text(folder / CHECKPOINT_NAME, f"{seconds:.1f}")
 
 
 def checkpoint_seconds(folder: Path) -> float:
-    """Return those seconds, 0 where they are not known or fewer than ``LEAST_SECONDS``."""
+    """Return the recorded duration in seconds; 0 if none was recorded."""
     try:
         return float((folder / CHECKPOINT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -96,5 +96,5 @@ def checkpoint_seconds(folder: Path) -> float:
 
 
 def grace_seconds(folders: Iterable[Path | None]) -> float:
-    """Return how long to wait for the tasks of ``folders``: a step, and twice their checkpoints."""
+    """Return the seconds to wait for the tasks of ``folders``: one step and two checkpoints."""
     return STEP_SECONDS + 2 * max([0.0, *(checkpoint_seconds(f) for f in folders if f is not None)])

@@ -12,9 +12,9 @@ from typing import Any
 class Measurement:
     """One measured value.
 
-    ``interval`` is the 95 % interval (low, high) over the ``n`` units that were resampled
-    (sentences, documents or items, as the signature says); None where n allows none.
-    Two measurements may be compared only if their signatures are equal.
+    ``interval`` is the 95 % interval (low, high) over the ``n`` resampled units (sentences,
+    documents or items, named in the signature); None if n does not allow one. Two measurements may
+    be compared only if their signatures are equal.
     """
 
     value: float
@@ -22,15 +22,15 @@ class Measurement:
     n: int
     interval: tuple[float, float] | None
     signature: str
-    standard_error: float | None = None  # of the value, where it is a mean of n
+    standard_error: float | None = None  # of the value, if it is a mean over n items
 
     def __post_init__(self) -> None:
-        # A value that could not be measured is left out of the record, never stored as NaN.
+        # A value that could not be measured is left out of the record and never stored as NaN.
         assert math.isfinite(self.value), f"{self.signature}: {self.value} is not a measurement"
 
     @property
     def error(self) -> float | None:
-        """The standard error over items, else what the interval implies; None without an interval."""
+        """Return the standard error over items, else the one implied by the interval, else None."""
         if self.standard_error is not None or self.interval is None:
             return self.standard_error
         low, high = self.interval
@@ -56,7 +56,7 @@ class Measurement:
 
 
 def shown(value: float) -> str:
-    """Return a measured value for a terminal: three decimals, or two digits where those would be lost.
+    """Format a value for a terminal: three decimals, or two significant digits for small values.
 
     A divergence of 0.0004 nats a token is small, but it is not 0.000.
     """

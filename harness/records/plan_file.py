@@ -1,4 +1,4 @@
-"""``plan.json``: memory and time of each method, measured before the sweep began."""
+"""The file ``plan.json``: memory and time of each method, measured before the sweep began."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "plan.json"
 
 
 def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
-    """Read the plan that a sweep began with: each method as configured, and what was left out."""
+    """Read the plan of a sweep: the footprint of each method as configured, and what was left out."""
     plan: Any = read_json(folder / FILE)
     footprints, left_out = {}, []
     for method, needs in plan.items() if isinstance(plan, dict) else ():
@@ -23,5 +23,5 @@ def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
             footprints[str(method)] = from_mapping(Footprint, first)
             left_out += [str(words) for words in needs["left_out"]]
         except (InputError, LookupError, TypeError):
-            continue  # nothing was measured, or another version wrote it
+            continue  # not measured, or written by another version
     return footprints, left_out

@@ -1,4 +1,4 @@
-"""Provenance of a number: versions, commit, machine. No secrets, no paths, no host names."""
+"""Provenance of a measurement: versions, commit and machine. No secrets, paths or host names."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PACKAGES = (
     "tokenizers",
     "numpy",
 )
-PLUGGED_IN = "harness.methods"  # entry points of packages with methods of their own
+PLUGGED_IN = "harness.methods"  # entry points of packages that add methods
 
 
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
-    """Return what does not change during a process: versions, commit, platform."""
+    """Return versions, commit and platform, which do not change during a process."""
     versions = {"harness": _version("finetune-harness"), "python": platform.python_version()}
     versions |= {name: _version(name) for name in PACKAGES}
     versions |= {p.dist.name: p.dist.version for p in entry_points(group=PLUGGED_IN) if p.dist}
@@ -54,7 +54,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of this package, with '+' if files differ from it; None outside git."""
+    """Return the commit of this package, with '+' if files were changed since; None outside git."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Why a trial was stopped early: its standing among the others at that step, as the driver wrote it."""
+"""Reason why a trial was pruned: its rank among the trials at that step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from harness.records import read_json
 
 
 def read_standing(folder: Path, step: int) -> dict[str, Any] | None:
-    """The standing in the driver's answer at ``step``; None where somebody else stopped the trial."""
+    """Return the standing in the driver's decision at ``step``; None if the driver wrote none."""
     answer = read_json(folder / f"decision-{step}.json")
     standing = answer.get("standing") if isinstance(answer, dict) else None
     return standing if isinstance(standing, dict) else None
 
 
 def pruned_reason(step: int, steps: int, standing: Mapping[str, Any] | None) -> str:
-    """The reason in the record: the step, the rung, the rank there, and the best values there."""
+    """Return the reason for the record: step, evaluation, rank, and the best values seen there."""
     stopped = f"stopped at step {step} of {steps}"
     if standing is None:
         return stopped

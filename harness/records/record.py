@@ -1,4 +1,4 @@
-"""The record of a trial. Written last and atomically: its presence means the trial is done."""
+"""The record of a trial. It is written last and atomically: if it exists, the trial is complete."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Outcome:
     """Result of one post-training step: merge, interpolation, quantization or analysis."""
 
     measurements: dict[str, Measurement] = field(default_factory=dict)
-    bytes: int | None = None  # of the whole model, as stored
+    bytes: int | None = None  # size of the whole stored model
     note: str | None = None  # how it was made, or why a number is missing
-    tokens_per_second: float | None = None  # generated, as its answers were measured
+    tokens_per_second: float | None = None  # generation speed while it was measured
 
     def to_json(self) -> dict[str, Any]:
         measurements = {name: m.to_json() for name, m in self.measurements.items()}
@@ -36,37 +36,42 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Record:
-    """Config, status, measurements, cost and provenance of one trial."""
+    """Configuration, status, measurements, cost and provenance of one trial."""
 
     status: str  # one of STATUSES
     stage: str  # "search", "confirm", or "single" for a trial outside a sweep
     method: str
-    trial: int  # number within the study of its method; confirm trials are numbered on their own
+    trial: int  # number within the method's study; confirm trials have numbers of their own
     attempt: int  # 1 unless a worker was lost during it
     fingerprint: str  # hash of everything that can change the result
-    configuration: str  # the same without seed and stage, shared by finalists with other seeds
+    configuration: str  # the same without seed and stage; equal for all seeds of a finalist
     seed: int
     config: dict[str, Any]  # resolved trial config: model, data, method, training, evaluation, seed
     overrides: list[str]  # arguments of `python -m harness.trial` to run it again
     measurements: dict[str, Measurement] = field(default_factory=dict)
-    base: dict[str, Measurement] = field(default_factory=dict)  # the same on the untouched base
-    missing: dict[str, str] = field(default_factory=dict)  # configured but not measured
-    afterwards: dict[str, Outcome] = field(default_factory=dict)  # see harness/afterwards
+    base: dict[str, Measurement] = field(default_factory=dict)  # values of the untouched base
+    missing: dict[str, str] = field(default_factory=dict)  # name → reason why it was not measured
+    afterwards: dict[str, Outcome] = field(
+        default_factory=dict
+    )  # by post-training step, see harness/afterwards
     cost: dict[str, float] = field(default_factory=dict)  # by name: train_seconds, ...
     provenance: dict[str, Any] = field(default_factory=dict)
-    reason: str | None = None  # reason if it is not complete
+    reason: str | None = None  # why it is not complete
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
 
     def value(self, name: str) -> float | None:
-        """Return the measured value of that name, or None if it was not measured."""
+        """Return the value of the measurement ``name``; None if it was not measured."""
         measured = self.measurements.get(name)
         return None if measured is None else measured.value
 
     def base_value(self, name: str) -> float | None:
-        """Return the value of the untouched base: 0 of a change from it, None if not measured."""
+        """Return the base's value of the measurement ``name``; None if it was not measured.
+
+        For measurements of change, such as forgetting, it is 0.
+        """
         measured = self.base.get(name)
         if measured is not None:
             return measured.value
@@ -80,7 +85,7 @@ class Record:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Raises Key-, Type-, Attribute- or AssertionError if ``data`` is not a record."""
+        """Build a record. Raises Key-, Type-, Attribute- or AssertionError if ``data`` is not one."""
         record = cls(**data)
         return replace(
             record,

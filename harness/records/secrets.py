@@ -1,4 +1,4 @@
-"""Redaction of secrets in written files, by names of variables and by patterns."""
+"""Redaction of secrets in written files, by variable names and by patterns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import Any, TextIO
 
 HIDDEN = "***"
-SHORTEST = 8  # shortest value that is removed: shorter ones occur in ordinary text too
+SHORTEST = 8  # characters; shorter values occur in ordinary text and are kept
 
 _ENDINGS = ("token", "key", "secret", "password", "passwd", "credential", "credentials")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -22,18 +22,18 @@ _BEARER = re.compile(r"(Bearer\s+)[A-Za-z0-9._~+/-]{8,}=*", re.I)
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a word of ``name`` ends like a secret: hf_token does, tokenize does not."""
+    """Return whether a word of ``name`` ends like a secret: true for hf_token, false for tokenize."""
     words = (word.lower() for word in _WORDS.findall(name))
     return any(word.rstrip("s").endswith(_ENDINGS) for word in words)
 
 
 def without_user_info(text: str) -> str:
-    """Remove user and password from addresses, and secrets from what follows a question mark."""
+    """Mask user names, passwords and query parameters that hold secrets in the URLs of ``text``."""
     return _IN_QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(rf"\1{HIDDEN}@", text))
 
 
 def scrub(text: str) -> str:
-    """Remove values of this process's secret variables, and whatever looks like a secret."""
+    """Mask values of secret environment variables, and text that looks like a secret."""
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and is_secret_name(name):
             text = text.replace(value, HIDDEN)
@@ -42,12 +42,12 @@ def scrub(text: str) -> str:
 
 
 def looks_secret(value: str) -> bool:
-    """Return whether ``value`` would be masked when it is written."""
+    """Return whether ``scrub`` would mask a part of ``value``."""
     return scrub(value) != value
 
 
 class Scrubbed:
-    """A stream that removes secrets line by line, for the log of a process."""
+    """Output stream that masks secrets line by line, for the log of a process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._line = stream, ""
@@ -63,7 +63,7 @@ class Scrubbed:
         self._stream.flush()
 
     def close_line(self) -> None:
-        """Write out the text that has no end of line yet."""
+        """Write the remaining text that has no line end yet."""
         line, self._line = self._line, ""
         self._stream.write(scrub(line))
         self._stream.flush()

@@ -1,4 +1,7 @@
-"""Files that survive a power cut: written atomically, and a torn line affects only itself."""
+"""Reading and writing of files that survive a crash or power cut.
+
+JSON files are replaced atomically. In JSON Lines files a partial line is skipped.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from harness.records.record import Record
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write aside, fsync, rename: a reader gets the old file or the new one, never a part."""
+    """Write a temporary file, fsync and rename it: readers see the old or the new file, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -22,7 +25,7 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        aside.unlink(missing_ok=True)  # it would fill the rest of a full disk
+        aside.unlink(missing_ok=True)  # it would take up space on a full disk
         raise
     aside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -33,13 +36,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """``allow_nan=False``: a missing number is left out by the caller, never written as NaN."""
+    """Write ``data`` as JSON. Raises ValueError for NaN: the caller leaves missing numbers out."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=False)
     write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> Any | None:
-    """Return the parsed file; None if it is absent. A broken file is set aside and counts as absent."""
+    """Return the parsed file; None if it is absent or corrupt. A corrupt file is moved aside."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -50,14 +53,14 @@ def read_json(path: Path) -> Any | None:
 
 
 def set_aside(path: Path) -> None:
-    """Rename an unreadable file and report it."""
+    """Rename a corrupt file and print a message."""
     kept = path.with_name(path.name + ".unreadable")
     path.replace(kept)
     print(f"{path} is not readable (cut off while written?); kept as {kept.name}", file=sys.stderr)
 
 
 def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Append one line per row, after ending a line that an earlier crash left unfinished."""
+    """Append one line per row. A partial last line from an earlier crash is ended first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell() > 0:
@@ -72,13 +75,13 @@ def to_jsonl(rows: Iterable[Any]) -> str:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """Return all complete lines; [] where the file is absent. Torn lines are skipped."""
+    """Return all complete rows; [] if the file is absent. Partial lines are skipped."""
     rows = []
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return rows
-    for line in text.split("\n"):  # not splitlines: model output may hold U+2028 and its like
+    for line in text.split("\n"):  # not splitlines(), which also splits at U+2028 in model output
         try:
             rows.append(json.loads(line))
         except ValueError:
@@ -91,7 +94,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Return the record of a trial folder; None if the trial is not done."""
+    """Return the record of a trial folder; None if the trial is not complete."""
     path = folder / "record.json"
     data = read_json(path)
     if data is None:

@@ -1,4 +1,4 @@
-"""Versions that the tests passed with, and how an environment differs from them."""
+"""Package versions that the tests passed with, compared with those installed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _PINNED = re.compile(r"^(?:# .*Tested with )?([A-Za-z0-9][\w.-]*)==(\S+)$")
 
 @lru_cache(maxsize=1)
 def tested_versions() -> Mapping[str, str]:
-    """Return package → version as constraints.txt pins them, torch included."""
+    """Return package → version as pinned in constraints.txt, torch included."""
     package = Path(__file__).parents[1]
-    inside = package / "constraints.txt"  # of an installed wheel
+    inside = package / "constraints.txt"  # in an installed wheel
     file = inside if inside.is_file() else package.parent / "constraints.txt"
     lines = file.read_text(encoding="utf-8").splitlines()
     matches = [match for line in lines if (match := _PINNED.match(line))]
@@ -22,9 +22,9 @@ def tested_versions() -> Mapping[str, str]:
 
 
 def untested(versions: Mapping[str, str]) -> list[str]:
-    """Return 'peft 0.22.0 (tested: 0.21.2)' for each package of another minor version than tested.
+    """Return entries such as 'peft 0.22.0 (tested: 0.21.2)' where the minor version differs.
 
-    Patch releases count as tested, packages that are not pinned are left out.
+    Patch releases count as tested. Packages without a pin are left out.
     """
     tested = tested_versions()
     pairs = [(name, here, tested.get(_normalized(name))) for name, here in versions.items()]
@@ -36,7 +36,7 @@ def untested(versions: Mapping[str, str]) -> list[str]:
 
 
 def _minor(version: str) -> tuple[str, ...]:
-    """Return the first two numbers, without a build's own mark such as '+cpu'."""
+    """Return the first two numbers of a version, without a local suffix such as '+cpu'."""
     return tuple(version.partition("+")[0].split(".")[:2])
 
 

@@ -1,7 +1,7 @@
-"""The mirror's process: ``python -m harness.tracking FOLDER``, started by a sweep.
+"""The process of the mirror: ``python -m harness.tracking FOLDER``, started by a sweep.
 
-Its standard input stays open while the sweep runs. One line on it reports the end of the sweep and the
-place of the report. The last line of standard output is the answer.
+Its standard input stays open while the sweep runs. One line on it reports the end of the sweep and
+the folder of the report. The last line of standard output is the result as JSON.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, TextIO
 from harness.tracking.mirroring import Mirroring
 
 POLL_SECONDS = 1.0
-ORPHAN_SECONDS = 6.0  # to mirror finished trials after the sweep was stopped or killed
-UPLOAD_SECONDS = 600.0  # to finish after the sweep's end
+ORPHAN_SECONDS = 6.0  # time to upload finished trials after the sweep was stopped or killed
+UPLOAD_SECONDS = 600.0  # time to finish after the end of the sweep
 
 
 class Sweep(threading.Thread):
@@ -46,14 +46,14 @@ class Sweep(threading.Thread):
 
     def _end(self) -> None:
         seconds = ORPHAN_SECONDS if self.asked is None else UPLOAD_SECONDS
-        last = threading.Timer(seconds, os._exit, (3,))  # wandb may hang: only this ends it
+        last = threading.Timer(seconds, os._exit, (3,))  # ends the process even if wandb hangs
         last.daemon = True
         last.start()
         self.over.set()
 
 
 def _lock(folder: Path, sweep: Sweep) -> Any:
-    """Wait for the mirror of an earlier run of this sweep to finish. None if it does not."""
+    """Wait until the mirror of an earlier run of this sweep has finished; None if it does not."""
     file = (folder / "wandb" / "lock").open("a")
     while True:
         try:
@@ -66,7 +66,7 @@ def _lock(folder: Path, sweep: Sweep) -> Any:
 
 
 def mirror(options: argparse.Namespace, sweep: Sweep) -> dict[str, Any]:
-    """Mirror the folder and return the answer. Raises only errors that prevent any further work."""
+    """Mirror the folder and return the result. Raises only errors that prevent all further work."""
     mirroring = Mirroring(options.folder, options)
     try:
         (options.folder / "wandb").mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args()
     os.nice(10)
-    # Keeps wandb from reading the sweep's pipe and from writing to ours.
+    # wandb must neither read the sweep's pipe nor write to our output.
     lines = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     with open(os.devnull, "rb") as nothing:

@@ -1,4 +1,4 @@
-"""Check of a W&B account without importing wandb: address, key and answer."""
+"""Check of a W&B account without importing wandb: server address, API key, reachability."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_installed() -> bool:
 
 
 def base_url() -> str:
-    """Return the server's URL: from the environment, else W&B's settings file, else the public one."""
+    """Return the server's URL from the environment, W&B's settings file, or the public default."""
     named = os.environ.get("WANDB_BASE_URL")
     if not named:
         default = Path.home() / ".config" / "wandb"
@@ -34,7 +34,7 @@ def base_url() -> str:
 
 
 def has_key() -> bool:
-    """Return whether a key is in the environment or in netrc, where ``wandb login`` writes it."""
+    """Return whether an API key is in the environment or in netrc, where ``wandb login`` writes it."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     named = os.environ.get("NETRC")
@@ -42,7 +42,7 @@ def has_key() -> bool:
     host = urlsplit(base_url()).hostname or ""
     for file in files:
         try:
-            # not the "default" entry, which is no W&B key
+            # ignores the "default" entry, which is no W&B key
             if host in netrc.netrc(str(file)).hosts:
                 return True
         except (OSError, netrc.NetrcParseError):
@@ -51,7 +51,7 @@ def has_key() -> bool:
 
 
 def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Return whether a server answers at ``url`` in time, name look-up included."""
+    """Return whether the server at ``url`` answers in time, including the DNS lookup."""
     found = threading.Event()
 
     def ask() -> None:
@@ -70,7 +70,7 @@ def answers(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 
 def why_not_online() -> str | None:
-    """Return None if a run can be uploaded while it runs, else what is missing."""
+    """Return what is missing for uploading during the sweep; None if nothing is."""
     if not has_key():
         return "no API key is set (wandb login, or WANDB_API_KEY)"
     if not answers(base_url()):

@@ -1,4 +1,4 @@
-"""Content of a W&B run, read from a trial's folder: name, configuration, curves, summary, samples."""
+"""Content of a W&B run, read from a trial's folder: name, config, curves, summary and samples."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from harness.records.secrets import is_secret_name, scrub
 
 SAMPLES = 50
 SAMPLE_COLUMNS = ("prompt", "references", "base", "output")
-MAX_POINTS = 5000  # of one trial's curves; metrics.jsonl has them all
+MAX_POINTS = 5000  # in one trial's curves; metrics.jsonl holds all
 REDACTED = "(redacted)"
 
 
 @dataclass(frozen=True)
 class Heading:
-    """Arguments that a run is opened with."""
+    """Arguments with which a W&B run is opened."""
 
     id: str
     name: str
@@ -33,13 +33,13 @@ class Heading:
 
 
 def run_id(sweep: str, key: str) -> str:
-    """Return a stable id: a trial that is mirrored again is the same run."""
+    """Return a stable id, so that a trial mirrored again becomes the same run."""
     readable = re.sub(r"[^A-Za-z0-9_-]", "-", sweep)[:40]
     return f"{readable}-{digest([sweep, key], 16)}"
 
 
 def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
-    """Return the heading of a record or a running trial's spec. Raises KeyError, TypeError."""
+    """Return the heading of a record or of a running trial's spec. Raises KeyError, TypeError."""
     stage, method = (
         trial.get("stage") or trial["config"]["stage"],
         trial["config"]["method"]["name"],
@@ -61,7 +61,7 @@ def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """Redact secrets in ``value`` by names of keys and in URLs. Numbers are never secret."""
+    """Mask secrets in ``value``, by key names and in URLs. Numbers are kept."""
     if isinstance(value, Mapping):
         return {str(k): redact(v, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -77,9 +77,9 @@ def _redact_override(text: str) -> str:
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float]]]:
-    """Return (step, values) in the order of steps. If a step was repeated the later row counts.
+    """Return (step, values) in order of steps. If a step was repeated, its last row counts.
 
-    A dot in the name of a measurement becomes a slash, by which W&B groups its charts.
+    Dots in measurement names become slashes, by which W&B groups its charts.
     """
     by_step: dict[int, dict[str, float]] = {}
     for row in on_the_same_texts(rows):
@@ -95,7 +95,7 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float
 
 
 def thinned(points: list[tuple[int, dict[str, float]]]) -> list[tuple[int, dict[str, float]]]:
-    """Return about MAX_POINTS points at most, including all with more than training values."""
+    """Return about MAX_POINTS points at most. Points with evaluations are always kept."""
     stride = math.ceil(len(points) / MAX_POINTS)
     return [
         (step, values)
@@ -113,7 +113,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 
 def samples(folder: Path) -> list[list[str]]:
-    """Return the first outputs beside the base's, as rows of SAMPLE_COLUMNS; [] without any."""
+    """Return the first outputs beside the base's, as rows of SAMPLE_COLUMNS; [] if there are none."""
     rows = []
     try:
         with (folder / "predictions.jsonl").open(encoding="utf-8", errors="replace") as file:
@@ -122,7 +122,7 @@ def samples(folder: Path) -> list[list[str]]:
                 references = "\n".join(map(str, row.get("references") or []))
                 texts = (row.get("prompt"), references, row.get("base"), row.get("output"))
                 rows.append(["" if text is None else str(text) for text in texts])
-    except (FileNotFoundError, ValueError):  # absent, or a torn last line
+    except (FileNotFoundError, ValueError):  # absent, or its last line is partial
         pass
     return rows
 

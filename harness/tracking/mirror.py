@@ -1,4 +1,4 @@
-"""The sweep's side of the mirror: start the process, let it finish, report its outcome."""
+"""Control of the mirror from the sweep: start its process, wait at the end, print the result."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from harness.config import SweepConfig
 
-FINISH_SECONDS = 20.0  # time that the sweep waits at its end; the process continues by itself
+FINISH_SECONDS = 20.0  # longest wait at the end of a sweep; the process may run longer
 
-# Variables of a run of the user's own shell, which would rename or merge ours.
+# Variables for another run in the user's shell, which would rename or merge ours.
 _FOREIGN = tuple(
     f"WANDB_{name}"
     for name in ("RUN_ID", "NAME", "RESUME", "RUN_GROUP", "JOB_TYPE", "SWEEP_ID", "SERVICE", "DIR")
@@ -31,10 +31,10 @@ class Mirror:
     problem: str | None = None
 
     def finish(self, report: Path | str | None = None) -> None:
-        """Send the report's folder, wait up to 20 s, print the answer. Never raises."""
+        """Send the report's folder, wait up to 20 s, print the result. Never raises."""
         try:
             self._say(self._answer(report))
-        except Exception as error:  # the sweep has ended and its report is written
+        except Exception as error:  # the sweep and its report are complete already
             self._warn(f"{type(error).__name__}: {error}")
 
     def _answer(self, report: Path | str | None) -> dict[str, Any]:
@@ -65,9 +65,9 @@ class Mirror:
 
 
 def start_mirror(sweep: SweepConfig, folder: Path) -> Mirror | None:
-    """Start mirroring ``folder`` and return at once. None if nothing is to be mirrored.
+    """Start mirroring ``folder`` and return at once; None if tracking is off.
 
-    Never raises: a mirror that cannot be started reports it at the end.
+    Never raises: if the process cannot be started, that is printed at the end.
     """
     tracking = sweep.tracking
     forced = os.environ.get("WANDB_MODE", "").lower()
@@ -82,7 +82,7 @@ def start_mirror(sweep: SweepConfig, folder: Path) -> Mirror | None:
         with _open_log(folder) as log:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,  # its end of file tells the process that the sweep has exited
+                stdin=subprocess.PIPE,  # closed when the sweep exits, which ends the process
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(folder),
@@ -97,7 +97,7 @@ def start_mirror(sweep: SweepConfig, folder: Path) -> Mirror | None:
 def _environment(folder: Path) -> dict[str, str]:
     own = str(Path(folder).resolve() / "wandb" / "data")
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
-    environment |= {"OMP_NUM_THREADS": "1", "GOMAXPROCS": "1"}  # cores are for the trials
+    environment |= {"OMP_NUM_THREADS": "1", "GOMAXPROCS": "1"}  # leaves the cores to the trials
     # Files of an offline run must still exist when it is uploaded.
     environment |= {"WANDB_DATA_DIR": own, "WANDB_CACHE_DIR": own, "WANDB_ARTIFACT_DIR": own}
     return environment | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}

@@ -1,4 +1,4 @@
-"""Mirroring of trials: those done, those left, and the failures."""
+"""Mirroring of a sweep's trials to W&B, with the list of those done and failed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from harness.tracking.contents import (
 )
 
 GIVE_UP = 3  # consecutive failures
-REPORT = "report"  # the run that holds it
+REPORT = "report"  # name of the W&B run that holds the report
 REPORT_FILES = ("index.html", "report.md", "leaderboard.csv", "report.json")
 
 
 @dataclass
 class Mirroring:
-    """Mirrors the trials of one folder. Mirrored ones are listed in ``wandb/mirrored.json``."""
+    """Mirrors the trials of one folder. Finished ones are listed in ``wandb/mirrored.json``."""
 
     folder: Path
     options: argparse.Namespace
@@ -39,7 +39,7 @@ class Mirroring:
     warnings: list[str] = field(default_factory=list)
     _runs: Any = None
     _done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _written: dict[str, Path] = field(default_factory=dict)  # offline, by this process
+    _written: dict[str, Path] = field(default_factory=dict)  # offline runs written by this process
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _open: dict[Path, Any] = field(default_factory=dict)  # online: runs of trials in progress
     _in_a_row: int = 0
@@ -49,13 +49,13 @@ class Mirroring:
         return self._in_a_row >= GIVE_UP
 
     def begin(self) -> None:
-        """Raises OSError if the folder cannot be written."""
+        """Prepare the folder ``wandb``. Raises OSError if it cannot be written."""
         (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
         found = read_json(self._memory)
         self._done = found if isinstance(found, dict) else {}
 
     def scan(self) -> None:
-        """Mirror trials that ended since the last scan; online also running ones."""
+        """Mirror trials that ended since the last scan; when online, running ones too."""
         for trial in sorted(self.folder.glob("trials/*/*")):
             stamp = _stamp(trial / "record.json")
             if self.broken or self._seen.get(trial) == stamp is not None:
@@ -68,7 +68,7 @@ class Mirroring:
                     self._goes_on(trial)
 
     def mend(self) -> None:
-        """Mirror again the runs that were deleted meanwhile; records are kept."""
+        """Write deleted offline runs again from their records."""
         gone = {key for key, file in self._written.items() if not file.exists()}
         again = [trial for trial in self._seen if _key(trial) in gone | self.failures.keys()]
         if not gone and not again:
@@ -140,10 +140,10 @@ class Mirroring:
             if spec is None:
                 return
             self._open[trial] = self._wandb().open(heading(self.options.sweep, spec))
-        self._open[trial].log(read_curves(trial)[:-1])  # the newest step may get more values yet
+        self._open[trial].log(read_curves(trial)[:-1])  # the newest step may still get more values
 
     def _wandb(self) -> Any:
-        """Import wandb when the first trial has ended, so that it does not slow the trials before."""
+        """Import wandb once the first trial has ended, so that it does not slow the start."""
         if self._runs is None:
             options, online = self.options, self.options.mode == "online"
             why = account.why_not_online() if online else None

@@ -1,4 +1,4 @@
-"""W&B runs: the only module that imports wandb, in the mirror's own process."""
+"""W&B runs. The only module that imports wandb, in the mirror's own process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from harness.tracking.contents import SAMPLE_COLUMNS, Heading
 
 INIT_SECONDS = 20.0
 WRITE_SECONDS = 5.0
-FREE_BYTES = 32 * 2**20  # a full disk raises nothing in wandb: rows are lost silently
+FREE_BYTES = 32 * 2**20  # required, because wandb loses rows silently on a full disk
 
 
 class WandbRuns:
-    """Opens runs in ``folder/wandb``; online until the server fails, offline from then on."""
+    """Opens runs in ``folder/wandb``: online until the server fails, then offline."""
 
     def __init__(
         self, folder: Path, project: str, entity: str | None, group: str, online: bool
     ) -> None:
-        """Raises OSError if ``folder/wandb`` cannot be written."""
+        """Create ``folder/wandb``. Raises OSError if it cannot be written."""
         self.online = online
         self.warnings: list[str] = []
         self._has_been_online = False
@@ -33,7 +33,7 @@ class WandbRuns:
         (folder / "wandb" / "data").mkdir(parents=True, exist_ok=True)
 
     def open(self, heading: Heading) -> Run:
-        """Open a run. Raises OSError on a full disk, and wandb's errors when offline."""
+        """Open a run. Raises OSError on a full disk, and wandb's own errors when offline."""
         free = shutil.disk_usage(self._folder).free
         if free < FREE_BYTES:
             raise OSError(f"{free / 2**20:.0f} MiB are free on the disk")
@@ -45,7 +45,7 @@ class WandbRuns:
             except Exception as error:  # any error: trials are mirrored offline instead
                 self.online = False
                 if not self._has_been_online:
-                    wandb.teardown()  # it keeps the id of a run that it could not open
+                    wandb.teardown()  # otherwise wandb keeps the id of the run that failed
                 self.warnings.append(f"offline from {heading.name} on ({_first_line(error)})")
         remove_unsynced(self._folder, heading.id)
         return Run(self._init(heading, "offline"))
@@ -88,9 +88,9 @@ class Run:
 
     def __init__(self, run: Any) -> None:
         self._run = run
-        # Of a run that is resumed online, the server has what came before.
+        # The server already holds the earlier steps of a run that is resumed online.
         self._logged = run.step - 1 if run.resumed else -1
-        # The summary is what the record says; a curve's last point, on fewer examples, is not.
+        # The summary comes from the record; the last point of a curve uses fewer examples.
         run.define_metric("*", summary="none")
 
     @property
@@ -103,7 +103,7 @@ class Run:
         return None if self._run.offline else self._run.url
 
     def log(self, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Log points; those at steps logged before are skipped."""
+        """Log points. Steps that were logged before are skipped."""
         for step, values in points:
             if step > self._logged:
                 self._run.log(dict(values), step=step)
@@ -134,14 +134,14 @@ class Run:
 
 
 def run_folders(folder: Path, run_id: str) -> list[Path]:
-    """Return the offline folders of that run."""
+    """Return the offline folders of the run with this id."""
     pattern = re.compile(r"offline-run-\d{8}_\d{6}-" + re.escape(run_id))
     found = (folder / "wandb").glob(f"offline-run-*-{run_id}")
     return sorted(path for path in found if pattern.fullmatch(path.name))
 
 
 def remove_unsynced(folder: Path, run_id: str) -> None:
-    """Delete partial offline runs of a killed mirror, lest they are uploaded beside the whole one."""
+    """Delete partial offline runs of a killed mirror, so that they are not uploaded later."""
     for path in run_folders(folder, run_id):
         if not list(path.glob("*.synced")):
             shutil.rmtree(path, ignore_errors=True)
@@ -155,16 +155,17 @@ def ends_with_exit(file: Path) -> bool:
     record = wandb_internal_pb2.Record()
     try:
         record.ParseFromString(last)
-    except Exception:  # protobuf's own DecodeError: bytes that are no record
+    except Exception:  # protobuf's DecodeError for corrupt bytes
         return False
     return record.WhichOneof("record_type") == "exit"
 
 
 def raw_records(file: Path) -> Iterator[bytes]:
-    """Yield the complete records of a .wandb file, LevelDB's log format; a torn end is left out.
+    """Yield the complete records of a .wandb file, in LevelDB's log format.
 
-    Seven bytes of header, then chunks in blocks of 32 KiB that count from the file's start. In a
-    chunk: crc (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last), content.
+    A partial last record is left out. The file has a header of 7 bytes, then blocks of 32 KiB
+    counted from its start. Blocks hold chunks: crc (4 bytes), length (2), kind (1: whole, 2: first,
+    3: middle, 4: last), content.
     """
     data, position, parts = file.read_bytes(), 7, b""
     while position + 7 <= len(data):
