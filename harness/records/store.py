@@ -16,7 +16,7 @@ from harness.records.record import Record
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a temporary file, fsync and rename it: readers see the old or the new file, never a part."""
+    """Write a temporary file, fsync and rename it, so that readers never see a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

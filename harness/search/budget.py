@@ -1,4 +1,4 @@
-"""Search budgets that are not counted in trials, and how much of each a method has used."""
+"""Search budgets in seconds, tokens or device-hours, and how much of each a method has used."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ WHOLE = (
     *("train_seconds", "preparation_seconds", "evaluation_seconds", "base_seconds"),
     "overhead_seconds",
 )
-WORDS = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "hours of a device"}
+WORDS = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "device-hours"}
 
 
 class Spending:
-    """Budget used by a method: the sum over its finished trials, whatever their status."""
+    """Budget used by one method: the sum over its finished trials, whatever their status."""
 
     def __init__(self, search: SearchConfig) -> None:
         self._limits = {name: getattr(search, name) for name in WORDS}
@@ -31,7 +31,7 @@ class Spending:
         self._spent["gpu_hours"] += hours * record.provenance.get("devices_per_trial", 1)
 
     def used_up(self) -> str | None:
-        """Name the budget that is used up; None while some is left."""
+        """Return a sentence about the budget that is used up; None while some of each is left."""
         for name, limit in self._limits.items():
             if limit is not None and self._spent[name] >= limit:
                 return (
@@ -41,5 +41,5 @@ class Spending:
 
 
 def search_budget(plan: MethodPlan, sweep: SweepConfig) -> int:
-    """Return the number of trials of one method: the sweep's budget, or the size of a smaller space."""
+    """Return the number of search trials of a method, limited by the size of its search space."""
     return min(sweep.search.trials, plan.n_configurations or sweep.search.trials)

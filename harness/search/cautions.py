@@ -1,4 +1,4 @@
-"""Warnings about plans that are valid but probably unintended, shown before anything is spent."""
+"""Warnings about plans that are valid but probably unintended, shown before the sweep starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.search.planning.needs import MethodMemory
 
 # Suffix of a key in ``Splits.counts`` → its meaning.
 _COUNTED = {
-    "garbled_rows": "rows of data.{} hold what a conversion from the wrong encoding leaves",
+    "garbled_rows": "rows of data.{} have garbled characters, as from decoding with a wrong encoding",
     "answers_that_say_none_rows": "rows of data.{} have an answer such as None, nan or null",
 }
 
@@ -29,11 +29,11 @@ def cautions(
 
 
 def _of_data(splits: Splits) -> Iterator[str]:
-    remembered = "what is remembered counts there as learned"
+    memorized = "memorized answers count as learned there"
     for name, held_out, of, means in (
-        ("test", splits.test, "train", remembered),
-        ("validation", splits.validation, "train", remembered),
-        ("test", splits.test, "validation", "the search has chosen by them already"),
+        ("test", splits.test, "train", memorized),
+        ("validation", splits.validation, "train", memorized),
+        ("test", splits.test, "validation", "the search has already selected on them"),
     ):
         n = splits.counts.get(f"{name}_prompts_in_{of}", 0)
         if n:
@@ -45,8 +45,8 @@ def _of_data(splits: Splits) -> Iterator[str]:
     if n:
         measured = splits.counts["general_documents"], splits.counts["general_test_documents"]
         yield (
-            f"data.replay is data.general: {n:,} of its documents are looked back at, other "
-            f"{measured[0]:,} are searched by, and finalists are measured on {measured[1]:,}"
+            f"data.replay is data.general: {n:,} of its documents are replayed, "
+            f"{measured[0]:,} others measure search trials, and {measured[1]:,} measure finalists"
         )
     for split in ("train", "validation", "test"):
         for what, words in _COUNTED.items():
@@ -60,12 +60,12 @@ def _of_sizes(sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits) -
     effective = training.batch_size * training.gradient_accumulation_steps
     if effective > n:
         yield (
-            f"a step has {effective:,} sequences and train {n:,} examples: a step is a whole epoch "
+            f"a step has {effective:,} sequences and train {n:,} examples: every step is a whole epoch "
             "(training.batch_size, training.gradient_accumulation_steps)"
         )
     workers, cores = sweep.launcher.workers, os.cpu_count() or 1
     if sweep.launcher.name == "local" and workers is not None and workers > cores:
-        yield f"launcher.workers={workers} share {cores} cores, each with a model of its own"
+        yield f"launcher.workers={workers} share {cores} cores, and each loads its own model"
 
 
 def _of_methods(
@@ -81,6 +81,6 @@ def _of_methods(
         limit = sweep.limits.minutes
         if limit is not None and minutes and min(minutes) > limit:
             yield (
-                f"limits.minutes={limit:g} is kept by none of the measured values of {plan.method}: "
+                f"limits.minutes={limit:g} is exceeded by all measured values of {plan.method}: "
                 f"training takes {min(minutes):.2g} minutes or more"
             )

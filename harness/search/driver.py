@@ -1,4 +1,4 @@
-"""The driver of a sweep: search, then confirmation. One process without torch writes the folder."""
+"""The driver of a sweep: search, then confirmation. Only this process writes the sweep's folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from harness.trials.job import Job
 
 
 class Driver:
-    """Searches, then confirms the finalists. All state needed for a restart lies in the folder."""
+    """Searches, then confirms the finalists. The folder holds all state needed for a restart."""
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class Driver:
         watcher: Watcher,
         *,
         models: Mapping[str, str],  # method → fingerprint of its model
-        data: str,  # fingerprint
-        funds: Funds | None = None,  # None: as configured
+        data: str,  # fingerprint of the data
+        funds: Funds | None = None,  # None: trials and seeds as configured
     ) -> None:
         self._sweep, self._plans, self._folder = sweep, plans, folder
         self._funds = funds or AsConfigured(sweep)
@@ -56,9 +56,10 @@ class Driver:
         self._trials = RunningTrials(sweep, folder, launcher, watcher)
 
     def run(self, needs: Mapping[str, MethodMemory] | None = None) -> list[Record]:
-        """Run the sweep and return its records. Raises InputError for faults that only a trial reveals.
+        """Run the sweep and return its records.
 
-        ``needs``: memory by method. Configurations that do not fit are not started.
+        ``needs`` holds memory by method: configurations that do not fit are not started. Raises
+        InputError for faults that only a trial reveals.
         """
         self._needs = {plan.method: (needs or {}).get(plan.method, UNKNOWN) for plan in self._plans}
         self._plans = [self._needs[plan.method].cut(plan) for plan in self._plans]
@@ -82,11 +83,11 @@ class Driver:
         )
 
     def check(self) -> dict[str, Any]:
-        """Check every method's default and the ends of its search space on the model's skeleton.
+        """Check every method's defaults and the ends of its search space on the model without weights.
 
-        Returns counts to be shown with the plan. Raises InputError before anything is trained.
+        Returns counts that the plan shows. Raises InputError before anything is trained.
         """
-        _ = self._storage, self._earlier  # fails now if they cannot be read
+        _ = self._storage, self._earlier  # fail early if these cannot be read
         configs = [plan.trial({}) for plan in self._plans]
         configs += [
             plan.trial({key: value})
@@ -104,7 +105,7 @@ class Driver:
         searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
 
         def next_job() -> Job | None:
-            """Take a job of the least advanced method, so that an interrupted sweep is balanced."""
+            """Return a job of the least advanced method, so that an interrupted sweep is balanced."""
             each = self._funds.trials(max(search.begun for search in searches.values()))
             for search in sorted(searches.values(), key=lambda search: search.begun):
                 if (job := search.next_job(each)) is not None:
@@ -165,7 +166,9 @@ class Driver:
                     seed=confirm_seed(self._sweep, i),
                     number=place + i * self._sweep.confirm.finalists,
                 )
-                for i in range(max(seeds))  # the first seed of all: all can be compared soon
+                for i in range(
+                    max(seeds)
+                )  # the first seed of all finalists first, to compare them early
                 for (plan, finalist, place), n in zip(chosen, seeds, strict=True)
                 if i < n
             ]
@@ -173,7 +176,7 @@ class Driver:
             known |= {job.path for job in jobs}
 
     def _run_round(self, jobs: Sequence[Job]) -> None:
-        """Run those of ``jobs`` that have no record yet, until all have ended."""
+        """Run the ``jobs`` without a record until all have ended."""
         self._watcher.phase("confirm", len(jobs))
         waiting = []
         for job in jobs:

@@ -1,9 +1,10 @@
 """Early end of a method's search (``search.stop``).
 
-With one objective the search ends when the expected regret of the best trial, bounded by a Gaussian
-process, is below what the validation split can resolve (Makarova et al. 2022, automatic termination;
-Optuna's ``RegretBoundEvaluator``). With several it ends when over the last trials the hypervolume of
-the front has not grown by more than a share of itself, nor the best quality by more than its margin.
+With one objective, the search ends when the expected regret of the best trial is smaller than the
+validation split can resolve. A Gaussian process bounds the regret (Makarova et al. 2022, automatic
+termination; Optuna's ``RegretBoundEvaluator``).
+With several objectives, it ends when the last trials have not improved the front: its hypervolume
+grew by less than a given share, and the best quality by less than its margin.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from harness.statistics.comparing.replicates import to_scale
 from harness.statistics.pareto import MAXIMIZE, hypervolume, reference_point
 from harness.statistics.scores import Array
 
-FEWEST = 20  # complete trials before a single objective is judged, as in Optuna
+FEWEST = 20  # complete trials before the regret is estimated, as in Optuna
 
 
 class Stopping:
-    """Decides when one method's search is over; kept in ``stopped.json`` of the sweep's folder."""
+    """Decides when one method's search is over. Stored in ``stopped.json`` of the sweep's folder."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Stopping:
         method: str,
         search: SearchConfig,
         objectives: Mapping[str, str],  # quality first
-        margin: float | None = None,  # of quality, the user's
+        margin: float | None = None,  # of quality, if the user set one
     ) -> None:
         self._path, self._method, self._search = path, method, search
         self._quality, self._margin = next(iter(objectives)), margin
@@ -53,13 +54,13 @@ class Stopping:
     def expects_nothing(self, trials: Callable[[], Sequence[FrozenTrial]]) -> str | None:
         """Return why no better trial is expected; None if one may come, or without ``search.stop``.
 
-        ``trials`` gives the complete ones that keep all limits, in order.
+        ``trials`` returns the complete trials that keep all limits, in order.
         """
         if self._search.stop == "none":
             return None
         judged = trials()
         if len(judged) < self._judged_at:
-            return None  # check again after a twentieth more trials
+            return None  # the next check comes after 5 % more trials
         self._judged_at = len(judged) + max(1, len(judged) // 20)
         if len(self._ways) == 1:
             return self._regret(judged)
@@ -80,7 +81,7 @@ class Stopping:
         )
 
     def _improved(self, quality: Array, n: int) -> bool:
-        """Return whether the best (trials,) quality rose by more than its margin in the last n."""
+        """Return whether the best quality (trials,) rose by more than its margin in the last n."""
         maximize = self._ways[0] == MAXIMIZE
         scores = to_scale(self._quality, quality) * (1.0 if maximize else -1.0)
         gain = float(scores.max() - scores[:-n].max())
@@ -91,7 +92,7 @@ class Stopping:
             return None
         errors = [e for t in judged if (e := t.user_attrs.get("standard_error")) is not None]
         if not errors:
-            return None  # nothing to compare a regret with
+            return None  # without a standard error the regret has no scale
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # experimental, and about to move to another package
             from optuna.terminator import RegretBoundEvaluator

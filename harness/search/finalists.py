@@ -1,4 +1,4 @@
-"""Selection of the finalists of a method: the best, and what may be as good and forgets less."""
+"""Selection of a method's finalists: the best, and those about as good that forget less."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from harness.statistics.pareto import MAXIMIZE, MINIMIZE, as_losses
 
 
 def finalists(records: Sequence[Record], sweep: SweepConfig) -> list[Record]:
-    """The configurations of one method to confirm, from its validation measurements alone.
+    """Return the configurations of one method to confirm, chosen by validation measurements alone.
 
-    Of the complete trials that keep all limits: the best by quality; of those that the noise of items
-    and seeds does not tell from it the least forgetting, then those between the two; then the next
-    best by quality. A score that is the same for all, or near 0, is replaced as in the report.
+    Only complete trials that keep all limits count. The first is the best in quality. Then come
+    those within noise of it, over items and seeds: first the one with the least forgetting, then
+    those between the two. The next best by quality follow. A score that is equal for all, or near
+    0, is replaced as in the report.
     """
     usable = [
         record
@@ -44,7 +45,7 @@ def finalists(records: Sequence[Record], sweep: SweepConfig) -> list[Record]:
 
 
 def _instead_of_blind(usable: Sequence[Record], quality: str) -> str | None:
-    """The likelihood of the same texts, where ``quality`` tells nobody apart and all have it."""
+    """Return the likelihood on the same texts, if ``quality`` cannot distinguish the trials."""
     measured = [r.measurements[quality].value for r in usable]
     measured += [r.base[quality].value for r in usable if quality in r.base]
     if not is_blind(quality, measured):

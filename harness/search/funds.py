@@ -1,4 +1,4 @@
-"""How much a sweep may run: as many trials and seeds as configured, or what a budget allows."""
+"""Number of trials and seeds that a sweep may run: as configured, or as a budget allows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from harness.search.budget import search_budget
 
 
 class Funds(Protocol):
-    """Limits the driver. A budget of time or money implements it in ``harness.allowance``."""
+    """Interface that limits the driver. ``harness.allowance`` implements it for time and money."""
 
     def most_trials(self, plan: MethodPlan) -> int:
-        """Return the most search trials that a method may ever get."""
+        """Return the largest number of search trials that a method may ever get."""
         ...
 
     def trials(self, begun: int) -> int:
-        """Return the search trials of each method, of which one has begun ``begun``."""
+        """Return the number of search trials for each method.
+
+        ``begun`` is the largest number that any method has started.
+        """
         ...
 
     def take(self, record: Record) -> None:
-        """Take the costs of a search trial that has ended."""
+        """Add the cost of a finished search trial."""
 
     def rounds(self, finalists: Sequence[Record]) -> Iterator[Sequence[int]]:
-        """Yield how many seeds each finalist has after the next round; resumed when all have ended."""
+        """Yield the number of seeds of each finalist after the next round, once the last has ended."""
         ...
 
 
 class AsConfigured:
-    """``search.trials`` of each method, then ``confirm.seeds`` of each finalist at once."""
+    """Gives ``search.trials`` to each method and ``confirm.seeds`` to each finalist, in one round."""
 
     def __init__(self, sweep: SweepConfig) -> None:
         self._sweep = sweep

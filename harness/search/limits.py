@@ -10,15 +10,15 @@ from harness.statistics.measurements.names import FORGETTING_KL
 
 
 def training_seconds(cost: Mapping[str, float]) -> float | None:
-    """Return the seconds of training and of a method's preparation; None if not measured."""
+    """Return seconds of training and preparation of the method; None if not measured."""
     seconds = cost.get("train_seconds")
     return None if seconds is None else seconds + cost.get("preparation_seconds", 0.0)
 
 
 def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:
-    """Return the excess over each limit whose quantity was measured, as a share of it (≤ 0: kept).
+    """Return the excess over each limit whose quantity was measured; a limit is kept if it is ≤ 0.
 
-    Shares, so that a sampler may add up what a configuration breaks.
+    Each is a fraction of the limit, so that a sampler may sum them.
     """
     limits = sweep.limits
     forgetting = next((name for name in sweep.objectives if name.startswith("forgetting")), None)

@@ -1,4 +1,4 @@
-"""One method's part of a search: its study, its running trials and its end."""
+"""The search of one method: its study, its running trials and its end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.search.early_stop import Stopping
 from harness.search.optuna_studies.study import MethodStudy, Proposal
 from harness.trials.job import Job
 
-DUPLICATES = 20  # consecutive repeats: the space is then taken as exhausted
+DUPLICATES = 20  # consecutive repeats after which the space counts as exhausted
 
 
 class MethodSearch:
-    """Yields the jobs of one method. Keeps only fingerprints of finished trials."""
+    """Produces the jobs of one method. Of finished trials it keeps only the fingerprints."""
 
     def __init__(
         self,
@@ -32,12 +32,12 @@ class MethodSearch:
         self._known: set[str] = set()
         self._waiting: list[Proposal] = []
         self._twins: list[Proposal] = []  # repeats of a running trial, which share its result
-        self._exhausted = False  # the space had nothing new to propose
+        self._exhausted = False  # no new configuration was proposed
         self._spending = Spending(sweep.search)
         self._stopping = stopping
 
     def recover(self, records: Iterable[Record]) -> None:
-        """Continue from the records of an earlier driver."""
+        """Restore the state from the records of an earlier driver."""
         known = {record.fingerprint: record for record in records}
         for record in known.values():
             self._spending.add(record)
@@ -46,13 +46,13 @@ class MethodSearch:
 
     @property
     def begun(self) -> int:
-        """Trials of the budget that are finished or running."""
+        """Return the number of budgeted trials that are finished or running."""
         return self._study.told + len(self._numbers)
 
     def next_job(self, within: int) -> Job | None:
-        """Return the next job worth running, of ``within`` trials in all.
+        """Return the next job, of ``within`` trials in total; None if there is none.
 
-        Known results go to the study and are not run again.
+        A configuration with a known result is reported to the study and not run again.
         """
         alone = True
         for _ in range(DUPLICATES):
@@ -73,7 +73,7 @@ class MethodSearch:
         return None
 
     def take(self, record: Record) -> None:
-        """Take the result of an ended trial."""
+        """Report the result of a finished trial to the study."""
         self._known.add(record.fingerprint)
         self._study.tell(self._numbers.pop(record.fingerprint), record)
         self._spending.add(record)

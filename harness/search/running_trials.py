@@ -1,4 +1,4 @@
-"""Running trials: submitted, followed while they run, restarted if their worker was lost."""
+"""Running trials: submitted, followed, and restarted if their worker crashed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.search.watcher import Watcher
 from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
-LOST = "lost.jsonl"  # in a trial's folder: a line for each worker lost during it
+LOST = "lost.jsonl"  # in a trial's folder: one line for each worker that crashed
 NO_ROOM_REASON = (
     "out of memory on one of the trial's devices; with launcher.sharding=fsdp a step is not taken "
     "anew in smaller micro-batches: lower training.batch_size and raise "
@@ -38,7 +38,7 @@ NO_ROOM_REASON = (
 
 
 class RunningTrials:
-    """Trials between submission and record. True while there are any."""
+    """Trials between submission and record. Its truth value is whether there are any."""
 
     def __init__(
         self, sweep: SweepConfig, folder: SweepFolder, launcher: Launcher, watcher: Watcher
@@ -46,27 +46,29 @@ class RunningTrials:
         self.needs: Mapping[str, MethodMemory] = {}  # memory by method
         self._sweep, self._launcher, self._watcher = sweep, launcher, watcher
         self._running: dict[Path, Curve] = {}
-        self._left_out: list[tuple[Job, Record]] = []  # ended without being started
+        self._left_out: list[tuple[Job, Record]] = []  # recorded without being started
         self._curves = Curves(sweep, folder, watcher.moved)
 
     def __bool__(self) -> bool:
         return bool(self._running or self._left_out)
 
     def submit(self, job: Job) -> None:
-        """Hand a trial to the launcher, or record that it is known not to fit into memory."""
+        """Submit a trial, or record it as infeasible if it is known not to fit into memory."""
         job.path.mkdir(parents=True, exist_ok=True)
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # a quarter of the time, where built
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # four times faster, if installed
         text = yaml.dump(asdict(job.config), Dumper=dumper, sort_keys=False, allow_unicode=True)
-        write_text(job.path / "config.yaml", text)  # for people: the spec holds the same
+        write_text(job.path / "config.yaml", text)  # for reading; spec.json holds the same
         if self._does_not_fit(job):
             return
-        job = replace(job, attempt=1 + len(read_jsonl(job.path / LOST)))  # of earlier drivers too
+        job = replace(
+            job, attempt=1 + len(read_jsonl(job.path / LOST))
+        )  # includes attempts of earlier drivers
         self._running[job.path] = Curve(job)
         self._launcher.submit(job.path, job.to_json())
         self._watcher.started(job)
 
     def _does_not_fit(self, job: Job) -> bool:
-        """Record a trial that is known not to fit, without starting it, and return True for one."""
+        """Return whether a trial is known not to fit. If so, it is recorded without being started."""
         why = self.needs[job.method].too_large(asdict(job.config))
         if why is None or job.config.stage != "search":
             return False
@@ -76,7 +78,7 @@ class RunningTrials:
         return True
 
     def ended(self) -> Iterator[tuple[Job, Record]]:
-        """Answer the requests of running trials, then yield ended trials with their records."""
+        """Answer trials that ask the pruner, then yield finished trials with their records."""
         while self._left_out:
             job, record = self._left_out.pop()
             self._watcher.ended(record)
@@ -98,7 +100,7 @@ class RunningTrials:
             time.sleep(POLL_SECONDS)
 
     def _lost(self, running: Curve, end: Ended) -> Record | None:
-        """Restart a trial from its checkpoint after its worker was lost, at most ``retries`` times."""
+        """Restart a trial whose worker crashed from its checkpoint, at most ``retries`` times."""
         job = running.job
         if end.lost == DISK_FULL:
             raise DiskFull(stopped(job.path))

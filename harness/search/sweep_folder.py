@@ -1,4 +1,4 @@
-"""A sweep's folder: its lock, its configuration and the records in it."""
+"""Folder of a sweep: its lock, its configuration and its records."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from harness.records.fingerprint import identity as trial_identity
 from harness.records.secrets import scrub
 from harness.records.store import set_aside
 
-LEFT_BEHIND_SECONDS = 20.0  # time for workers of a killed driver to exit
+LEFT_BEHIND_SECONDS = 20.0  # longest time that workers of a killed driver take to exit
 
 
 class SweepFolder:
-    """``runs/NAME``: ``sweep.yaml``, ``trials/METHOD/FINGERPRINT/``, ``study.db``, ``workers/``."""
+    """The folder ``runs/NAME``: ``sweep.yaml``, ``trials/``, ``study.db``, ``workers/``, ``lock``."""
 
     def __init__(self, sweep: SweepConfig) -> None:
         self.path = user_path(sweep.runs_dir) / sweep.name
@@ -56,21 +56,21 @@ class SweepFolder:
                     f"{self.path} is in use by {owner}. Wait until it has ended, or give this sweep "
                     "another name=."
                 )
-            time.sleep(0.2)  # its driver was killed; the workers hold the lock until they exit
+            time.sleep(0.2)  # the workers of a killed driver hold the lock until they exit
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()}")
         self._lock.flush()
         self.sweep_up()
 
     def sweep_up(self) -> None:
-        """Delete partial files of killed writers; nothing is being written now."""
+        """Delete partial files of killed processes. Call it only while nothing is being written."""
         for folder in (self.path, *self.path.glob("trials/*/*")):
             for path in partial_files(folder):
                 remove(path)
 
     @property
     def lock(self) -> int:
-        """The file descriptor of the lock, which is held as long as any process has it open."""
+        """File descriptor of the lock, which is held as long as any process has it open."""
         return self._lock.fileno()
 
     def _held(self) -> bool:
@@ -78,12 +78,14 @@ class SweepFolder:
         self._lock = path.open("a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(self.lock), path.stat())  # discard() may have run
+            return os.path.samestat(
+                os.fstat(self.lock), path.stat()
+            )  # another process may have deleted the file
         except OSError:
             return False
 
     def discard(self) -> None:
-        """Delete the files of a sweep that was only planned, or refused before it began."""
+        """Delete the files of a sweep that was only planned, or rejected before it began."""
         if not (self.path / "sweep.yaml").exists() and not (self.path / "trials").exists():
             shutil.rmtree(self.path)
             for empty in (self.cache, self._reports):
@@ -91,7 +93,7 @@ class SweepFolder:
                     empty.rmdir()
 
     def resumes(self, description: Mapping[str, Any]) -> bool:
-        """Return whether this sweep began before. Raises InputError if a different one did."""
+        """Return whether this sweep was started before. Raises InputError if another one was."""
         old = self._described()
         differences = list(_differences(old.get("identity", {}), description["identity"]))
         if old and differences:
@@ -103,7 +105,7 @@ class SweepFolder:
         return bool(old)
 
     def remember(self, description: Mapping[str, Any]) -> None:
-        """Write ``sweep.yaml``: from now on this folder is this sweep's."""
+        """Write ``sweep.yaml``, which makes this folder the sweep's own."""
         text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True)
         write_text(self.path / "sweep.yaml", text)
 
@@ -116,7 +118,7 @@ class SweepFolder:
         except (UnicodeDecodeError, yaml.YAMLError):
             described = None
         if not isinstance(described, dict) or not isinstance(described.get("identity"), dict):
-            set_aside(path)  # its content is determined anew; records identify themselves
+            set_aside(path)  # it is written again; records do not depend on it
             return {}
         return described
 
@@ -129,13 +131,13 @@ class SweepFolder:
         return sorted(those, key=lambda record: (record.trial, record.fingerprint))
 
     def all_records(self, methods: Sequence[str]) -> list[Record]:
-        """Return the records of the search and of the finalists, method by method."""
+        """Return the records of search and finalists, ordered by method."""
         stages = ("search", "confirm")
         return [record for m in methods for stage in stages for record in self.records(m, stage)]
 
 
 def _lives(owner: str) -> bool:
-    """Return whether ``owner``, as the lock names it, is a live process on this machine."""
+    """Return whether ``owner``, as written in the lock, is a running process of this machine."""
     try:
         os.kill(int(owner.removeprefix("process ")), 0)
     except (ValueError, ProcessLookupError):
@@ -152,7 +154,7 @@ def describe(
     data: str,
     typed: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the content of ``sweep.yaml``, for the report and to identify a resumed sweep."""
+    """Return the content of ``sweep.yaml``, which identifies the sweep and serves the report."""
     whole = asdict(sweep)
     first = plans[0].trial({})
     identity = {key: value for key, value in whole.items() if key not in FREE_KEYS}
@@ -184,7 +186,7 @@ def describe(
 
 
 def confirm_seed(sweep: SweepConfig, index: int) -> int:
-    """Return a fresh seed, not used during the search."""
+    """Return the ``index``-th confirmation seed, which the search has not used."""
     return sweep.seed + 1001 + index
 
 

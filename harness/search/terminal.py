@@ -17,7 +17,7 @@ from harness.trials.job import Job
 
 
 class Terminal:
-    """A bar with the time left on a terminal, and a line per finished trial everywhere."""
+    """A progress bar with the remaining time on a terminal; one line per finished trial anywhere."""
 
     def __init__(self, sweep: SweepConfig) -> None:
         self.console = Console(stderr=False, highlight=False)

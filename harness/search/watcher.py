@@ -1,4 +1,4 @@
-"""What the driver reports while a sweep runs."""
+"""Interface for progress events of a sweep."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The plan of a sweep: memory, duration and cost."""
+"""The plan of a sweep: memory, duration and cost, measured on a few steps."""

@@ -1,4 +1,4 @@
-"""Requests to a worker before anything is trained: configuration checks and memory measurements."""
+"""Tasks for a worker before the sweep starts: checks of configurations, memory measurements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.03
 
 
 class NoWorkerAnswered(RuntimeError):
-    """All workers exited without an answer."""
+    """Raised if all workers exited without an answer."""
 
     def __init__(self, times: int, code: int | None, path: Path) -> None:
         self.code = code
@@ -32,7 +32,7 @@ class NoWorkerAnswered(RuntimeError):
 
 
 def _last_line(file: Path) -> str | None:
-    """Return the last line of a traceback; None if there is none."""
+    """Return the last line of a traceback file; None if there is none."""
     try:
         lines = file.read_text(encoding="utf-8").strip().splitlines()
     except OSError:
@@ -47,16 +47,16 @@ def check_configs(
     opens_test: bool,
     retries: int = 0,
 ) -> dict[str, Any]:
-    """Let a worker check ``configs`` without training them. Raises as ``ask`` does."""
+    """Have a worker check ``configs`` without training. Raises as ``ask`` does."""
     spec = {"kind": "check", "opens_test": opens_test, "configs": [asdict(c) for c in configs]}
     return ask(launcher, folder.path / "check", spec, retries)
 
 
 def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> dict[str, Any]:
-    """Return a worker's answer to the task of folder ``path``; retried if the worker crashes.
+    """Return a worker's answer to the task in folder ``path``; retried if the worker crashes.
 
-    Raises InputError for faults of the input, DiskFull, and NoWorkerAnswered after more than
-    ``retries`` crashes.
+    Raises InputError for invalid input, DiskFull, and NoWorkerAnswered after more than ``retries``
+    crashes.
     """
     path.mkdir(parents=True, exist_ok=True)
     (path / ERROR).unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> d
             if end.lost == DISK_FULL:
                 raise DiskFull(stopped(path))
             crashes += 1
-            if crashes > retries or (path / ERROR).is_file():  # an error would recur
+            if crashes > retries or (path / ERROR).is_file():  # a Python error would recur
                 raise NoWorkerAnswered(crashes, end.lost, path)
             launcher.submit(path, spec)
         time.sleep(POLL_SECONDS)

@@ -1,9 +1,10 @@
 """Selection of the configurations that fit into memory, from measured steps.
 
 Each method is measured as configured and at the largest values of its search space. If those do not
-fit, the space is reduced: a value is left out if it does not fit even with all else at its smallest.
-The remaining values are not proven to fit. A trial that runs out of memory halves its micro-batch,
-and ends as infeasible if that does not help.
+fit, the space is reduced: a value is removed if it does not fit even with all other values at their
+smallest.
+The remaining combinations are not proven to fit. A trial that runs out of memory halves its
+micro-batch, and ends as infeasible if that does not help.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from harness.errors import InputError
 from harness.records.footprint import Footprint
 from harness.search.planning.needs import UNKNOWN, MeasuredConfig, MethodMemory, Values, remaining
 
-HALVINGS = 5  # of an interval without steps, to find the largest value that fits
-# Last words of keys that change no tensor's size.
+HALVINGS = 5  # bisection steps for the largest value of a continuous interval that fits
+# Words in the last part of a key that do not change the size of any tensor.
 WITHOUT_SIZE = ("rate", "dropout", "alpha", "decay", "warmup", "weight", "schedule", "steps")
 WITHOUT_SIZE += ("epochs", "smoothing", "beta", "norm", "momentum", "factor", "init", "threshold")
 
@@ -32,13 +33,16 @@ def find_needs(
     sharing: int,
     measure: Callable[[Sequence[tuple[MethodPlan, Values]]], list[Footprint] | None],
 ) -> dict[str, MethodMemory]:
-    """Measure the memory of every method. ``sharing``: number of workers on one device.
+    """Measure the memory of every method and return it by method.
 
-    ``measure`` returns a result for each configuration, or None if it could not measure them.
-    Raises InputError if the workers do not fit side by side although one alone would.
+    ``sharing`` is the number of workers on one device. ``measure`` returns one footprint per
+    configuration, or None if it could not measure several together. Raises InputError if fewer
+    workers would fit on the device.
     """
     settings = sweep.launcher
-    if not settings.measure or settings.sharding != "none":  # a single device cannot measure shards
+    if (
+        not settings.measure or settings.sharding != "none"
+    ):  # sharded training cannot be measured on one device
         return {plan.method: UNKNOWN for plan in plans}
     fittings = [_Fitting(plan, sweep, sharing, measure) for plan in plans]
     asked = [(fitting, values) for fitting in fittings for values in fitting.first]
@@ -49,7 +53,7 @@ def find_needs(
 
 
 class _Fitting:
-    """Measured configurations of one method, and the search for the largest that fit."""
+    """Measured configurations of one method, and the search for the largest ones that fit."""
 
     def __init__(self, plan: MethodPlan, sweep: SweepConfig, sharing: int, measure: Any) -> None:
         self.plan = plan
@@ -65,7 +69,7 @@ class _Fitting:
 
     @property
     def first(self) -> list[dict[str, Any]]:
-        """The configurations that are always measured: as configured, and the largest."""
+        """Return the configurations that are always measured: as configured, and the largest."""
         found = [self._configured]
         return found + [values for values in self._largest if values not in found]
 
@@ -73,7 +77,7 @@ class _Fitting:
         self._measured[repr(values)] = MeasuredConfig(values, found, self._too_large(found))
 
     def needs(self) -> MethodMemory:
-        """Raises InputError as ``find_needs`` does."""
+        """Return the memory of the method, with the reduced search space. Raises as ``find_needs``."""
         self._look(self._configured)
         if all([self._fits(values) for values in self._largest]):
             return MethodMemory(list(self._measured.values()), {}, [])
@@ -84,7 +88,7 @@ class _Fitting:
             smallest = dict(least.values)
         if not self._fits(smallest):
             why = self._look(smallest).too_large
-            left_out = [f"{self.plan.method}: {why}, with all that is searched at its smallest"]
+            left_out = [f"{self.plan.method}: {why}, with every searched value at its smallest"]
             return MethodMemory(list(self._measured.values()), {}, left_out, why)
         kept, left_out = {}, []
         for key, dimension in self._space.items():
@@ -131,7 +135,7 @@ class _Fitting:
         return None
 
     def _kept(self, key: str, dimension: Dimension, smallest: dict[str, Any]) -> list[Any]:
-        """Return the values of a dimension that fit with all else smallest; of intervals both ends."""
+        """Return the values of a dimension that fit with all others smallest; of an interval both ends."""
         values = points(dimension)
         if values is None:
             assert isinstance(dimension, Interval)
@@ -142,7 +146,7 @@ class _Fitting:
         values.sort()
         if self._fits(smallest | {key: values[-1]}):
             return list(dimension.ends())
-        below, above = 0, len(values) - 1  # bisection: ``below`` fits, ``above`` does not
+        below, above = 0, len(values) - 1  # bisection: values[below] fits, values[above] does not
         while above - below > 1:
             middle = (below + above) // 2
             fits = self._fits(smallest | {key: values[middle]})
@@ -174,7 +178,7 @@ def _is_ordered(values: Sequence[Any]) -> bool:
 
 
 def _kinds(space: Space) -> dict[str, list[Any]]:
-    """Return the dimensions whose largest value is unknown, with their values."""
+    """Return the values of unordered dimensions, whose largest value is unknown."""
     return {
         key: list(dimension.values)
         for key, dimension in space.items()
@@ -183,6 +187,6 @@ def _kinds(space: Space) -> dict[str, list[Any]]:
 
 
 def _at(space: Space, end: int) -> dict[str, Any]:
-    """Return every number at its smallest (0) or largest (-1)."""
+    """Return the smallest (``end`` = 0) or largest (-1) value of every ordered dimension."""
     kinds = _kinds(space)
     return {k: sorted(d.ends())[end] for k, d in space.items() if k not in kinds}

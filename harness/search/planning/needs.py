@@ -1,4 +1,4 @@
-"""Memory of each method: what was measured, and the search space that remains."""
+"""Memory of each method: the measured footprints, and the search space that fits."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from harness.records import read_json, write_json
 from harness.records.footprint import Footprint
 from harness.records.plan_file import FILE
 
-Values = Mapping[str, Any]  # of what is searched; the rest is as configured
+Values = Mapping[str, Any]  # searched key → value; all other keys are as configured
 
 
 @dataclass(frozen=True)
 class MeasuredConfig:
     """A configuration of a method with its measured footprint."""
 
-    values: Values  # of all that is searched and has a size
+    values: Values  # of all searched keys that affect memory
     footprint: Footprint
-    too_large: str | None  # why it does not fit; None: it does
+    too_large: str | None  # why it does not fit; None: it fits
 
 
 @dataclass(frozen=True)
 class MethodMemory:
     """Memory measurements of one method; empty if nothing was measured."""
 
-    measured: list[MeasuredConfig]  # the first as configured
-    kept: Mapping[str, list[Any]]  # searched key → the values, or both ends, that are left of it
-    left_out: list[str]  # in words
+    measured: list[MeasuredConfig]  # the first is the configuration as given
+    kept: Mapping[str, list[Any]]  # searched key → remaining values, or both ends of an interval
+    left_out: list[str]  # one sentence for each removed value
     none_fits: str | None = None  # why the whole method is left out
 
     def cut(self, plan: MethodPlan) -> MethodPlan:
-        """Return the plan without the values that do not fit."""
+        """Return the plan with only those values in its space that fit."""
         if self.none_fits is not None:
             return replace(plan, space={})
         space = {key: remaining(plan.space[key], self.kept.get(key)) for key in plan.space}
         return replace(plan, space=space)
 
     def fits(self, plan: MethodPlan, named: Values) -> bool:
-        """Return whether values named by the user remain in the search space."""
+        """Return whether the user's values ``named`` lie in the remaining search space."""
         space = self.cut(plan).space
         return all(space[key].contains(named[key]) for key in self.kept if key in named)
 
     def too_large(self, config: Mapping[str, Any]) -> str | None:
-        """Return the reason not to start the trial ``config``; None if it may start."""
+        """Return why the trial ``config`` must not be started; None if it may be."""
         if self.none_fits is not None:
             return self.none_fits
         for measured in self.measured:
@@ -74,13 +74,13 @@ def read_needs(folder: Path, plans: Sequence[MethodPlan]) -> dict[str, MethodMem
     for plan in plans:
         try:
             needs[plan.method] = from_mapping(MethodMemory, found.get(plan.method, asdict(UNKNOWN)))
-        except InputError:  # written by another version: a trial finds out for itself
+        except InputError:  # written by another version: not used
             needs[plan.method] = UNKNOWN
     return needs
 
 
 def remaining(dimension: Dimension, kept: list[Any] | None) -> Dimension:
-    """Return the remaining part of ``dimension``. ``kept``: values, or both ends; None: all of it."""
+    """Return the part of ``dimension`` in ``kept``: values, or both ends; None keeps all of it."""
     if kept is None or kept == list(dimension.ends()):
         return dimension
     if isinstance(dimension, Choice):
