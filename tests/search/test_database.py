@@ -161,7 +161,7 @@ def test_a_database_that_goes_away_and_comes_back(url, server, tmp_path, monkeyp
     assert len(about) == 2 and said.err == "", "one message when it goes, one when it is back"
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d  The database postgresql://127\.0\.0\.1:\d+/studies does not answer\. "
-        r"Running trials go on; the sweep waits for it, at most 60 minutes, and then goes on too\.",
+        r"Running trials continue; the sweep waits for it, at most 60 minutes, and then continues\.",
         about[0],
     )
     assert re.fullmatch(r"\d\d:\d\d:\d\d  The database answers again after \d+ s\.", about[1])
@@ -191,7 +191,7 @@ def test_a_database_that_stays_away(url, server, tmp_path, monkeypatch, pool, ca
     assert main(arguments) == 75
     said = capfd.readouterr()
     assert said.err.count("\n") == 1 and "has not answered for 0.02 minutes" in said.err, said.err
-    assert "the same command goes on once it does" in said.err and PASSWORD not in said.err
+    assert "the same command resumes the sweep once it does" in said.err and PASSWORD not in said.err
     assert "Traceback" not in said.out and said.out.count("does not answer") == 1
     assert main(arguments) == 2, "still away: said before anything is begun"
     assert "cannot be used" in capfd.readouterr().err

@@ -1,1 +1,1 @@
-"""Studies and samplers. The only folder that uses Optuna."""
+"""Optuna studies and samplers. The only folder that imports Optuna's samplers and storages."""

@@ -1,4 +1,4 @@
-"""Studies in an external database: opened by URL, with retries while it is unreachable."""
+"""Optuna storage in an external database: opened by URL, with retries while it is unreachable."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from harness.config.database_url import whole
 from harness.errors import InputError, Resumable
 
 PATIENCE_SECONDS = (
-    3600.0  # for a database that was reachable before; conf/config.yaml states it too
+    3600.0  # longest wait for a database that was reachable; stated in conf/config.yaml
 )
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts
 
 
 def open_url(shown: str) -> BaseStorage:
-    """Open the storage at the URL that ``shown`` masks. Raises InputError if it cannot be used."""
+    """Open the storage whose masked URL is ``shown``. Raises InputError if it cannot be used."""
     url = _with_driver(whole(shown))
     try:
         if url.startswith("sqlite"):
             return RDBStorage(url)
         storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         return PatientStorage(get_storage(storage), shown)  # pyright: ignore[reportAbstractUsage]
-    except Exception as error:  # any error of SQLAlchemy or the database's driver
+    except Exception as error:  # SQLAlchemy and database drivers raise many types
         why = next((line for line in str(error).splitlines() if line), type(error).__name__)
         why = why.replace(url, shown).replace(whole(shown), shown)
         raise InputError(f"search.storage={shown!r} cannot be used: {why}") from None
 
 
 def _with_driver(url: str) -> str:
-    """Select psycopg for PostgreSQL, whatever SQLAlchemy's default. Raises InputError without it."""
+    """Select psycopg for PostgreSQL URLs. Raises InputError if it is not installed."""
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
         return url
@@ -47,7 +47,7 @@ def _with_driver(url: str) -> str:
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether the database was unreachable; any other error would recur on a retry."""
+    """Return whether the database was unreachable. Any other error would recur on a retry."""
     from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
@@ -65,9 +65,9 @@ def _patient(name: str) -> Callable[..., Any]:
 class PatientStorage(BaseStorage):
     """A storage that retries every call while the database is unreachable.
 
-    Running trials continue meanwhile, because their records are files. A write may have arrived before
-    the connection broke; a trial is neither created nor finished twice (the driver is the only writer).
-    Raises Resumable after PATIENCE_SECONDS.
+    Running trials continue meanwhile, because their records are files. A write may have arrived
+    before the connection broke. A trial is still neither created nor finished twice, since the
+    driver is the only writer. Raises Resumable after PATIENCE_SECONDS.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class PatientStorage(BaseStorage):
             except UpdateFinishedTrialError:
                 if began is None:
                     raise
-                answer = True  # it had arrived
+                answer = True  # the earlier write had arrived
                 break
             except Exception as error:
                 if not is_away(error):
@@ -99,14 +99,14 @@ class PatientStorage(BaseStorage):
                     began = time.monotonic()
                     self._say(
                         f"{time.strftime('%H:%M:%S')}  The database {self._shown} does not answer. "
-                        "Running trials go on; the sweep waits for it, at most "
-                        f"{PATIENCE_SECONDS / 60:g} minutes, and then goes on too."
+                        "Running trials continue; the sweep waits for it, at most "
+                        f"{PATIENCE_SECONDS / 60:g} minutes, and then continues."
                     )
                 if time.monotonic() - began > PATIENCE_SECONDS:
                     raise Resumable(
                         f"The database {self._shown} has not answered for "
                         f"{PATIENCE_SECONDS / 60:g} minutes. Nothing that was finished is lost: "
-                        "the same command goes on once it does."
+                        "the same command resumes the sweep once it does."
                     ) from None
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -123,7 +123,7 @@ class PatientStorage(BaseStorage):
         return [trial._trial_id for trial in self._wait("get_all_trials", study, deepcopy=False)]
 
 
-# What every storage must have, and the look-ups that would otherwise read all trials.
+# All abstract methods, and one lookup whose default would read all trials.
 for _name in {*BaseStorage.__abstractmethods__, "get_trial_id_from_study_id_trial_number"}:
     setattr(PatientStorage, _name, _patient(_name))
 PatientStorage.__abstractmethods__ = frozenset()

@@ -1,4 +1,4 @@
-"""Samplers that propose the next configuration (``search.sampler``), and the history they see."""
+"""Samplers that propose the next configuration (``search.sampler``), and the trials shown to them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ from harness.records.fingerprint import digest
 from harness.search.optuna_studies.unusable import as_bad, with_equal_constraints
 from harness.search.pruning.pareto_fronts import best_first
 
-# Most trials that a sampler sees, if its cost grows with them. Of older trials the best and an even
-# sample of the others stay: TPE and a Gaussian process need both.
+# Largest number of trials shown to a sampler whose cost grows with them. Of older trials, the best and
+# an even sample of the others are kept, because TPE and a Gaussian process need both.
 SHOWN = {"tpe": 1000, "gp": 200}
-PRECOMPUTED = ("grid", "qmc")  # trial n depends on n alone
-UNCONSTRAINED = ("cmaes",)  # does not know constraints
+PRECOMPUTED = ("grid", "qmc")  # trial n depends only on n
+UNCONSTRAINED = ("cmaes",)  # does not support constraints
 
 
 def build_sampler(sweep: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
-    """Build a sampler, seeded anew for each trial, so that a resumed sweep makes the same proposals."""
+    """Build the configured sampler with ``seed``.
+
+    It is built again for each trial, so that a resumed sweep makes the same proposals.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match sweep.search.sampler:
@@ -38,23 +41,23 @@ def build_sampler(sweep: SweepConfig, seed: int) -> optuna.samplers.BaseSampler:
             case "cmaes":
                 return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
             case "nsga2":
-                # At most half the budget at random: Optuna's 50 may be all of it.
+                # At most half of the budget is random: Optuna's default of 50 may exceed it.
                 population = max(2, min(50, sweep.search.trials // 4))
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
             case "tpe":
                 return optuna.samplers.TPESampler(
                     seed=seed, multivariate=True, group=True, n_startup_trials=_startup(sweep)
                 )
-    return optuna.samplers.RandomSampler(seed=seed)  # random; for the others, the values not given
+    return optuna.samplers.RandomSampler(seed=seed)  # also for values that grid and qmc leave open
 
 
 def _startup(sweep: SweepConfig) -> int:
-    """Return the number of random trials: a third of the budget; Optuna's 10 may exceed a small one."""
+    """Return the number of random trials: a third of the budget, at most Optuna's default of 10."""
     return max(2, min(10, sweep.search.trials // 3))
 
 
 def check_sampler(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
-    """Check the sampler. Raises InputError if it cannot search these spaces by these objectives."""
+    """Check the sampler against spaces and objectives. Raises InputError if it cannot be used."""
     name = sweep.search.sampler
     needs = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
     for package in needs.get(name, ()):
@@ -69,7 +72,7 @@ def check_sampler(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
     if sweep.search.warm_start and name not in SHOWN:
         raise InputError(
             f"search.warm_start cannot be used with search.sampler={name}, which does not learn from "
-            "trials that are not its own: use tpe or gp."
+            "other trials: use tpe or gp."
         )
     for plan in plans:
         if name == "grid":
@@ -77,7 +80,7 @@ def check_sampler(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
         numbers = [key for key, d in plan.space.items() if not isinstance(d, Choice)]
         if name == "cmaes" and len(numbers) < 2:
             raise InputError(
-                f"search.sampler=cmaes needs two ranges of numbers or more, and {plan.method} has "
+                f"search.sampler=cmaes needs at least two numeric ranges, and {plan.method} has "
                 f"{', '.join(numbers) or 'none'}: give it interval(...) or tag(log, interval(...)), "
                 "or use tpe."
             )
@@ -87,7 +90,7 @@ def _check_grid(plan: MethodPlan, sweep: SweepConfig) -> None:
     for key, dimension in plan.space.items():
         if points(dimension) is None:
             raise InputError(
-                f"search.sampler=grid has no end with {key}={dimension} of {plan.method}: write "
+                f"search.sampler=grid cannot enumerate {key}={dimension} of {plan.method}: write "
                 "choice(...) or range(...)."
             )
     size = plan.n_configurations or 1
@@ -103,9 +106,10 @@ def _check_grid(plan: MethodPlan, sweep: SweepConfig) -> None:
 def precomputed(
     name: str, space: Space, seed: int, first: Mapping[str, Any]
 ) -> Callable[[int], dict[str, Any] | None]:
-    """Return a function n → the n-th configuration of a grid (None: no more) or of a Sobol sequence.
+    """Return a function of n that gives the n-th configuration of a grid or a Sobol sequence.
 
-    A grid starts with ``first`` if that is one of its points. The others are shuffled by ``seed``.
+    It returns None beyond the end of the grid. A grid starts with ``first`` if that is one of its
+    points; ``seed`` shuffles the others.
     """
     if name == "grid":
         values = [points(dimension) or () for dimension in space.values()]
@@ -129,26 +133,26 @@ def precomputed(
 
 
 def seed_of(sweep: SweepConfig, method: str, number: int | None = None) -> int:
-    """Return the sampler's seed for one trial or, without a number, for the whole study."""
+    """Return the sampler's seed for one trial; without a number, for the whole study."""
     return int(digest([sweep.seed, method, number], 8), 16)
 
 
 class WindowedStudy(optuna.Study):
-    """A study that shows its sampler a bounded number of trials, and ``earlier`` ones before them.
+    """A study that shows its sampler a bounded number of trials, preceded by ``earlier`` ones.
 
-    Trials without a result are shown as bad ones, see ``unusable.py``. Samplers read the history
-    through this one method. It depends on the trials and their order alone, so that a resumed sweep
-    shows the same.
+    Samplers read the history only through ``_get_trials``. Trials without a result appear as bad
+    ones, see ``unusable.py``. What is shown depends only on the trials and their order, so that a
+    resumed sweep shows the same.
     """
 
-    earlier: Sequence[FrozenTrial] = ()  # of another sweep; never stored in this one
+    earlier: Sequence[FrozenTrial] = ()  # from another sweep; not stored in this study
     limit: int | None = None
     shown_to: str = "tpe"  # the name of the sampler
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kept: list[FrozenTrial] = []
-        self._folded = 0  # number of trials that ``_kept`` represents
+        self._folded = 0  # number of trials summarized by ``_kept``
 
     def _get_trials(
         self,
@@ -177,7 +181,7 @@ class WindowedStudy(optuna.Study):
 
 
 def thinned(trials: Sequence[FrozenTrial], n: int, directions: Sequence[Any]) -> list[FrozenTrial]:
-    """Return ``n`` of ``trials`` in order: a fifth are the best, the others evenly spread."""
+    """Return ``n`` of ``trials`` in order: the best are a fifth of them, the rest are evenly spread."""
     ways = [way.name.lower() for way in directions]
     judged = [
         index

@@ -16,13 +16,14 @@ from harness.records import read_json, write_json
 from harness.records.disk_full import is_disk_full
 from harness.search.optuna_studies.database import open_url
 
-OWNER = "storage.json"  # in a sweep's folder: the id under which a database knows it
+OWNER = "storage.json"  # in a sweep's folder: its id in the database
 
 
 def open_storage(sweep: SweepConfig, folder: Path, methods: Sequence[str] = ()) -> Any:
-    """Open the configured URL, else an SQLite file in the sweep's folder; a torn file is set aside.
+    """Open the database at the configured URL, else an SQLite file in the sweep's folder.
 
-    Raises InputError if studies of ``methods`` in it belong to another folder.
+    A corrupt SQLite file is moved aside. Raises InputError if studies of ``methods`` in the
+    database belong to another folder.
     """
     if sweep.search.storage is not None:
         storage = open_url(sweep.search.storage)
@@ -32,12 +33,12 @@ def open_storage(sweep: SweepConfig, folder: Path, methods: Sequence[str] = ()) 
     path = folder / "study.db"
     try:
         storage = _own_file(path)
-    except Exception as error:  # any error of SQLAlchemy for a corrupt file
+    except Exception as error:  # SQLAlchemy raises many types for a corrupt file
         if is_disk_full(error):
             raise  # the file is intact
         kept = path.with_name("study.db.unreadable")
         path.replace(kept)
-        print(f"{path} is not readable; kept as {kept.name}, made again from the records")
+        print(f"{path} is corrupt; it is kept as {kept.name} and rebuilt from the records")
         storage = _own_file(path)
     return storage
 
@@ -47,7 +48,7 @@ def study_name(sweep: SweepConfig, method: str) -> str:
 
 
 def _claim(storage: Any, sweep: SweepConfig, method: str, folder: Path) -> None:
-    """Write the owning folder into the study, so that two sweeps of one name never share it."""
+    """Store the id of the owning folder in the study, so that two sweeps never share it."""
     known = read_json(folder / OWNER)
     if known is None:
         known = {"id": uuid4().hex}
@@ -77,7 +78,7 @@ def _own_file(path: Path) -> Any:
         connection.execute("pragma synchronous=off")
 
     sqlalchemy.event.listen(storage.engine, "connect", relax)
-    storage.engine.dispose()  # the connection that was opened before that
+    storage.engine.dispose()  # closes the connection opened before that
     with storage.engine.connect() as connection:
         found = connection.exec_driver_sql("pragma quick_check(1)").scalar()
     if found != "ok":

@@ -1,7 +1,7 @@
-"""One method's study: Optuna proposes configurations and receives the results from the records.
+"""The study of one method: Optuna proposes configurations, and their records give the results.
 
-The records are the truth. Optuna's storage holds the same trials so that its dashboard can show them;
-if it is lost or torn, it is made again from the records.
+The records are authoritative. Optuna's storage holds the same trials for its dashboard. A lost or
+corrupt storage is rebuilt from the records.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 @dataclass(frozen=True)
 class Proposal:
-    """The values to try as trial ``number`` of its study."""
+    """The values for trial ``number`` of a study."""
 
     number: int
     values: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Proposal:
 class MethodStudy:
     """Ask-and-tell interface to one Optuna study. Proposals depend on seed, number and history.
 
-    Trials are counted here, so that the cost of a trial does not grow with those before it.
+    It counts the trials itself, so that the cost of a trial does not grow with their number.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MethodStudy:
         self._study.limit = SHOWN.get(sweep.search.sampler)
         self._study.shown_to = sweep.search.sampler
         asked = self._asked()
-        # A trial that was only enqueued when the driver was killed does not count.
+        # A trial that was only enqueued before the driver was killed does not count.
         self._enqueued = len(asked) < len(self._stored())
         self._ids = [trial._trial_id for trial in asked]
         self._finished = {trial.number for trial in asked if trial.state.is_finished()}
@@ -93,8 +93,8 @@ class MethodStudy:
     def recover(self, known: Mapping[str, Record]) -> list[Proposal]:
         """Return the proposals of an earlier driver that have no result, or whose record is lost.
 
-        ``known`` holds the records by fingerprint. An empty study is first refilled from them, in
-        proposal order.
+        ``known`` holds the records by fingerprint. An empty study is first filled from them, in
+        order of their proposal.
         """
         if not self._ids:
             for record in sorted(known.values(), key=lambda record: record.trial):
@@ -112,11 +112,11 @@ class MethodStudy:
 
     @property
     def told(self) -> int:
-        """The number of trials of the budget that are used up, without repeated configurations."""
+        """Return the number of budgeted trials with a result, without repeated configurations."""
         return len(self._finished) - self._repeats
 
     def judged(self) -> list[FrozenTrial]:
-        """The complete trials that keep all limits, in order."""
+        """Return the complete trials that keep all limits, in order."""
         return [
             trial
             for trial in self._asked()
@@ -126,8 +126,10 @@ class MethodStudy:
         ]
 
     def ask(self, values: Mapping[str, Any] | None = None) -> Proposal | None:
-        """Start the next trial: with ``values`` if given, else the user's configurations, the method's
-        own, then the sampler's. None if the sampler has no more, as with an exhausted grid.
+        """Start the next trial and return it; None if the sampler is exhausted, as after a whole grid.
+
+        Its values are ``values`` if given. Otherwise the user's configurations come first, then the
+        method's defaults, then the sampler's proposals.
         """
         number = len(self._ids)
         if values is None:
@@ -143,9 +145,9 @@ class MethodStudy:
         return Proposal(trial.number, self._decoded(trial.params))
 
     def tell(self, number: int, record: Record, repeats: bool = False) -> None:
-        """Finish trial ``number`` with its measurements; without all objectives it counts as failed."""
+        """Finish trial ``number`` with its record. It fails if an objective was not measured."""
         if number in self._finished:
-            return  # its lost record was made again
+            return  # finished before; its lost record was made again
         values = [record.value(name) for name in self._sweep.objectives]
         trial = optuna.trial.Trial(self._study, self._ids[number])
         trial.set_user_attr("fingerprint", record.fingerprint)
@@ -163,7 +165,7 @@ class MethodStudy:
         if len(values) == 1 and error is not None:
             trial.set_user_attr("standard_error", error)
         trial.set_user_attr("base", [record.base_value(name) for name in self._sweep.objectives])
-        if self._sweep.search.sampler not in UNCONSTRAINED:  # it would warn about them
+        if self._sweep.search.sampler not in UNCONSTRAINED:  # CMA-ES would print a warning
             for name, excess in excesses(record, self._sweep).items():
                 trial.set_constraint(name, excess)
         self._study.tell(number, known)
@@ -177,14 +179,14 @@ class MethodStudy:
         return Proposal(frozen.number, self._decoded(params))
 
     def _stored(self) -> list[FrozenTrial]:
-        """Return all trials, including those hidden from the sampler."""
+        """Return all stored trials, including those hidden from the sampler."""
         return self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)
 
     def _asked(self) -> list[FrozenTrial]:
         return [trial for trial in self._stored() if trial.state != TrialState.WAITING]
 
     def _given(self, number: int) -> Mapping[str, Any] | None:
-        """Return the values of trial ``number`` that are fixed without a sampler, or None."""
+        """Return the values of trial ``number`` that do not come from Optuna's sampler, or None."""
         name = self._sweep.search.sampler
         if name == "grid":
             return self._precomputed(number)
@@ -220,7 +222,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def encoded(dimension: Dimension, value: Any) -> Any:
-    """Encode a value for Optuna, which stores scalars: a list (of modules, say) becomes JSON."""
+    """Encode a value for Optuna, which stores scalars: lists, for example of modules, become JSON."""
     if isinstance(dimension, Choice) and isinstance(value, list | dict):
         return json.dumps(value, sort_keys=True)
     return value
@@ -252,7 +254,7 @@ def configurations(plan: MethodPlan, named: Sequence[Mapping[str, Any]]) -> list
 
 
 def check_search(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> None:
-    """Check the sampler and the named configurations against the methods. Raises InputError."""
+    """Check the sampler and ``search.configs`` against the methods. Raises InputError."""
     check_sampler(sweep, plans)
     known = {key for plan in plans for key in plan.space}
     for config in sweep.search.configs:

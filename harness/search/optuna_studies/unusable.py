@@ -1,8 +1,8 @@
-"""Trials that ended without a result because of their values, as a sampler is to see them.
+"""Trials that ended without a result because of their values, as shown to a sampler.
 
-The study stores them as failed, without values: they are no measurements, and nothing that reads the
-study takes them for any. But a sampler ignores what failed and proposes it again. So it alone is
-shown a copy that has ended, breaks a constraint and is as bad as the worst.
+The study stores them as failed and without values, so that no reader takes them for measurements. A
+sampler ignores failed trials and would propose them again. It is therefore shown a completed copy
+that violates a constraint and has the worst values.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-BECAUSE_OF_VALUES = ("diverged", "infeasible")  # statuses; 'failed' says nothing of the values
+BECAUSE_OF_VALUES = ("diverged", "infeasible")  # statuses; 'failed' has other causes
 NO_RESULT = "no_result"  # the name of the constraint
 
 
 def as_bad(
     trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], constrained: bool
 ) -> list[FrozenTrial]:
-    """Replace trials without a result by bad ones: ``constrained`` if the sampler knows constraints.
+    """Replace trials without a result by bad ones. ``constrained``: the sampler supports constraints.
 
-    Their values are the worst in each objective that was measured so far, or 0 before that.
+    Their values are the worst so far in each objective, or 0 if there are none yet.
     """
     unusable = [
         trial.state == TrialState.FAIL and trial.user_attrs.get("status") in BECAUSE_OF_VALUES
@@ -44,10 +44,10 @@ def as_bad(
 
 
 def with_equal_constraints(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Give every complete trial every constraint; one that was not measured is neither kept nor broken.
+    """Give every complete trial every constraint, as a Gaussian process requires.
 
-    A Gaussian process models each constraint, and needs it of all trials. ``NO_RESULT`` is kept by
-    every trial that has one.
+    A constraint that was not measured is set to its boundary, neither kept nor violated.
+    ``NO_RESULT`` is kept by every trial that has a result.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     names = sorted({name for trial in complete for name in trial.constraints})
@@ -63,7 +63,7 @@ def with_equal_constraints(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _changed(
     trial: FrozenTrial, values: Iterable[float], constraints: dict[str, float]
 ) -> FrozenTrial:
-    """Copy a trial as a complete one; the storage's own is shared by its readers."""
+    """Copy a trial as a complete one. The original stays unchanged, as the storage shares it."""
     values = list(values)
     made = optuna.create_trial(values=values, constraints=constraints)
     changed = copy.copy(trial)

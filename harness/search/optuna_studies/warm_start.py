@@ -1,8 +1,8 @@
 """``search.warm_start``: results of earlier sweeps, shown to the sampler before its first trial.
 
-Only results count that this sweep could have measured itself: the same method, model, data, training
-and evaluation, and values inside the ranges searched now. Seeds may differ. They use no budget, are no
-trials of this sweep and cannot be finalists.
+Only results count that this sweep could have measured itself: the same method, model, data,
+training and evaluation, with values inside the current ranges. Seeds may differ. They use no budget
+and cannot become finalists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.records.fingerprint import fingerprints
 from harness.search.limits import excesses
 from harness.search.optuna_studies.study import distribution, encoded
 
-Rows = dict[str, list[dict[str, Any]]]  # method → what it measured, where
+Rows = dict[str, list[dict[str, Any]]]  # method → its results and their configurations
 
 
 def earlier_rows(
@@ -34,7 +34,7 @@ def earlier_rows(
     models: Mapping[str, str],
     data: str,
 ) -> Rows:
-    """Return earlier results, kept in ``warm_start.json`` so that a resumed sweep proposes alike.
+    """Return the usable earlier results, stored in ``warm_start.json`` for a resumed sweep.
 
     Raises InputError if no result of an earlier sweep can be used.
     """
@@ -71,27 +71,27 @@ def earlier_rows(
 def unusable(
     record: Record, plan: MethodPlan, sweep: SweepConfig, model: str, data: str
 ) -> str | None:
-    """Return why this sweep could not have made a record; None if it could."""
+    """Return why this sweep could not have made the record; None if it could."""
     missing = [name for name in sweep.objectives if record.value(name) is None]
     if missing:
         return f"{missing[0]} was not measured"
     try:
         values = {key: value_at(record.config, key) for key in plan.space}
     except (KeyError, TypeError):
-        return "it has not the parameters that are searched"
+        return "it does not search the same parameters"
     for key, value in values.items():
         if not plan.space[key].contains(value):
             return f"{key}={value!r} does not lie in {plan.space[key]}"
     config = plan.trial(values, seed=record.seed, stage="search")
     if fingerprints(config, model=model, data=data).trial != record.fingerprint:
-        return "its model, data, training or evaluation was another one"
+        return "its model, data, training or evaluation differs"
     return None
 
 
 def as_trials(
     rows: Sequence[Mapping[str, Any]], plan: MethodPlan, sweep: SweepConfig
 ) -> list[FrozenTrial]:
-    """Return complete trials for a sampler, in the order of the rows, within the remaining space."""
+    """Return complete trials for a sampler, in order of the rows, within the remaining space."""
     space = {key: distribution(dimension) for key, dimension in plan.space.items()}
     return [
         optuna.create_trial(

@@ -135,7 +135,7 @@ class _Fitting:
         return None
 
     def _kept(self, key: str, dimension: Dimension, smallest: dict[str, Any]) -> list[Any]:
-        """Return the values of a dimension that fit with all others smallest; of an interval both ends."""
+        """Return the values that fit with all other dimensions smallest; of an interval both ends."""
         values = points(dimension)
         if values is None:
             assert isinstance(dimension, Interval)

@@ -1,1 +1,1 @@
-"""Early stopping by rungs and non-dominated sorting."""
+"""Pruning: trials are stopped early by rungs and non-dominated sorting."""

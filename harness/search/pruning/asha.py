@@ -1,9 +1,9 @@
-"""Early stopping of dominated trials: asynchronous successive halving with several objectives.
+"""Asynchronous successive halving (ASHA) with several objectives.
 
-Optuna prunes single-objective studies only. Here a trial that reaches a rung goes on if it is among
-the best 1/η of those that have reached it, by non-dominated sorting (ASHA, arXiv:1810.05934; with
-several objectives Schmucker et al. 2021, arXiv:2106.12639). Within the front that is cut, the best by
-the first objective comes first, then what ``tie_break`` says: see ``TIES``.
+Optuna prunes only single-objective studies. Here a trial that reaches a rung continues if it is
+among the best 1/η of the trials that have reached it (ASHA, arXiv:1810.05934). With several
+objectives, trials are ranked by non-dominated sorting (Schmucker et al. 2021, arXiv:2106.12639).
+The front through which the cut goes is ordered by ``tie_break``, see ``TIES``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WATCHED = tuple(f"{VALIDATION}{kind}" for kind in ("perplexity", *OF_CLASSES))
 
 
 def watched(name: str, way: str) -> tuple[str, str]:
-    """Return the metric to prune by: perplexity in place of scores that training does not measure."""
+    """Return the metric to prune by: perplexity if the objective is not measured during training."""
     if name.startswith(VALIDATION) and name not in WATCHED:
         return VALIDATION_PERPLEXITY, "minimize"
     return name, way
@@ -37,21 +37,21 @@ def watched(name: str, way: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Standing:
-    """Rank of a trial that was stopped, among those that had reached the same rung."""
+    """Rank of a stopped trial among those that had reached the same rung."""
 
     evaluation: int  # the rung: the number of the evaluation, from 1
-    rank: int  # from 1, by fronts, and within one by the order that cuts it
-    trials: int  # that had reached the rung, this one among them
-    kept: int  # so many of them go on
+    rank: int  # from 1: by front, then by ``tie_break``
+    trials: int  # number that had reached the rung, including this one
+    kept: int  # number of them that continue
     values: dict[str, float]  # of this trial
-    best: dict[str, float]  # of any trial on the rung, each measurement by itself
+    best: dict[str, float]  # best of each measurement over all trials on the rung
 
 
 @dataclass(frozen=True)
 class _Seen:
     losses: list[float]
     go: bool
-    standing: Standing | None = None  # None: it went on
+    standing: Standing | None = None  # None: the trial continued
 
 
 @dataclass
@@ -61,11 +61,11 @@ class _Rung:
 
 
 class RungTable:
-    """The values of each trial at each rung, and the decisions, one line each in a file.
+    """The values of each trial at each rung, and the decisions: one line each in a file.
 
-    A resumed sweep reads the file and decides alike. A torn last line affects one trial only, which
-    asks again. A decision depends on the values recorded before, not on their order nor on the names
-    of trials: a trial equal to a newcomer counts as behind it.
+    A resumed sweep reads the file and decides the same. A partial last line affects only one trial,
+    which asks again. A decision depends on the values recorded before, but not on their order or on
+    the names of trials. Of two equal trials, the new one ranks first.
     """
 
     def __init__(
@@ -77,7 +77,11 @@ class RungTable:
         tie_break: str = "near_best",
         margin: float | None = None,
     ) -> None:
-        """``margin``: of quality, the user's; it says nothing of a perplexity watched in its place."""
+        """Read the decisions in the file ``path``.
+
+        ``margin`` is the user's margin of quality. It is not used if perplexity replaces the
+        objective.
+        """
         self._path = path
         self._objectives = list(
             dict.fromkeys(watched(name, way) for name, way in objectives.items())
@@ -95,13 +99,13 @@ class RungTable:
             self._remember(row["rung"], row["trial"], seen)
 
     def goes_on(self, study: str, evaluation: int, trial: str, values: Mapping[str, float]) -> bool:
-        """Record ``trial`` at its ``evaluation``-th one (from 1), and return whether it continues."""
+        """Record a trial's values at an ``evaluation`` (from 1) and return whether it continues."""
         return self.decide(study, evaluation, trial, values)[0]
 
     def decide(
         self, study: str, evaluation: int, trial: str, values: Mapping[str, float]
     ) -> tuple[bool, Standing | None]:
-        """Return whether ``trial`` continues, and its standing if it is stopped.
+        """Record the values of ``trial``. Return whether it continues, and its standing if it does not.
 
         The same values give the same answer. Between rungs every trial continues.
         """
@@ -127,7 +131,7 @@ class RungTable:
         return go, standing
 
     def _is_rung(self, evaluation: int) -> bool:
-        """Return whether it is a rung: the first after the grace period, then each η times further."""
+        """Return whether ``evaluation`` is a rung: grace_evaluations × η^k for an integer k ≥ 0."""
         rung = self._grace
         while rung < evaluation:
             rung *= self._factor
@@ -136,7 +140,7 @@ class RungTable:
     def _remember(self, name: str, trial: str, seen: _Seen) -> tuple[_Rung, int]:
         """Put a trial on a rung, replacing its earlier values.
 
-        The rung, and the front that the trial is in.
+        Returns the rung and the number of the trial's front.
         """
         rung = self._rungs.get(name)
         if rung is None or trial in rung.seen:
@@ -148,9 +152,9 @@ class RungTable:
         return rung, rung.levels.add(seen.losses)
 
     def _rank(self, levels: ParetoFronts, place: int, losses: list[float], kept: int) -> int:
-        """Return the rank of a newcomer in front ``place``; 1 to ``kept`` if it continues.
+        """Return the rank of a new trial in front ``place``; it continues with a rank of 1 to ``kept``.
 
-        Its front is ranked only if the cut goes through it or it lies behind.
+        The order within the front is computed only if the cut goes through the front or before it.
         """
         ahead = levels.before(place)
         front = levels.front(place)
@@ -174,9 +178,9 @@ class RungTable:
 def by_nearness(
     points: NDArray[np.float64], quality: str, maximize: bool, margin: float | None
 ) -> Sequence[int]:
-    """Order as finalists are chosen: the best, then the least forgetting within its margin, and so on.
+    """Order as finalists are: the best, then the least forgetting within its margin, and so on.
 
-    During training neither items nor seeds are resampled, so that the margin alone says what is near.
+    During training neither items nor seeds are resampled, so only the margin decides what is near.
     """
     values = -points[:, 0] if maximize else points[:, 0]
     near = within_noise(quality, values, [None] * len(points), maximize, margin)
@@ -184,16 +188,16 @@ def by_nearness(
 
 
 def by_crowding(points: NDArray[np.float64], **_: object) -> Sequence[int]:
-    """Order by the first objective for the best, then by crowding distance (NSGA-II)."""
+    """Order by crowding distance (NSGA-II), after the best by the first objective."""
     everyone = range(len(points))
     distance = crowding(points.tolist(), list(everyone))
     return [0, *sorted(everyone[1:], key=lambda i: (-distance[i], i))]
 
 
 def by_epsilon_net(points: NDArray[np.float64], **_: object) -> Sequence[int]:
-    """Order by the first objective for the best, then by the distance to all taken so far.
+    """Order by distance to all points taken so far, after the best by the first objective.
 
-    arXiv:2106.12639, §4.1. Distances are shares of each objective's range over the front, so that
+    arXiv:2106.12639, §4.1. Distances are relative to each objective's range over the front, so that
     units do not matter.
     """
     spread = np.ptp(points, axis=0)
@@ -203,11 +207,11 @@ def by_epsilon_net(points: NDArray[np.float64], **_: object) -> Sequence[int]:
     while len(order) < len(points):
         nearest = np.minimum(nearest, np.square(scaled - scaled[order[-1]]).sum(axis=1))
         nearest[order] = -1.0
-        order.append(int(nearest.argmax()))  # the first of several, which is the best by value
+        order.append(int(nearest.argmax()))  # the first maximum, which is the best by value
     return order
 
 
-# Ways to rank the points of one front, distinct and sorted by value, the best first.
+# Name → function that returns the order of a front's points, which are distinct and sorted by value.
 TIES: dict[str, Callable[..., Sequence[int]]] = {
     "near_best": by_nearness,
     "crowding": by_crowding,

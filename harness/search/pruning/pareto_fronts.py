@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 
 class ParetoFronts:
-    """Fronts of points to minimize, the non-dominated first, kept as points come.
+    """Fronts of points to minimize, updated point by point; the non-dominated front comes first.
 
-    Each new point joins the first front in which no point dominates it. The points that it dominates
-    there move one front down, and so on (efficient non-dominated level update, Li et al. 2017,
-    arXiv:1503.01279). Equal points share a front. Sorting all points anew gives the same fronts
-    (Deb et al. 2002, §III.A).
+    Each new point joins the first front in which no point dominates it. The points that it
+    dominates there move one front down, and so on (efficient non-dominated level update, Li et al.
+    2017, arXiv:1503.01279). Equal points share a front. Sorting all points at once gives the same
+    fronts (Deb et al. 2002, §III.A).
     """
 
     def __init__(self, objectives: int) -> None:
@@ -39,7 +39,7 @@ class ParetoFronts:
 
     @property
     def fronts(self) -> list[list[int]]:
-        """The points of each front, numbered in the order in which they were added."""
+        """Return the indices of the points of each front, in order of insertion."""
         return self._fronts
 
     def before(self, place: int) -> int:
@@ -47,11 +47,14 @@ class ParetoFronts:
         return sum(map(len, self._fronts[:place]))
 
     def front(self, place: int) -> NDArray[np.float64]:
-        """The points of one front, in no particular order."""
+        """Return the points of one front, of shape (points, objectives), in any order."""
         return self._points[self._fronts[place]]
 
     def _first_without_a_better(self, newcomer: int) -> int:
-        """Find the front by bisection: a point dominated in a front is so in every earlier one."""
+        """Return the front that a new point joins, by bisection.
+
+        If a front has a point that dominates it, so has every earlier front.
+        """
         point = self._points[newcomer]
         low, high = 0, len(self._fronts)
         while low < high:
@@ -72,7 +75,7 @@ class ParetoFronts:
             beaten = np.zeros(len(front), dtype=bool)
             for mover in moving:
                 beaten |= dominates(self._points[mover], there)
-            if beaten.all():  # the whole front moves down, and so do all fronts below it
+            if beaten.all():  # the whole front moves down, with all fronts below it
                 self._fronts.insert(place, moving)
                 return
             stays = [index for index, lost in zip(front, beaten, strict=True) if not lost]
@@ -92,7 +95,7 @@ def dominated_by(others: NDArray[np.float64], point: NDArray[np.float64]) -> NDA
 
 
 def fronts(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[list[int]]:
-    """Indices of (n, m) points by front, the non-dominated first (Deb et al. 2002, §III.A)."""
+    """Return the indices of (n, m) points by front, non-dominated first (Deb et al. 2002, §III.A)."""
     levels = ParetoFronts(len(directions))
     signs = [1.0 if way == "minimize" else -1.0 for way in directions]
     for point in points:
@@ -101,7 +104,7 @@ def fronts(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list
 
 
 def crowding(points: Sequence[Sequence[float]], front: Sequence[int]) -> dict[int, float]:
-    """Return the crowding distance of each point of a front; infinite at its ends."""
+    """Return index → crowding distance within a front; infinite at its ends."""
     distance = dict.fromkeys(front, 0.0)
     for m in range(len(points[0])):
         ordered = sorted(front, key=lambda i: (points[i][m], i))
@@ -114,7 +117,7 @@ def crowding(points: Sequence[Sequence[float]], front: Sequence[int]) -> dict[in
 
 
 def best_first(points: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
-    """Order all indices by front; in a front the best by the first objective, then by crowding."""
+    """Return all indices by front; within one, the best by the first objective, then by crowding."""
     sign = 1.0 if directions[0] == "minimize" else -1.0
     order = []
     for front in fronts(points, directions):

@@ -1,4 +1,4 @@
-"""Curves of running trials: reading new rows and answering trials that ask the pruner."""
+"""Curves of running trials: new rows are read, and trials that ask the pruner are answered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.trials.job import Job
 
 @dataclass
 class Curve:
-    """The curve of one running trial, as far as it was read."""
+    """A running trial, and how much of its curve was read."""
 
     job: Job
     bytes_read: int = 0
@@ -23,7 +23,7 @@ class Curve:
 
 
 class Curves:
-    """Reads ``metrics.jsonl`` of a trial where it has grown, and writes ``decision-STEP.json``."""
+    """Reads ``metrics.jsonl`` of a trial when it has grown, and writes ``decision-STEP.json``."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Curves:
             self._answer(curve, rows)
 
     def _answer(self, curve: Curve, rows: list[dict[str, Any]]) -> None:
-        # The evaluation before training is no rung.
+        # The evaluation before training does not count.
         evaluations = [row for row in rows if row.get("kind") == "evaluation" and row["step"]]
         for number, row in enumerate(evaluations, start=1):
             step = row["step"]
