@@ -191,7 +191,9 @@ def test_a_database_that_stays_away(url, server, tmp_path, monkeypatch, pool, ca
     assert main(arguments) == 75
     said = capfd.readouterr()
     assert said.err.count("\n") == 1 and "has not answered for 0.02 minutes" in said.err, said.err
-    assert "the same command resumes the sweep once it does" in said.err and PASSWORD not in said.err
+    assert (
+        "the same command resumes the sweep once it does" in said.err and PASSWORD not in said.err
+    )
     assert "Traceback" not in said.out and said.out.count("does not answer") == 1
     assert main(arguments) == 2, "still away: said before anything is begun"
     assert "cannot be used" in capfd.readouterr().err
