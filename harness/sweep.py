@@ -116,6 +116,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.launch.choose import check_launcher, launcher_for
     from harness.models.loading.base_fingerprint import stored_fingerprint
     from harness.models.loading.location import check_model, pinned_revision
+    from harness.search.planning.first_rates import with_first_rates
 
     check_launcher(sweep.launcher)
     bases = [plan.trial({}).model for plan in plans]  # several if variants name them
@@ -123,6 +124,7 @@ def run(arguments: Sequence[str]) -> int:
         check_model(base)
     revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}
     plans = tuple(plan.pinned(revisions[base]) for plan, base in zip(plans, bases, strict=True))
+    plans, first_rates = with_first_rates(plans)
     first = plans[0].trial({})
     splits = read_splits(first.data)
     by_default = plans[0].tree["objectives"] is None
@@ -166,7 +168,7 @@ def run(arguments: Sequence[str]) -> int:
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
             sweep = account.divide(CostTable(sweep, plans, needs, splits), launcher.size)
             show_plan(sweep, plans, splits, counts, needs, launcher.size, terminal)
-            for words in account.lines:
+            for words in [*(f"rate         {words}" for words in first_rates), *account.lines]:
                 terminal.say(words)
             if sweep.plan:
                 _leave_nothing(launcher, folder, cache)

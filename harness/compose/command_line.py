@@ -108,7 +108,8 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
         whole["objectives"], whole["data"], whole["evaluation"]
     )
     if isinstance(whole["search"], dict):
-        whole["search"].pop("space", None)  # already in the spaces of the plans
+        for key in ("space", "rate"):  # already in the plans
+            whole["search"].pop(key, None)
     whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
     return from_mapping(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 

@@ -17,6 +17,7 @@ from harness.compose.aliases import counterparts
 from harness.errors import unknown
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w.]*):(?: +(?P<rest>.*))?$")
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _SEARCHED = "search.space."
 
 
@@ -46,7 +47,22 @@ def key_comments(conf: Path) -> list[KeyComment]:
         if folder.name not in ("tuned", "sweep"):
             for file in sorted(folder.glob("*.yaml")):
                 found += _of_file(file, conf)
-    return found
+    return _followed(found)
+
+
+def _followed(entries: list[KeyComment]) -> list[KeyComment]:
+    """Return the entries with the default that a reference, ``${search.rate.default}``, leads to."""
+    written = {(e.file, e.key): e.default for e in entries}
+
+    def default(entry: KeyComment) -> str:
+        reference = _REFERENCE.fullmatch(entry.default)
+        if reference is None:
+            return entry.default
+        files = (entry.file, "config.yaml")
+        found = [written[file, reference[1]] for file in files if (file, reference[1]) in written]
+        return found[0] if found else entry.default
+
+    return [replace(entry, default=default(entry)) for entry in entries]
 
 
 def description(file: Path) -> str:

@@ -39,6 +39,8 @@ def siblings(key: str, keys: set[str]) -> set[str]:
 def of_trial(override: str) -> bool:
     """Return True if a typed override belongs to a trial, not to the sweep around it."""
     name = re.split(r"[.=]", override.lstrip("+~"))[0]
+    if override.lstrip("+~").startswith("search.rate."):
+        return True  # the rate of a trial, where nothing else sets it
     return name not in (*SWEEP_KEYS, "stage", "methods", "per_method", "variants")
 
 

@@ -22,6 +22,15 @@ TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
 
 
 @dataclass(frozen=True)
+class OpenRate:
+    """Whether a learning rate and its range are still those of ``search.rate``, which nobody set."""
+
+    is_open: bool = False
+    range_is_open: bool = False
+    rule: str | None = None  # that may then set them
+
+
+@dataclass(frozen=True)
 class MethodPlan:
     """One method of a sweep: its default configuration and its search space."""
 
@@ -29,6 +38,7 @@ class MethodPlan:
     tree: Mapping[str, Any]  # composed tree with unresolved interpolations
     space: Space
     overrides: tuple[str, ...]  # arguments that give this configuration
+    rate: OpenRate = OpenRate()
 
     def trial(self, values: Mapping[str, Any], **fixed: Any) -> TrialConfig:
         """Build the trial with ``values`` (by dotted key) and ``fixed`` (seed, stage).

@@ -287,7 +287,7 @@ def test_a_plan_warns_of_what_is_allowed(sweep):
     files = [train, "data.validation=train.jsonl", "data.test=train.jsonl"]
     code, out, err = sweep(
         *OWN, *files, "method=prompt_tuning", "evaluation.merged=true", "training.batch_size=64",
-        "launcher.workers=1000", "launcher.measure=false", "plan=true",
+        "launcher.workers=1000", "launcher.measure=false", "confirm.seeds=1", "plan=true",
     )  # fmt: skip
     assert code == 0, err
     said = " ".join(out.split())
@@ -298,6 +298,8 @@ def test_a_plan_warns_of_what_is_allowed(sweep):
         "a step has 64 sequences and train 12 examples",
         "launcher.workers=1000 share",
         "evaluation.merged measures nothing for prompt_tuning",
+        "rate prompt_tuning: as configured; no rule is published for this",
+        "with one seed a candidate no difference between methods is tested",
     ):
         assert words in said, out
 
@@ -311,4 +313,9 @@ def test_a_plan_spends_nothing(sweep):
     assert (code, err) == (0, "")
     for word in ("nothing is run", "lora", "full", "984,192 parameters", "12 examples", "power"):
         assert word in out
+    said = " ".join(out.split())
+    assert "rate lora, full: as it is set" in said
+    # z(.975) + z(.8) = 2.80 standard errors of a difference: √(2 · 0.25/4) of shares, √(2/3) seed SDs
+    assert "4 test items alone tell shares of right answers apart that differ by 99 points" in said
+    assert "3 seeds alone tell scores apart that differ by 2.3 times the SD" in said
     assert not [path for path in Path("runs").rglob("*") if path.is_file()]
