@@ -40,7 +40,9 @@ def with_first_rates(plans: Sequence[MethodPlan]) -> tuple[tuple[MethodPlan, ...
             plan = _begun(plan, rate)
             own = plan.trial({}).training.learning_rate
             searched = f", searched in {plan.space[RATE]}" if RATE in plan.space else ""
-            why = f"{own:g} first{searched}; by the rule of Schulman et al. 2025 for {of.family} of "
+            why = (
+                f"{own:g} first{searched}; by the rule of Schulman et al. 2025 for {of.family} of "
+            )
             why += f"width {of.width}: {in_words(rule, of)} = {rate:.3g}"
         reasons.setdefault(why, []).append(plan.method)
         found.append(plan)
