@@ -1,4 +1,4 @@
-"""One way to write each kind of number, for the page, the Markdown and the terminal alike."""
+"""Formatting of numbers and names, shared by the page, the Markdown and the terminal."""
 
 from __future__ import annotations
 
@@ -23,31 +23,41 @@ SHORT = {
 
 
 def title(measurement: str) -> str:
-    """'test.bleu' -> 'test BLEU', 'forgetting.kl' -> 'forgetting (KL)'."""
+    """Return the title of a measurement: 'test BLEU' for test.bleu, 'forgetting (KL)'."""
     head, kind = measurement.split(".")[0], kind_of(measurement)
     name = METRIC_DEFINITIONS[kind].title if kind in METRIC_DEFINITIONS else kind
     rest = ".".join(measurement.split(".")[2:])
     if head in ("forgetting", "drift"):
         return f"{head} ({name}{', ' + rest if rest else ''})"
-    if rest:  # a metric of another library's, which may give several values
+    if rest:  # a metric of another library, which may have several values
         return f"{head} {rest}"
     return f"{head} {name}" if head != kind else name
 
 
+def in_percent(measurement: str) -> bool:
+    """Return True if the title of a measurement ends in its unit: 'test exact match, %'."""
+    return title(measurement).endswith(", %")
+
+
+def prose_title(measurement: str) -> str:
+    """Return the title for running text, without a unit: 'test exact match'."""
+    return title(measurement).removesuffix(", %")
+
+
 def unit(measurement: str) -> str:
-    """The unit behind a number, '' where the name says it all (BLEU)."""
+    """Return the unit after a number; '' if the title is enough (BLEU)."""
     kind = METRIC_DEFINITIONS.get(kind_of(measurement))
     return "" if kind is None else kind.shown_unit
 
 
 def scale(measurement: str) -> float:
-    """Accuracy changes are shown in percentage points."""
+    """Return the factor of shown values: 100 for accuracy changes, shown in percentage points."""
     kind = METRIC_DEFINITIONS.get(kind_of(measurement))
     return 100.0 if kind is not None and kind.shown_unit == "points" else 1.0
 
 
 def number(value: float | None, decimals: int, sign: bool = False) -> str:
-    """Fixed decimals, true minus sign, '–' for a missing value; never '−0.0'."""
+    """Format a number with fixed decimals and a true minus; '–' if missing, and never '−0.0'."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
@@ -57,7 +67,7 @@ def number(value: float | None, decimals: int, sign: bool = False) -> str:
 
 
 def decimals_for(measurement: str, *values: float | None) -> int:
-    """Digits after the point that suit the measurement and the size of these values."""
+    """Return the number of decimals for these values of a measurement."""
     kind = kind_of(measurement)
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
     known = METRIC_DEFINITIONS.get(kind)
@@ -71,7 +81,7 @@ def decimals_for(measurement: str, *values: float | None) -> int:
 
 
 def score(measurement: str, value: float | None, sign: bool = False) -> str:
-    """A bare value: '48.8', '0.031'."""
+    """Format a value without its unit: '48.8', '0.031'."""
     if value is None:
         return MISSING
     shown = value * scale(measurement)
@@ -86,7 +96,7 @@ def with_interval(
     sign: bool = False,
     units: bool = False,
 ) -> str:
-    """'48.8 [46.1, 51.2]'; '0.031 [0.027, 0.036] nats/token' with units."""
+    """Format a value: '48.8 [46.1, 51.2]', or '0.031 [0.027, 0.036] nats/token' with ``units``."""
     if value is None:
         return MISSING
     factor = scale(measurement)
@@ -99,7 +109,7 @@ def with_interval(
 
 
 def measured(name: str, measurement: Measurement | None) -> str:
-    """'48.8 [46.1, 51.2]' for a value that a record holds."""
+    """Format a recorded measurement: '48.8 [46.1, 51.2]'."""
     if measurement is None:
         return MISSING
     low, high = measurement.interval or (None, None)
@@ -113,13 +123,13 @@ def p_value(p: float | None) -> str:
 
 
 def equals_p(p: float | None) -> str:
-    """'p = 0.31' or 'p < 0.001'."""
+    """Format a p-value: 'p = 0.31' or 'p < 0.001'."""
     text = p_value(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def duration(seconds: float | None) -> str:
-    """'41 s', '3.4 min', '2.1 h'."""
+    """Format seconds as '41 s', '3.4 min' or '2.1 h'."""
     if seconds is None:
         return MISSING
     if seconds < 90:
@@ -128,7 +138,7 @@ def duration(seconds: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """'1,234', '0.42 M', '1.2 B'."""
+    """Format a count as '1,234', '0.42 M' or '1.2 B'."""
     if value is None:
         return MISSING
     for size, letter in ((1e9, "B"), (1e6, "M")):
@@ -138,7 +148,7 @@ def count(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """'13.2 %'."""
+    """Format a percentage: '13.2 %'."""
     return MISSING if value is None else f"{value:.3g} %"
 
 
@@ -158,7 +168,7 @@ def file_size(value: float | None) -> str:
 
 
 def setting(value: Any) -> str:
-    """A hyper-parameter as a person would type it: '3e-4', '8', 'cosine'."""
+    """Format a hyper-parameter as it would be typed: '3e-4', '8', 'cosine'."""
     if isinstance(value, float):
         if value == 0 or 0.01 <= abs(value) < 10_000:
             return f"{value:.4g}"
@@ -168,7 +178,7 @@ def setting(value: Any) -> str:
 
 
 def settings(values: Mapping[str, Any]) -> str:
-    """{'method.r': 8, 'training.learning_rate': 3e-4} -> 'r=8, lr=3e-4'."""
+    """Format settings by short names: 'r=8, lr=3e-4' for method.r and training.learning_rate."""
     parts = []
     for path, value in values.items():
         name = path.rsplit(".", 1)[-1]
@@ -177,5 +187,5 @@ def settings(values: Mapping[str, Any]) -> str:
 
 
 def joined(items: list[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+    """Join items in a sentence: 'a', 'a and b', 'a, b and c'."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"

@@ -92,12 +92,14 @@ def _how_sure(decision: Decision, candidates: CandidateSet) -> list[str]:
 
 def _left_out(chosen: Candidate) -> list[str]:
     """Return a caution about stacked matrices, such as a mixture's experts, that were not adapted."""
-    about = chosen.rows[0].record.provenance.get("adapted") if chosen.rows else None
-    if not isinstance(about, dict) or not about.get("layers") or not about.get("stacked_share"):
+    adapted = chosen.rows[0].record.provenance.get("adapted") if chosen.rows else None
+    if not isinstance(adapted, dict) or not adapted.get("layers"):
+        return []
+    if not adapted.get("stacked_share"):
         return []
     return [
-        f"{chosen.label} adapts layers that hold {100 * about['adapted_share']:.0f} % of the base's "
-        f"weights: {100 * about['stacked_share']:.0f} % lie in stacked matrices, such as a "
+        f"{chosen.label} adapts layers that hold {100 * adapted['adapted_share']:.0f} % of the base's "
+        f"weights: {100 * adapted['stacked_share']:.0f} % lie in stacked matrices, such as a "
         "mixture's experts, and were neither adapted nor quantized."
     ]
 

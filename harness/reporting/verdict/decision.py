@@ -14,28 +14,26 @@ class CandidateStanding:
 
     candidate: Candidate
     difference: ScoreDifference  # candidate minus best
-    shortfall: (
-        float  # at most so far below the best of the others, with 95 % confidence; see Comparisons
-    )
-    better_than_base: bool | None  # shown; None where that cannot be tested
+    shortfall: float  # 95 % bound on the distance below the best of the others; see Comparisons
+    better_than_base: bool | None  # True if shown; None if it cannot be tested
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Record of the rule's decision, step by step."""
+    """Decision of the rule, with the candidates left after each step."""
 
     margin: float  # in the unit of quality
     best: Candidate  # in quality, as measured
     standings: tuple[CandidateStanding, ...]  # every feasible candidate, best quality first
     admissible: tuple[Candidate, ...]  # shown within the margin and better than the base
-    calm: tuple[Candidate, ...]  # of those, the least forgetting and what forgets alike
+    calm: tuple[Candidate, ...]  # of those, the candidates tied for least forgetting
     chosen: Candidate | None
-    step: str  # what decided: 'only', 'quality', 'forgetting', 'cost'; 'base', 'blind', 'few': nothing
+    step: str  # 'only', 'quality', 'forgetting', 'cost'; without a choice 'base', 'blind', 'few'
     cost_name: str | None  # which cost decided, for step 'cost'
     stability: float | None  # share of redraws of items and seeds that choose this one
     choices: tuple[tuple[str, float], ...]  # label, share of the redraws; the most frequent first
-    other_margins: tuple[tuple[float, Candidate], ...]  # from this margin on, that choice
-    tested: bool  # on seeds: whether anything said of differences has been tested
+    other_margins: tuple[tuple[float, Candidate], ...]  # (smallest margin, choice from there on)
+    tested: bool  # True if the seed variance is known, so that differences were tested
 
     @property
     def firm(self) -> bool:

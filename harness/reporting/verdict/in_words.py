@@ -1,4 +1,4 @@
-"""The choice in terms a person knows: what was gained, what was lost, and who came second."""
+"""Summary of the choice: gain in quality, loss elsewhere, and the runner-up."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def _gained(chosen: Candidate, candidates: CandidateSet) -> list[str]:
 
 
 def _elsewhere(chosen: Candidate) -> list[str]:
-    """Return what general text and other tasks say.
+    """Describe the changes on general text and on other tasks.
 
-    A rise of the loss by d nats a token multiplies the perplexity by exp(d).
+    A rise of the loss by d nats per token multiplies the perplexity by exp(d).
     """
     parts = []
     rise = chosen.estimates.get(FORGETTING_NLL)
@@ -49,17 +49,17 @@ def _elsewhere(chosen: Candidate) -> list[str]:
         parts.append(f"predictions on general text move {estimate_text(chosen.forgetting, True)}")
     tasks = chosen.estimates.get(FORGETTING_TASKS)
     if tasks is not None:
-        told = f.with_interval(tasks.name, tasks.value, tasks.low, tasks.high, sign=True)
-        parts.append(f"other tasks change by {told} points")
+        shown = f.with_interval(tasks.name, tasks.value, tasks.low, tasks.high, sign=True)
+        parts.append(f"other tasks change by {shown} points")
     return [f"Elsewhere: {', and '.join(parts)}."] if parts else []
 
 
 def _times(rise: float, low: float | None, high: float | None) -> str:
     """Write a ratio of perplexities: '2.49 [2.20, 2.81] times the base\\'s'."""
-    told = f"{math.exp(rise):.2f}"
+    ratio = f"{math.exp(rise):.2f}"
     if low is not None and high is not None:
-        told += f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
-    return f"{told} times the base's"
+        ratio += f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
+    return f"{ratio} times the base's"
 
 
 def _runner_up(decision: Decision, candidates: CandidateSet) -> list[str]:

@@ -1,4 +1,4 @@
-"""The race of finalists in words: how often it was looked, who dropped out, why it ended."""
+"""Description of the race of finalists: rounds, candidates dropped, and the reason for its end."""
 
 from __future__ import annotations
 

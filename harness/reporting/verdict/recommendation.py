@@ -1,4 +1,4 @@
-"""The recommendation in plain words, with the numbers behind every sentence."""
+"""Recommendation in sentences, each with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from harness.reporting.verdict.wording import (
     difference,
     estimate_text,
     in_quality,
+    named,
     numbers,
+    of_best,
     shortfall,
 )
 from harness.statistics.comparing.margins import FEWEST_ITEMS
@@ -33,7 +35,7 @@ class Recommendation:
 
     chosen: Candidate | None
     headline: str
-    meaning: tuple[str, ...]  # gain, loss and runner-up in terms a person knows
+    meaning: tuple[str, ...]  # sentences on gain, loss and runner-up
     reasons: tuple[str, ...]
     runners_up: tuple[tuple[str, str], ...]  # (label, why not)
     would_change: tuple[str, ...]
@@ -106,20 +108,24 @@ def _headline(decision: Decision, candidates: CandidateSet) -> str:
         return "No recommendation: fine-tuning has not been shown to help."
     own = f.settings(chosen.settings)
     using = f"Use {chosen.method}" + (f" with {own}" if own else "")
-    title, margin = f.title(candidates.quality), in_quality(candidates, decision.margin)
+    title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
     if decision.step == "only":
         return f"{using}: the only candidate that can be recommended."
     if not decision.firm:
         return (
             f"{using} for now: it scores best in {title}, but no candidate is shown to be within "
-            f"{margin} of the best."
+            f"{within_best}."
         )
     others = [s for s in decision.standings if s.candidate is not decision.best]
     if decision.step == "quality" and chosen is decision.best:
         if all(s.difference.different for s in others):
             return f"{using}: significantly better than every other candidate in {title}."
-        return f"{using}: the best in {title}, and the only one shown to be within {margin} of it."
-    within = f"shown to be within {margin} of the best"
+        # A one-sided test with a margin. A two-sided difference need not be significant beside it.
+        return (
+            f"{using}: it scores best in {title}, and for no other candidate does a one-sided test "
+            f"against the best exclude a gap of more than {in_quality(candidates, decision.margin)}."
+        )
+    within = f"shown to be within {within_best}"
     if decision.step == "forgetting":
         return f"{using}: {within}, and it forgets least among these."
     if decision.step == "cost" and decision.cost_name:
@@ -149,7 +155,7 @@ def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
             "objectives."
         ]
     base = best.base.get(candidates.quality)
-    quality = f"{estimate_text(best.quality)} {f.title(candidates.quality)}"
+    quality = named(candidates.quality, estimate_text(best.quality))
     text = f"Quality: {best.label} scores best, {quality}"
     if base is not None:
         text += f"; the untouched base scores {f.score(candidates.quality, base.value)}"
@@ -171,7 +177,7 @@ def _reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
     sample += f"{seeds} seed" + ("s" if seeds != 1 else "")
     reasons = [
         f"Quality: of {len(decision.standings)} feasible {stage}, {best.label} scores best: "
-        f"{estimate_text(best.quality)} {f.title(candidates.quality)} ({sample})."
+        f"{named(candidates.quality, estimate_text(best.quality))} ({sample})."
     ]
     if candidates.blind is not None:
         reasons.append(
@@ -218,11 +224,11 @@ def _margin(decision: Decision, candidates: CandidateSet) -> str:
     if not decision.tested:
         return text + "With one seed per candidate the spread between seeds is unknown: untested."
     if decision.admissible:
-        said = [
+        bounds = [
             f"{c.label} ({shortfall(decision.standing(c), candidates)})"
             for c in decision.admissible
         ]
-        text += f"Within it with 95 % confidence: {f.joined(said)}."
+        text += f"Within it with 95 % confidence: {f.joined(bounds)}."
     else:
         text += "No candidate is shown to be within it."
     turns = [

@@ -25,7 +25,7 @@ from harness.statistics.comparing.simultaneous import best_reach
 from harness.statistics.scores import Array
 
 DRAWS = 1000
-# What counts as the same cost, relative: memory of a device is the same in every run, time is not.
+# Relative differences that count as the same cost. Device memory hardly varies between runs, time does.
 SAME_COST = {"peak_memory_gb": 0.05, "seconds": 0.25, "trainable_parameters": 0.05}
 
 
@@ -38,16 +38,16 @@ def decide(
 
 
 class RuleChoice(NamedTuple):
-    """The candidate that the rule takes for some scores; candidates by their places."""
+    """Choice of the rule for given scores; candidates are given by index."""
 
     chosen: int | None
-    step: str  # that decided
-    cost_name: str | None  # of the cost that decided, where one did
-    calm: list[int]  # those that forget alike
+    step: str  # the step that decided
+    cost_name: str | None  # the cost that decided, if one did
+    calm: list[int]  # candidates tied for least forgetting
 
 
 class _Rule:
-    """The rule on feasible candidates, best quality first."""
+    """Applies the rule to feasible candidates, ordered by quality, best first."""
 
     def __init__(self, feasible: Sequence[Candidate], candidates: CandidateSet) -> None:
         self.feasible, self.candidates = list(feasible), candidates
@@ -111,7 +111,7 @@ class _Rule:
         return values, needed
 
     def _better(self, means: Array) -> Array:
-        """(..., k) means -> (..., k) 1 shown better than the base, 0 not, NaN not testable."""
+        """Test (..., k) means against the base: 1 if better, 0 if not shown, NaN if untested."""
         values, needed = self._against_base
         gain = (means - values) * (1.0 if self.candidates.maximize else -1.0)
         return np.where(np.isnan(needed), np.nan, gain > needed)
@@ -150,7 +150,7 @@ class _Rule:
 
     @cached_property
     def _forgetting(self) -> Array:
-        """(k,), NaN where it was not measured."""
+        """Return (k,) forgetting of the candidates; NaN if not measured."""
         return np.array(
             [np.nan if c.forgetting is None else c.forgetting.value for c in self.feasible]
         )

@@ -9,7 +9,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.rule import decide, spent
-from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, numbers
+from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, named, numbers
 
 
 def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
@@ -19,8 +19,9 @@ def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
     if chosen is not None and best is not chosen:
         own = decision.standing(chosen).difference
         lines.append(
-            f"If forgetting and cost did not matter: {best.label}, {estimate_text(best.quality)} "
-            f"{f.title(candidates.quality)} ({difference(own, candidates, True)})."
+            f"If forgetting and cost did not matter: {best.label}, "
+            f"{named(candidates.quality, estimate_text(best.quality))} "
+            f"({difference(own, candidates, True)})."
         )
     if chosen is not None:
         lines += _tighter(decision, chosen, candidates)
@@ -29,7 +30,9 @@ def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
     if other is not None and (chosen is None or other.label != chosen.label):
         problems = "; ".join(problems_of(candidates, other.label))
         condition = f"If its problem did not matter ({problems})"
-        if not problems:  # one that is ruled out would raise the bar for the others
+        if (
+            not problems
+        ):  # an excluded candidate would be the best, which the others are compared with
             out = f.joined([c.label for c in candidates.members if c.problems])
             condition = f"If the excluded candidates ({out}) still counted as the best"
         lines.append(f"{condition}: {other.label}, {numbers(other)}.")
@@ -79,7 +82,7 @@ def _chosen_of(considered: Sequence[Candidate], candidates: CandidateSet) -> Can
 
 
 def without_problems(candidate: Candidate) -> Candidate:
-    """Lift what rules a candidate out, unless it is that it was shown to be worse."""
+    """Return the candidate without its problems, unless it was dropped as shown to be worse."""
     return candidate if candidate.dropped else replace(candidate, problems=())
 
 

@@ -8,7 +8,13 @@ from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.contest import compare
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.rule import spent
-from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, shortfall
+from harness.reporting.verdict.wording import (
+    COST_WORDS,
+    difference,
+    estimate_text,
+    in_quality,
+    shortfall,
+)
 
 
 def why_not(decision: Decision, candidates: CandidateSet) -> list[tuple[str, str]]:
@@ -38,13 +44,14 @@ def _not_admitted(candidate: Candidate, decision: Decision, candidates: Candidat
     standing = decision.standing(candidate)
     if standing.better_than_base is False:
         return "not shown to be better than the untouched base"
-    told = difference(standing.difference, candidates)
+    gap = difference(standing.difference, candidates)
     if standing.difference.different:
-        return f"worse in quality: {told}"
+        return f"worse in quality: {gap}"
     if candidate is decision.best:
         bound = shortfall(standing, candidates)
         return f"highest score, but not shown to be within the margin: {bound}"
-    return f"not shown to be within the margin of the best: {told}"
+    margin = in_quality(candidates, decision.margin)
+    return f"a one-sided test does not exclude that it is more than {margin} below the best: {gap}"
 
 
 def _forgets_more(candidate: Candidate, decision: Decision) -> str:

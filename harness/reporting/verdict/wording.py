@@ -25,8 +25,8 @@ def difference(found: ScoreDifference, candidates: CandidateSet, reverse: bool =
     if reverse:
         gap = -gap
         low, high = (None, None) if low is None or high is None else (-high, -low)
-    told = f.with_interval(as_compared(candidates.quality), gap, low, high, sign=True, units=True)
-    text = f"difference {told}"
+    shown = f.with_interval(as_compared(candidates.quality), gap, low, high, sign=True, units=True)
+    text = f"difference {shown}"
     if found.p_family is None:
         return f"{text}, untested"
     verdict = "significant" if found.different else "not significant"
@@ -46,7 +46,22 @@ def in_quality(candidates: CandidateSet, value: float) -> str:
     """Write a difference in quality: '1.0 test BLEU', or '0.020 nats/token' for a perplexity."""
     if is_logarithmic(candidates.quality):
         return _bare(candidates, value)
+    if f.in_percent(candidates.quality):
+        return f"{f.score(candidates.quality, value)} points of {f.prose_title(candidates.quality)}"
     return f"{f.score(candidates.quality, value)} {f.title(candidates.quality)}"
+
+
+def of_best(candidates: CandidateSet, margin: float) -> str:
+    """Write a distance from the best: '1.0 test BLEU of the best'."""
+    if f.in_percent(candidates.quality):
+        title = f.prose_title(candidates.quality)
+        return f"{f.score(candidates.quality, margin)} percentage points of the best {title}"
+    return f"{in_quality(candidates, margin)} of the best"
+
+
+def named(name: str, value: str) -> str:
+    """Write a formatted value before its measurement: '48.8 test BLEU', '48.8 % test exact match'."""
+    return f"{value}{' %' if f.in_percent(name) else ''} {f.prose_title(name)}"
 
 
 def as_compared(name: str) -> str:
@@ -55,12 +70,13 @@ def as_compared(name: str) -> str:
 
 
 def _bare(candidates: CandidateSet, value: float) -> str:
-    """Write the value with its unit."""
+    """Write a difference in quality with its unit, without the name of the measurement."""
     name = as_compared(candidates.quality)
     return f"{f.score(name, value)} {f.unit(name)}".strip()
 
 
 def estimate_text(estimate: Estimate | None, units: bool = False) -> str:
+    """Write a score with its interval: '48.8 [46.1, 51.2]'."""
     if estimate is None:
         return f.MISSING
     low, high = estimate.low, estimate.high
@@ -68,9 +84,10 @@ def estimate_text(estimate: Estimate | None, units: bool = False) -> str:
 
 
 def numbers(candidate: Candidate) -> str:
+    """Write quality and forgetting of a candidate, with intervals."""
     parts = []
     if candidate.quality is not None:
-        parts.append(f"{estimate_text(candidate.quality)} {f.title(candidate.quality.name)}")
+        parts.append(named(candidate.quality.name, estimate_text(candidate.quality)))
     if candidate.forgetting is not None:
         parts.append(f"forgetting {estimate_text(candidate.forgetting, units=True)}")
     return ", ".join(parts)
