@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import vl_convert
 from scripts_of_a_page import SCRIPT, chart_of, without_scripts
 from synthetic_run import PROFILES, Maker
 
@@ -30,8 +31,12 @@ def test_scripts_are_allowed_by_their_digest_and_by_nothing_else(page):
     assert len(SCRIPT.findall(page)) == 3  # charts, tables, our own
 
 
-def test_libraries_define_what_the_page_calls():
-    assert "window.vegaEmbed=" in libraries.charts()
+def test_libraries_define_what_the_page_calls(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    written = libraries.charts.__wrapped__()
+    assert "window.vegaEmbed=" in written
+    monkeypatch.setattr(vl_convert, "javascript_bundle", None)  # from here on it is read
+    assert libraries.charts.__wrapped__() == written
     assert "globalThis.DataTable=" in libraries.tables()
     for script in (libraries.charts(), libraries.tables()):
         assert "</script" not in script.lower() and "<script" not in script.lower()

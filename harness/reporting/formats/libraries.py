@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
+
+from harness.records import write_text
 
 __all__ = ["charts", "digest", "tables"]
 
@@ -19,11 +25,20 @@ __all__ = ["charts", "digest", "tables"]
 def charts() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that defines ``vegaEmbed``.
 
-    The bundle is written by vl-convert and takes a second or two, so it is kept for the process.
+    The bundle is the same for each version of vl-convert, which takes some seconds to write it. It
+    is kept in the user's cache folder.
     """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    kept = folder / "harness" / f"vega-{version('vl-convert-python')}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        return kept.read_text("utf-8")
     import vl_convert
 
-    return _inside_a_page(vl_convert.javascript_bundle())  # pyright: ignore[reportCallIssue]
+    script = _inside_a_page(vl_convert.javascript_bundle())  # pyright: ignore[reportCallIssue]
+    if folder.is_absolute():  # a user without a home folder has none
+        with suppress(OSError):
+            write_text(kept, script)
+    return script
 
 
 @cache
