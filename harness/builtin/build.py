@@ -18,6 +18,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from harness.builtin import ASSETS, MANIFEST
+from harness.builtin.cards import write_cards
 from harness.builtin.chat_model import chat_tokenizer, tune_chat
 from harness.builtin.pretrain import (
     document_ids,
@@ -72,6 +73,7 @@ def build(output: Path, steps: int = STEPS, seed: int = 0) -> dict:
     tokenizer.save_pretrained(output / "model")
 
     chat_perplexity = make_chat(output, world, held_out_texts, steps, seed)
+    write_cards(output)
     replay = islice(training_documents(world, seed, held_out_texts), REPLAY_DOCUMENTS)
     _write_jsonl(output / "data" / "replay.jsonl", ({"text": text} for text in replay))
     seen = islice(training_documents(world, seed, held_out_texts), TOKENIZER_DOCUMENTS)
@@ -167,6 +169,7 @@ def rewrite_data(output: Path, seed: int, chat: bool = False) -> dict:
         texts = {text for domain in held_out.values() for text in domain}
         perplexity = make_chat(output, world, texts, manifest["build"]["steps"], seed)
         manifest["held_out_perplexity"]["chat_model"] = perplexity
+    write_cards(output)
     manifest["sha256"] = file_hashes(output)
     (output / MANIFEST.name).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest

@@ -65,7 +65,7 @@ def asked(sweep_folder, tmp_path_factory):
                 "update.intruders": Measurement(6.0, "directions", 4, None, "s"),
             }
             outcomes = {
-                "merged": Outcome(merged, 4_800_000, f"in merged/ {EVIL}"),
+                "merged": Outcome(merged, 4_800_000, f"in merged/ {EVIL}", 1234.5),
                 "interpolated 0.75": Outcome(measured(bleu=38.0, kl=0.02), 4_800_000, "mixed"),
                 "interpolated 0.25": Outcome(measured(bleu=31.5, kl=0.004), 4_800_000, "mixed"),
                 "quantized nf4": Outcome(note="out of memory: too large"),
@@ -105,7 +105,7 @@ def test_every_outcome_is_a_row_with_its_numbers_or_its_reason(report):
     rows = [line for line in table.splitlines() if line.startswith("| ")]
     assert [line.split("|")[3].strip(" *") for line in rows].count("as trained") == 2
     merged = next(line for line in rows if "| merged |" in line and "4.8 MB" in line)
-    assert r"40.0 \[39.0, 41.0\]" in merged
+    assert r"40.0 \[39.0, 41.0\]" in merged and "| 4.8 MB | 1,234 |" in merged
     assert "logits differ by at most 2.4e-6" in merged
     assert any("| – | – | – | out of memory: too large |" in line for line in rows)
     assert any("| – | – | – | not possible, there is no merged model" in line for line in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ def parsed(text: str) -> BaseCard:
     """Parse a card in the hub's format: YAML between two lines of ---, then Markdown."""
     from huggingface_hub import ModelCard
 
+    # About a card without YAML, or with one that cannot be read.
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
     values: dict[str, Any] = {}
     body = text
     try:

@@ -16,7 +16,7 @@ from harness.statistics.measurements.names import MERGED_DIFFERENCE
 def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     """Build the table: per finalist a row as trained, then a row per outcome; the base last."""
     names = [candidates.quality] + ([candidates.forgetting] if candidates.forgetting else [])
-    headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "How"]
+    headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "Tokens/s", "How"]
     rows: list[tuple[Cell, ...]] = []
     marked = None
     for finalist in looked_at_again(candidates):
@@ -32,6 +32,7 @@ def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Tabl
                 Cell("as trained"),
                 *_scores(record.measurements, names),
                 Cell(kept, "number"),
+                Cell(_speed(record.cost.get("generation_tokens_per_second")), "number"),
                 Cell(f"seed {record.seed}; size of the trained part", "quiet"),
             )
         )
@@ -43,6 +44,7 @@ def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Tabl
                     Cell(name),
                     *_scores(outcome.measurements, names),
                     Cell(f.file_size(outcome.bytes), "number"),
+                    Cell(_speed(outcome.tokens_per_second), "number"),
                     Cell(_how(outcome), "quiet"),
                 )
             )
@@ -66,6 +68,10 @@ def _told_apart(outcomes: Mapping[str, Outcome]) -> list[tuple[str, Outcome]]:
         else:
             found.append((name, outcome))
     return found + [(", ".join(names), Outcome(note=note)) for note, names in missing.items()]
+
+
+def _speed(tokens_per_second: float | None) -> str:
+    return f.number(tokens_per_second, 0)
 
 
 def _header(name: str) -> str:
