@@ -13,6 +13,7 @@ COMMANDS = {
     "sweep": "tune methods with an equal budget each, compare them, and write a report",
     "trial": "run one trial by hand, or a sequence of tasks",
     "evaluate": "score a saved adapter or model, or the untouched base",
+    "status": "say how far a sweep is, while it runs or after it was stopped",
     "report": "write the report of a sweep from its records",
     "export": "write the recommended model into a folder, ready to use, with a model card",
     "doctor": "check what this machine can run",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harness.config import TrialConfig
     from harness.launch.launcher import Launcher
     from harness.reporting.read import Report
+    from harness.search.screen.terminal import Terminal
     from harness.search.sweep_folder import SweepFolder
-    from harness.search.terminal import Terminal
 
 PREEMPTED, STOPPED = 75, 130
 
@@ -135,11 +135,13 @@ def run(arguments: Sequence[str]) -> int:
     from harness.allowance.account import Account
     from harness.allowance.costs import CostTable
     from harness.search.driver import Driver
+    from harness.search.planning.expected_cost import planned_trials
+    from harness.search.planning.measurer import Measurer
     from harness.search.planning.memory_fit import find_needs
     from harness.search.planning.needs import read_needs, write_needs
-    from harness.search.planning.show import Measurer, show_plan
+    from harness.search.planning.show import show_plan
+    from harness.search.screen.terminal import Terminal
     from harness.search.sweep_folder import SweepFolder, describe
-    from harness.search.terminal import Terminal
     from harness.tracking import start_mirror
 
     folder = SweepFolder(sweep)
@@ -167,8 +169,10 @@ def run(arguments: Sequence[str]) -> int:
             check_values(sweep.objectives, counts.get("without", {}))
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
             sweep = account.divide(CostTable(sweep, plans, needs, splits), launcher.size)
-            show_plan(sweep, plans, splits, counts, needs, launcher.size, terminal)
-            for words in [*(f"rate         {words}" for words in first_rates), *account.lines]:
+            show_plan(
+                sweep, plans, splits, counts, needs, first_rates, launcher.size, terminal.console
+            )
+            for words in account.lines:
                 terminal.say(words)
             if sweep.plan:
                 _leave_nothing(launcher, folder, cache)
@@ -184,6 +188,8 @@ def run(arguments: Sequence[str]) -> int:
         if not resumes:
             folder.remember(describe(sweep, plans, models=models, data=data, typed=arguments))
         mirror = start_mirror(sweep, folder.path)
+        terminal.expect(planned_trials(sweep, plans, needs), launcher.size)
+        terminal.progress.write(folder.path)
         with terminal:
             records = driver.run(needs)
     except InputError:
@@ -216,6 +222,7 @@ def run(arguments: Sequence[str]) -> int:
     if account.ended is not None:
         terminal.say(f"Budget {account.ended}")
     report = build_report(folder.path, user_path(sweep.reports_dir))
+    terminal.progress.write(folder.path, report)
     folder.sweep_up()
     used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))
     terminal.say(f"Disk: {folder.path} {used}, {folder.cache} {shared}")

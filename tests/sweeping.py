@@ -16,8 +16,8 @@ from harness.config import SweepConfig
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import Measurement, Record, read_json, write_json, write_record
 from harness.search.driver import Driver
+from harness.search.screen.terminal import Terminal
 from harness.search.sweep_folder import SweepFolder
-from harness.search.terminal import Terminal
 from harness.trials.job import Job
 
 # A real sweep of seconds.

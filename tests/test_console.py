@@ -34,6 +34,7 @@ def test_every_command_is_listed_and_is_a_module(capsys):
         ("evaluate", ("adapter=", "stage=confirm", "max_new_tokens")),
         ("clean", ("plan=true", "cache_days=")),
         ("verify", ("steps=", "METHOD/FINGERPRINT")),
+        ("status", ("json=true", "runs/NAME")),
         ("report", ("reports_dir=", "runs/NAME")),
         ("export", ("merged=true", "bits=4", "push=USER/NAME", "output=FOLDER")),
         ("doctor", ("FAIL", "method=qlora")),

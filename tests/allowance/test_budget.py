@@ -22,8 +22,8 @@ from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.race_file import read_race
 from harness.search.driver import Driver
 from harness.search.planning.needs import MeasuredConfig, MethodMemory
+from harness.search.screen.terminal import Terminal
 from harness.search.sweep_folder import SweepFolder, describe
-from harness.search.terminal import Terminal
 
 MINUTE = 60.0  # of every trial
 TRUTH = {"full": 40.0, "lora": 39.5, "ia3": 20.0}

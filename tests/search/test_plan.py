@@ -10,9 +10,11 @@ from sweeping import composed
 
 from harness.records.footprint import Footprint
 from harness.search.planning.ask_worker import NoWorkerAnswered
+from harness.search.planning.expected_cost import expected_cost, unmeasured
+from harness.search.planning.measurer import Measurer
 from harness.search.planning.memory_fit import find_needs
 from harness.search.planning.needs import MeasuredConfig, MethodMemory
-from harness.search.planning.show import Measurer, expected_cost, memory_table, unmeasured
+from harness.search.planning.show import memory_table
 
 SWEEP = ("name=s", "search.trials=10", "confirm.finalists=2", "confirm.seeds=3", "tracking=none")
 # 100 steps of 0.5 s, 6 s of scoring, 4 s of answers: a minute.
@@ -27,8 +29,7 @@ def told(*arguments, workers=1, **changes):
         name: MethodMemory([MeasuredConfig({}, found, None)], {}, [])
         for name, found in footprints.items()
     }
-    lines = expected_cost(sweep, list(plans.values()), needs, workers)
-    return {line.split()[0]: line for line in lines}
+    return dict(expected_cost(sweep, list(plans.values()), needs, workers))
 
 
 def test_time_energy_and_price_of_all_trials():
@@ -55,7 +56,7 @@ def test_a_method_that_is_left_out_costs_nothing():
     sweep, plans = composed(*SWEEP, "method=lora,full")
     left_out = MethodMemory([MeasuredConfig({}, ONE, "too large")], {}, [], "too large")
     needs = {"lora": MethodMemory([MeasuredConfig({}, ONE, None)], {}, []), "full": left_out}
-    (line, *_) = expected_cost(sweep, list(plans.values()), needs, 1)
+    ((_, line), *_) = expected_cost(sweep, list(plans.values()), needs, 1)
     assert "0.27 device-hours" in line, "16 minutes"
 
 
@@ -73,16 +74,16 @@ def test_a_terminal_of_80_columns_shows_methods_and_their_values_whole():
         for name, each in found.items()
     ]
     console = Console(width=80, file=io.StringIO())
-    console.print(memory_table(measured))
+    console.print(memory_table(measured, roomy=False))
     lines = [line.strip() for line in console.file.getvalue().splitlines()]
     assert "lora" in lines and "full" in lines
-    assert [line.split()[0] for line in lines if "10,000.0" in line] == ["r=8", "r=128", "as"]
+    assert [line.split()[0] for line in lines if "20,000.0" in line] == ["r=8", "r=128", "as"]
     assert any(line.startswith("as configured ") for line in lines)
 
 
 def test_an_error_in_one_methods_steps_is_its_own(tmp_path, monkeypatch):
     """Its trials are run and fail for themselves; time and memory are those of the others."""
-    from harness.search.planning import show
+    from harness.search.planning import measurer
 
     def ask(launcher, path, spec, retries):
         if any(config["method"]["name"] == "full" for config in spec["configs"]):
@@ -90,15 +91,15 @@ def test_an_error_in_one_methods_steps_is_its_own(tmp_path, monkeypatch):
             raise NoWorkerAnswered(1, 1, tmp_path)
         return {"footprints": [vars(ONE)] * len(spec["configs"])}
 
-    monkeypatch.setattr(show, "ask", ask)
+    monkeypatch.setattr(measurer, "ask", ask)
     sweep, plans = composed(*SWEEP, "method=lora,full")
     measure = Measurer(sweep, None, type("Folder", (), {"path": tmp_path}))
     needs = find_needs(list(plans.values()), sweep, 2, measure)
     assert needs["lora"].left_out == needs["full"].left_out == []
     (line,) = unmeasured(needs)
     assert line.startswith("full:") and "RuntimeError: no kernel for this shape" in line
-    (time, *_, room) = expected_cost(sweep, list(plans.values()), needs, 1)[:2]
-    assert "0.27 device-hours" in time and "for 4 workers" in room
+    cost = dict(expected_cost(sweep, list(plans.values()), needs, 1))
+    assert "0.27 device-hours" in cost["time"] and "for 4 workers" in cost["room"]
     console = Console(width=80, file=io.StringIO())
     console.print(memory_table([(plan, needs[name].measured) for name, plan in plans.items()]))
     assert "toy GPU (80.0 GB to give)" in " ".join(console.file.getvalue().split())

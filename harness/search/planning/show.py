@@ -1,9 +1,9 @@
-"""Display of the plan before anything is spent: trials, memory, cost and statistical power."""
+"""Display of the plan before anything is spent: the few lines that matter, then the details."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,48 +12,35 @@ from rich.table import Table
 
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
+from harness.config.search_space import Choice, Dimension
 from harness.data.rows.splits import Splits
-from harness.launch.launcher import Launcher
-from harness.records.footprint import Footprint
 from harness.search.budget import WORDS, search_budget
 from harness.search.cautions import cautions
-from harness.search.planning.ask_worker import NoWorkerAnswered, ask
-from harness.search.planning.needs import MeasuredConfig, MethodMemory, Values
-from harness.search.sweep_folder import SweepFolder
-from harness.search.terminal import Terminal
+from harness.search.planning.expected_cost import confirm_trials, expected_cost, unmeasured
+from harness.search.planning.needs import MeasuredConfig, MethodMemory
 from harness.statistics.comparing.power import minimal_detectable_difference
 
-KILLED = -9  # SIGKILL, which a machine without memory sends
+IN_A_FILE = 100  # columns, where there is no terminal
+ROOMY = 100  # columns that the whole table of memory needs
+LABEL = 13  # columns of the words in front of a line
 
 
-class Measurer:
-    """Lets a worker measure a few steps of configurations."""
+class Lines:
+    """Prints 'label text' lines, wrapped below each other at the width of the console."""
 
-    def __init__(self, sweep: SweepConfig, launcher: Launcher, folder: SweepFolder) -> None:
-        self._sweep, self._launcher, self._folder = sweep, launcher, folder
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._width = min(console.width, IN_A_FILE) if console.is_terminal else IN_A_FILE
 
-    def __call__(self, asked: Sequence[tuple[MethodPlan, Values]]) -> list[Footprint] | None:
-        """Return None if the worker exited during one of several: measure them one by one then.
-
-        An unexpected error of one configuration is its footprint's ``unmeasured``. Raises InputError.
-        """
-        settings = self._sweep.launcher
-        configs = [asdict(plan.trial(values)) for plan, values in asked]
-        spec = {"kind": "footprints", "configs": configs, "devices": settings.devices_per_trial}
-        try:
-            path, retries = self._folder.path / "check", settings.retries
-            answer = ask(self._launcher, path, spec, retries if len(asked) == 1 else 0)
-        except NoWorkerAnswered as error:
-            if len(asked) > 1:
-                return None
-            nothing = Footprint("this machine", 0.0, 0, 0.0)
-            if error.code != KILLED:
-                return [replace(nothing, unmeasured=str(error))]
-            why = (
-                "its process was killed in the first steps, as where a machine's memory is used up"
-            )
-            return [replace(nothing, infeasible=why)]
-        return [Footprint(**values) for values in answer["footprints"]]
+    def __call__(self, label: str, text: str) -> None:
+        lines = textwrap.wrap(
+            f"{label:<{LABEL - 1}} {text}",
+            self._width,
+            subsequent_indent=" " * LABEL,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self._console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
 def show_plan(
@@ -62,43 +49,77 @@ def show_plan(
     splits: Splits,
     counts: Mapping[str, Any],
     needs: Mapping[str, MethodMemory],
+    first_rates: Sequence[str],
     workers: int,
-    terminal: Terminal,
+    console: Console,
 ) -> None:
-    """Print the trials of each method, the data, and the cost of everything."""
-    console = Console(highlight=False)
-    console.print(_trials(sweep, plans))
+    """Print what will be run, what it costs, and what it can show; then how each method is searched.
+
+    ``first_rates`` are the learning rates that methods begin with, in words.
+    """
+    say = Lines(console)
     measured = [(plan, needs[plan.method].measured) for plan in plans]
+    nothing = ": nothing is run" if sweep.plan else ""
+    console.print(f"\nPlan of {sweep.name}{nothing}\n", style="bold", markup=False)
+    say("trials", _trials(sweep, plans))
+    for label, text in expected_cost(sweep, plans, needs, workers):
+        say(label, text)
     if any(each for _, each in measured):
-        console.print(memory_table(measured))
+        say("memory", _memory(measured))
+    objectives = ", ".join(f"{name} ({way})" for name, way in sweep.objectives.items())
+    by_default = ", by default for these data" if plans[0].tree["objectives"] is None else ""
+    say("objectives", f"{objectives}{by_default}")
+    _say_data(plans[0], splits, counts, say)
+    for words in first_rates:
+        say("rate", words)
+    say("search", _search_settings(sweep))
+    say("power", _power(sweep, len(splits.validation), len(splits.test)))
     for method in needs.values():
         for words in method.left_out:
-            terminal.say(f"left out     {words}")
-    for words in unmeasured(needs):
-        terminal.say(f"caution      {words}")
-    for words in expected_cost(sweep, plans, needs, workers):
-        terminal.say(words)
-    _about_data(sweep, plans[0], splits, counts, terminal)
-    for words in cautions(sweep, plans, splits, needs):
-        terminal.say(f"caution      {words}")
+            say("left out", words)
+    cautious = [*unmeasured(needs), *counts.get("cautions", ())]
+    for words in [*cautious, *cautions(sweep, plans, splits, needs)]:
+        say("caution", words)
+    console.print(search_table(sweep, plans))
+    if any(each for _, each in measured):
+        console.print(memory_table(measured, roomy=console.width >= ROOMY))
 
 
-def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title=f"{sweep.name}: {'nothing is run, this is the plan' if sweep.plan else 'the plan'}",
-        caption="Trials of the search + trials of finalists, again with fresh seeds.",
-        caption_justify="left",
-    )
-    for header in ("method", "trials", "defaults", "searched"):
-        table.add_column(header, overflow="fold")
+def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> str:
+    """Return the numbers of trials in words, and the methods."""
+    budgets = sorted({search_budget(plan, sweep) for plan in plans})
+    each = f"{budgets[0]}" if len(budgets) == 1 else f"{budgets[0]} to {budgets[-1]}"
+    confirmed = confirm_trials(sweep)
+    then = f", then {confirmed} of its finalists with fresh seeds" if confirmed else ""
+    names = ", ".join(plan.method for plan in plans)
+    who = "" if len(plans) == 1 else f" each of {len(plans)} methods"
+    return f"{each} to search{who} ({names}){then}"
+
+
+def _memory(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) -> str:
+    """Return the memory of one trial, smallest and largest, beside what there is."""
+    every = [one.footprint for _, each in measured for one in each]
+    found = [max(one.peak_gb, one.evaluation_peak_gb) for one in every if one.micro_batch_size > 0]
+    there = f"{every[0].available_gb:.1f} GB to give on {every[0].device}"
+    if not found:
+        return f"not measured; {there}"
+    low, high = f"{min(found):.2f}", f"{max(found):.2f}"
+    return f"{low if low == high else f'{low} to {high}'} GB a trial at most; {there}"
+
+
+def search_table(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
+    """Return what each method begins with and where it searches."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    table.add_column("trials", no_wrap=True)
+    table.add_column("begins with", overflow="fold")
+    table.add_column("searched", overflow="fold")
     for plan in plans:
         config = plan.trial({})
-        own = {k: v for k, v in config.method.items() if not isinstance(v, list | dict)}
+        own = {k: v for k, v in config.method.items() if isinstance(v, str | int | float)}
         own.pop("name")
         defaults = {"learning_rate": config.training.learning_rate, **own}
-        searched = "\n".join(f"{key} {dimension}" for key, dimension in plan.space.items())
+        searched = "\n".join(_range(key, dimension) for key, dimension in plan.space.items())
         table.add_row(
             plan.method,
             f"{search_budget(plan, sweep)} + {confirm_trials(sweep)}",
@@ -108,29 +129,39 @@ def _trials(sweep: SweepConfig, plans: Sequence[MethodPlan]) -> Table:
     return table
 
 
-def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) -> Table:
-    """Return the memory of a step of each method in MB, and its duration."""
+def _range(key: str, dimension: Dimension) -> str:
+    """Return a searched key with its values: 'r 2, 4, 8' or 'learning_rate 0.0001 to 0.01, log'."""
+    name = key.rpartition(".")[2]
+    if isinstance(dimension, Choice):
+        return f"{name} {', '.join(str(value) for value in dimension.values)}"
+    log = ", log" if dimension.log else ""
+    return f"{name} {dimension.low:g} to {dimension.high:g}{log}"
+
+
+def memory_table(
+    measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]], roomy: bool = True
+) -> Table:
+    """Return the memory of a step of each method in MB, and its duration; its parts where ``roomy``."""
     every = [one.footprint for _, each in measured for one in each]
     first = next((one for one in every if one.unmeasured is None), every[0])
     table = Table(
         box=SIMPLE_HEAD,
-        padding=0,
+        padding=(0, 1, 0, 0),
         title=f"a few steps of each, measured on {first.device} ({first.available_gb:.1f} GB to give)",
         caption_justify="left",
         caption="MB of tensors at the most of a step with the longest sequences. In all: on a GPU what "
         "torch had allocated, on a CPU the whole process. A trial: training, and an evaluation whose "
         "answers are all as long as they may be.",
     )
-    headers = ("weights", "gradients", "optimizer", "activations", "in all", "a step", "a trial")
-    table.add_column("method", overflow="fold")  # values below it: 80 columns have no room beside
-    for header in headers:
+    parts = ("weights", "gradients", "optimizer", "activations") if roomy else ("activations",)
+    table.add_column("method", overflow="fold")
+    for header in (*parts, "in all", "a step", "a trial"):
         table.add_column(header, justify="right", no_wrap=True)
     for plan, each in measured:
         if each:
             table.add_row(plan.method, style="bold")
         for one in each:
             found, mb = one.footprint, "{:,.1f}".format
-            parts = (found.weights_gb, found.gradients_gb, found.optimizer_gb, found.activations_gb)
             values = "\n".join(f"{k.rpartition('.')[2]}={v}" for k, v in one.values.items())
             asked = plan.trial(one.values).training.batch_size
             halved = 0 < found.micro_batch_size < asked
@@ -140,74 +171,12 @@ def memory_table(measured: Sequence[tuple[MethodPlan, list[MeasuredConfig]]]) ->
             known = found.micro_batch_size > 0
             table.add_row(
                 f"{values or 'as configured'}{note}",
-                *(mb(1000 * part) if known else "–" for part in parts),
+                *(mb(1000 * getattr(found, f"{part}_gb")) if known else "–" for part in parts),
                 f"{mb(1000 * found.peak_gb)}{'' if one.too_large is None else ' too large'}",
                 _duration(found.step_seconds) if known else "–",
                 _duration(found.trial_seconds) if known else "–",
             )
     return table
-
-
-def unmeasured(needs: Mapping[str, MethodMemory]) -> list[str]:
-    """Return a sentence for each method whose steps ended in an error; its trials are run anyway."""
-    return [
-        f"{method}: its cost is not known, as a measured step failed: {errors[0]}"
-        for method, each in needs.items()
-        if (errors := [m.footprint.unmeasured for m in each.measured if m.footprint.unmeasured])
-    ]
-
-
-def expected_cost(
-    sweep: SweepConfig, plans: Sequence[MethodPlan], needs: Mapping[str, MethodMemory], workers: int
-) -> list[str]:
-    """Return time, device-hours, energy and price of the sweep, from each method as configured."""
-    seconds = training = joules = 0.0
-    without = [plan.method for plan in plans if not _is_timed(needs[plan.method])]
-    devices = sweep.launcher.devices_per_trial
-    for plan in plans:
-        method = needs[plan.method]
-        if plan.method in without:
-            continue
-        found = method.measured[0].footprint
-        n = 0 if method.none_fits else search_budget(plan, sweep) + confirm_trials(sweep)
-        seconds += n * found.trial_seconds
-        training += n * found.step_seconds * found.total_steps
-        if found.watts is None:
-            joules = float("nan")
-        joules += n * found.trial_seconds * devices * (found.watts or 0.0)
-    if len(without) == len(plans):
-        return []
-    hours = seconds * devices / 3600
-    said = [
-        f"time         about {_duration(training / max(1, workers))} of training and at most "
-        f"{_duration((seconds - training) / max(1, workers))} of evaluation with {workers} "
-        f"worker{'s' if workers != 1 else ''}, {hours:.2g} device-hours, at the speed of these steps"
-    ]
-    found = [one for plan in plans for one in needs[plan.method].measured]
-    fitting = [one.footprint for one in found if one.too_large is None and one.footprint.needed_gb]
-    most = min((int(each.available_gb // each.needed_gb) for each in fitting), default=0)
-    if most > 1 and fitting[0].device != "cpu":  # there cores are the scarce resource
-        said.append(
-            f"room         for {most} workers on each device, by these steps (launcher.workers)"
-        )
-    if joules == joules:  # every method's device reported energy
-        said.append(
-            f"energy       about {joules / 3.6e6:.2g} kWh at the power of the measured steps"
-        )
-    price = sweep.launcher.price_per_hour
-    if price is not None:
-        said.append(f"price        about {hours * price:.2f} at {price:g} a device-hour")
-    return said
-
-
-def _is_timed(method: MethodMemory) -> bool:
-    """Return whether the configured values of a method were measured."""
-    return bool(method.measured) and method.measured[0].footprint.unmeasured is None
-
-
-def confirm_trials(sweep: SweepConfig) -> int:
-    """Return the number of confirmation trials of one method."""
-    return sweep.confirm.finalists * sweep.confirm.seeds
 
 
 def _duration(seconds: float) -> str:
@@ -216,61 +185,53 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _about_data(
-    sweep: SweepConfig,
-    plan: MethodPlan,
-    splits: Splits,
-    counts: Mapping[str, Any],
-    terminal: Terminal,
-) -> None:
+def _say_data(plan: MethodPlan, splits: Splits, counts: Mapping[str, Any], say: Lines) -> None:
     train, first = counts["train"], plan.trial({})
     training = first.training
     steps = training.max_steps or f"{training.epochs:g} epochs"
     effective = training.batch_size * training.gradient_accumulation_steps
-    n = len(splits.validation)
-    terminal.say(f"base         {first.model.name}, {counts['parameters']:,} parameters")
-    terminal.say(
-        f"train        {len(splits.train):,} examples, {train['n_sequences']:,} sequences, "
-        f"{train['tokens']:,} tokens; steps: {steps} of {effective} sequences"
+    say("base", f"{first.model.name}, {counts['parameters']:,} parameters")
+    say(
+        "train",
+        f"{len(splits.train):,} examples, {train['n_sequences']:,} sequences, "
+        f"{train['tokens']:,} tokens; steps: {steps} of {effective} sequences",
     )
+    say("validation", f"{len(splits.validation):,} examples; test {len(splits.test):,}")
+    documents, domains = sum(map(len, splits.general.values())), len(splits.general)
+    in_domains = f"{domains} domain{'s' if domains != 1 else ''}"
+    say("general", f"{documents:,} documents in {in_domains}, on which forgetting is measured")
     too_long = train["n_too_long"]
     if too_long:
-        terminal.say(
-            f"too long     {too_long:,} sequences exceed data.max_length={first.data.max_length} "
-            f"(the longest has {train['longest_tokens']:,} tokens); policy: {train['too_long']}"
+        say(
+            "too long",
+            f"{too_long:,} sequences exceed data.max_length={first.data.max_length} "
+            f"(the longest has {train['longest_tokens']:,} tokens); policy: {train['too_long']}",
         )
     written = counts["written"]
     begin = written.get("texts_begin_with")
     if begin is not None:
-        terminal.say(f"texts        begin with {begin or 'nothing'}, as the tokenizer writes them")
+        say("texts", f"begin with {begin or 'nothing'}, as the tokenizer writes them")
     if written.get("hint"):
-        terminal.say(f"prompts      {written['hint']}")
+        say("prompts", str(written["hint"]))
     as_text = train.get("values_with_special_tokens_as_text")
     if as_text:
-        terminal.say(f"as text      {as_text:,} values hold the characters of a special token")
-    terminal.say(f"validation   {n:,} examples; test {len(splits.test):,}")
-    documents = sum(map(len, splits.general.values()))
-    domains = len(splits.general)
-    in_domains = f"{domains} domain{'s' if domains != 1 else ''}"
-    terminal.say(f"general      {documents:,} documents in {in_domains}")
-    for about in counts.get("answers", []):
-        terminal.say(f"answers      {about}")
+        say("as text", f"{as_text:,} values hold the characters of a special token")
+    for words in counts.get("answers", []):
+        say("answers", words)
     for measured, reason in counts.get("without", {}).items():
-        terminal.say(f"metric       {measured} {reason}")
-    for words in counts.get("cautions", ()):
-        terminal.say(f"caution      {words}")
+        say("metric", f"{measured} {reason}")
     for task, reason in counts.get("missing_tasks", {}).items():
-        terminal.say(f"task {task} will be missing: {reason}")
-    budget = [f"{name} {limit:g}" for name in WORDS if (limit := getattr(sweep.search, name))]
-    budget = f"; at most, a method: {', '.join(budget)}" if budget else ""
-    terminal.say(
-        f"search       {sweep.search.sampler}, pruning: {sweep.search.pruner}, early stop: "
-        f"{sweep.search.stop}{budget}"
+        say("task", f"{task} will be missing: {reason}")
+
+
+def _search_settings(sweep: SweepConfig) -> str:
+    """Return sampler, pruner, early stop and what else ends the search of a method."""
+    limits = [f"{name} {limit:g}" for name in WORDS if (limit := getattr(sweep.search, name))]
+    at_most = f"; at most, a method: {', '.join(limits)}" if limits else ""
+    return (
+        f"{sweep.search.sampler}, pruning: {sweep.search.pruner}, early stop: "
+        f"{sweep.search.stop}{at_most}"
     )
-    objectives = ", ".join(f"{name} ({way})" for name, way in sweep.objectives.items())
-    by_default = ", by default for these data" if plan.tree["objectives"] is None else ""
-    terminal.say(f"objectives   {objectives}{by_default}")
-    terminal.say(f"power        {_power(sweep, n, len(splits.test))}")
 
 
 def _power(sweep: SweepConfig, validation: int, test: int) -> str:
@@ -282,6 +243,8 @@ def _power(sweep: SweepConfig, validation: int, test: int) -> str:
     items = (
         f"{n} {split} items alone tell shares of right answers apart that differ by {points:.0f} "
         "points or more (80 % power, 5 % level; on the same items usually less)"
+        if points < 100
+        else f"{n} {split} items are too few to tell any two shares of right answers apart"
     )
     seeds = sweep.confirm.seeds
     if not confirmed or seeds < 2:

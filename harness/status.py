@@ -1,0 +1,63 @@
+"""Progress of a sweep, from its files alone: ``python -m harness.status runs/NAME``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import InputError, unknown
+
+USAGE = """\
+Say how far a sweep is, from its files alone: while it runs, after it was killed, or at its end.
+
+  python -m harness.status runs/NAME
+  python -m harness.status runs/NAME json=true      for programs
+
+exit codes: 0 the sweep runs or has ended, 1 it was stopped and can be resumed, 2 wrong input"""
+KEYS = ("json",)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 running or ended, 1 stopped, 2 invalid input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
+    try:
+        folder, as_json = _read(arguments)
+        from harness.search.screen.of_folder import read_status
+
+        status = read_status(folder)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if as_json:
+        import json
+
+        print(json.dumps(status.to_json(), indent=1))
+    else:
+        status.show()
+    return 1 if status.state == "stopped" else 0
+
+
+def _read(arguments: Sequence[str]) -> tuple[Path, bool]:
+    """Return the folder and whether JSON is asked for. Raises InputError."""
+    folders = [text for text in arguments if "=" not in text or Path(text).exists()]
+    as_json = False
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if text in folders:
+            continue
+        if key not in KEYS:
+            raise unknown("key", key, KEYS)
+        if value not in ("true", "false"):
+            raise InputError(f"{text}: json must be true or false.")
+        as_json = value == "true"
+    if len(folders) != 1:
+        raise InputError("Name the folder of one sweep: python -m harness.status runs/NAME")
+    return Path(folders[0]), as_json
+
+
+if __name__ == "__main__":
+    sys.exit(main())
