@@ -9,5 +9,5 @@ from harness.reporting.evidence.folders.run_folder import FinishedTrial
 
 
 def base_measurement(rows: Iterable[FinishedTrial], name: str) -> Measurement | None:
-    """The untouched base's value, from the first record that has it."""
+    """Return the untouched base's value from the first record that has it, else None."""
     return next((row.record.base[name] for row in rows if name in row.record.base), None)

@@ -36,11 +36,11 @@ from harness.statistics.measurements.names import (
 )
 from harness.statistics.pareto import front
 
-MOST_FALLBACK = 12  # candidates from the search stage, where nothing was confirmed
+MOST_FALLBACK = 12  # largest number of candidates from the search stage, if none was confirmed
 
 
 def candidate_set(run: SweepRecords) -> CandidateSet:
-    """The candidates of a run and the measurements that decide between them."""
+    """Return the candidates of a sweep, with the measurements that decide between them."""
     sweep = run.sweep
     confirm = [row for row in run.rows if row.record.stage == "confirm"]
     confirmed = any(row.record.status == "complete" for row in confirm)
@@ -84,7 +84,7 @@ def candidate_set(run: SweepRecords) -> CandidateSet:
 
 
 def _looks(run: SweepRecords, confirm: Sequence[FinishedTrial]) -> int:
-    """Return the number of looks, with this one where there are seeds that none of them has seen."""
+    """Return the number of looks at the race, this one included if seeds were added since the last."""
     race = run.race
     if not race.rounds:
         return 0
@@ -95,7 +95,7 @@ def _looks(run: SweepRecords, confirm: Sequence[FinishedTrial]) -> int:
 def _with_intervals(
     candidates: Sequence[Candidate], quality: str, forgetting: str | None
 ) -> list[Candidate]:
-    """Every estimate with the interval that all candidates together tell."""
+    """Add intervals to all estimates, with the seed variance pooled over all candidates."""
     known: list[dict[str, Estimate]] = [{} for _ in candidates]
     for name in dict.fromkeys(name for c in candidates for name in c.estimates):
         having = [i for i, c in enumerate(candidates) if name in c.estimates]
@@ -132,7 +132,7 @@ def _seeing(candidates: CandidateSet) -> CandidateSet:
 
 
 def quality_measurement(objective: str, complete: list[FinishedTrial]) -> str:
-    """test.X for the objective validation.X, where every finalist has it."""
+    """Return test.X for the objective validation.X if every finalist has it, else the objective."""
     test = objective.replace(VALIDATION, TEST, 1)
     measured = [test in row.record.measurements for row in complete]
     return test if measured and all(measured) else objective
@@ -147,7 +147,7 @@ def _forgetting_measurement(sweep: SweepSettings, complete: list[FinishedTrial])
 
 
 def distinguishing(rows: Iterable[FinishedTrial]) -> list[str]:
-    """Config paths that differ between trials of a method, and those that are always named."""
+    """Return the config paths that differ between trials of a method, and those always shown."""
     seen: dict[str, set[str]] = {}
     always: dict[str, Any] = dict.fromkeys(ALWAYS_SHOWN)
     for row in rows:
@@ -160,7 +160,7 @@ def distinguishing(rows: Iterable[FinishedTrial]) -> list[str]:
 
 
 def _best_of_search(groups, quality: str, direction: str, forgetting: str | None):
-    """Without a confirm stage: each method's best trial, and the trials on the front."""
+    """Return each method's best search trial and the trials on the front, for an unconfirmed sweep."""
     scored = {
         key: row.record
         for key, rows in groups.items()

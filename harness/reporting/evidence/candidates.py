@@ -25,8 +25,8 @@ class Candidate:
     label: str
     method: str
     configuration: str
-    settings: Mapping[str, Any]  # what tells it from others of its method
-    rows: tuple[FinishedTrial, ...]  # its complete trials, one a seed
+    settings: Mapping[str, Any]  # settings that differ within its method
+    rows: tuple[FinishedTrial, ...]  # its complete trials, one per seed
     other_rows: tuple[FinishedTrial, ...]  # its trials that did not complete
     quality: Estimate | None
     forgetting: Estimate | None
@@ -35,7 +35,7 @@ class Candidate:
     cost: Mapping[str, float]  # mean over seeds; peak memory: the largest
     base: Mapping[str, Measurement]
     problems: tuple[str, ...]  # why it cannot be chosen; empty if it can
-    dropped: bool = False  # one of them: its seeds showed in an earlier round that it cannot win
+    dropped: bool = False  # True if an earlier round of the race showed that it cannot win
 
     @property
     def feasible(self) -> bool:
@@ -43,14 +43,14 @@ class Candidate:
 
     @property
     def on_cpu(self) -> bool:
-        """True if any of its trials ran on CPU: memory is then that of the whole process."""
+        """Return True if any trial ran on CPU, where memory is that of the whole process."""
         return any(
             str(row.record.provenance.get("device", "")).startswith("cpu") for row in self.rows
         )
 
     @cached_property
     def base_replicates(self) -> Replicates | None:
-        """The untouched base in quality; None where it was not measured, or in another way."""
+        """Return the base's quality; None if it was not measured, or measured in another way."""
         if self.quality is None or self.quality.name not in self.base:
             return None
         name, base = self.quality.name, self.base[self.quality.name]
@@ -62,7 +62,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """All candidates and what they are measured by."""
+    """All candidates of a sweep, with the measurements that compare them."""
 
     members: tuple[Candidate, ...]
     quality: str  # measurement, such as test.bleu
@@ -70,7 +70,7 @@ class CandidateSet:
     forgetting: str | None
     confirmed: bool
     remarks: tuple[str, ...]
-    margin: float | None = None  # in quality, as the user stated it; None: by the metric
-    seed: int = 0  # of the sweep: of what is drawn in judging
-    blind: str | None = None  # the measurement that was asked for and tells nobody apart
-    looks: int = 0  # at rounds of confirm seeds, this one included; 0: all seeds ran at once
+    margin: float | None = None  # in quality, as configured; None: the metric's default
+    seed: int = 0  # of the sweep; seeds the redraws of the decision
+    blind: str | None = None  # the requested measurement, if it separates no candidates
+    looks: int = 0  # number of looks at the race so far; 0 if all seeds ran at once

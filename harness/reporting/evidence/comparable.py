@@ -1,4 +1,4 @@
-"""Scores that were measured in another way than the rest are left out: they must not be compared."""
+"""Removal of scores that were measured in another way than most, and so cannot be compared."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import replace
 from harness.records import Measurement
 from harness.reporting.evidence.folders.run_folder import FinishedTrial
 
-_WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")  # of each its own: that is the point
-
-# Of each tokenizer its own: what is the same is how it was found.
+# Parts of a signature that may differ between comparable values:
+# the worst domain may be another one for each model,
+_WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")
+# the derived answer length depends on the tokenizer, but follows the same rule,
 _AS_LONG_AS_REFERENCES = re.compile(r"\|max_new_tokens:auto\(\d+\)")
-
-# A chat model is asked in its template, a base is not; the table of what they know says which.
+# and chat models are asked in their template, which the table of knowledge shows.
 _ASKED = re.compile(r"\|form:(completion|chat|completion\+chat)(?=\|)")
 
 
 def comparable(rows: Sequence[FinishedTrial]) -> tuple[list[FinishedTrial], list[str]]:
-    """The rows with one signature a measurement, that of most of them, and what was left out."""
+    """Keep for each measurement only its most frequent signature; also return remarks on the rest."""
     found: dict[str, Counter[str]] = {}
     for row in rows:
         for name, measured in row.record.measurements.items():
@@ -45,7 +45,7 @@ def same_way(one: Measurement, other: Measurement) -> bool:
 
 
 def how_measured(measured: Measurement) -> str:
-    """The signature without what may differ between values that can be compared."""
+    """Return the signature without the parts that may differ between comparable values."""
     how = _AS_LONG_AS_REFERENCES.sub("|max_new_tokens:auto", measured.signature)
     return _ASKED.sub("", _WORST.sub("|domain:the worst", how))
 
@@ -53,6 +53,6 @@ def how_measured(measured: Measurement) -> str:
 def _kept(row: FinishedTrial, ruling: dict[str, str]) -> FinishedTrial:
     record = row.record
     kept = {n: m for n, m in record.measurements.items() if how_measured(m) == ruling[n]}
-    # The base is measured as its trial is: one that is not says nothing about it.
+    # A base value is kept only if it was measured like the trials.
     base = {n: m for n, m in record.base.items() if n not in ruling or how_measured(m) == ruling[n]}
     return replace(row, record=replace(record, measurements=kept, base=base))

@@ -1,4 +1,4 @@
-"""Scores by seed, and what per-example results tell of their error; intervals need all candidates."""
+"""Estimates of a score with its error, from the scores by seed and the per-example results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from harness.statistics.scores import Array, aggregate, can_aggregate
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its 95 % interval over items and seeds; None where nothing is known of its error.
+    """Mean score over seeds with its 95 % interval over items and seeds, None if unknown.
 
-    The mean over seeds; of a perplexity that of its logarithm, which ``replicates`` hold.
+    For a perplexity the mean is that of its logarithm, which ``replicates`` hold.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Estimate:
 
 
 def shared_items(rows: Sequence[FinishedTrial]) -> dict[str, Array]:
-    """measurement -> (seeds, n, k), only where every seed has statistics of the same shape."""
+    """Return measurement → (seeds, n, k), where every seed has statistics of the same shape."""
     by_seed = [read_items(row.folder) for row in rows]
     shared: dict[str, Array] = {}
     for name in by_seed[0] if by_seed else ():
@@ -45,14 +45,14 @@ def shared_items(rows: Sequence[FinishedTrial]) -> dict[str, Array]:
 
 
 def estimate(name: str, rows: Sequence[FinishedTrial], items: Mapping[str, Array]) -> Estimate:
-    """From the examples where they are there; else the mean of what the records say.
+    """Estimate a score from per-example results, or else from the recorded values.
 
-    Its interval is the one it has alone; ``with_intervals`` knows more.
+    The interval uses this candidate alone; ``with_intervals`` pools the seed variance over all.
     """
     having = [row for row in rows if name in row.record.measurements]
     measured = [row.record.measurements[name] for row in having]
     seeds = tuple(row.record.seed for row in having)
-    # Where items depend on each other, one by one they would claim too much: the record knows better.
+    # With clustered items, per-item errors would be too small; the record has the clustered error.
     depend = any("|cluster" in m.signature for m in measured)
     found = None
     if name in items and len(having) == len(rows) and not depend:
@@ -75,7 +75,7 @@ def with_intervals(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def of_base(measured: Measurement, name: str, items: Array | None) -> Replicates:
-    """The untouched base, which no seed moves: from its examples, else from its recorded interval."""
+    """Return the base's score, fixed over seeds, from its examples or its recorded interval."""
     if items is not None and can_aggregate(name, items):
         found = replicates(name, items[None], (0,))
         if found.influences is not None:
@@ -85,7 +85,7 @@ def of_base(measured: Measurement, name: str, items: Array | None) -> Replicates
 
 
 def _recorded(name: str, measured: Sequence[Measurement]) -> float | None:
-    """Standard error over items, from the 95 % intervals that records hold; None where one has none."""
+    """Return the standard error over items from recorded 95 % intervals; None if one is missing."""
     intervals = [to_scale(name, np.array(m.interval)) for m in measured if m.interval is not None]
     if len(intervals) < len(measured):
         return None

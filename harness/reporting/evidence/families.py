@@ -7,13 +7,13 @@ from harness.reporting.evidence.folders.run_folder import SweepRecords
 
 
 def family(record: Record) -> str:
-    """The method that a person names to get this trial: several labels may share one."""
+    """Return the method that the command line names; several labels (variants) may share it."""
     named = [text for text in record.overrides if text.startswith("method=")]
     return named[-1].removeprefix("method=") if named else record.method
 
 
 def families(run: SweepRecords) -> dict[str, str]:
-    """Each family of the run, in the sweep's order, and the first label that is of it."""
+    """Return family → its first label, in the sweep's order."""
     labels = {row.record.method: family(row.record) for row in reversed(run.rows)}
     found: dict[str, str] = {}
     for label in run.sweep.methods:

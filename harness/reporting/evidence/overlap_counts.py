@@ -1,4 +1,4 @@
-"""Overlap between splits, as the records count it."""
+"""Overlap between splits, as counted in the records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 
-SERIOUS = 0.01  # share of a set beyond which a reader must know before acting
+SERIOUS = 0.01  # share of a set above which the report shows a caution
 
 
 NAMES = {"prompt": "same prompt", "near": "near-duplicate"}
@@ -26,7 +26,7 @@ MEANS = {
 
 
 def how_many(pair: Mapping[str, Any]) -> tuple[int, str]:
-    """A prompt may be repeated with another answer, a text may be alike under another prompt."""
+    """Return the number of overlapping items, and its text ('At least N', as two kinds may differ)."""
     if pair["of"] == "general":
         return pair["near"], str(pair["near"])
     number = max(pair["prompt"], pair["near"])
@@ -34,7 +34,7 @@ def how_many(pair: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def provenance_of_most(run: SweepRecords) -> Mapping[str, Any]:
-    """The provenance of a trial on the texts that most trials had."""
+    """Return the provenance of one trial on the data version that most trials used."""
     known = [row.record.provenance for row in run.rows if row.record.provenance.get("data")]
     if not known:
         return {}

@@ -1,4 +1,4 @@
-"""``race.json``: the rounds of confirm seeds that a sweep on a budget ran, and who dropped out."""
+"""``race.json``: rounds of confirm seeds of a sweep on a budget, with the candidates dropped."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FILE = "race.json"
 
 @dataclass(frozen=True)
 class Round:
-    """One round: the seeds that each finalist has at its end, and what the look at it said."""
+    """One round: the seeds that each finalist has at its end, and the result of the comparison."""
 
-    seeds: Mapping[str, int]  # configuration → number of seeds begun with, this round's included
-    looked: bool = False  # all have ended and were compared
+    seeds: Mapping[str, int]  # configuration → number of seeds started, this round included
+    looked: bool = False  # True once all have ended and were compared
     dropped: Mapping[str, str] = field(default_factory=dict)  # configuration → why, at this look
-    said: str = ""  # what the next seeds are for, or why there are none
+    said: str = ""  # reason for the next seeds, or for the end of the race
 
 
 @dataclass(frozen=True)
 class Race:
-    """All rounds so far. The report reads from it how often it was looked."""
+    """All rounds so far. The number of looks determines the level of the report's tests."""
 
     rounds: list[Round] = field(default_factory=list)
 
@@ -49,7 +49,7 @@ class Race:
 
 
 def read_race(folder: Path) -> Race:
-    """Read the race of a sweep; without rounds where it ran none, or its file cannot be read."""
+    """Read the race of a sweep. It has no rounds if the sweep ran none or the file is unreadable."""
     found: Any = read_json(folder / FILE)
     try:
         return Race([from_mapping(Round, each) for each in found["rounds"]])

@@ -1,4 +1,4 @@
-"""Change on tasks that were not trained for: gains, losses, agreement, and whether they are chance."""
+"""Change on tasks that were not trained for: gains, losses, agreement, and an exact test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TaskResult:
 
 
 def task_results(candidate: Candidate) -> dict[str, TaskResult]:
-    """measurement -> result, where items [correct, base_correct] are there and are 0 or 1."""
+    """Return measurement → result, for tasks whose (seeds, n, 2) items are all 0 or 1."""
     results = {}
     for name, statistics in candidate.items.items():
         if not name.startswith(FORGETTING_TASKS) or statistics.shape[-1] != 2:
@@ -52,7 +52,7 @@ def task_results(candidate: Candidate) -> dict[str, TaskResult]:
 
 
 def _error(candidate: Candidate, name: str, changes: np.ndarray) -> float | None:
-    """As each seed's record has it, which knows what items share; else from the items."""
+    """Return the mean error over seeds, as recorded (clustered) or else from the items."""
     measured = [row.record.measurements.get(name) for row in candidate.rows]
     known = [m.standard_error for m in measured if m is not None and m.standard_error is not None]
     errors = known or [e for e in (mean_error(one) for one in changes) if e is not None]

@@ -11,7 +11,7 @@ from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import FinishedTrial
 from harness.reporting.evidence.ranking import ranked
 
-UPDATE = "update"  # an outcome that is no other model
+UPDATE = "update"  # outcome of the analysis, which makes no other model
 
 
 BETWEEN = "interpolated "
@@ -22,7 +22,7 @@ NUMBERS = ("drift", "effective_rank", "stable_rank", "amplification", "overlap",
 
 @dataclass(frozen=True)
 class Finalist:
-    """A candidate, and the one of its trials whose model was kept and looked at again."""
+    """A candidate, with the trial whose model was kept for the steps after training."""
 
     candidate: Candidate
     row: FinishedTrial
@@ -33,7 +33,7 @@ class Finalist:
 
 
 def looked_at_again(candidates: CandidateSet) -> list[Finalist]:
-    """In the leader board's order; [] where nobody asked."""
+    """Return the finalists with steps after training, in the order of the leader board."""
     return [
         Finalist(candidate, row)
         for candidate in ranked(candidates)
@@ -43,7 +43,7 @@ def looked_at_again(candidates: CandidateSet) -> list[Finalist]:
 
 
 def read_update(row: FinishedTrial) -> list[dict[str, Any]]:
-    """The matrices of ``update.json``; [] where there is none that can be read."""
+    """Return the matrices of ``update.json``; [] if the file is missing or unreadable."""
     data = read_json(row.folder / "update.json")
     found = data.get("matrices") if isinstance(data, dict) else None
     needed = ("kind", "layer", "singular_values", "leading", *NUMBERS)
@@ -63,7 +63,7 @@ class PathPoint(NamedTuple):
 
 
 def path_of(finalist: Finalist, quality: str, forgetting: str) -> list[PathPoint]:
-    """(α, quality, forgetting) from the base to the tuned weights; [] where nothing lies between."""
+    """Return the points from base to tuned weights; [] if none lies strictly between."""
     record, outcomes = finalist.row.record, finalist.outcomes
     at: dict[float, Mapping[str, Measurement]] = {
         float(name.removeprefix(BETWEEN)): outcome.measurements

@@ -43,7 +43,7 @@ from harness.statistics.pareto import front
 def all_figures(
     run: SweepRecords, candidates: CandidateSet, chosen: Candidate | None
 ) -> dict[str, Picture]:
-    """name -> picture, for those that have something to show."""
+    """Draw all figures that have data; return name → picture."""
     look = palette(run.sweep.methods)
     with styled():
         made = (
@@ -72,7 +72,7 @@ def axis_title(name: str) -> str:
 def front_figure(
     run: SweepRecords, candidates: CandidateSet, chosen: Candidate | None, look: Look
 ) -> Picture | None:
-    """Quality against forgetting: search trials faint, finalists with intervals, the base."""
+    """Draw quality against forgetting: search trials faint, finalists with intervals, the base."""
     forgetting = candidates.forgetting
     shown = [c for c in ranked(candidates) if c.quality is not None and c.forgetting is not None]
     if forgetting is None or not shown:
@@ -135,7 +135,7 @@ def front_figure(
     )
     corner = "Up" if candidates.maximize else "Down"
     caption = f"{corner} and to the left is better. Whiskers are 95 % intervals; the dashed line "
-    caption += "joins those that no other beats in both."
+    caption += "joins the Pareto front."
     if tried:
         caption += f" Faint points are search trials, by {f.title(objective(run, candidates))}."
     if outside:
@@ -174,7 +174,7 @@ def capacity_of(row: FinishedTrial) -> float | None:
 
 
 def capacity_figure(run: SweepRecords, candidates: CandidateSet, look: Look) -> Picture | None:
-    """Quality, forgetting and peak memory against rank, each a panel."""
+    """Draw quality, forgetting and peak memory against rank, one panel each."""
     rows = [r for r in run.rows if r.record.status == "complete" and r.record.stage != "confirm"]
     sizes = {id(row): capacity_of(row) for row in rows}
     distinct = sorted({size for size in sizes.values() if size is not None})

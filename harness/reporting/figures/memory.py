@@ -10,7 +10,7 @@ from harness.reporting.tables.memory import PARTS
 
 
 def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:
-    """The same as stacked bars."""
+    """Draw the memory of each method by purpose, as stacked bars."""
     shown = {m: found for m, found in reversed(list(footprints.items())) if found.micro_batch_size}
     if not shown:
         return None

@@ -33,9 +33,9 @@ ON_DARK = {
     INK: "#e3e8ed",
     QUIET: "#9aa7b4",
 }
-# What changes with the page's theme besides: lines of axes and grids, and hollow markers.
+# Further colours that change with the theme: lines of axes and grids, and hollow markers.
 THEMED = {**ON_DARK, "#b8c1ca": "#55616e", GRID: "#2e3944", "#ffffff": "#12181f"}
-FEW = 12  # candidates that a figure has room for as it is
+FEW = 12  # number of candidates that fit into a figure of normal height
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 # The same shapes as Vega names them, for the interactive front.
 SHAPES = {
@@ -43,7 +43,7 @@ SHAPES = {
     "P": "cross", "<": "triangle-left",
     "X": "M-.8,-.5L-.5,-.8L0,-.3L.5,-.8L.8,-.5L.3,0L.8,.5L.5,.8L0,.3L-.5,.8L-.8,.5L-.3,0Z",
 }  # fmt: skip
-# Methods in the order of their colours: a method looks the same in every report that it is part of.
+# Methods in the order of their colours, so that a method looks the same in every report.
 KNOWN_METHODS = (
     "full", "lora", "qlora", "adalora", "ulmfit", "prompt_tuning", "dora", "prefix_tuning",
     "pissa", "rslora", "lora_plus", "importance_mask", "random_mask", "bitfit", "p_tuning", "ia3",
@@ -86,7 +86,7 @@ STYLE: dict[RcKeyType, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG element, what it shows, and how to read it."""
+    """A figure as an SVG element, with title, alternative text and caption."""
 
     name: str
     title: str
@@ -96,9 +96,9 @@ class Picture:
 
 
 def palette(methods: Sequence[str]) -> Look:
-    """method -> (colour, marker), the same in every figure, and in every report for known methods.
+    """Return method → (colour, marker), the same in all figures, and for known methods in all reports.
 
-    Other names, such as those of variants, take what is left in their order.
+    Other names, such as those of variants, get the remaining pairs in their order.
     """
     look = {m: _look(KNOWN_METHODS.index(m)) for m in methods if m in KNOWN_METHODS}
     taken = set(look.values())
@@ -118,7 +118,7 @@ def on_dark(colour: str) -> str:
 
 
 def legend_beside(figure: Figure, handles: Mapping[str, Any] | None = None) -> None:
-    """The legend right of the axes, in as many columns as its length asks for."""
+    """Add the legend right of the axes, in as many columns as its length needs."""
     if handles is None:
         found, labels = figure.axes[0].get_legend_handles_labels()
     else:
@@ -128,7 +128,7 @@ def legend_beside(figure: Figure, handles: Mapping[str, Any] | None = None) -> N
 
 
 def panels(columns: int, width: float = 10.9, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure in inches with one row of axes. Call within `styled()`."""
+    """Return a figure with one row of axes; sizes in inches. Call within `styled()`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots(1, columns, squeeze=False)[0]
@@ -140,7 +140,7 @@ def styled():
 
 
 def svg(figure: Figure, name: str, alt: str) -> str:
-    """The figure as one <svg> element: no prolog, no date, ids that cannot meet another's."""
+    """Return the figure as one <svg> element, without prolog or date, with ids unique on the page."""
     buffer = io.StringIO()
     keys = ("Date", "Creator", "Format", "Type")
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(keys))
@@ -172,7 +172,7 @@ def _by_theme(colour: str) -> str:
 
 
 def log_axis(axis, base: float, values: Sequence[float]) -> None:
-    """Logarithmic, ticks written as a person would: 8, 16 or 3e-4."""
+    """Make an axis logarithmic, with ticks such as 8, 16 or 3e-4."""
     axes = axis.axes
     (axes.set_xscale if axis.axis_name == "x" else axes.set_yscale)("log", base=base)
     if base == 2:

@@ -1,4 +1,4 @@
-"""Overlap of the directions that adapters of different rank learn: LoRA's Figure 3."""
+"""Figure of subspace similarity between adapters of different rank, as in LoRA's Figure 3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = 32  # directions along the larger rank
 
 
 def subspace_figure(candidates: CandidateSet) -> Picture | None:
-    """φ(i, j) between a middle and the largest rank of one method, in the middle layer."""
+    """Draw φ(i, j) between a middle and the largest rank of one method, in the middle layer."""
     pair = _pair(candidates)
     if pair is None:
         return None
@@ -57,7 +57,7 @@ def subspace_figure(candidates: CandidateSet) -> Picture | None:
 
 
 def similarities(a: Array, b: Array) -> Array:
-    """(r_a, r_b) φ(i, j) = ‖AᵢᵀBⱼ‖²_F / min(i, j) for (r, d) factors A (arXiv:2106.09685, Eq. 4)."""
+    """Return φ(i, j) = ‖AᵢᵀBⱼ‖²_F / min(i, j) of two (r, d) factors (arXiv:2106.09685, Eq. 4)."""
     first, second = (
         np.linalg.svd(factor.astype(np.float64), full_matrices=False)[2] for factor in (a, b)
     )
@@ -69,7 +69,7 @@ def similarities(a: Array, b: Array) -> Array:
 def _pair(
     candidates: CandidateSet,
 ) -> tuple[tuple[str, dict[str, Array]], tuple[str, dict[str, Array]]] | None:
-    """A candidate of middle rank and that of the largest, of one family, whose adapters can be read."""
+    """Return adapters of middle and of largest rank from one family, if both can be read."""
     families: dict[str, list[tuple[float, str, Path]]] = {}
     for candidate in candidates.members:
         for row in candidate.rows:
@@ -89,7 +89,7 @@ def _pair(
 
 
 def _factors(path: Path) -> dict[str, Array]:
-    """Module -> A (r, d); {} where the file holds none, or none that numpy can read."""
+    """Read module → A (r, d); {} if the file has none, or none that numpy can read."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError, TypeError, KeyError, ValueError):  # torn, or bfloat16

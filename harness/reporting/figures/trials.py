@@ -38,7 +38,7 @@ from harness.statistics.measurements.names import (
 
 
 def search_points(run: SweepRecords, *names: str) -> list[tuple[FinishedTrial, tuple[float, ...]]]:
-    """Complete search trials that have all of these measurements."""
+    """Return the complete search trials that have all of these measurements, with their values."""
     points = []
     for row in run.rows:
         if row.record.stage == "confirm" or row.record.status != "complete":
@@ -65,7 +65,7 @@ BEST_SHOWN = 6  # of many finalists: more lines could not be distinguished
 
 
 def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
-    """Learning and forgetting over the steps of each finalist, one line a seed."""
+    """Draw learning and forgetting over the steps of each finalist, one line per seed."""
     finalists = [c for c in ranked(candidates) if c.rows]
     drawn = finalists if len(finalists) <= FEW else finalists[:BEST_SHOWN]
     read = [(c, read_curves(row.folder)) for c in drawn for row in c.rows]

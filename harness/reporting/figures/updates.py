@@ -28,16 +28,16 @@ from harness.reporting.figures.style import (
     svg,
 )
 
-MOST_MAPS = 5  # side by side; the best of more finalists
+MOST_MAPS = 5  # maps side by side, of the best finalists
 MOST_BARS = 24  # groups of parameters
-# None as pale as a gap.
+# Without the palest shades, which look like missing values.
 SHADES = ListedColormap(colormaps["Blues"](np.linspace(0.15, 1, 256)))
 
 Map = tuple[str, Mapping[tuple[int, str], float]]  # title, (layer, kind) -> value
 
 
 def update_figures(candidates: CandidateSet, look: Look) -> list[Picture | None]:
-    """Called within `styled()`."""
+    """Draw the figures of weight updates. Call within `styled()`."""
     again = looked_at_again(candidates)
     matrices = [(finalist, read_update(finalist.row)) for finalist in again]
     matrices = [(finalist, rows) for finalist, rows in matrices if rows]
@@ -52,7 +52,7 @@ def update_figures(candidates: CandidateSet, look: Look) -> list[Picture | None]
 
 
 def path_figure(candidates: CandidateSet, again: Sequence[Finalist], look: Look) -> Picture | None:
-    """Quality against forgetting on the way from the base to each tuned model."""
+    """Draw quality against forgetting for weights between the base and each tuned model."""
     if candidates.forgetting is None:
         return None
     found = [(x, path_of(x, candidates.quality, candidates.forgetting)) for x in again]
@@ -102,7 +102,7 @@ def path_figure(candidates: CandidateSet, again: Sequence[Finalist], look: Look)
 
 
 def drift_figure(matrices: Sequence[tuple[Finalist, list[dict[str, Any]]]]) -> Picture | None:
-    """‖ΔW‖_F/‖W‖_F by layer and kind of module, a map a finalist."""
+    """Draw ‖ΔW‖_F/‖W‖_F by layer and kind of module, one map per finalist."""
     maps: list[Map] = []
     for finalist, rows in matrices[:MOST_MAPS]:
         moved = {
@@ -128,7 +128,7 @@ def drift_figure(matrices: Sequence[tuple[Finalist, list[dict[str, Any]]]]) -> P
 
 
 def _maps(maps: Sequence[Map], norm: Normalize, what: str):
-    """Layers upwards, kinds of module across, one panel each on the same scale."""
+    """Draw maps with layers upwards and kinds of module across, on one scale."""
     kinds = list(dict.fromkeys(kind for _, values in maps for _, kind in values))
     layers = sorted({layer for _, values in maps for layer, _ in values})
     figure, axes_list = panels(len(maps), 10.9, min(7.0, 2.1 + 0.26 * len(layers)))
@@ -178,7 +178,7 @@ def _numbers(axes: Axes, grid: np.ndarray, norm: Normalize) -> None:
 def spectrum_figure(
     matrices: Sequence[tuple[Finalist, list[dict[str, Any]]]], look: Look
 ) -> Picture | None:
-    """Singular values of the most changed matrix, and the effective rank of all of them."""
+    """Draw singular values of the most changed matrix, and the effective ranks of all matrices."""
     drawn = matrices[: 2 * MOST_MAPS]
     if not drawn:
         return None
@@ -222,7 +222,7 @@ def spectrum_figure(
 
 
 def ranks_figure(rows: Sequence[FinishedTrial]) -> Picture | None:
-    """Ranks that a method chose by itself, by layer and module."""
+    """Draw the ranks that a method allocated, by layer and module."""
     maps: list[Map] = []
     for row in rows:
         ranks = _numbers_of(row, "ranks")
@@ -234,17 +234,17 @@ def ranks_figure(rows: Sequence[FinishedTrial]) -> Picture | None:
         return None
     values = [value for _, ranks in maps for value in ranks.values()]
     figure = _maps(maps, Normalize(0, max(*values, 1)), "ranks")
-    said = "; ".join(
+    totals = "; ".join(
         f"{title}: {sum(r.values()):.0f} in all, {min(r.values()):.0f} to {max(r.values()):.0f}"
         for title, r in maps
     )
-    alt = f"Final rank of each module. {said}."
-    caption = f"What was left of each module's rank at the end of the first seed ({said})."
+    alt = f"Final rank of each module. {totals}."
+    caption = f"Rank of each module at the end of the first seed ({totals})."
     return Picture("ranks", "Where the rank went", svg(figure, "ranks", alt), alt, caption)
 
 
 def _place(name: str) -> tuple[int, str] | None:
-    """'model.layers.3.mlp.up_proj' -> (3, 'mlp.up_proj')."""
+    """Split a module's name: 'model.layers.3.mlp.up_proj' into (3, 'mlp.up_proj')."""
     parts = name.split(".")
     at = next((i for i, part in enumerate(parts) if part.isdigit()), None)
     if at is None or at + 1 == len(parts):
@@ -253,7 +253,7 @@ def _place(name: str) -> tuple[int, str] | None:
 
 
 def importance_figure(rows: Sequence[FinishedTrial], look: Look) -> Picture | None:
-    """Importance of parameter groups, as a method found it."""
+    """Draw the importance of parameter groups, as a method recorded it."""
     found = [(row.record.method, _numbers_of(row, "importance")) for row in rows]
     found = [(method, groups) for method, groups in found if groups][:3]
     if not found:
@@ -280,8 +280,8 @@ def importance_figure(rows: Sequence[FinishedTrial], look: Look) -> Picture | No
 
 def _numbers_of(row: FinishedTrial, name: str) -> dict[str, float]:
     """Return the numbers that a method recorded under ``name``; {} if they are not numbers."""
-    said = row.record.provenance.get("method")
-    values = said.get(name) if isinstance(said, dict) else None
+    recorded = row.record.provenance.get("method")
+    values = recorded.get(name) if isinstance(recorded, dict) else None
     if not isinstance(values, dict):
         return {}
     return {str(k): float(v) for k, v in values.items() if isinstance(v, int | float)}

@@ -1,4 +1,4 @@
-"""Content of a report, gathered once, so that page, Markdown and JSON cannot differ."""
+"""Content of a report, gathered once for the page, the Markdown and the JSON."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class KeyNumber:
 
 @dataclass(frozen=True)
 class Content:
-    """The report as values; nothing here is escaped yet."""
+    """All values of a report, not yet escaped."""
 
     run: SweepRecords
     candidates: CandidateSet

@@ -36,7 +36,7 @@ COSTS = (
 
 
 def as_json(content: Content) -> dict[str, Any]:
-    """Plain values; a missing number is null."""
+    """Return the report as plain values; a missing number is null."""
     candidates, r = content.candidates, content.recommendation
     letters = tie_letters(candidates.members, candidates)
     sweep = content.run.sweep
@@ -144,20 +144,20 @@ def _trial(record) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with null for every number that is not finite: JSON has none."""
+    """Replace numbers that are not finite by null, because JSON has none."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(values) -> dict[str, Any]:
-    """Settings as JSON has them; anything else as its text."""
+    """Convert settings to JSON types; any other value becomes its text."""
     kept = (str, int, float, bool, type(None))
     return {path: v if isinstance(v, kept) else str(v) for path, v in values.items()}
 
 
 def as_csv(content: Content) -> str:
-    """One row a candidate, numbers as they are, '' where a value is missing."""
+    """Return one row per candidate with unrounded numbers, '' for a missing value."""
     candidates = content.candidates
     letters = tie_letters(candidates.members, candidates)
     names = list(dict.fromkeys(n for c in ranked(candidates) for n in c.estimates))

@@ -1,4 +1,4 @@
-"""The page: one self-contained HTML file. Everything that a model or a file says is escaped."""
+"""Report as one self-contained HTML page. All text from models and files is escaped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.reporting.formatting import title
 
 @dataclass(frozen=True)
 class Script:
-    """A script inside the page. The security policy allows it by its digest, and no other."""
+    """A script inside the page. The content security policy allows only scripts with these digests."""
 
     text: str
 
@@ -30,8 +30,8 @@ class Script:
 def render(content: Content) -> str:
     """Return the whole document.
 
-    Only our own scripts, the two libraries and our own SVG, whose text matplotlib escapes, go in as
-    they are.
+    Only this project's scripts, the two libraries and the figures, whose text matplotlib escapes, are
+    inserted without escaping.
     """
     pictures = {name: (p, Markup(p.svg)) for name, p in content.pictures.items()}
     page = environment().get_template("page.html.j2")
@@ -69,7 +69,7 @@ def environment() -> Environment:
 
 
 def unbroken(text: str) -> str:
-    """No line break inside '[46.1, 51.2]' or '3e-4', nor between 'p' and its value."""
+    """Prevent line breaks inside '[46.1, 51.2]' and '3e-4', and between 'p' and its value."""
     text = re.sub(r"\[([−\d.,]+), ([−\d.,]+)\]", "[\\1,\u00a0\\2]", text)
     text = re.sub(r"(?<=\de-)(?=\d)", "\u2060", text)  # 3e-4 stays on one line
     return re.sub(r"\bp (=|<) ([\d.]+)", "p\u00a0\\1\u00a0\\2", text)

@@ -18,14 +18,14 @@ from harness.statistics.measurements.names import FORGETTING_KL, FORGETTING_NLL
 
 
 def _signed_scores(data: Mapping[str, Any]) -> np.ndarray:
-    """(T + 1, T) scores, the untouched base first; negative where less is better."""
+    """Return (T + 1, T) scores, the untouched base first; negated if less is better."""
     values = [[score["value"] for score in stage["scores"]] for stage in data["stages"]]
     less_is_better = METRIC_DEFINITIONS[kind_of(data["measurement"])].direction == "minimize"
     return np.array(values) * (-1.0 if less_is_better else 1.0)
 
 
 def summary(data: Mapping[str, Any]) -> dict[str, float]:
-    """ACC, BWT, FWT and F of ``harness.statistics.sequences``; FG where abilities were measured."""
+    """Return ACC, BWT, FWT and F of ``statistics.sequences``, and FG if abilities were measured."""
     start, *after = _signed_scores(data)
     found = {
         "ACC": sequences.average_accuracy(after),
@@ -45,7 +45,7 @@ def summary(data: Mapping[str, Any]) -> dict[str, float]:
 
 
 def contents(data: Mapping[str, Any]) -> list[tuple[str, Table]]:
-    """The matrix, what it says in numbers, and what became of the model besides."""
+    """Return the tables: scores after each task, their summary, and changes outside the tasks."""
     name = data["measurement"]
     less = METRIC_DEFINITIONS[kind_of(name)].direction == "minimize"
     sign = " (of its negative: less is better)" if less else ""
@@ -88,7 +88,7 @@ def _summary(data: Mapping[str, Any]) -> Table:
 
 
 def _besides(data: Mapping[str, Any]) -> Table:
-    """Distance from the untouched base on general text, and tasks that were never trained on."""
+    """Build the table of the distance from the base on general text, and of untrained tasks."""
     moved = [name for name in (FORGETTING_KL, FORGETTING_NLL)
              if any(name in stage["general"] for stage in data["stages"])]  # fmt: skip
     abilities = list(dict.fromkeys(n for stage in data["stages"] for n in stage["abilities"]))
@@ -112,7 +112,7 @@ def _besides(data: Mapping[str, Any]) -> Table:
 
 
 def write(name: str, data: Mapping[str, Any], reports: Path) -> Path:
-    """``reports/NAME/index.html``."""
+    """Write ``reports/NAME/index.html`` and return its path."""
     from harness.reporting.formats.page import environment
 
     commands = [stage["folder"] for stage in data["stages"] if stage["folder"]]

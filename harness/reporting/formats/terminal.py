@@ -1,4 +1,4 @@
-"""The report in a terminal: the decision, the leader board, and where to read on."""
+"""Report in a terminal: decision, leader board, and the path of the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOMY = 100  # columns that a table with costs needs
 
 
 def announce(folder: Path, console: Console) -> None:
-    """Print what the report in ``folder`` says, in a screenful. Its pages say more."""
+    """Print a summary of the report in ``folder`` that fits on one screen."""
     report = read_json(folder / "report.json")
     assert report is not None, f"{folder} was just written"
     recommendation = report["recommendation"]

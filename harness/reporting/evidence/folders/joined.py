@@ -1,4 +1,4 @@
-"""Several sweeps as one run, where their numbers were measured on the same things in the same way."""
+"""Join of several sweeps into one report, if they are comparable."""
 
 from __future__ import annotations
 

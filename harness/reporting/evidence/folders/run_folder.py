@@ -1,4 +1,4 @@
-"""Read a runs folder into plain values. Nothing here computes a score."""
+"""Reader of a runs folder: sweep settings, records, items and curves as plain values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FinishedTrial:
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """A runs folder: the sweep, its finished trials, and what was odd about the files."""
+    """A runs folder: the sweep, its finished trials, and remarks on unusual files."""
 
     sweep: SweepSettings
     rows: tuple[FinishedTrial, ...]
@@ -113,7 +113,7 @@ def load_run(folder: Path) -> SweepRecords:
 
 
 def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> SweepSettings:
-    """sweep.yaml as far as it can be read; the records fill in methods and objectives."""
+    """Read sweep.yaml as far as possible; the records fill in methods and objectives."""
     name = folder.resolve().name
     try:
         data = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8")) or {}
@@ -176,15 +176,15 @@ def guessed_objectives(rows: list[FinishedTrial]) -> tuple[tuple[str, str], ...]
 
 
 def read_base_items(folder: Path) -> dict[str, Array]:
-    """The same of the untouched base, as far as a trial has written it."""
+    """Read the per-example statistics of the untouched base, see ``read_items``."""
     return _read_items(folder / "base_items.jsonl")
 
 
 def read_items(folder: Path) -> dict[str, Array]:
-    """measurement -> (n, k) per-example statistics; what cannot be read is left out.
+    """Read measurement → (n, k) per-example statistics; unreadable rows are left out.
 
-    A row with a domain becomes ``measurement.domain``; where no row covers a measurement as a
-    whole, its domains, in file order, do.
+    A row with a domain becomes ``measurement.domain``. If no row covers a whole measurement, its
+    domains are concatenated in file order.
     """
     return _read_items(folder / "items.jsonl")
 
@@ -220,7 +220,7 @@ def _read_items(path: Path) -> dict[str, Array]:
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """series -> [(step, value)]; 'loss' from training rows, measurements from evaluations."""
+    """Read series → [(step, value)]: 'loss' from training rows, measurements from evaluations."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in on_the_same_texts(read_jsonl(folder / "metrics.jsonl")):
         step = row.get("step") if isinstance(row, dict) else None
@@ -236,7 +236,7 @@ def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def read_predictions(folder: Path) -> list[dict[str, Any]]:
-    """Rows with split, prompt, references, output and perhaps base; others are passed over."""
+    """Read rows with split, prompt, references, output and perhaps base; others are skipped."""
     return [
         row
         for row in read_jsonl(folder / "predictions.jsonl")
@@ -245,7 +245,7 @@ def read_predictions(folder: Path) -> list[dict[str, Any]]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'method': {'r': 8}} -> {'method.r': 8}."""
+    """Flatten nested keys: {'method': {'r': 8}} becomes {'method.r': 8}."""
     values: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
@@ -254,12 +254,12 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def settings_of(record: Record) -> dict[str, Any]:
-    """Dotted configuration as it ran: what ``method.match`` derived in place of what was written."""
+    """Return the configuration as it ran, by dotted key, with values derived by ``method.match``."""
     return flat(record.config) | derived(record)
 
 
 def derived(record: Record) -> dict[str, Any]:
-    """Keys that ``method.match`` decided, and what they became on this model."""
+    """Return the keys that ``method.match`` set, with their values on this model."""
     return flat(record.provenance.get("derived") or {}, "method.")
 
 
