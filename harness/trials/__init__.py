@@ -1,1 +1,1 @@
-"""One trial: a job in, a record out."""
+"""One trial, from its job to its record."""

@@ -1,4 +1,4 @@
-"""Preparation of the model to train from the base: the first stage, the method, the class head."""
+"""Preparation of the model: the stage before the task, the method, and the classification head."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Earlier:
-    """Cost of the stage before the task, when it was trained."""
+    """Cost of the stage before the task, from when it was trained."""
 
     seconds: float = 0.0
     steps: int = 0
@@ -48,8 +48,8 @@ def adapt(
 ) -> tuple[nn.Module, Earlier]:
     """Return the model to train on the task, and the cost of the stage before it.
 
-    A classification model keeps the base's untrained output layer, under which forgetting of the tuned
-    body is measured. Tied embeddings are trained as input only.
+    A classification model keeps the base's frozen output layer, with which forgetting is measured.
+    Tied embeddings are trained only as input embeddings.
     """
     import torch
 
@@ -63,7 +63,7 @@ def adapt(
     before = Earlier() if first is None else stage(first)
     if output is not None:
         base.model.set_output_embeddings(output)
-    torch.manual_seed(job.config.seed)  # before adapters are initialized at random
+    torch.manual_seed(job.config.seed)  # seeds the random initialization of adapters
     with refusals(job, base):
         model = method.adapt(base.model, plan)
     freeze(model, job.config.training.freeze_layers)
@@ -75,7 +75,7 @@ def adapt(
 
 
 def refusals(job: Job, base: Base) -> AbstractContextManager[None]:
-    """Context that turns errors of libraries into a user's message about this method and model."""
+    """Context that turns library errors about this method and model into InputError."""
     what = f"method={job.method or job.config.method['name']} on {type(base.model).__name__}"
     return refused_by_library(what, "docs/architectures.md lists what works on which architecture.")
 
@@ -93,9 +93,9 @@ def train_first_stage(
     stopping: Callable[[], bool],
     team: Team,
 ) -> Earlier:
-    """Train the stage on ``base`` in place.
+    """Train the stage before the task on ``base``, in place.
 
-    The result is cached by content, so that trials that differ only in the task's stage share it. Its
+    The result is cached by content, so trials that differ only in the task's stage share it. Its
     cost is still counted for each of them. Raises the errors of ``train``.
     """
     import torch
@@ -169,7 +169,7 @@ def _keep(path: Path, model: nn.Module, before: Earlier) -> None:
 
 
 def _restored(path: Path, model: nn.Module) -> Earlier | None:
-    """Restore a saved stage; None, with ``model`` unchanged, if the file is missing or broken."""
+    """Load a saved stage; None, with ``model`` unchanged, if the file is missing or corrupt."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,4 +1,4 @@
-"""Files that a trial leaves beside its record: curves, per-example results, outputs, adapter."""
+"""Files of a trial beside its record: curves, per-example results, outputs and adapter."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ FLUSH_SECONDS = 0.5
 
 
 class EventLog:
-    """``metrics.jsonl``: one row per step and per evaluation, written as they happen."""
+    """Log ``metrics.jsonl``: one row per step and per evaluation, written as they happen."""
 
     def __init__(self, path: Path | None, check: Callable[[], None] = lambda: None) -> None:
-        """``check`` is called before each write, and raises if nothing may be written.
+        """Open the log at ``path``; None drops all rows, because only one process of several writes.
 
-        Without a ``path`` the rows are dropped: of several processes only one writes.
+        ``check`` is called before each write, and raises if nothing may be written.
         """
         self._path, self._check = path, check
         self._waiting: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
 
     def begin(self, step: int) -> None:
-        """Resume after ``step``: delete later rows of a lost attempt."""
+        """Resume after ``step``: delete the later rows of an earlier attempt."""
         if self._path is None:
             return
         self._check()
@@ -50,8 +50,11 @@ class EventLog:
     def evaluation(
         self, step: int, values: dict[str, float], comparable: bool = True, final: bool = False
     ) -> None:
-        """``comparable``: whether a driver may judge the trial by it. ``final``: measured on all
-        texts of the stage, and not on the few that are watched during training."""
+        """Write the row of an evaluation.
+
+        ``comparable``: whether the pruner may judge the trial by it. ``final``: measured on all
+        texts of the stage, and not on the sample used during training.
+        """
         row: dict[str, Any] = {"kind": "evaluation", "step": step, "measurements": values}
         marks = ({} if comparable else {"comparable": False}) | ({"final": True} if final else {})
         self._waiting.append(row | marks)
@@ -66,10 +69,7 @@ class EventLog:
 
 
 def write_items(folder: Path, measured: MeasurementCollector, reference: Reference) -> None:
-    """Write per-example statistics, outputs and the rows of probes.
-
-    The base's answer stands beside the tuned model's.
-    """
+    """Write per-example statistics, outputs beside the base's, and the rows of probes."""
     for name, found in (("items", measured.items), ("base_items", reference.items)):
         rows = [
             {"measurement": measurement, "statistics": statistics.round(6).tolist()}
@@ -89,13 +89,13 @@ def write_items(folder: Path, measured: MeasurementCollector, reference: Referen
 
 
 def _cut(measured: MeasurementCollector, reference: Reference) -> list[bool]:
-    """Return for each answer of the base, where known, if it was cut at its limit of tokens."""
+    """Return for each of the base's answers whether it reached the token limit, where known."""
     split = measured.predictions[0]["split"] if measured.predictions else ""
     return [bool(one) for (one,) in reference.items.get(f"{split}.unfinished", ())]
 
 
 def write_base_weights(folder: Path, layers: list[dict[str, Any]] | None) -> None:
-    """Write ``base_weights.json``: the normality of the weights that this trial keeps quantized."""
+    """Write ``base_weights.json``: the normality of the weights that this trial quantizes."""
     if layers is not None:
         write_json(folder / "base_weights.json", {"layers": layers})
 
@@ -108,10 +108,10 @@ def save_adapter(
     labels: Sequence[str] = (),
     data: DataConfig | None = None,
 ) -> None:
-    """Save the adapter, or the whole model if all of it was trained, in safetensors.
+    """Save the adapter in safetensors, or the whole model if all of it was trained.
 
-    The head of a classifier and its ``labels`` lie beside that, and ``prompts.json`` says how
-    prompts of ``data`` are written.
+    A classifier's head and ``labels`` are saved beside it. ``prompts.json`` holds how prompts of
+    ``data`` are written.
     """
     from harness.models.classifier import save_class_head, without_class_head
 

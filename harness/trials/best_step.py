@@ -1,6 +1,6 @@
-"""Choice of the step that a trial ends with: the last, or the best evaluated one.
+"""Selection of the step whose weights a trial ends with: the last, or the best evaluated one.
 
-The choice uses the validation and general texts of the curves, never the test split.
+It uses the validation and general texts of the curves, never the test split.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FOLDER = "selected"  # beside the trial's checkpoints
 
 @dataclass
 class Selection:
-    """Keeps the best step so far on disk, saved atomically, so that a resumed run finds it."""
+    """Keeps the weights of the best step so far on disk, saved atomically for resumed runs."""
 
-    limit: float | None  # nats a token of ``FORGETTING_KL``
-    quality: str  # a measurement, the lower the better
+    limit: float | None  # nats per token, of ``FORGETTING_KL``
+    quality: str  # name of a measurement; lower is better
     kept: CheckpointFolder
     best: int | None = None
-    values: dict[str, float] = field(default_factory=dict)  # measured at ``best``
+    values: dict[str, float] = field(default_factory=dict)  # measurements at ``best``
 
     @classmethod
     def of(cls, training: TrainingConfig, folder: Path, classes: bool) -> Selection | None:
-        """Return the selection; None if the last step is wanted."""
+        """Return the selection for a configuration; None if it wants the last step."""
         if training.select_checkpoint == "last":
             return None
         quality = VALIDATION_LOSS if classes else VALIDATION_PERPLEXITY
@@ -46,7 +46,7 @@ class Selection:
         return cls(training.select_forgetting_limit, quality, kept)
 
     def begin(self, step: int) -> None:
-        """Resume after ``step``. The kept step belongs to this run, and may be later than ``step``."""
+        """Resume after ``step``. A step kept by this run may be later than ``step``."""
         if step == 0:
             self.kept.clear()
         found = self.kept.load()
@@ -61,9 +61,9 @@ class Selection:
         model: nn.Module,
         names: set[str],
     ) -> None:
-        """Keep the parameters ``names`` of this step if it is the best so far.
+        """Save the parameters ``names`` if this step is the best so far.
 
-        Step 0, the untouched base, is never offered.
+        Step 0, the untrained model, never counts.
         """
         if step == 0 or (self.best is not None and self.rank(values) >= self.rank(self.values)):
             return
@@ -73,8 +73,9 @@ class Selection:
         self.kept.save(Checkpoint(step, tensors, state))
 
     def rank(self, values: Mapping[str, float]) -> tuple[bool, float]:
-        """Return a sort key, smaller is better: within the limit quality, else forgetting.
+        """Return a sort key; lower is better.
 
+        Steps within the limit of forgetting are ranked by quality, all others by forgetting.
         Missing values are worst.
         """
         forgetting = values.get(FORGETTING_KL, math.inf)
@@ -82,7 +83,7 @@ class Selection:
         return beyond, forgetting if beyond else values.get(self.quality, math.inf)
 
     def restore(self, method: Method, model: nn.Module) -> None:
-        """Put the best step back into ``model``."""
+        """Load the weights of the best step into ``model``."""
         import torch
 
         found = self.kept.load()
@@ -94,9 +95,9 @@ class Selection:
         method.load_state(model, found.state["method"])
 
     def describe(self) -> dict[str, Any]:
-        """Describe for the record the step, the criterion, and whether it keeps the limit."""
+        """Return the step, the criterion, and whether it keeps the limit, for the record."""
         beyond, _ = self.rank(self.values)
-        why = "the best quality among those that were evaluated"
+        why = "the best quality of all evaluated steps"
         if self.limit is not None:
             why = f"the best quality with {FORGETTING_KL} of at most {self.limit:g}"
         if beyond:

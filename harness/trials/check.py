@@ -1,4 +1,4 @@
-"""Checks that need the model's skeleton and the tokens, made before anything is spent."""
+"""Checks with the model's skeleton and the tokenized data, before anything is trained."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from harness.trials.workbench import Workbench, quantization_of
 
 
 def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
-    """Try every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
+    """Check every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
 
-    Returns counts to be shown with the plan. Raises InputError for the first unusable one.
+    Returns counts that the plan shows. Raises InputError for the first unusable configuration.
     """
     counts: dict[ModelConfig, dict[str, Any]] = {}  # all share the same data
     cautions: dict[str, None] = {}
-    longest: dict[ModelConfig, int] = {}  # tokens of any text that a model will see
+    longest: dict[ModelConfig, int] = {}  # most tokens of any text, for each model
     for data in spec["configs"]:
         config: TrialConfig = from_mapping(TrialConfig, data)
         method: Method = methods.build(config.method)
@@ -84,7 +84,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
 
 
 def check_quantization(quantization: Quantization | None, device: str) -> None:
-    """Quantize a few numbers. Raises InputError if this machine cannot."""
+    """Quantize a small tensor. Raises InputError if this machine cannot."""
     import torch
 
     assert quantization is not None
@@ -99,7 +99,7 @@ def check_quantization(quantization: Quantization | None, device: str) -> None:
                 weights, quant_type=quantization.kind, compress_statistics=quantization.double
             )
             functional.dequantize_4bit(packed, state)
-    except Exception as error:  # any error of a backend
+    except Exception as error:  # backends raise many types
         raise InputError(
             f"quantization {quantization.kind} cannot be used: bitsandbytes does not run it on this "
             f"machine's {device} ({str(error).splitlines()[0]})."

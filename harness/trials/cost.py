@@ -1,4 +1,4 @@
-"""Cost of a trial, measured alike for every method, and the limits on it."""
+"""Cost of a trial, measured the same for every method, and the limits on it."""
 
 from __future__ import annotations
 
@@ -19,31 +19,28 @@ if TYPE_CHECKING:
 
 
 class Infeasible(Exception):
-    """A limit is exceeded."""
+    """Raised if a limit is exceeded."""
 
 
 class Clock:
-    """Time of a trial by phase; time outside training, evaluation and base counts as overhead.
+    """Time of a trial by phase. Time outside training, evaluation and base measurements is overhead.
 
-    Peaks of memory are apart too: what an evaluation takes is neither training's, nor is what
-    measuring the base takes.
+    Memory peaks are also separate for training, evaluation and base measurements.
     """
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.train_seconds = 0.0
-        self.preparation_seconds = (
-            0.0  # of the method before its first step, such as choosing weights to train
-        )
+        self.preparation_seconds = 0.0  # before the first step, such as scoring weights for a mask
         self._began = time.perf_counter()
         self._spent = {"evaluation": 0.0, "base": 0.0}
-        self._peaks: dict[str, float] = {}  # GB, by phase; "training": all outside of the others
+        self._peaks: dict[str, float] = {}  # GB, by phase; "training" is everything else
         self._energy = EnergyMeter(device)
         reset_peak(device)
 
     @contextmanager
     def spent_on(self, what: str) -> Iterator[None]:
-        """Context of one of the phases evaluation and base, which do not nest."""
+        """Context that counts its time as the phase evaluation or base. They must not nest."""
         self._end_of("training")
         began = time.perf_counter()
         try:
@@ -53,13 +50,13 @@ class Clock:
             self._end_of(what)
 
     def base_is_ready(self) -> None:
-        """Start the peak of memory here: some methods load another base before, to compare with it."""
+        """Reset the memory peak, because some methods first load another base to compare with it."""
         self._peaks.clear()
         reset_peak(self.device)
 
     @property
     def peak_gb(self) -> float:
-        """Peak of memory of training, in GB; outside of the other phases."""
+        """Return the peak memory of training in GB (1e9 bytes), without the other phases."""
         return max(self._peaks.get("training", 0.0), peak_gb(self.device))
 
     def _end_of(self, what: str) -> None:
@@ -111,7 +108,7 @@ def check_limits(limits: LimitsConfig, clock: Clock) -> None:
 
 
 def sizes(model: nn.Module) -> dict[str, float]:
-    """Return trained and total parameters and their ratio; a 4-bit weight counts what it represents."""
+    """Return trained and total parameters and their ratio. A 4-bit weight counts as one parameter."""
 
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(number_of_weights(parameter) for parameter in model.parameters())
@@ -123,11 +120,12 @@ def sizes(model: nn.Module) -> dict[str, float]:
 
 
 def room_for(model: nn.Module, training: TrainingConfig) -> int:
-    """Return the bytes that a trial must be able to write: one checkpoint and the tuned parameters.
+    """Return the bytes needed for one checkpoint and the tuned parameters.
 
-    The optimizer's state is counted as for AdamW, in 32 or 8 bits."""
+    The optimizer state is counted as for AdamW, in 32 or 8 bits.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
-    least = 4 if training.updates == "fp32" else 1  # bytes of a stored entry
+    least = 4 if training.updates == "fp32" else 1  # bytes per entry
     tensors = sum(p.numel() * max(least, p.element_size()) for p in trained)
     optimizer = training.optimizer
     kept = 2 if "8bit" in optimizer else 8 if "adam" in optimizer else 0
@@ -135,7 +133,7 @@ def room_for(model: nn.Module, training: TrainingConfig) -> int:
 
 
 def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
-    """Return the sizes of what is kept. AdaLoRA, for example, ends with less than it trains."""
+    """Return the sizes of what is saved. AdaLoRA, for example, saves less than it trains."""
     from peft import PeftModel, get_peft_model_state_dict
 
     kept: dict[str, Any] = (
@@ -147,7 +145,7 @@ def final_sizes(model: nn.Module, trained: set[str]) -> dict[str, int]:
     kept |= {
         name: p for name, p in named if name.startswith(f"{CLASS_HEAD}.")
     }  # not part of an adapter
-    # Other tensors of a module belong to its trained parameters, such as the indices of a mask.
+    # Further tensors of a trained module count too, such as the indices of a mask.
     owners = {name.rpartition(".")[0] for name in trained}
     beside = [b for name, b in model.named_buffers() if name.rpartition(".")[0] in owners]
     tensors = [*kept.values(), *beside]

@@ -1,4 +1,4 @@
-"""Curves of a trial: the model measured and logged as it trains, and its best step kept."""
+"""Curves of a trial: evaluation and logging during training, and selection of the best step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.trials.workbench import BaseResults, Inputs
 
 
 class CurveWatch(Watch):
-    """Writes ``metrics.jsonl``, and keeps the step that the trial shall end with."""
+    """Writes ``metrics.jsonl``, and keeps the weights of the selected step."""
 
     def __init__(self, job: Job, inputs: Inputs, before: BaseResults) -> None:
         self.before = before
@@ -23,11 +23,11 @@ class CurveWatch(Watch):
         self.selection = Selection.of(job.config.training, job.path, labelled)
 
     def begin(self, tuning: Tuning, step: int) -> None:
-        """Delete what a lost attempt wrote after ``step``."""
+        """Resume after ``step``: delete what an earlier attempt wrote later."""
         self.log.begin(step)
         if step:
             job, of = tuning.job, f"{step} of {tuning.plan.total_steps}"
-            print(f"{job.path.name}: attempt {job.attempt} goes on after step {of}")
+            print(f"{job.path.name}: attempt {job.attempt} resumes after step {of}")
         if self.selection is not None:
             self.selection.begin(step)
 
@@ -36,7 +36,7 @@ class CurveWatch(Watch):
         self.log.step(row)
 
     def evaluate(self, tuning: Tuning, step: int) -> dict[str, float]:
-        """Measure the model on the few texts of the curves, log that, and keep the best step."""
+        """Evaluate on a sample of texts, log the result, and keep the weights if they are the best."""
         model = tuning.model
         with tuning.clock.spent_on("evaluation"):
             with computing(model):
@@ -48,17 +48,17 @@ class CurveWatch(Watch):
                     tuning.bench.device,
                 )
             self.log.flush()
-            if self.selection is not None and step:  # the untouched model is not a result
+            if self.selection is not None and step:  # the untrained model is not a result
                 self.selection.offer(step, values, tuning.method, model, tuning.trained)
         self.log.evaluation(step, values, tuning.comparable(step))
         return values
 
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write the buffered rows."""
         self.log.flush()
 
     def select(self, tuning: Tuning) -> dict[str, Any] | None:
-        """Restore the selected step into the model and describe it; None if it is simply the last."""
+        """Load the selected step into the model and describe it; None for the last step."""
         if self.selection is None:
             return None
         self.evaluate(tuning, tuning.progress.step)

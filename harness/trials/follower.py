@@ -1,4 +1,4 @@
-"""Work of the other devices of a trial: they train, and the first device does the rest."""
+"""Work of all ranks except 0 in a trial over several devices: they train, and rank 0 does the rest."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.trials.workbench import Workbench, quantization_of
 
 
 def follow(job: Job, bench: Workbench) -> None:
-    """Take part in ``job`` until its training ends. Writes nothing.
+    """Take part in ``job`` until its training ends. Writes no files.
 
-    Raises SynchronizedExit if the first device stops or ends it, and errors of this process.
+    Raises SynchronizedExit if rank 0 stops or ends training, and this process's own errors.
     """
     config = job.config
-    job = replace(job, limits=NO_LIMITS)  # those of the first device are counted
+    job = replace(job, limits=NO_LIMITS)  # rank 0 checks the limits
     stored = methods.build(config.method).base_quantization
     with ExitStack() as held:
         with bench.team.running(job.path):

@@ -1,4 +1,4 @@
-"""The spec of one trial, which the driver writes into its folder for a worker."""
+"""The specification of one trial, which the driver writes as ``spec.json`` for a worker."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ASKS_PRUNER = "decides"  # the key of ``asks_pruner`` in spec.json
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run. Only ``config`` decides its result; the defaults are of one without a sweep."""
+    """One trial to run. Only ``config`` decides its result. Defaults are for trials without a sweep."""
 
     folder: str  # runs/NAME/trials/METHOD/FINGERPRINT
-    cache: str  # tokens and base references, shared by all sweeps of a runs_dir
+    cache: str  # tokens and base measurements, shared by all sweeps of a runs_dir
     method: str  # its name in the sweep: a file in conf/method, or one of its variants
     config: TrialConfig
     limits: LimitsConfig = NO_LIMITS
@@ -56,11 +56,11 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """True for finalists and trials by hand, of which everything is measured."""
+        """Return whether everything is measured: true for finalists and trials run by hand."""
         return self.config.stage == "confirm" or self.keep_adapter
 
     def check_own(self) -> None:
-        """Check ownership of the folder. Raises Superseded if a later attempt has it."""
+        """Check ownership of the folder. Raises Superseded if a later attempt owns it."""
         ownership.check(self.path, self.attempt)
 
     def record(self, status: str, **found: Any) -> Record:

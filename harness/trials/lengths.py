@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def check_lengths(config: TrialConfig, inputs: Inputs) -> None:
-    """Raises InputError if a text has more tokens than the model has positions."""
+    """Check text lengths. Raises InputError if a text has more tokens than the model has positions."""
     positions_of(config.model).check(longest(inputs))
 
 
 def length_cautions(config: TrialConfig, inputs: Inputs) -> list[str]:
-    """Warn about texts that are longer than the model was made for."""
+    """Return warnings about texts that are longer than the model was trained for."""
     told = positions_of(config.model).caution(longest(inputs))
     return [told] if told else []
 
 
 def longest(inputs: Inputs) -> int:
-    """Return the tokens of the longest text that the model reads or generates in a trial."""
+    """Return the largest number of tokens that the model reads and generates in a trial."""
     lengths = [inputs.train.longest_text, inputs.final.longest, inputs.watched.longest]
     lengths += [] if inputs.replay is None else [inputs.replay.longest_text]
     return max(lengths)

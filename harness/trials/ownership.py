@@ -10,11 +10,11 @@ SPEC = "spec.json"  # written by the launcher, with the number of the attempt
 
 
 class Superseded(Exception):
-    """A later attempt owns the folder; the process that gets this writes nothing more there."""
+    """Raised if a later attempt owns the folder. The process must write nothing more there."""
 
 
 def attempt_in(folder: Path) -> Any:
-    """Return the attempt that owns ``folder``; None if none does, or the spec cannot be read."""
+    """Return the attempt that owns ``folder``; None if there is none or the spec cannot be read."""
     try:
         return json.loads((folder / SPEC).read_text(encoding="utf-8")).get("attempt")
     except (OSError, ValueError, AttributeError):
@@ -22,11 +22,11 @@ def attempt_in(folder: Path) -> Any:
 
 
 def check(folder: Path, attempt: int) -> None:
-    """Check ownership before the trial's files change. Raises Superseded.
+    """Check ownership before a file of the trial changes. Raises Superseded.
 
-    A change of ownership between this check and the write is not seen. That would take a pause of
-    minutes within microseconds, and the files are intact even then.
+    A change between this check and the write goes unnoticed. It would take a suspension of minutes
+    within microseconds, and all files would still be intact.
     """
     other = attempt_in(folder)
     if other is not None and other != attempt:
-        raise Superseded(f"{folder.name}: attempt {other} has it, this one ({attempt}) leaves")
+        raise Superseded(f"{folder.name}: attempt {other} owns it, so this one ({attempt}) exits")

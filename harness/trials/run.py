@@ -47,9 +47,10 @@ def run_trial(
 ) -> Record:
     """Run ``job`` and write its folder; the record is written last.
 
-    ``decide(step, measurements)`` returns after each evaluation whether to continue. If ``stopping()``
-    is true a checkpoint is written and Interrupted raised; the same job resumes from it later.
-    Measurements that are not done within a second are given up then, and made again.
+    After each evaluation ``decide(step, measurements)`` returns whether to continue. If
+    ``stopping()`` returns true, a checkpoint is written and Interrupted raised; the same job
+    resumes from it. Measurements that take longer than a second are then abandoned and repeated by
+    the resumed job.
     Raises InputError for faults that only the loaded model or the data reveal.
     """
     evaluation = job.config.evaluation
@@ -60,10 +61,12 @@ def run_trial(
     try:
         with heartbeat.interruptible(stopping):
             record, kept = _tuned(job, bench, checkpoints, Control(decide, stopping))
-            if kept is not None:  # not counted as cost of the method; the trained model is released
+            if (
+                kept is not None
+            ):  # not part of the method's cost; the trained model is released first
                 record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
     except heartbeat.Stopped:
-        raise Interrupted("stopped in the measurements before or after training") from None
+        raise Interrupted("stopped during the measurements before or after training") from None
     job.check_own()
     write_record(job.path, record)
     tidy(job.path)
@@ -73,7 +76,7 @@ def run_trial(
 def _tuned(
     job: Job, bench: Workbench, checkpoints: CheckpointFolder, control: Control
 ) -> tuple[Record, afterwards.Trained | None]:
-    """Tune, measure and save. Returns the record, and the tuned model for later steps, if any."""
+    """Tune, measure and save. Returns the record and, for later steps, the tuned model if any."""
     config, clock = job.config, Clock(bench.device)
     own, stored = quantization_of(config.model), methods.build(config.method).base_quantization
     inputs = bench.inputs(config)
@@ -100,7 +103,7 @@ def _tuned(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                why = f"out of memory in the measurements at the end: {first_line(error)}"
+                why = f"out of memory in the final measurements: {first_line(error)}"
                 tuning.status, tuning.reason = "infeasible", why
         job.check_own()
         write_items(job.path, found.measured, before.final)
@@ -109,13 +112,13 @@ def _tuned(
 
 @dataclass
 class TunedResults:
-    """Results of a tuned model; empty if it was not trained to the end."""
+    """Results of a tuned model; empty if training did not reach the end."""
 
     measured: MeasurementCollector
-    selected: dict[str, Any] | None = None  # the step that the trial ended with, if one was chosen
+    selected: dict[str, Any] | None = None  # the selected step, if not the last
     described: Mapping[str, Any] = field(
         default_factory=dict
-    )  # by the method, of its own parameters
+    )  # reported by the method about its parameters
     kept: afterwards.Trained | None = None
 
 
@@ -164,10 +167,10 @@ def measure(
     quantized: Reference | None,
     device: str,
 ) -> MeasurementCollector:
-    """Measure a tuned model: quality, forgetting, and for finalists tasks and probes."""
+    """Measure a tuned model: quality and forgetting; for finalists also tasks and probes."""
     evaluation = job.config.evaluation
     measured = evaluate(model, inputs.tokenizer, inputs.final, before.final, evaluation, device)
-    if quantized is not None:  # separates the loss from quantization from that from training
+    if quantized is not None:  # separates the effect of quantization from that of training
         forgetting(
             measured,
             "forgetting_from_quantized",
@@ -234,7 +237,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
 
 
 def _precision(tuning: Tuning) -> dict[str, Any]:
-    """Return the precisions of computing, of the trained weights and of measurements."""
+    """Return the precisions of computation, of trained weights and of measurements."""
     training, named = tuning.job.config.training, dict(tuning.model.named_parameters())
     trained = {str(named[name].dtype) for name in tuning.trained if name in named}
     return {

@@ -1,4 +1,4 @@
-"""Training of one trial. A watch observes it: it measures on the way, writes, or does nothing."""
+"""Training of one trial. A ``Watch`` observes it: it evaluates, writes curves, or does nothing."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Control:
-    """Callbacks that steer a running trial: the pruner's decision and the request to stop."""
+    """Callbacks that control a running trial: the pruner's decision and the request to stop."""
 
-    decide: Callable[[int, dict[str, float]], bool]  # after each evaluation: whether to continue
+    decide: Callable[[int, dict[str, float]], bool]  # (step, measurements) → whether to continue
     stopping: Callable[[], bool]  # whether to stop at the next checkpoint
 
 
@@ -48,24 +48,24 @@ GO_ON = Control(decide=lambda step, values: True, stopping=lambda: False)
 
 
 class Watch:
-    """Observer of a training run. This one measures nothing and writes nothing."""
+    """Observer of a training run. This base class measures and writes nothing."""
 
     def begin(self, tuning: Tuning, step: int) -> None:
-        """The first step is about to be taken, or the one after ``step`` by a resumed run."""
+        """Called before the first step, or before the first one after ``step`` in a resumed run."""
 
     def step(self, row: dict[str, Any]) -> None:
-        """Observe a step by its losses, learning rate, tokens and seconds so far."""
+        """Called after a step, with its losses, learning rate, tokens, and seconds so far."""
 
     def evaluate(self, tuning: Tuning, step: int) -> dict[str, float]:
-        """Return measurements of the model after ``step``, by which the driver may prune."""
+        """Return measurements of the model after ``step``, which the pruner uses."""
         return {}
 
     def flush(self) -> None:
-        """Write whatever waits: a checkpoint follows, or the run has ended."""
+        """Write buffered data. Called before a checkpoint and at the end of the run."""
 
 
 class Tuning:
-    """One training run. ``status`` holds its outcome, ``model`` the tuned model."""
+    """One training run. Afterwards ``status`` is its outcome and ``model`` the tuned model."""
 
     def __init__(
         self,
@@ -78,7 +78,10 @@ class Tuning:
         *,
         dry: bool = False,
     ):
-        """``dry``: a few steps that leave no file, without the stage before the task."""
+        """Prepare a run of ``job``.
+
+        ``dry``: a few steps that write no file, without the stage before the task.
+        """
         config = job.config
         self.job, self.bench, self.inputs = job, bench, inputs
         self.base, self.clock, self.watch, self.dry = base, clock, watch, dry
@@ -98,16 +101,16 @@ class Tuning:
         self.size: dict[str, float] = {}
         self.trained: set[str] = set()  # names of the trained parameters
         self.status, self.reason = "complete", None
-        self.standing: dict[str, Any] | None = None  # among other trials, where it was pruned
+        self.standing: dict[str, Any] | None = None  # its rank among other trials, if it was pruned
         self.base_weights = sum(map(number_of_weights, base.model.parameters()))
         self.base_stacked_share = stacked_share(base.model)
         self.coverage: Coverage | None = None
         self.cautions = length_cautions(config, inputs)
 
     def run(self, checkpoints: CheckpointFolder, control: Control) -> None:
-        """Train to the end, or until it diverges, is pruned, or goes beyond a limit.
+        """Train to the end, or until the run diverges, is pruned, or exceeds a limit.
 
-        Raises InputError, and Interrupted if it was asked to stop.
+        Raises InputError, and Interrupted after a request to stop.
         """
         try:
             with self.bench.team.running(self.job.path):
@@ -122,22 +125,22 @@ class Tuning:
         except (Infeasible, OutOfMemory) as error:
             self.status, self.reason = "infeasible", str(error)
         except (RuntimeError, MemoryError) as error:
-            # The optimizer's state, or an evaluation on the way.
+            # Caused by the optimizer's state or by an evaluation during training.
             if not is_out_of_memory(error):
                 raise
             self.status, self.reason = "infeasible", f"out of memory: {first_line(error)}"
         self.watch.flush()
 
     def comparable(self, step: int) -> bool:
-        """Return whether the curve has passed the step from which the method is comparable."""
+        """Return whether training has reached the step from which the method is comparable."""
         return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
     def _first_stage(
         self, stage: FirstStage, accelerator: Accelerator, control: Control
     ) -> Earlier:
-        """Train the base on the task's texts, if the method has such a first stage.
+        """Train the base on the task's texts first, if the method does so.
 
-        A dry run leaves it out: its steps equal those of full fine-tuning on the same texts.
+        A dry run skips this: its steps cost the same as full fine-tuning on these texts.
         """
         if self.dry:
             return Earlier()
@@ -198,7 +201,7 @@ class Tuning:
         synchronize(device)
         took = time.perf_counter() - began
         self.clock.preparation_seconds = max(0.0, took - self.earlier.seconds)
-        if not self.bench.team.shards:  # sharded models do not fit on one device
+        if not self.bench.team.shards:  # a sharded model does not fit on one device
             with refusals(self.job, self.base):
                 self.cautions += freeze_unreached_parameters(
                     self.model, self.inputs.train, device, accelerator.autocast()
@@ -240,7 +243,7 @@ class Tuning:
         )
 
     def _percent_at_rate(self) -> float:
-        """Return the percentage of the trained parameters that learn at 1 % of the rate or more."""
+        """Return the percentage of trained parameters with at least 1 % of the learning rate."""
         training = self.job.config.training
         groups = self.method.parameter_groups(self.model, training.learning_rate, self.plan)
         groups = with_own_rates(groups, training.learning_rate_of, self.model)

@@ -1,4 +1,4 @@
-"""State shared by the trials of one process: base models, their measurements, tokens."""
+"""State shared by all trials of a process: base models, their measurements, tokenized data."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
     from harness.models.load import Base
 
-OVERLAP_FORMAT = 1  # increase it when `overlap` changes
+OVERLAP_FORMAT = 1  # increase this when `overlap` changes
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tokens of one trial."""
+    """The tokenized texts of one trial."""
 
     splits: Splits
     tokenizer: PreTrainedTokenizerBase
     train: Encoded
-    watched: Texts  # at every evaluation of the run
-    final: Texts  # at its end: validation while searching, test for finalists
-    replay: Encoded | None  # general text, where a switch of ``retention`` looks back at it
+    watched: Texts  # sample for evaluations during training
+    final: Texts  # for the final evaluation: validation in a search, test for finalists
+    replay: Encoded | None  # general text, if an option of ``retention`` uses it
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class BaseResults:
 
     watched: Reference
     final: Reference
-    tasks: benchmarks.Results | None = None  # finalists and scoring by hand
+    tasks: benchmarks.Results | None = None  # only for finalists and trials by hand
     probes: BaseAnswers = field(default_factory=BaseAnswers)  # finalists and trials by hand
 
     @property
     def missing(self) -> dict[str, str]:
-        """The values that could not be measured of the base or compared with it, with reasons."""
+        """Return name → reason for values that could not be measured or compared on the base."""
         of_base = {f"base {name}": why for name, why in self.final.missing.items()}
         return of_base | dict(self.probes.missing)
 
@@ -71,7 +71,7 @@ class BaseResults:
 
 
 class Workbench:
-    """One per process. Its ``cache`` folder is shared by all processes and sweeps of a runs_dir."""
+    """Shared state, one per process. All processes and sweeps of a runs_dir share its ``cache``."""
 
     def __init__(self, device: str, cache: Path, team: Team = ALONE) -> None:
         self.device = device
@@ -90,9 +90,9 @@ class Workbench:
         return self._splits[1]
 
     def overlap(self, config: DataConfig, keep: bool = True) -> dict[str, Any]:
-        """Count the evaluation items that are also trained on, see ``data.overlap``; once per cache.
+        """Count the evaluation items that are also trained on, see ``data.overlap``; cached.
 
-        Without ``keep`` nothing is written: a sweep that is not yet accepted leaves no files.
+        Without ``keep`` nothing is written, so that a rejected sweep leaves no files.
         """
         splits = self.splits(config)
         ngram, similarity = config.overlap_ngram, config.overlap_similarity
@@ -134,7 +134,8 @@ class Workbench:
     ) -> BaseResults:
         """Return the results of the base at ``model.quantization``, measured now unless cached.
 
-        QLoRA is compared with the same base as LoRA, so that the loss from quantization is included.
+        QLoRA is compared with the same base as LoRA, so that the loss from quantization is
+        included.
         """
         evaluation, own = config.evaluation, quantization_of(config.model)
         with_tasks = with_tasks and benchmarks.wanted(evaluation)
@@ -173,10 +174,10 @@ class Workbench:
     def base_weights(
         self, config: ModelConfig, quantization: Quantization | None
     ) -> list[dict[str, Any]] | None:
-        """Test the normality of the weights that a method keeps quantized; once per base.
+        """Test the normality of the weights that a method quantizes; once for each base.
 
-        None for a method that does not quantize, and if the user's own base is quantized already:
-        no full-precision weights exist then.
+        Returns None for a method that does not quantize, and for a base that is already quantized,
+        since its full-precision weights are not available.
         """
         if quantization is None or quantization_of(config) is not None:
             return None

@@ -313,7 +313,7 @@ def test_results_equal_those_of_an_undisturbed_sweep(undisturbed, disturbed):
 def test_no_more_is_lost_than_the_steps_since_the_last_checkpoint(disturbed):
     """Every attempt went on after the newest checkpoint; who was asked to stop lost no step."""
     log = (disturbed.folder / "runs" / NAME / "workers" / "worker-0.log").read_text()
-    found = re.findall(rf"(\w+): attempt \d+ goes on after step (\d+) of {STEPS}", log)
+    found = re.findall(rf"(\w+): attempt \d+ resumes after step (\d+) of {STEPS}", log)
     went_on: dict[str, list[int]] = {}
     for trial, step in found:
         went_on.setdefault(trial, []).append(int(step))

@@ -126,7 +126,7 @@ def test_in_the_measurements_at_the_end(bench, small_trial, tmp_path, lend_small
     monkeypatch.setattr(run, "measure", measure)
     config = small_trial(*DROPOUT)
     record = run_trial(job(tmp_path, bench.cache, replace(config, seed=5)), bench)
-    assert record.status == "infeasible" and "measurements at the end" in record.reason
+    assert record.status == "infeasible" and "final measurements" in record.reason
     assert "\n" not in record.reason
 
 

@@ -77,7 +77,7 @@ def test_a_suspended_worker_whose_trial_was_reassigned(
         )
     else:
         monkeypatch.setattr(run, "measure", slept_at_the_end)
-    with pytest.raises(Superseded, match="attempt 2 has it, this one \\(1\\) leaves"):
+    with pytest.raises(Superseded, match="attempt 2 owns it, so this one \\(1\\) exits"):
         worker.run(own.path)
     assert left and contents(own.path) == left, "not one byte was changed"
     assert "record.json" not in left

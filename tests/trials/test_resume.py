@@ -206,7 +206,7 @@ def test_asked_to_stop_in_the_measurements_at_the_end(bench, small_trial, tmp_pa
             raise heartbeat.Stopped
 
         patch.setattr(run, "measure", measure)
-        with pytest.raises(Interrupted, match="stopped in the measurements"):
+        with pytest.raises(Interrupted, match="stopped during the measurements"):
             run_trial(trial, bench)
     before = [row for row in rows(tmp_path) if row["kind"] == "train"]
     steps, real = [], torch.optim.AdamW.step
