@@ -1,4 +1,4 @@
-"""The console command ``harness``, also ``python -m harness``: one subcommand for each entry."""
+"""The console command ``harness``, also ``python -m harness``: one subcommand per entry point."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the subcommand that ``arguments`` name and return its exit code; 2 for an unknown one."""
+    """Run the subcommand that ``arguments`` name and return its exit code; 2 if it is unknown."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("-h", "--help"):

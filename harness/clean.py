@@ -1,9 +1,9 @@
-"""Free disk space: ``python -m harness.clean runs/NAME`` or ``runs``, with ``plan=true`` to look first.
+"""Free disk space: ``python -m harness.clean runs/NAME`` or ``runs``; ``plan=true`` only shows what.
 
-Deletes checkpoints of trials that have ended in any way, and files that a killed process left half
-written. Keeps records, curves, outputs, adapters, and checkpoints of trials that can still resume. For
-``runs`` as a whole, it also deletes files of the cache (tokens, measurements of the base, a stage
-before the task) that were not used for ``cache_days=30``. All of them can be made again.
+Deletes checkpoints of finished trials, and partial files of killed processes. Keeps records,
+curves, outputs, adapters, and checkpoints of trials that can still resume. For ``runs`` as a whole
+it also deletes cache files (tokens, base measurements, stages before the task) that were not used
+for ``cache_days=30``. All of them can be computed again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Freed:
-    """Files that are deleted together, with the reason."""
+    """Files to delete together, with the reason."""
 
     what: str
     paths: tuple[Path, ...]
@@ -79,14 +79,14 @@ def run(options: Options) -> None:
             if owner is not None:
                 if sweep == options.folder:
                     raise InputError(f"{sweep} is in use by {owner}. Wait until it has ended.")
-                print(f"{sweep}: left unchanged, it is in use by {owner}")
+                print(f"{sweep} is in use by {owner} and was left unchanged")
                 continue
             total += _free(of_sweep(sweep), options.plan)
     if sweeps != [options.folder] or (options.folder / ".cache").is_dir():
         total += _free(of_cache(options.folder / ".cache", options.cache_days), options.plan)
     left = size_of(options.folder)
     if options.plan:
-        print(f"{gigabytes(total)} of {gigabytes(left)} would be freed. Nothing was.")
+        print(f"{gigabytes(total)} of {gigabytes(left)} would be freed. Nothing was deleted.")
     else:
         print(f"{gigabytes(total)} freed; {options.folder} has {gigabytes(left)} left.")
 
@@ -115,7 +115,7 @@ def sweeps_in(folder: Path) -> list[Path]:
 def held(sweep: Path) -> Iterator[str | None]:
     """Lock the sweep as a driver would; otherwise return the name of the lock's owner."""
     path = sweep / "lock"
-    if not path.exists():  # a folder of single trials, each written by its own process
+    if not path.exists():  # a folder of trials run by hand, each by its own process
         yield None
         return
     with path.open("r+") as lock:
@@ -133,7 +133,7 @@ def of_sweep(sweep: Path) -> list[Freed]:
     for trial in sorted(path for path in sweep.glob("trials/*/*") if path.is_dir()):
         if (trial / "record.json").is_file():
             ended += [*scratch_of(trial), *partial_files(trial)]
-        elif (sweep / "lock").exists():  # otherwise it may be running
+        elif (sweep / "lock").exists():  # without a lock a trial may be running
             halves += partial_files(trial)
             halves += sorted(trial.glob("checkpoint*/.step-*.tmp"))
     if (sweep / "lock").exists():
@@ -146,7 +146,7 @@ def of_sweep(sweep: Path) -> list[Freed]:
 
 
 def of_cache(cache: Path, days: float) -> list[Freed]:
-    """Return files neither written nor read for that long, by the file system's times."""
+    """Return files neither read nor written for ``days`` days, by the file system's times."""
     now, parts = time.time(), []
     for folder in sorted(path for path in cache.glob("*") if path.is_dir()):
         old = []
@@ -162,7 +162,7 @@ def of_cache(cache: Path, days: float) -> list[Freed]:
 
 
 def typed(arguments: Sequence[str]) -> Options:
-    """Raises InputError."""
+    """Parse the command line. Raises InputError for unknown or invalid arguments."""
     paths: list[Path] = []
     plan, days = False, CACHE_DAYS
     for text in arguments:

@@ -1,4 +1,4 @@
-"""Errors caused by the user's input or environment, as opposed to bugs of ours."""
+"""Errors caused by the user's input or environment, as opposed to bugs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Input that cannot be used: the message names the field, the value and what is accepted.
+    """Raised for input that cannot be used. The message names field, value, and what is accepted.
 
-    The entries turn it into that one message and exit code 2, without a traceback.
+    Entry points print only the message and return exit code 2, without a traceback.
     """
 
 
 class Stopped(Exception):
-    """Raised if a signal ended the trial, after a checkpoint. The same command goes on from there."""
+    """Raised if a signal ended the trial after a checkpoint. The same command resumes it."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -29,9 +29,9 @@ def unknown(
     listed: Iterable[str] | None = None,
     near: Sequence[str] | None = None,
 ) -> InputError:
-    """Return the error for a name not in ``known``: the nearest names, then all of ``listed``.
+    """Return an InputError for a name that is not in ``known``, with the nearest names and ``listed``.
 
-    ``near`` are the nearest names where spelling alone does not find them.
+    ``near`` holds the nearest names if similar spelling would not find them.
     """
     names = sorted(known)
     listed = names if listed is None else sorted(listed)
@@ -41,7 +41,7 @@ def unknown(
 
 
 def nearest(name: object, known: Iterable[str]) -> list[str]:
-    """Return at most three of ``known`` similar to ``name``, ignoring case and hyphens."""
+    """Return at most three entries of ``known`` similar to ``name``, ignoring case and hyphens."""
     plain: dict[str, str] = {}
     for each in known:
         plain.setdefault(_plain(each), each)
@@ -52,17 +52,16 @@ def _plain(name: str) -> str:
     return name.casefold().replace("-", "_")
 
 
-# Errors of libraries for a model or a configuration that does not suit them.
+# Types that libraries raise for an unsupported model or configuration.
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError, ImportError)
 
 
 @contextmanager
 def refused_by_library(what: str, advice: str = "") -> Iterator[None]:
-    """Turn a library's error about the user's model or configuration into an InputError.
+    """Context that turns a library's error about the model or configuration into InputError.
 
-    ``what`` names the fields and their values, ``advice`` what to do where the library's own sentence
-    does not. Raises InputError in its place; that memory gave out is no fault of the input and passes
-    through.
+    ``what`` names fields and values. ``advice`` is added if the library's own message gives none.
+    Errors of memory are not caused by the input and pass through.
     """
     try:
         yield
@@ -75,7 +74,7 @@ def refused_by_library(what: str, advice: str = "") -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> str:
-    """Return the message of ``error`` on one line, with its class where the text alone is unclear."""
+    """Return the message of ``error`` on one line, with its class if the message alone is unclear."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else ""
     if isinstance(error, ValueError | NotImplementedError | OSError) and said:
@@ -84,7 +83,7 @@ def sentence(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out; CUDA libraries and the CPU's allocator only say so in the text."""
+    """Return whether memory ran out. CUDA libraries and the CPU allocator report it only as text."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -94,16 +93,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Resumable(Exception):
-    """A resource of the sweep is unreachable. The message names it; the same command resumes the sweep.
+    """Raised if a resource of the sweep is unreachable. The same command resumes the sweep.
 
-    The entries turn it into that one message and exit code 75, without a traceback.
+    Entry points print the message, which names the resource, and return exit code 75.
     """
 
 
 class DiskFull(Resumable):
-    """There is no room for a file that must be written."""
+    """Raised if there is no space for a file that must be written."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, else its class. torch appends a stack trace."""
+    """Return the first line of an error's message, or its class. torch appends a stack trace."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,9 +1,10 @@
-"""``python -m harness.evaluate model=... adapter=FOLDER data=...``: score a saved adapter or model.
+"""Score a saved adapter or model: ``python -m harness.evaluate model=... adapter=FOLDER data=...``.
 
-``adapter`` is a folder: an adapter saved by peft, ours or anyone's, or the weights of a whole model.
-Without one the untouched base is scored. Code and record are those of a trial, and so are ``data``,
-``evaluation`` and ``stage`` (confirm: the test split). Forgetting is against the untouched base. The
-record lies under ``runs/evaluated``, and the same command shows it again.
+``adapter`` is a folder with an adapter saved by peft or this package, or with the weights of a
+whole model. Without it, the untouched base is scored. Code, record and keys are those of a trial
+(``data``, ``evaluation``, ``stage``; stage=confirm uses the test split). Forgetting is measured
+against the untouched base. The record is written under ``runs/evaluated``, and the same command
+shows it again.
 """
 
 from __future__ import annotations

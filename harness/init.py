@@ -1,4 +1,4 @@
-"""Write a sweep of one's own as a commented YAML: ``python -m harness.init faq.csv model=hub ...``."""
+"""Write a sweep configuration as commented YAML: ``python -m harness.init faq.csv model=hub ...``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ each with its comment. Any override of the sweep can be typed.
 
 exit codes: 0 done, 2 wrong input"""
 
-# Settings that are changed most often, in the order in which the file has them.
+# The settings changed most often, in the order of the written file.
 SHOWN = (
     *("objectives", "limits.peak_memory_gb", "limits.forgetting", "limits.minutes"),
     *("data.general", "data.validation_fraction", "data.max_length"),
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_sweep(arguments: Sequence[str]) -> tuple[Path, str]:
     """Write the file that ``arguments`` describe and return it, with the command that runs it.
 
-    Raises InputError for arguments of which no sweep can be composed, and for a file that exists.
+    Raises InputError for arguments that make no valid sweep, and if the file exists.
     """
     from harness.compose import override_grammar
     from harness.compose.command_line import compose_from_data
@@ -77,7 +77,7 @@ def write_sweep(arguments: Sequence[str]) -> tuple[Path, str]:
     for override in map(override_grammar.parse, [*typed, *taken]):
         key = override.key_or_group
         if key == "method":
-            continue  # below, as the list of methods
+            continue  # written below as the list of methods
         if override_grammar.is_group(override):
             groups[key] = str(override.value())
         elif override_grammar.is_swept(override):
@@ -95,12 +95,12 @@ def write_sweep(arguments: Sequence[str]) -> tuple[Path, str]:
     lines += _body(values, comments)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    compose_from_data([f"--config-dir={folder}", f"sweep={name}"])  # it can be run
+    compose_from_data([f"--config-dir={folder}", f"sweep={name}"])  # check that it composes
     return file, command
 
 
 def _sorted(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Separate the sweep's overrides from this command's own; a file alone is the training data."""
+    """Separate overrides of the sweep from this command's own; a bare file is the training data."""
     typed: list[str] = []
     own: dict[str, str] = {}
     for text in arguments:
@@ -115,7 +115,7 @@ def _sorted(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _stem(typed: Sequence[str]) -> str | None:
-    """Return a name from that of the training file, in characters that a name may have."""
+    """Return a sweep name derived from the training file, restricted to allowed characters."""
     trains = [text.partition("=")[2] for text in typed if text.startswith("data.train=")]
     stem = Path(trains[0]).stem if trains else ""
     kept = "".join(
@@ -148,7 +148,7 @@ def _head(name: str, model: str, command: str, groups: Mapping[str, str]) -> lis
 
 
 def _body(values: Mapping[str, Any], comments: Mapping[str, str]) -> list[str]:
-    """Return nested YAML lines of dotted ``values``, each below or beside its comment."""
+    """Return nested YAML lines of dotted ``values``, each with its comment."""
     lines: list[str] = []
     tops = dict.fromkeys(key.split(".")[0] for key in values)
     for top in tops:

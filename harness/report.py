@@ -1,4 +1,4 @@
-"""Write the report of a sweep again, or of several as one, from their records alone."""
+"""Write the report of one sweep, or of several as one, from their records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(
 ) -> Report:
     """Write the report of one sweep, or of several as one, and return it.
 
-    Raises InputError where a folder has no results, or where sweeps may not be compared.
+    Raises InputError if a folder has no results, or if the sweeps cannot be compared.
     """
     from harness.reporting import build_report
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of a sweep; name= names the report of several (their names joined by '+'), "
         "reports_dir= is where reports go (reports)",
     )
-    parser.add_argument("--reports-dir", help=argparse.SUPPRESS)  # of earlier versions
+    parser.add_argument("--reports-dir", help=argparse.SUPPRESS)  # syntax of earlier versions
     options = parser.parse_args(arguments)
     from harness.paths import user_path
     from harness.reporting import build_report
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sorted(given: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
-    """Separate folders from key=value. Raises InputError for a key that there is not."""
+    """Separate folders from key=value arguments. Raises InputError for an unknown key."""
     runs, settings = [], {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -93,7 +93,7 @@ def _sorted(given: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
 
 
 def _checked(name: str | None) -> str | None:
-    """Return ``name`` if it can name a folder. Raises InputError."""
+    """Return ``name`` if it is a valid folder name. Raises InputError otherwise."""
     if name is None:
         return None
     from harness.compose.keys import checked_name  # brings Hydra with it

@@ -1,11 +1,12 @@
-"""``python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]'``: task after task.
+"""Sequential tasks: ``python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]'``.
 
-The model is tuned on the first data set and merged, then tuned on the second, and so on. After each it
-is scored on the test split of all of them. Each item is an option of ``data=`` and may have overrides
-after it: ``'sequence=[builtin,"jsonl data.train=b.jsonl"]'``. All other arguments are those of one
-trial. ``measure=`` names the score (null: the first of evaluation.metrics, or bits_per_byte if a data
-set is plain text). Each stage is an ordinary trial under ``runs/NAME``, and the same command resumes a
-stopped sequence. A merged model is kept for each stage.
+The model is tuned on the first data set and merged, then tuned on the second, and so on. After
+each, it is scored on the test split of all. Each item is an option of ``data=``, optionally with
+overrides: ``'sequence=[builtin,"jsonl data.train=b.jsonl"]'``. All other arguments are those of one
+trial.
+``measure=`` names the score; null selects the first of evaluation.metrics, or bits_per_byte if a
+data set is plain text. Each stage is an ordinary trial under ``runs/NAME``, and its merged model is
+kept. The same command resumes a stopped sequence.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def is_sequence(arguments: Sequence[str]) -> bool:
 def run(arguments: Sequence[str], usage: str) -> int:
     """Run all stages and return the exit code of harness.trial.
 
-    Raises InputError before anything is spent.
+    Raises InputError before anything is trained.
     """
     from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
     from harness.records.fingerprint import digest
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str], usage: str) -> int:
 
     configs = [plan.trial({}) for plan, _ in composed]
     check_model(configs[0].model)
-    for config in configs:  # all are checked before anything is spent
+    for config in configs:  # check all before training any
         read_splits(config.data)
     measurement = measured_by(configs, asked.measure)
     tree = composed[0][1]
@@ -108,13 +109,13 @@ def _own(arguments: Sequence[str]) -> _Asked:
 
 
 def _overrides(item: str) -> list[str]:
-    """Return ``jsonl data.train=b.jsonl`` as overrides of a trial."""
+    """Return an item such as ``jsonl data.train=b.jsonl`` as overrides of a trial."""
     option, *others = shlex.split(item)
     return [f"data={option}", *others]
 
 
 def _labels(items: Sequence[str]) -> list[str]:
-    """Return the options' names, numbered where several are the same."""
+    """Return the names of the data sets, numbered if a name occurs several times."""
     names = [shlex.split(item)[0] for item in items]
     return [n if names.count(n) == 1 else f"{n} {place}" for place, n in enumerate(names, 1)]
 

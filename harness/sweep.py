@@ -45,14 +45,14 @@ database cannot be reached), 130 stopped; after 75 and 130 the same command resu
 
 
 class Preempted(BaseException):
-    """SIGTERM: the machine is being reclaimed."""
+    """Raised on SIGTERM: the machine is being reclaimed."""
 
 
 def tune(*overrides: str) -> Report:
     """Run the sweep that ``overrides`` describe, as the command does, and return its report.
 
-    For notebooks: ``tune("method=lora,full", "search.trials=4")``. A sweep that was stopped resumes.
-    Raises InputError for what cannot be used, KeyboardInterrupt if it was stopped by hand, and
+    For notebooks: ``tune("method=lora,full", "search.trials=4")``. The same call resumes a stopped
+    sweep. Raises InputError for invalid input, KeyboardInterrupt if it was stopped by hand, and
     RuntimeError if no trial was completed.
     """
     from harness.compose.command_line import compose_from_data
@@ -119,7 +119,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.search.planning.first_rates import with_first_rates
 
     check_launcher(sweep.launcher)
-    bases = [plan.trial({}).model for plan in plans]  # several if variants name them
+    bases = [plan.trial({}).model for plan in plans]  # several, if variants use different models
     for base in bases:
         check_model(base)
     revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}

@@ -1,8 +1,8 @@
-"""``python -m harness.trial method=lora method.r=8``: one trial by hand, in this process.
+"""Run one trial by hand, in this process: ``python -m harness.trial method=lora method.r=8``.
 
-Every row of a report has such a command. It writes the same folder as a trial of a sweep, under
-``runs/NAME`` (by-hand if no name= is given), and resumes from its checkpoint if it was stopped.
-With ``'sequence=[builtin,builtin_domain]'`` it is tuned on one data set after another.
+The report prints such a command for every row. It writes the same files as a trial of a sweep,
+under ``runs/NAME`` (by-hand without name=), and resumes from its checkpoint if it was stopped.
+``'sequence=[builtin,builtin_domain]'`` tunes on several data sets one after another.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Check that a trial is reproducible: ``python -m harness.verify runs/NAME/trials/METHOD/FINGERPRINT``.
 
-Runs the first steps of a trial again from its record, and compares the losses with the recorded ones.
+Runs the first steps of a trial again from its record, and compares the losses with those recorded.
 Reports that they are equal bit for bit, or the first step that differs, by how much, and what else
-differs (versions, machine, threads). Writes nothing into the trial's folder. ``steps=N`` runs N steps
-(10).
+differs (versions, machine, threads). Writes nothing into the trial's folder. ``steps=N`` sets the
+number of steps (10).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ differs (versions, machine, threads). Writes nothing into the trial's folder. st
 steps (10).
 
 exit codes: 0 equal, 1 they differ, 2 wrong input"""
-UNLIKE = ("kind", "seconds")  # keys of a row that equal runs need not share
+UNLIKE = ("kind", "seconds")  # keys of a row that may differ between equal runs
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Difference:
     """The first step at which two runs differ."""
 
     step: int
-    name: str  # of the value: loss, grad_norm, ...
+    name: str  # of the differing value: loss, grad_norm, ...
     recorded: float | None
     now: float | None
 
@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
 def difference(
     recorded: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], steps: int
 ) -> Difference | None:
-    """Return where two curves differ within their first ``steps``; None where they are the same."""
+    """Return the first difference of two curves within ``steps``; None if there is none."""
     old, new = ({row["step"]: row for row in rows} for rows in (recorded, now))
     for step in range(1, steps + 1):
         one, other = old.get(step, {}), new.get(step, {})
@@ -113,7 +113,7 @@ def difference(
 
 
 def surroundings(record: Record, device: str) -> list[str]:
-    """List what differs from the environment of the record, a line each."""
+    """Return one line for each difference between this environment and the recorded one."""
     from harness.records.provenance import environment
     from harness.trials.run import device_name, threads
 

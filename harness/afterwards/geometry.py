@@ -1,4 +1,4 @@
-"""One weight matrix and its update in numbers: ranks, amplification, shared directions, intruders."""
+"""Numbers that describe the update of one weight matrix: ranks, amplification, overlap, intruders."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-EXACT_SIDE = 2048  # the smaller side up to which all singular values are computed
-KEPT = 64  # most directions of a larger matrix, found by a randomized method
+EXACT_SIDE = 2048  # largest smaller side for which all singular values are computed
+KEPT = 64  # directions computed of larger matrices, by a randomized SVD
 POWER_ITERATIONS = 4
-TOP_K, EPSILON = 10, 0.5  # for intruders, as in peft
+TOP_K, EPSILON = 10, 0.5  # of intruder dimensions, as in peft
 
 
 @dataclass(frozen=True)
 class Svd:
-    """Decomposition W = U·diag(σ)·Vᵀ, largest σ first: all of it, or the ``KEPT`` largest."""
+    """Singular value decomposition W = U·diag(σ)·Vᵀ, largest σ first: all, or the ``KEPT`` largest."""
 
     left: Tensor  # U (m, k)
     values: Tensor  # σ (k,)
     right: Tensor  # V (n, k)
-    norm: float  # ‖W‖_F, of all singular values
+    norm: float  # ‖W‖_F over all singular values
     exact: bool
 
     def first(self, k: int) -> Svd:
         return Svd(self.left[:, :k], self.values[:k], self.right[:, :k], self.norm, self.exact)
 
     def above(self, floor: float) -> Svd:
-        """Drop directions whose singular value is not above ``floor`` and the rounding of the SVD."""
+        """Drop directions whose singular value is within ``floor`` or the rounding error of the SVD."""
         import torch
 
         m, n = len(self.left), len(self.right)
@@ -40,8 +40,8 @@ class Svd:
 def svd(matrix: Tensor) -> Svd:
     """Return the exact SVD if the smaller side is at most ``EXACT_SIDE``, else the top ``KEPT``.
 
-    The latter is randomized (Halko et al. 2009, arXiv:0909.4061) with ``POWER_ITERATIONS``, and draws
-    from a generator of its own.
+    The latter is randomized (Halko et al. 2009, arXiv:0909.4061) with ``POWER_ITERATIONS`` and its
+    own random generator.
     """
     import torch
 
@@ -58,10 +58,11 @@ def svd(matrix: Tensor) -> Svd:
 
 
 def rounding(tuned: Tensor) -> float:
-    """Return the spectral norm that rounding of the (m, n) weights to their dtype can cause.
+    """Return the largest spectral norm that rounding of the (m, n) weights to their dtype can cause.
 
-    Singular values of W₁ − W₀ below this norm do not count as an update. A rounding error is at most a
-    unit in the last place, ε·|w|. A random matrix with entries of deviation s has norm s·(√m + √n).
+    Singular values of W₁ − W₀ below it do not count as an update. A rounding error is at most a
+    unit in the last place, ε·|w|. A random matrix with entries of standard deviation s has norm
+    s·(√m + √n).
     """
     import torch
 
@@ -106,7 +107,8 @@ def subspace_similarity(a: Tensor, b: Tensor, i: int, j: int) -> float:
 def intruders(base: Tensor, tuned: Tensor, epsilon: float = EPSILON) -> int:
     """Count the tuned singular vectors that resemble none of the base's (arXiv:2410.21228).
 
-    ``tuned`` (m, k): the top left singular vectors of W + ΔW. ``base`` (m, j): all of W with a
-    singular value. A vector counts if its |cos| with every vector of the base is below ``epsilon``.
+    ``tuned`` (m, k) holds the top left singular vectors of W + ΔW, ``base`` (m, j) all left
+    singular vectors of W. A vector counts if its |cos| with every vector of the base is below
+    ``epsilon``.
     """
     return int(((tuned.T @ base).abs().amax(dim=1) < epsilon).sum())

@@ -1,4 +1,4 @@
-"""Interpolation of base and tuned weights: WiSE-FT, Wortsman et al. 2021, arXiv:2109.01903."""
+"""Interpolation between base and tuned weights: WiSE-FT, Wortsman et al. 2021, arXiv:2109.01903."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copy every parameter into the machine's memory."""
+    """Return a copy of every parameter in CPU memory."""
     return {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
 
 
 def interpolate(
     model: nn.Module, before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float
 ) -> None:
-    """Give ``model`` the weights θ = (1 − α)·θ₀ + α·θ₁ with α = ``share`` (Eq. 1).
+    """Set the weights of ``model`` to θ = (1 − α)·θ₀ + α·θ₁ with α = ``share`` (Eq. 1).
 
-    α = 0 is θ₀ and α = 1 is θ₁, bit for bit; between them it is computed in float32.
+    α = 0 gives θ₀ and α = 1 gives θ₁, bit for bit. Other values are computed in float32.
     """
     import torch
 

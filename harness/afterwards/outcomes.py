@@ -1,4 +1,4 @@
-"""Apply each post-training step to a model rebuilt from its saved adapter, and measure the result."""
+"""Post-training steps: rebuild the model from its saved adapter, apply a step, measure the result."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from harness.statistics.measurements.names import MERGED_DIFFERENCE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-COMPARED = 256  # positions at which logits are compared
+COMPARED = 256  # token positions at which logits are compared
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A measured and saved tuned model, with the texts that it was measured on."""
+    """A tuned model that was measured and saved, with its evaluation texts."""
 
-    folder: Path  # merged/ and update.json go there
+    folder: Path  # where merged/ and update.json are written
     adapter: Path  # the saved adapter, or the whole model
     config: TrialConfig
     method: Method
@@ -52,7 +52,7 @@ def wanted(config: EvaluationConfig) -> bool:
 
 
 def some_logits(model: nn.Module, texts: Texts, device: str) -> Tensor:
-    """Return logits (positions, vocabulary) of the first answers, at most ``COMPARED`` positions."""
+    """Return logits (positions, vocabulary) of the first answers: at most ``COMPARED`` positions."""
     import torch
 
     some = list(range(min(len(texts.sequences), 8)))
@@ -64,9 +64,9 @@ def some_logits(model: nn.Module, texts: Texts, device: str) -> Tensor:
 
 
 def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
-    """Return name -> outcome for all configured post-training steps.
+    """Return name → outcome for all configured post-training steps.
 
-    An impossible step has no measurements but a reason. The base is left unchanged.
+    A step that is impossible has a reason and no measurements. The base is left unchanged.
     """
     evaluation = trained.config.evaluation
     reason = trained.method.cannot_merge
@@ -86,7 +86,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
         model = trained.method.merged(trained.method.load(base.model, trained.adapter))
         after = weights(model) | _exactly(model, trained.adapter)
         assert after.keys() == before.keys(), "a merged model has the form of the base"
-        if evaluation.merged or evaluation.quantization:  # reference for the quantized models
+        if evaluation.merged or evaluation.quantization:  # the reference for quantized models
             found["merged"] = _attempt(lambda: _merged(trained, model))
         for share in evaluation.interpolation:
             interpolate(model, before, after, share)
@@ -104,7 +104,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
 
 
 def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
-    """Return the weights as trained and saved, if ``model`` has them rounded to 16 bits.
+    """Return the weights as trained and saved, if ``model`` holds them rounded to 16 bits.
 
     Most of a training update is smaller than the rounding error and would be lost.
     """
@@ -117,7 +117,7 @@ def _exactly(model: Any, folder: Path) -> dict[str, Tensor]:
 
 
 def _attempt(make: Callable[[], Outcome]) -> Outcome:
-    """Run one step; if it runs out of memory only its own values are missing."""
+    """Run one step. If it runs out of memory, only its own values are missing."""
     import torch
 
     try:
@@ -127,7 +127,7 @@ def _attempt(make: Callable[[], Outcome]) -> Outcome:
 
 
 def _merged(trained: Trained, model: nn.Module) -> Outcome:
-    """Measure the merged model, compare it with the trained one; write ``merged/`` if configured."""
+    """Merge, measure, compare with the trained model; write ``merged/`` if configured."""
     logits = some_logits(model, trained.texts, trained.plan.device)
     difference = float((logits - trained.logits).abs().max())
     again = measured_again(trained, model)
@@ -162,13 +162,13 @@ def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
 
 
 def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
-    """Join the remarks with the reasons for values that could not be measured."""
+    """Join the notes with the reasons for missing values."""
     missing = [f"{name} is missing: {why}" for name, why in measured.missing.items()]
     return "; ".join([*notes, *missing]) or None
 
 
 def measured_again(trained: Trained, model: nn.Module) -> MeasurementCollector:
-    """Repeat the measurements of the tuned model, on the same texts and against the same base."""
+    """Repeat the measurements of the tuned model with the same texts and base."""
     plan, evaluation = trained.plan, trained.config.evaluation
     return evaluate(
         model, plan.tokenizer, trained.texts, trained.reference, evaluation, plan.device
@@ -176,7 +176,7 @@ def measured_again(trained: Trained, model: nn.Module) -> MeasurementCollector:
 
 
 def _save(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Save a model and its tokenizer; the folder is complete or absent."""
+    """Save a model and its tokenizer atomically: the folder is complete or absent."""
     aside = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, safe_serialization=True)

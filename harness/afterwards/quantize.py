@@ -1,4 +1,4 @@
-"""Quantization after training: its cost in quality and forgetting."""
+"""Quantization of a tuned model: what it costs in quality and forgetting."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
     from harness.data.tokens.batches import Batch
 
-CALIBRATION_SEQUENCES = 16  # training sequences, one at a time, so that no padding is measured
+CALIBRATION_SEQUENCES = 16  # training sequences, one at a time, so that no padding is observed
 GROUP_SIZES = (128, 64, 32)  # supported by the int4 kernel; arXiv:2306.00978 uses 128
 SMOOTHING = 0.5  # α of arXiv:2211.10438 Eq. 4
-ON_A_CPU = ("int4", "awq")  # torchao's kernel for four bits outside a GPU
+ON_A_CPU = ("int4", "awq")  # they use torchao's 4-bit CPU kernel
 
 
 def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None:
-    """Check each scheme by quantizing a model of one layer; ``model`` may be a skeleton.
+    """Check each scheme by quantizing a one-layer model. ``model`` may be a skeleton without weights.
 
-    Raises InputError if torchao is missing, or this machine or ``model`` does not support a scheme.
+    Raises InputError if torchao is missing, or if this machine or ``model`` does not support a
+    scheme.
     """
     for scheme in schemes:
         at = f"evaluation.quantization={scheme}"
@@ -45,7 +46,7 @@ def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None
             _groups(model)
         try:
             _try(scheme, device)
-        except Exception as error:  # any error of a backend
+        except Exception as error:  # backends raise many types
             raise InputError(
                 f"{at} cannot be used on this machine's {device}: {str(error).splitlines()[0]}"
             ) from error
@@ -55,19 +56,21 @@ class Quantized(NamedTuple):
     """A model whose linear layers were quantized."""
 
     model: nn.Module
-    n_bytes: int  # of everything stored, with scales
+    n_bytes: int  # stored bytes, including scales
     how: str  # description of the scheme
 
 
 def quantized(model: nn.Module, scheme: str, calibration: Iterable[Batch]) -> Quantized:
     """Return a copy of ``model`` with quantized linear layers, its bytes, and a description.
 
-    ``model`` is at full precision and stays unchanged. The output layer and embeddings are not
-    quantized. ``calibration`` has batches of one sequence, which only smoothquant and awq use; awq
-    keeps the inputs of every layer meanwhile. The bytes include the scales.
+    ``model`` is at full precision and stays unchanged. Embeddings and the output layer are not
+    quantized. ``calibration`` yields batches of one sequence, used only by smoothquant and awq. For
+    awq the inputs of every layer are kept in memory. The bytes include the scales.
     """
     assert scheme in SCHEMES, scheme
-    logging.getLogger("torchao").setLevel(logging.ERROR)  # about kernels for other machines
+    logging.getLogger("torchao").setLevel(
+        logging.ERROR
+    )  # hides warnings about kernels for other machines
     copied = copy.deepcopy(model).requires_grad_(False).eval()
     how = SCHEMES[scheme](copied, calibration)
     return Quantized(model=copied, n_bytes=stored_bytes(copied), how=how)
@@ -155,7 +158,7 @@ assert set(SCHEMES) == set(QUANTIZATIONS)
 
 
 def _layers(model: nn.Module) -> dict[str, Any]:
-    """Return the linear layers that get quantized: not GPT-2's, whose weights are transposed."""
+    """Return the layers to quantize: nn.Linear only, so none of GPT-2's transposed Conv1D."""
     from torch import nn
 
     layers = quantizable_layers(model)
@@ -204,7 +207,7 @@ def _instances(model: nn.Module, kind: type) -> dict[str, nn.Module]:
 
 
 def _calibrate(model: nn.Module, calibration: Iterable[Batch]) -> int:
-    """Run the observers on calibration data; return the number of sequences."""
+    """Run the calibration data through the observers and return the number of sequences."""
     import torch
 
     n = 0
@@ -218,7 +221,7 @@ def _calibrate(model: nn.Module, calibration: Iterable[Batch]) -> int:
 
 
 def _in_bfloat16(model: nn.Module) -> nn.Module:
-    """Convert to bfloat16, which the int4 kernel requires. Buffers stay: positions need float32."""
+    """Convert parameters to bfloat16 for the int4 kernel. Buffers stay: positions need float32."""
     import torch
 
     for parameter in model.parameters():
@@ -233,7 +236,7 @@ class _Groups(NamedTuple):
 
 
 def _groups(model: nn.Module) -> _Groups:
-    """Return the layers whose rows divide into groups, the group size that most allow, and a note."""
+    """Return the layers that divide into groups, the group size that fits most of them, and a note."""
     layers = _layers(model)
 
     def fitting(size: int) -> dict[str, nn.Module]:

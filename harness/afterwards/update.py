@@ -1,4 +1,4 @@
-"""Analysis of the weight update of each matrix: its size, rank and directions."""
+"""Analysis of the update of each weight matrix: size, rank and directions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOW = {
         f"is above {geometry.EXACT_SIDE}"
     ),
     "rank": "singular values of ΔW larger than those that rounding to its dtype can cause",
-    "amplification": f"in the directions that count for its rank, at most {geometry.KEPT}",
+    "amplification": f"in the directions counted in its rank, at most {geometry.KEPT}",
     "overlap": f"φ of the top {geometry.TOP_K} right singular vectors of ΔW and of W",
     "intruders": (
         f"among the top {geometry.TOP_K} left singular vectors of W + ΔW: those with every |cos| to "
@@ -39,9 +39,9 @@ def update_analysis(
     after: Mapping[str, Tensor],
     device: str,
 ) -> Outcome:
-    """Analyse every 2-D weight of ``model`` that changed: one row each in ``update.json``.
+    """Analyse every changed 2-D weight of ``model`` and write one row each to ``update.json``.
 
-    The outcome has sums and medians over them.
+    The outcome holds sums and medians over them.
     """
     rows = list(_rows(model, before, after, device))
     moved = total = 0.0
@@ -113,7 +113,7 @@ def place(name: str) -> tuple[int | None, str]:
 
 
 def describe(old: Tensor, new: Tensor) -> dict[str, Any]:
-    """Describe one changed matrix (out, in) by numbers; None for undefined ones."""
+    """Return numbers that describe the change of one matrix (out, in); None where undefined."""
     g = geometry
     whole = g.svd(new.float() - old.float())
     base, tuned = (g.svd(weight).above(g.rounding(weight)) for weight in (old, new))

@@ -142,7 +142,9 @@ class Workbench:
         asked = []
         if with_probes:
             asked = probes(inputs.final, inputs.tokenizer, evaluation, config.data)
-        find = self.references.find  # beside the final texts, so that curves end as they began
+        find = (
+            self.references.find
+        )  # measured with the final texts, so all points of a curve share their texts
         watched = find(config.model, own, inputs.watched, evaluation, inputs.final)
         final = find(config.model, own, inputs.final, evaluation)
         known = self.answers.find_all(base_fingerprint(config.model, own), asked)

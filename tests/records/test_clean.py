@@ -60,7 +60,7 @@ def test_a_plan_removes_nothing_and_says_what_would_go(runs, capsys, asked):
     assert main([str(runs), asked]) == 0
     assert files(runs) == before
     said = capsys.readouterr().out
-    assert "0.007 GB of 0.011 GB would be freed. Nothing was." in said
+    assert "0.007 GB of 0.011 GB would be freed. Nothing was deleted." in said
     assert "left by trials that have ended: 4, 0.004 GB" in said
     assert "half-written files: 2, 0.002 GB" in said and "tokens: not used for 30 days: 1" in said
 
