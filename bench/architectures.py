@@ -1,4 +1,4 @@
-"""What works on what: every method on a tiny random model of every architecture that people tune.
+"""Compatibility of methods and architectures: every method on a tiny random model of each.
 
     python -m bench.architectures [--architectures Llama "GPT-2"] [--methods lora qlora] [--out FILE]
 
@@ -73,7 +73,7 @@ def make(architecture: str, folder: Path) -> None:
 
 
 def outcome(model: Path, method: str, bench: Workbench, runs: Path) -> dict[str, Any]:
-    """'works', 'refused' or 'fault' of three steps, and why."""
+    """Run three steps and return 'works', 'refused' or 'fault', with the reason."""
     overrides = ["model=hub", f"model.name={model}", f"method={method}", *SMALL]
     try:
         plan, _ = compose_trial([*overrides, *LESS.get(method, ())])
@@ -113,7 +113,7 @@ def _job(config: Any, method: str, runs: Path, cache: Path) -> Job:
 def run(
     architectures: Sequence[str], methods: Sequence[str], out: Path
 ) -> Iterator[dict[str, Any]]:
-    """A row for each pair, written to ``out`` as it is known."""
+    """Return a row for each pair, and write it to ``out`` at once."""
     known = {(row["architecture"], row["method"]) for row in read(out)}
     for architecture in architectures:
         todo = [method for method in methods if (architecture, method) not in known]
@@ -166,7 +166,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _reason(row: dict[str, Any]) -> str:
-    """The message without what differs between methods and models alone."""
+    """Return the message without parts that differ only by method or model."""
     said = row["why"]
     if row["outcome"] == "fault":
         return f"FAULT {said}"

@@ -1,4 +1,4 @@
-"""How often the report's verdicts are wrong: the present rule and the former one, on the same results.
+"""Error rates of the report's verdicts: the present and the former rule on the same results.
 
     python -m bench.decisions                    # all tables, about ten minutes on one core
     python -m bench.decisions aa regret          # some of them
@@ -75,7 +75,7 @@ def made_up(
 
 
 def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
-    """What the report chooses, and whether it says that this is shown to be within the margin."""
+    """Return the report's choice, and True if it is shown to be within the margin."""
     members = []
     for i, (quality, forgetting) in enumerate(zip(case.quality, case.forgetting, strict=True)):
         estimates = {
@@ -111,7 +111,7 @@ def former(case: Case, rng: np.random.Generator) -> int:
 
 
 def _p(found: Comparisons) -> float:
-    """Of the first two, by themselves."""
+    """Compare the first two candidates by themselves."""
     p = found.difference(0, 1).p_value
     assert p is not None
     return p
@@ -125,7 +125,7 @@ def compared(name: str, found: Sequence[np.ndarray]) -> Comparisons:
 
 
 def same_against_itself(rng: np.random.Generator) -> None:
-    """A/A on real results: a configuration against itself with other seeds, the others beside it."""
+    """Print an A/A test on real results: a configuration against itself with other seeds."""
     records = read_records()
     methods = list(records)
     print(f"{'seeds':>5}  {'':8}" + "".join(f"{m:>15}" for m in methods))
@@ -238,7 +238,7 @@ class _Tally:
 
 
 def noisy(rng: np.random.Generator) -> None:
-    """A method truly 8 worse that forgets less, margin 1: how often it is chosen."""
+    """Print how often a method that is 8 worse but forgets less is chosen, at margin 1."""
     print(f"{'seeds':>5} {'seed SD':>7} {'before':>8} {'after':>8}")
     for seeds, sd in itertools.product((2, 3, 5), (1.0, 4.0)):
         old, new = [], []

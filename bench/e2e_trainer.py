@@ -1,4 +1,4 @@
-"""What a user would get without us on E2E: transformers' Trainer and peft, the same settings.
+"""Baseline on E2E by transformers' Trainer and peft, with the same settings.
 
     python -m bench.e2e_trainer --model DIR --data DIR [--seeds 10] [--settings lora-100]
 
@@ -91,7 +91,7 @@ def with_harness(config: Any) -> tuple[float, float]:
 
 
 def with_trainer(config: Any, our_order: bool = False) -> tuple[float, float]:
-    """The same token sequences, in the order that Trainer's own sampler gives them, or in ours."""
+    """Holds the same token sequences, in the order of Trainer's sampler or of this project."""
     from torch.utils.data import SequentialSampler
     from transformers import Trainer, TrainingArguments
 

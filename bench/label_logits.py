@@ -111,7 +111,7 @@ def train(model: torch.nn.Module, what: bool | str) -> None:
 
 
 def random_text(n: int, length: int, vocabulary: int) -> Encoded:
-    """``n`` sequences of random tokens, each of which but the first is a label."""
+    """Return ``n`` sequences of random tokens; all tokens but the first are labels."""
     tokens = np.random.default_rng(0).integers(0, vocabulary, n * length).astype(np.int32)
     return Encoded(
         tokens=tokens,

@@ -1,4 +1,4 @@
-"""``python -m bench.many_trials``: what a trial costs beside its training, at 100, 1,000, 10,000.
+"""``python -m bench.many_trials``: overhead of a trial, at 100, 1,000 and 10,000 trials.
 
 The real driver, study, records and rung table on a launcher that makes its measurements up. What
 Optuna spends on proposing and storing is timed apart from what is ours. Options: ``--trials``,
@@ -35,7 +35,7 @@ EVALUATIONS = 3  # a trial: as many rungs
 
 
 class Instant:
-    """A launcher whose trials take no time: each poll ends one with a made-up record."""
+    """Launcher without training: each poll ends one trial with a simulated record."""
 
     def __init__(self, watch: Watch) -> None:
         self._running: list[tuple[Path, Job]] = []
@@ -133,7 +133,7 @@ class Watch:
 
 
 def landscape(config: dict[str, Any]) -> tuple[float, float]:
-    """A best rate, a price for rank, and noise that depends on the configuration alone."""
+    """Simulate scores with a best rate, a cost of rank, and noise fixed by the configuration."""
     rate = math.log10(config["training"]["learning_rate"])
     rank = config["method"].get("r") or 1
     noise = random.Random(repr((rate, rank))).random()

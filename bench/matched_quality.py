@@ -1,4 +1,4 @@
-"""What full fine-tuning and LoRA forget at equal BLEU: E2E, on a model pretrained on TinyStories.
+"""Forgetting of full fine-tuning and LoRA at equal BLEU on E2E, from a TinyStories model.
 
     python -m bench.matched_quality --model DIR --data DIR --stories FILE [--seeds 3]
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def measured(overrides: list[str], folder: Path, bench: Workbench) -> tuple[float, float]:
-    """(test BLEU, KL from the base in nats/token) of one run."""
+    """Return test BLEU and KL from the base (nats/token) of one run."""
     config = compose_trial(overrides)[0].trial({})
     limits = LimitsConfig(None, None, None, None)
     names = (str(folder), str(bench.cache), config.method["name"])
@@ -98,7 +98,7 @@ def print_table(points: dict[str, list[list[tuple[float, float]]]]) -> None:
 
 
 def interval(values: np.ndarray) -> str:
-    """'mean ± half' over seeds, from the t distribution."""
+    """Format the mean over seeds with its t interval: 'mean ± half'."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values)
     return f"{values.mean():.3f} ± {half:.3f}"
 

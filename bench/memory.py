@@ -1,4 +1,4 @@
-"""What training costs in memory: peak, optimizer state and trained parameters, method by method.
+"""Memory of training by method: peak, optimizer state and trained parameters.
 
     python -m bench.memory [--model DIR] [--methods full lora qlora importance_mask random_mask]
                            [--steps 5] [--batch 4] [--length 128] [--device cpu]

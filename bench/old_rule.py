@@ -1,4 +1,4 @@
-"""The rule that the report used before: kept to measure what the present one is better at.
+"""Former rule of the report, kept for comparison with the present one.
 
 Items and seeds resampled together, Holm against the best that the data chose, a failed test taken for
 equality, and among the equals the least forgetting.
@@ -37,7 +37,7 @@ class Resampled:
 
 
 def resampled(name: str, statistics: Array, rng: np.random.Generator, counts: Array) -> Resampled:
-    """From (S, n, k) statistics; ``counts`` draws the items alike for all candidates."""
+    """Resample (S, n, k) statistics; ``counts`` draws the same items for all candidates."""
     seeds = draw_counts(len(statistics), RESAMPLES, rng)
     scores = bootstrap_scores(name, statistics, counts, seeds)
     return Resampled(float(aggregate(name, statistics).mean()), scores)
@@ -49,7 +49,7 @@ def all_resampled(name: str, found: Sequence[Array], rng: np.random.Generator) -
 
 
 def p_value(a: Resampled, b: Resampled) -> float:
-    """(c + 1)/(B + 1) with c the centred differences that reach the observed one; two-sided."""
+    """Return the two-sided p (c + 1)/(B + 1): c centred differences reach the observed one."""
     observed = a.value - b.value
     if observed == 0.0:
         return 1.0
@@ -77,17 +77,17 @@ def tied(found: Sequence[Resampled], maximize: bool) -> list[int]:
 
 
 def chosen(quality: Sequence[Resampled], maximize: bool, forgetting: Sequence[Resampled]) -> int:
-    """Of those tied in quality the least forgetting; what forgets alike, cost apart, in that order."""
+    """Return the least forgetting of the candidates tied in quality; cost decides between equals."""
     return min(tied(quality, maximize), key=lambda i: forgetting[i].value)
 
 
 def finalists(points: Sequence[Sequence[float]], directions: Sequence[str], n: int) -> list[int]:
-    """The best by the first objective, then the least crowded of the front, whose ends come first."""
+    """Return n trials: the best in the first objective, then by crowding on the front."""
     return best_first(points, directions)[:n]
 
 
 def grown(points: Array, directions: Sequence[str], n: int, share: float) -> bool:
-    """Whether the hypervolume has grown in the last n trials, measured from the worst of all points."""
+    """Return True if the hypervolume, from the worst of all points, grew in the last n trials."""
     losses = as_losses(points, directions)
     spread = np.ptp(losses, axis=0)
     scaled = (losses - losses.max(axis=0)) / spread

@@ -38,7 +38,7 @@ class End:
 
 
 def read_curves(folder: Path, objectives: Sequence[str]) -> list[Curve]:
-    """The complete search trials of a sweep's folder, in the order in which they were numbered."""
+    """Return the complete search trials of a sweep's folder, by number."""
     records = [(path, read_record(path)) for path in sorted(folder.glob("trials/*/*"))]
     complete = [
         (record.trial, record.method, path, record)

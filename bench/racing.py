@@ -32,7 +32,7 @@ MOST_SEEDS = 40  # of each made-up method
 
 @dataclass(frozen=True)
 class Ended:
-    """A race or a fixed design at its end."""
+    """Result of a race or of a fixed design."""
 
     chosen: int
     firm: bool  # the report says that the choice is within the margin
@@ -45,7 +45,7 @@ class Ended:
 def field_of(
     case: Case, seeds: Sequence[int], looks: int, dropped: Sequence[int] = ()
 ) -> CandidateSet:
-    """The finalists with the first ``seeds`` seeds of each, as a report would read them."""
+    """Return the finalists with the first ``seeds`` seeds of each, as a report reads them."""
     candidates = []
     for i, n in enumerate(seeds):
         found = {

@@ -1,4 +1,4 @@
-"""``python -m bench.replay runs/NAME``: pruning against none, on trials that have been run already.
+"""``python -m bench.replay runs/NAME``: pruning against no pruning, replayed on finished trials.
 
 Each rule plays the same trials in the same random orders in simulated time. Printed: seconds until all
 are through, trials that ran to their end, and the best quality and the least forgetting that were found
@@ -76,7 +76,7 @@ def compare(
 
 
 def best(ends: Sequence[End], name: str, way: str, until: float) -> float:
-    """The best final value among the trials that ended whole by then; NaN where none has."""
+    """Return the best final value of the trials complete by then; NaN if there is none."""
     values = [end.curve.final[name] for end in ends if end.whole and end.time <= until]
     if not values:
         return float("nan")

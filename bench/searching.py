@@ -66,7 +66,7 @@ def record(number: int, measurements: dict[str, Measurement], **more) -> Record:
 
 
 def landscape(shares: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) places in the range of the rate -> quality and forgetting, of a method drawn at random."""
+    """Return quality and forgetting of a random method at (n,) positions in the range of the rate."""
     best, width, top = rng.uniform(0.4, 0.9), rng.uniform(0.25, 0.6), rng.uniform(40, 90)
     quality = top * np.clip(1 - 0.5 * ((shares - best) / width) ** 2, 0.02, None)
     quality = quality + rng.normal(0, 0.5, len(shares))  # ranks and the like
@@ -174,10 +174,10 @@ def of_rungs(rng: np.random.Generator) -> None:
 
 
 def of_divergence(rng: np.random.Generator) -> None:
-    """Of forty trials, those after the first ten that end without a result, in a third of the space.
+    """Print the share of failed trials after the first ten of forty; a third of the space fails.
 
     The highest third of the rates diverges, and quality is best at nine tenths of the way up to there,
-    or at the very edge. Told as failed, as before, which samplers ignore; or shown as bad.
+    or at the very edge. Before, they were reported as failed, which samplers ignore; now they are shown as bad.
     """
     ranges = ["training.learning_rate=tag(log,interval(1e-4,1e-1))", "method.lora_alpha=16.0"]
     ranges += ["method.r=tag(int,log,interval(2,64))", "search.trials=40", "tracking=none"]
@@ -199,7 +199,7 @@ def of_divergence(rng: np.random.Generator) -> None:
 
 
 def _diverged(sweep: SweepConfig, plan: MethodPlan, best: float) -> float:
-    """The share of the guided trials that diverges."""
+    """Return the share of the guided trials that diverges."""
     study = MethodStudy(plan, sweep, optuna.storages.InMemoryStorage())
     ended = []
     for number in range(sweep.search.trials):

@@ -1,5 +1,4 @@
-"""The built-in example's configurations with many seeds each: per-example results for
-bench/decisions.py.
+"""Per-example results of the built-in example with many seeds, input of bench/decisions.py.
 
     python -m bench.seed_noise FOLDER [--seeds 10] [--steps 60]
 

@@ -131,7 +131,7 @@ def records_in(folder: Path) -> list[Record]:
 
 
 def faults(options: argparse.Namespace, quiet: Path, folder: Path, shared: set[str]) -> list[str]:
-    """What is not as it must be."""
+    """Return the violations of what must hold after the sweep."""
     found = []
     expected = {record.fingerprint: record for record in records_in(quiet)}
     records = records_in(folder)
@@ -159,7 +159,7 @@ def faults(options: argparse.Namespace, quiet: Path, folder: Path, shared: set[s
 
 
 def told(options: argparse.Namespace, folder: Path) -> list[str]:
-    """Of the sampler's own study: every trial ended, and as many as were asked for."""
+    """Check the sampler's study: all requested trials exist and have ended."""
     import optuna
 
     url = f"sqlite:///{folder}/runs/{NAME}/study.db"

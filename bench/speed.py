@@ -79,7 +79,7 @@ class Bench:
         self.batches = [collate(self.train, plan.indices(step), 0) for step in range(steps)]
 
     def tuned(self) -> tuple[Any, Any, AdaptContext]:
-        """The model with its method put on, the method, and what it was told."""
+        """Return the adapted model, its method and the context of its adaptation."""
         base = load_base(self.config.model, None, "cpu")
         method = methods.fitted(self.config.method, base.model)
         per_epoch = max(1, len(self.train) // self.config.training.batch_size)
@@ -116,7 +116,7 @@ class Bench:
             )
 
     def rows(self) -> list[dict[str, torch.Tensor]]:
-        """The batches as a causal model of transformers takes them."""
+        """Return the batches in the form of transformers' causal models."""
         found = []
         for batch in self.batches:
             labels = torch.full_like(batch.input_ids, -100)

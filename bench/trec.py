@@ -17,7 +17,7 @@ FILES = {"train": "train_5500.label", "test": "TREC_10.label"}
 
 
 def questions(path: Path) -> list[dict[str, str]]:
-    """`{"text", "label"}` of each line."""
+    """Return a `{"text", "label"}` mapping per line."""
     rows = []
     for line in path.read_text(encoding="latin-1").splitlines():
         classes, _, text = line.partition(" ")

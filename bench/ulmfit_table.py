@@ -49,7 +49,7 @@ def error(candidate: Candidate) -> float:
 
 
 def validation_error(run: SweepRecords, method: str) -> str:
-    """The lowest of its search trials."""
+    """Return the lowest error of the method's search trials."""
     records = [row.record for row in run.rows if row.record.method == method]
     values = [r.value("validation.accuracy") for r in records if r.status == "complete"]
     known = [value for value in values if value is not None]

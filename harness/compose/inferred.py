@@ -1,7 +1,7 @@
-"""What a command line leaves open and its data answer: the source, the columns, a general text.
+"""Overrides inferred from the data: the source, the columns and a general text.
 
-The answers are overrides like those that are typed, so they are shown, recorded and repeatable. What
-is typed is never changed.
+They are added to the typed overrides, so they are shown, recorded and repeatable. A typed override is
+never changed.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
 
 @dataclass(frozen=True)
 class OpenRate:
-    """Whether a learning rate and its range are still those of ``search.rate``, which nobody set."""
+    """State of a learning rate and its range: open if the user set neither, so a rule may set them."""
 
     is_open: bool = False
     range_is_open: bool = False
-    rule: str | None = None  # that may then set them
+    rule: str | None = None  # rule of ``search.rate`` that may set them
 
 
 @dataclass(frozen=True)

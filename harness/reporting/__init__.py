@@ -1,4 +1,4 @@
-"""From the records of a sweep to a recommendation and a page. Reads files only; no torch."""
+"""Report of a sweep: recommendation and page, from its records alone and without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of a report: named columns, cells with what they rest on."""
+"""Tables of a report: headers, cells and a note."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The candidates of a run and the measurements that decide between them.
+"""Candidates of a sweep, with the measurements that decide between them.
 
 Finalists where there was a confirm stage: one candidate per configuration, its seeds together.
 Otherwise the best search trials.

@@ -1,4 +1,4 @@
-"""The configurations a recommendation chooses among, each with its estimates and cost."""
+"""Candidates of a recommendation: configurations with their estimates and costs."""
 
 from __future__ import annotations
 

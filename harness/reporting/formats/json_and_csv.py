@@ -1,4 +1,4 @@
-"""The report for programs: report.json, and the leader board as CSV."""
+"""Report for programs: report.json, and the leader board as CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as Markdown, short: what one pastes into a pull request."""
+"""Short report as Markdown, for pasting into a pull request."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The rule that recommends, its reasons, its cautions, and what would change it."""
+"""Recommendation: rule, reasons, cautions, and conditions that would change it."""

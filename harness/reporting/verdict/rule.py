@@ -1,4 +1,4 @@
-"""The rule that picks one candidate, as steps that can be run again under other conditions.
+"""Rule that chooses one candidate, in steps that can be repeated under other conditions.
 
 The rule keeps the feasible candidates shown to be within the margin of the best in quality and better
 than the untouched base. Among these it keeps the least forgetting, and among equals in forgetting it
