@@ -177,7 +177,8 @@ def of_divergence(rng: np.random.Generator) -> None:
     """Print the share of failed trials after the first ten of forty; a third of the space fails.
 
     The highest third of the rates diverges, and quality is best at nine tenths of the way up to there,
-    or at the very edge. Before, they were reported as failed, which samplers ignore; now they are shown as bad.
+    or at the very edge. Before, they were reported as failed, which samplers ignore. Now they are shown
+    as bad.
     """
     ranges = ["training.learning_rate=tag(log,interval(1e-4,1e-1))", "method.lora_alpha=16.0"]
     ranges += ["method.r=tag(int,log,interval(2,64))", "search.trials=40", "tracking=none"]

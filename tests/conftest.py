@@ -1,4 +1,4 @@
-"""What tests share: the built-in base loaded once, its data, and trials of seconds."""
+"""Shared fixtures: the built-in base loaded once, its data, and trials of seconds."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NO_LIMITS = LimitsConfig(None, None, None, None)
 
 @dataclass
 class Fit:
-    """What one call of the loop did."""
+    """Result of one call of the loop."""
 
     model: Any
     method: Any
@@ -174,6 +174,6 @@ def after(n: int) -> Callable[[], bool]:
 
 
 def rows(folder: Path, name: str = "metrics.jsonl") -> list[Any]:
-    """What a trial's curves are made of, without times."""
+    """Return the rows of a trial's curves without times."""
     found = read_jsonl(folder / name)
     return [{k: v for k, v in row.items() if k != "seconds"} for row in found]

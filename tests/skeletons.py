@@ -46,7 +46,7 @@ def skeleton(kind: str, **fields: Any) -> Any:
 
 
 def configured(option: str, **changes: Any) -> Method:
-    """What ``method=option`` gives, with other values for some of its fields."""
+    """Return the configuration of ``method=option``, with some fields replaced."""
     return methods.build({**_composed(option), **changes})
 
 
@@ -56,7 +56,7 @@ def _composed(option: str) -> dict[str, Any]:
 
 
 def trained(method: Method, model: Any) -> int:
-    """How many parameters really require gradients, after ``adapt``."""
+    """Count the parameters that require gradients after ``adapt``."""
     return sum(p.numel() for p in method.adapt(model, PLAN).parameters() if p.requires_grad)
 
 

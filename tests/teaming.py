@@ -1,4 +1,4 @@
-"""What a trial over two processes left, held against the same trial in one."""
+"""Comparison of a trial over two processes with the same trial in one."""
 
 from __future__ import annotations
 

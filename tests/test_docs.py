@@ -21,7 +21,7 @@ WHOLE = ("name", "seed", "search", "confirm", "objectives", "limits")
 
 
 def ours() -> list[str]:
-    """What stands in backticks in the middle column of the page's tables."""
+    """Return the text in backticks in the middle column of the page's tables."""
     cells = [line.split("|")[2] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     texts = [text.strip("'") for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
     return [word for text in texts for word in re.split(r"\s+(?![^{\[\"]*[}\]\"])", text)]

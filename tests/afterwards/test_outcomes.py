@@ -1,4 +1,4 @@
-"""What a trial says of its model afterwards: merged, between base and tuned, analysed."""
+"""Outcomes of a trial's model after training: merged, interpolated, analysed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from a data file: its source, its columns, a general text."""
+"""Overrides inferred from a data file: its source, its columns, a general text."""
 
 from __future__ import annotations
 

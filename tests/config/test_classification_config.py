@@ -1,4 +1,4 @@
-"""What a classification task is searched by, and what is said of what cannot be."""
+"""Objectives of classification tasks, and the messages for those that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was typed, and what becomes of it. Nothing here starts a process or loads a model."""
+"""Composition of command lines. No test starts a process or loads a model."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_whole_numbers_keep_their_type():
 
 
 def test_the_space_of_a_method_survives_as_text():
-    """What the record and sweep.yaml hold is typed again as it stands."""
+    """Overrides in the record and sweep.yaml can be typed again unchanged."""
     for method, space in spaces("method=full,ulmfit,lora,qlora,adalora,prompt_tuning").items():
         again = spaces(f"method={method}", *(f"{key}={d}" for key, d in space.items()))
         assert again[method] == space

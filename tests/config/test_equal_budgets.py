@@ -77,7 +77,7 @@ def test_what_match_decides_is_told_apart(model_config):
 
 
 def test_equal_means_within_one_step_of_size(lend, trial_config):
-    """What is trained, counted in the model itself."""
+    """Count the trained parameters in the model itself."""
     from running import adapted
 
     from harness.trials.cost import sizes

@@ -1,4 +1,4 @@
-"""Which metrics can be asked for, searched by, and how answers are generated for them."""
+"""Configuration of metrics, of objectives, and of the generation of answers."""
 
 from __future__ import annotations
 

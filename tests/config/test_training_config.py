@@ -1,4 +1,4 @@
-"""What training.* and data.overlap* refuse, each with the field, the value and what is accepted."""
+"""Refused values of training.* and data.overlap*, with field, value and what is accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is typed into a shell arrives as it was meant, or the message says what to type."""
+"""Values typed into a shell arrive as meant, or the message names what to type."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_shown_values_are_read_again(value):
 
 
 def through_bash(texts: list[str]) -> list[str]:
-    """What bash hands to a program where ``texts`` is typed, as a printed command has them quoted."""
+    """Return the arguments that bash passes for ``texts``, quoted as in printed commands."""
     script = f"printf '%s\\0' {shlex.join(texts)}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
     return done.stdout.decode().split("\0")[:-1]

@@ -25,7 +25,7 @@ def test_pieces_are_the_whole_text(tokenizer, max_length):
 
 
 def put_together(pieces, text):
-    """Whether the pieces, each used once, are the text."""
+    """Return True if the pieces, each used once, make up the text."""
     left = sorted(pieces, key=len, reverse=True)
     while left:
         piece = next(piece for piece in left if text.startswith(piece))

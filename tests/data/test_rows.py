@@ -1,4 +1,4 @@
-"""What rows become: system texts, chains, shares, duplicates, and what is passed over, counted."""
+"""Conversion of rows: system texts, chains, shares, duplicates, and counts of skipped rows."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_japanese_needs_another_tokenizer():
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf"])
 def test_any_resample_scores_as_sacrebleu_scores_it(metric):
-    """What the bootstrap does: sentences drawn again are sentences given again."""
+    """Bootstrap resamples equal the score of the repeated sentences."""
     statistics, _ = answer_statistics(metric, SYSTEM, REFERENCES, "13a")
     rng = np.random.default_rng(0)
     for _ in range(10):

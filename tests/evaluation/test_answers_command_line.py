@@ -31,7 +31,7 @@ def english():
 
 
 def command_line(folder, texts, references, *options):
-    """What the program prints, one number a metric."""
+    """Return the program's output as one number per metric."""
     for name, lines in (
         ("system", texts),
         *((f"reference{i}", [refs[i] for refs in references]) for i in range(len(references[0]))),

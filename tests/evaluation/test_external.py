@@ -107,7 +107,7 @@ def test_what_cannot_be_loaded_is_refused_and_what_breaks_is_said(scripts, monke
 
 
 def test_a_trial_without_its_metric_is_complete(scripts, pool, trial_config, tmp_path, monkeypatch):
-    """Whether the hub is not reached or has no such metric: the reason is in the record."""
+    """Record the reason if the hub is unreachable or has no such metric."""
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "3")
     asked = ("bleu", "judge", "evaluate:no_such_metric_of_ours", scripts / "error")
     metrics = f"[{','.join(map(str, asked))},{scripts / 'number'}]"

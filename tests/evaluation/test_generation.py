@@ -13,7 +13,7 @@ from harness.evaluation.generation import generate
 
 @pytest.fixture(scope="module")
 def prompts(encoded):
-    """Of very different lengths."""
+    """Return prompts of very different lengths."""
     found = {}
     for i in range(len(encoded)):
         prompt = encoded.sequence(i)[: encoded.first_label[i]]

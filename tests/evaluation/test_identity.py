@@ -1,4 +1,4 @@
-"""What is not trained has forgotten exactly nothing: every method that starts at the base."""
+"""Forgetting is exactly 0 before training, for every method that starts at the base."""
 
 from __future__ import annotations
 

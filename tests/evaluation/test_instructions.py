@@ -1,4 +1,4 @@
-"""Whether an answer has the form it was told to have: by hand, and asked of the real model."""
+"""Checks of the form of answers, by hand and with the real model."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def store_and_reference(tmp_path_factory, pool, model_config, texts, config):
 
 
 class Counted:
-    """How often a model runs, while in the with-block."""
+    """Count the forward passes of a model inside the with-block."""
 
     def __init__(self, model):
         self.model, self.n = model, 0

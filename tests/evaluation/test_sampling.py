@@ -1,4 +1,4 @@
-"""How answers are drawn: the same ones again, by the distribution that was asked for, cut at a stop."""
+"""Sampling of answers: repeatable, by the configured distribution, cut at a stop text."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_model_written_code_runs_only_if_asked_for(write):
 
 
 def test_a_hub_out_of_reach_leaves_the_others(write, lend, monkeypatch):
-    """What is missing has its reason, everything else its value, and nothing is kept as final."""
+    """Missing tasks have a reason, the others a value, and nothing is cached as final."""
     import datasets
 
     config = write()

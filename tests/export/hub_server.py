@@ -16,7 +16,7 @@ TOKEN = "hf_" + "local" * 6
 
 @dataclass
 class Hub:
-    """What was asked of the server and uploaded to it."""
+    """Requests to the server, and files uploaded to it."""
 
     address: str = ""
     repositories: dict[str, str] = field(default_factory=dict)  # name -> visibility

@@ -1,4 +1,4 @@
-"""What a machine lacks, or what does not answer, is said before anything is spent."""
+"""Missing programs and unreachable services are reported before any compute is spent."""
 
 from __future__ import annotations
 

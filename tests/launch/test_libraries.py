@@ -1,4 +1,4 @@
-"""What libraries say on a user's terminal."""
+"""Output of libraries on a user's terminal."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_a_node_is_killed_under_a_trial(launch, tmp_path, cluster):
 
 
 def _on(node, slot) -> bool:
-    """Whether the slot's actor is a child of the node's raylet."""
+    """Return True if the slot's actor is a child of the node's raylet."""
     import ray
 
     raylet = node.all_processes["raylet"][0].process.pid
@@ -201,7 +201,7 @@ def test_a_whole_sweep_gives_what_this_machine_gives(cluster, tmp_path, monkeypa
 
 
 def measured(folder: Path) -> dict[str, object]:
-    """What the records say that does not depend on when and where."""
+    """Return the parts of the records that do not depend on time and place."""
     records = [read_record(path.parent) for path in folder.rglob("record.json")]
     return {r.fingerprint: (r.status, r.attempt, r.trial, r.measurements, r.base) for r in records}
 

@@ -1,4 +1,4 @@
-"""What sets each of LoRA's relatives apart, against other implementations and linear algebra."""
+"""Properties of LoRA's relatives, against other implementations and linear algebra."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def composed(name: str):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a method promises. These defaults hold for a method without an entry in EXPECTED."""
+    """Contract of a method. The defaults hold for methods without an entry in EXPECTED."""
 
     rate: float | None = None  # one batch's loss falls in 12 steps; None: the largest one searched
     trains: Callable[[str], bool] | None = None  # parameter names; None: see ``may_train``

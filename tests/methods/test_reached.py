@@ -1,4 +1,4 @@
-"""What text runs through is what is adapted, and nothing that peft takes it for."""
+"""Adapted modules are those that text passes through, and no others that peft would take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many parameters each method trains: published counts, by formula and by adapting."""
+"""Numbers of trained parameters: published counts, by formula and by adapting."""
 
 from __future__ import annotations
 

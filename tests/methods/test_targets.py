@@ -1,4 +1,4 @@
-"""Which layers a preset means, in architectures that name theirs in every other way."""
+"""Layers selected by the presets, in architectures with different names."""
 
 from __future__ import annotations
 

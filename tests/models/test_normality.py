@@ -1,4 +1,4 @@
-"""What the report says of a base's weights, on weights whose distribution is known."""
+"""Normality of a base's weights, on weights of known distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is lent comes back as it was, or is loaded anew."""
+"""A lent base is returned unchanged, or loaded again."""
 
 from __future__ import annotations
 

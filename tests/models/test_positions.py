@@ -1,4 +1,4 @@
-"""How long a text a model can take, by what it looks positions up in."""
+"""Longest text of a model, by the kind of its position embeddings."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ TASKS = ("arithmetic", "reading")
 
 @dataclass(frozen=True)
 class Profile:
-    """How a made-up method behaves."""
+    """Scores and costs of a simulated method."""
 
     method: str
     capacity: str | None  # the config key that sets its size

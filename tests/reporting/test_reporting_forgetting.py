@@ -1,4 +1,4 @@
-"""What the report says was lost and gained besides the task: each number with its sign."""
+"""Report of losses and gains outside the task: each number with its sign."""
 
 from __future__ import annotations
 

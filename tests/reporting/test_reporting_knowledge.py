@@ -1,4 +1,4 @@
-"""What the models know: a table of scores, and every answer side by side, escaped."""
+"""Report of knowledge: a table of scores, and all answers side by side, escaped."""
 
 from __future__ import annotations
 

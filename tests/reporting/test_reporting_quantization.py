@@ -1,4 +1,4 @@
-"""What a report says of quantized bases: how they were stored, and whether their weights are normal."""
+"""Report of quantized bases: their storage, and the normality of their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a worker before a sweep, and what is said where it breaks."""
+"""Checks by a worker before a sweep, and the messages if they fail."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_all_failed():
 )
 @pytest.mark.parametrize("at", [("lora", "search", 2), ("lora", "confirm", 1)])
 def test_killed_and_started_again(undisturbed, moment, lost, at):
-    """Of a driver killed before or after a record is there, the next one does only what is missing."""
+    """A restarted driver runs only the missing trials, if killed before or after a record."""
 
     def fault(job):
         where = (job.config.method["name"], job.config.stage, job.trial)
@@ -325,7 +325,7 @@ def test_repeats_are_not_run_nor_counted():
 
 
 def test_decisions_are_written_where_the_worker_reads_them():
-    """What a running trial has measured is answered with go on or stop, from the rung table."""
+    """Measurements of a running trial are answered with continue or stop, from the rung table."""
 
     def fault(job):
         folder = job.path

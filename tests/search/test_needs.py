@@ -1,4 +1,4 @@
-"""What does not fit is left out, and nothing else is: on a made-up device of which all is known."""
+"""Exactly the configurations that do not fit are left out, on a simulated device."""
 
 from __future__ import annotations
 

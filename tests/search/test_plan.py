@@ -1,4 +1,4 @@
-"""What a sweep is said to cost is its trials times what one was measured to take."""
+"""The planned cost of a sweep is its number of trials times the measured cost of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier sweep measured is shown to the sampler, where this one could have measured it."""
+"""Warm start: measurements of an earlier sweep are shown to the sampler if comparable."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def compared(statistics, maximize: bool = True) -> Comparisons:
 
 
 def seeds_only(values) -> Comparisons:
-    """Of which no items are known: nothing but the seeds' scores."""
+    """Return replicates without items, from the scores of seeds alone."""
     return Comparisons([Replicates(np.asarray(v), tuple(range(len(v)))) for v in values], True)
 
 
@@ -119,7 +119,7 @@ def test_what_seeds_do_to_single_items_is_counted_once():
 
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(2, 0.0), (2, 1.0), (3, 4.0), (5, 1.0)])
 def test_equal_methods_are_called_different_as_often_as_said(seeds, seed_sd):
-    """Of six: any pair 5 %, one pair by itself 5 %, and intervals hold the truth in 95 %."""
+    """Error rates among six: any pair 5 %, one pair 5 %, and intervals cover in 95 %."""
     rng = np.random.default_rng(7)
     family, pair, held = [], [], []
     for _ in range(200):

@@ -43,7 +43,7 @@ def test_a_setting_with_an_optimum_is_found_and_its_range_named():
 
 
 def test_settings_without_effect_are_seldom_called_different():
-    """Of 100 random searches without any effect, five name a setting, as the level says."""
+    """Five of 100 random searches without an effect name a setting, as the level promises."""
     wrong = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)

@@ -123,7 +123,7 @@ def undisturbed(tmp_path_factory):
 
 @dataclass
 class Story:
-    """What happened to the disturbed sweep, in order."""
+    """Events of the disturbed sweep, in order."""
 
     folder: Path
     runs: list[Done]
@@ -241,7 +241,7 @@ def test_another_configuration_under_the_same_name(undisturbed):
 
 
 def test_a_trial_by_hand_gives_the_same_to_the_bit(undisturbed, monkeypatch, capsys):
-    """What a row of the report prints, in another process and under another name."""
+    """Return the output of a row's command in another process, under another name."""
     from harness.trial import main
 
     folder, _ = undisturbed

@@ -1,4 +1,4 @@
-"""What a person waits for: help and mistakes are answered in a second or two, without torch."""
+"""Start-up time: help and mistakes are answered in a second or two, without torch."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def augmentation(trial_config, tokenizer_builtin):
 
 
 def embedded(model, batch):
-    """What the first block is given."""
+    """Return the inputs of the first block."""
     seen = []
     handle = model.get_input_embeddings().register_forward_hook(lambda m, i, o: seen.append(o))
     model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)

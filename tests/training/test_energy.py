@@ -12,7 +12,7 @@ from harness.training.energy import EnergyMeter
 
 
 def library(readings):
-    """What NVIDIA's says of one device; there is no such device where these tests run."""
+    """Simulated output of NVIDIA's library for one device, which test machines lack."""
     read = iter(readings)
 
     def consumed(handle):

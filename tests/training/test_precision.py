@@ -1,4 +1,4 @@
-"""What is trained in 16 bits is updated in float32; the model computes as its base is stored."""
+"""Precision: 16-bit weights are updated in float32; the model computes in the base's dtype."""
 
 from __future__ import annotations
 

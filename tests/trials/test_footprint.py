@@ -1,4 +1,4 @@
-"""What a few steps say a configuration needs, against what can be counted by hand."""
+"""Memory estimates from a few steps, against numbers counted by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trial on a quantized base writes down: how it was stored, how normal it was, what it took."""
+"""Record of a trial on a quantized base: storage, normality and memory."""
 
 from __future__ import annotations
 

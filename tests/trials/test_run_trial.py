@@ -97,7 +97,7 @@ def test_the_size_that_match_derived_is_in_the_record(bench, trial_config, tmp_p
 
 
 def test_items_give_the_measurements_again(bench, small_trial, tmp_path):
-    """What a report reads aggregates to what the record says."""
+    """Per-example statistics aggregate to the recorded scores."""
     import numpy as np
 
     from harness.statistics.scores import aggregate

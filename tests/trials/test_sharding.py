@@ -112,7 +112,7 @@ def test_stopped_and_gone_on_with(run, pair, small_trial, tmp_path, cache):
 
 
 def held_bytes(model, optimizer):
-    """Of the storages of weights, gradients and the optimizer's state in this process."""
+    """Return the bytes of weights, gradients and optimizer state in this process."""
 
     def local(tensors):
         here = [getattr(t, "_local_tensor", t).untyped_storage() for t in tensors]

@@ -1,4 +1,4 @@
-"""What a trial by hand shows of its record."""
+"""Display of the record of a trial by hand."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def plain(folder):
 
 
 def followed(run, *jobs):
-    """What the second process does: one after another, told or not that the first has ended."""
+    """Steps of the second process, with or without notice that the first has ended."""
 
     def second(team):
         for own in jobs:

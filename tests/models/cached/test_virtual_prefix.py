@@ -48,7 +48,7 @@ def test_logits_and_gradients_are_those_of_virtual_tokens_in_each_row(lend, tria
 
 
 def test_they_are_computed_for_one_row(lend, trial_config):
-    """What the first layer reads: the virtual tokens once, and 3 rows of 9."""
+    """Inputs of the first layer: the virtual tokens once, and 3 rows of 9."""
     config = trial_config("method=prompt_tuning", "method.num_virtual_tokens=20")
     with lend() as base:
         model = adapted(base, config).model
