@@ -3,10 +3,10 @@
     python -m bench.racing                  # all tables, about half an hour on one core
     python -m bench.racing errors           # some of them
 
-The race is the product's own: ``harness.allowance.race`` decides after each round who is out and who
-runs again, by the report's rule. Made-up methods of known truth (``bench.decisions``) and the real
-results of six configurations with ten seeds each. A cost is a number of confirm runs. What each table
-shows stands above it; ``docs/statistics.md`` holds the figures.
+The race is the product's own: ``harness.allowance.seed_race`` decides after each round who is out
+and who runs again, by the report's rule. Made-up methods of known truth (``bench.decisions``) and
+the real results of six configurations with ten seeds each. A cost is a number of confirm runs. What
+each table shows stands above it; ``docs/statistics.md`` holds the figures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.decisions import FORGETTING, QUALITY, Case, _estimate, made_up, read_records
-from harness.allowance.race import FIRST_SEEDS, deciding, look, next_seeds
+from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.verdict.contest import contest
 from harness.reporting.verdict.rule import decide

@@ -132,7 +132,7 @@ def run(arguments: Sequence[str]) -> int:
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
     models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
 
-    from harness.allowance.account import Account
+    from harness.allowance.budget_argument import Account
     from harness.allowance.costs import CostTable
     from harness.search.driver import Driver
     from harness.search.planning.expected_cost import planned_trials

@@ -14,7 +14,7 @@ from harness.allowance.ledger import (
     worker_seconds,
     write_ledger,
 )
-from harness.allowance.race import FIRST_SEEDS, deciding, look, next_seeds
+from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.sweep import Allowance, allowance

@@ -14,7 +14,7 @@ from typing import Any
 from harness.config.strict import from_mapping
 from harness.errors import InputError
 from harness.records import Record, read_json, write_json
-from harness.search.budget import WHOLE
+from harness.search.method_budget import WHOLE
 
 FILE = "budget.json"
 

@@ -30,20 +30,20 @@ def check_storage(setup: Setup) -> Iterator[Finding]:
 
 def check_tracking(setup: Setup) -> Iterator[Finding]:
     """Check that W&B is installed and can be used as configured. Uploads nothing."""
-    from harness.tracking import account
+    from harness.tracking import wandb_account
 
     tracking = setup.sweep.tracking
     if tracking.name == "none":
         yield Finding("tracking", OK, "none")
         return
-    if not account.is_installed():
+    if not wandb_account.is_installed():
         yield Finding(
             "tracking", WARN, "wandb is not installed: nothing is mirrored (tracking=none)"
         )
         return
-    key = "a key is set" if account.has_key() else "no key is set"
+    key = "a key is set" if wandb_account.has_key() else "no key is set"
     fact = f"wandb {version_of('wandb')}, {tracking.mode}, {key}"
-    reason = account.why_not_online() if tracking.mode == "online" else None
+    reason = wandb_account.why_not_online() if tracking.mode == "online" else None
     yield Finding(
         "tracking",
         WARN if reason else OK,

@@ -8,7 +8,7 @@ from typing import Protocol
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.records import Record
-from harness.search.budget import search_budget
+from harness.search.method_budget import search_budget
 
 
 class Funds(Protocol):

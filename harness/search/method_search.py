@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.config import SweepConfig
 from harness.records import Record
-from harness.search.budget import Spending
 from harness.search.early_stop import Stopping
+from harness.search.method_budget import Spending
 from harness.search.optuna_studies.study import MethodStudy, Proposal
 from harness.trials.job import Job
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import Record, read_jsonl
-from harness.records.curves import on_the_same_texts
+from harness.records.curve_rows import on_the_same_texts
 from harness.records.fingerprint import digest
 from harness.records.secrets import is_secret_name, scrub
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import Record, read_json, write_json
-from harness.tracking import account
+from harness.tracking import wandb_account
 from harness.tracking.contents import (
     Heading,
     heading,
@@ -146,7 +146,7 @@ class Mirroring:
         """Import wandb once the first trial has ended, so that it does not slow the start."""
         if self._runs is None:
             options, online = self.options, self.options.mode == "online"
-            why = account.why_not_online() if online else None
+            why = wandb_account.why_not_online() if online else None
             if why is not None:
                 self.warnings.append(f"offline, because {why}")
             from harness.tracking.runs import WandbRuns

@@ -27,7 +27,7 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.hooks import Interrupted
 from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
-from harness.trials.curves import CurveWatch
+from harness.trials.curve_watch import CurveWatch
 from harness.trials.job import Job
 from harness.trials.lengths import check_lengths
 from harness.trials.tuning import Control, Tuning

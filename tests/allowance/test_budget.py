@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sweeping import CONTENT, FakeLauncher, Killed, composed, record_of
 
-from harness.allowance.account import Account
+from harness.allowance.budget_argument import Account
 from harness.allowance.costs import CostTable
 from harness.allowance.ledger import read_ledger, worker_seconds
 from harness.data.rows.splits import Splits

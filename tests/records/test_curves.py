@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.records.curves import on_the_same_texts
+from harness.records.curve_rows import on_the_same_texts
 from harness.reporting.evidence.folders.run_folder import read_curves
 from harness.tracking.contents import curves
 

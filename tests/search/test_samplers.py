@@ -14,7 +14,7 @@ from sweeping import FakeLauncher, composed, drive, measurement, record_of
 from harness.config.search_space import Interval, at_share, choice
 from harness.errors import InputError
 from harness.records import Record
-from harness.search.budget import search_budget
+from harness.search.method_budget import search_budget
 from harness.search.optuna_studies.samplers import WindowedStudy, thinned
 from harness.search.optuna_studies.storage import open_storage
 from harness.search.optuna_studies.study import MethodStudy, check_search

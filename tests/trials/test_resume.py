@@ -167,10 +167,10 @@ def test_asked_to_stop_during_an_evaluation(
 ):
     """It is given up at its next batch; neither its steps nor the evaluation are missing later."""
     from harness.records import heartbeat
-    from harness.trials import curves
+    from harness.trials import curve_watch
 
     monkeypatch.setattr(heartbeat, "ASK_SECONDS", 0.0)
-    evaluating, real = [], curves.evaluate_during_training
+    evaluating, real = [], curve_watch.evaluate_during_training
 
     def evaluate(*about):
         evaluating.append(1)
@@ -178,7 +178,7 @@ def test_asked_to_stop_during_an_evaluation(
         evaluating.append(-1)
         return found
 
-    monkeypatch.setattr(curves, "evaluate_during_training", evaluate)
+    monkeypatch.setattr(curve_watch, "evaluate_during_training", evaluate)
     overrides = [*COMMON, *CASES["lora with dropout"][0]]
     expected, expected_rows = uninterrupted(overrides)
     evaluating.clear()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
-from harness.search.budget import search_budget
+from harness.search.method_budget import search_budget
 from harness.search.planning.needs import MethodMemory
 from harness.search.screen.progress import Planned, duration
 

@@ -14,8 +14,8 @@ from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.search_space import Choice, Dimension
 from harness.data.rows.splits import Splits
-from harness.search.budget import WORDS, search_budget
-from harness.search.cautions import cautions
+from harness.search.method_budget import WORDS, search_budget
+from harness.search.plan_warnings import cautions
 from harness.search.planning.expected_cost import confirm_trials, expected_cost, unmeasured
 from harness.search.planning.needs import MeasuredConfig, MethodMemory
 from harness.statistics.comparing.power import minimal_detectable_difference

@@ -13,7 +13,7 @@ import yaml
 
 from harness.errors import InputError
 from harness.records import Record, read_json, read_jsonl, read_record
-from harness.records.curves import on_the_same_texts
+from harness.records.curve_rows import on_the_same_texts
 from harness.records.footprint import Footprint
 from harness.records.plan_file import read_plan
 from harness.reporting.evidence.race_file import Race, read_race
