@@ -22,7 +22,7 @@ import scipy.stats
 
 from harness.compose.command_line import compose_trial
 from harness.config import LimitsConfig
-from harness.statistics.pareto import front
+from harness.statistics.matched_quality import at_quality
 from harness.trials.job import Job
 from harness.trials.run import Workbench, run_trial
 
@@ -72,20 +72,15 @@ def measured(overrides: list[str], folder: Path, bench: Workbench) -> tuple[floa
     return values["test.bleu"].value, values["forgetting.kl"].value
 
 
-def least_forgetting(points: list[tuple[float, float]], target: float) -> float | None:
+def at_target(points: list[tuple[float, float]], target: float) -> float | None:
     """Forgetting at ``target`` on the front of (quality, forgetting); None above its best."""
-    kept = [points[i] for i in front(points, ("maximize", "minimize"))]
-    quality, forgetting = zip(*sorted(kept), strict=True)
-    if target > quality[-1]:
-        return None
-    # Below the lowest quality on the front its own forgetting is the least that was seen.
-    return float(np.interp(target, quality, forgetting))
+    return at_quality(*np.array(points).T, target, None).value
 
 
 def print_table(points: dict[str, list[list[tuple[float, float]]]]) -> None:
     print("\nforgetting (KL, nats/token) at equal test BLEU: mean over seeds ± 95 %")
     for target in TARGETS:
-        found = {n: [least_forgetting(p, target) for p in own] for n, own in points.items()}
+        found = {n: [at_target(p, target) for p in own] for n, own in points.items()}
         if any(value is None for own in found.values() for value in own):
             reached = {n: sum(v is not None for v in own) for n, own in found.items()}
             print(f"BLEU {target:2d}  not reached in every seed: {reached}")

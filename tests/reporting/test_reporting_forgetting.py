@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from harness.records import Measurement
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
+from harness.reporting.evidence.matched_quality import matched_quality
 from harness.reporting.formats.content import gather
 from harness.reporting.formats.page import render
 from harness.reporting.tables.forgetting import forgetting_tables
@@ -120,3 +122,34 @@ def test_on_the_page_and_escaped(content):
 
 def test_nothing_measured_nothing_shown(sweep_folder):
     assert forgetting_tables(candidate_set(load_run(sweep_folder)), None) == []
+
+
+def test_methods_are_compared_at_the_quality_that_all_reach(report_folder, sweep_folder):
+    report = json.loads((report_folder / "report.json").read_text())
+    found = report["forgetting_at_quality"]
+    assert found["quality"] == "validation.bleu" and found["forgetting"] == "forgetting.kl"
+    best: dict[str, float] = {}
+    for trial in report["trials"]:
+        if (trial["stage"], trial["status"]) == ("search", "complete"):
+            bleu = trial["measurements"]["validation.bleu"]
+            best[trial["method"]] = max(bleu, best.get(trial["method"], 0.0))
+    worst = min(best, key=lambda method: best[method])
+    assert found["levels"][0] == pytest.approx(best[worst] - 1)  # the margin of BLEU
+    assert found["levels"][-1] == pytest.approx(max(best.values()) - 1)
+    for method, at in found["by_method"].items():
+        assert at[0]["low"] <= at[0]["value"] and at[0]["reached"] > 0.5
+        for level, one in zip(found["levels"], at, strict=True):
+            assert (one["value"] is None) == (best[method] < level)
+    page = (report_folder / "index.html").read_text()
+    for text in (page, (report_folder / "report.md").read_text()):
+        assert "Forgetting at equal quality, in the search" in text
+        assert "not reached" in text and "not confirmed" in text
+
+
+def test_no_comparison_at_equal_quality_of_one_method_or_one_objective(sweep_folder):
+    run = load_run(sweep_folder)
+    sweep = run.sweep
+    assert matched_quality(run) is not None
+    assert matched_quality(replace(run, sweep=replace(sweep, methods=("lora",)))) is None
+    alone = replace(sweep, objectives=sweep.objectives[:1])
+    assert matched_quality(replace(run, sweep=alone)) is None

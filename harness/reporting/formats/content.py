@@ -10,6 +10,7 @@ from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.folders.run_folder import SweepRecords
+from harness.reporting.evidence.matched_quality import MatchedQuality, matched_quality
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.explorer import explorer
 from harness.reporting.figures.front_and_rank import all_figures, objective
@@ -19,7 +20,7 @@ from harness.reporting.tables import leaderboard, provenance
 from harness.reporting.tables import search as search_tables
 from harness.reporting.tables.afterwards import afterwards_table, update_table
 from harness.reporting.tables.data import Data, data
-from harness.reporting.tables.forgetting import forgetting_tables
+from harness.reporting.tables.forgetting import forgetting_tables, matched_table
 from harness.reporting.tables.knowledge import Knowledge, knowledge
 from harness.reporting.tables.memory import memory_table
 from harness.reporting.tables.outputs import AnswerExample, examples
@@ -68,6 +69,7 @@ class Content:
     failures: Table
     data: Data
     lost: tuple[tuple[str, Table], ...]  # what was lost and gained besides the task
+    matched: MatchedQuality | None  # forgetting of the search's trials at equal quality
     domains: tuple[tuple[str, Table], ...]
     tasks: Table
     task_scores: Table
@@ -95,6 +97,8 @@ def gather(run: SweepRecords) -> Content:
     chosen = recommendation.chosen
     order = ranked(candidates)
     measured = objective(run, candidates)
+    matched = matched_quality(run)
+    at_equal_quality = [("Forgetting at equal quality, in the search", matched_table(matched))]
     domains = []
     for prefix in (FORGETTING_KL, FORGETTING_NLL):
         table = leaderboard.domain_table(candidates, prefix, chosen)
@@ -121,7 +125,8 @@ def gather(run: SweepRecords) -> Content:
         search=search_tables.search_table(run, candidates),
         failures=search_tables.failures_table(run),
         data=data(run),
-        lost=tuple(forgetting_tables(candidates, chosen)),
+        lost=(*forgetting_tables(candidates, chosen), *(at_equal_quality if matched else ())),
+        matched=matched,
         domains=tuple(domains),
         tasks=tasks_table(candidates),
         task_scores=task_scores_table(candidates),

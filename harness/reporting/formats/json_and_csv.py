@@ -92,6 +92,7 @@ def as_json(content: Content) -> dict[str, Any]:
         },
         "quality": {"measurement": candidates.quality, "maximize": candidates.maximize},
         "forgetting": candidates.forgetting,
+        "forgetting_at_quality": _finite(asdict(content.matched)) if content.matched else None,
         "comparisons": comparisons,
         "leaderboard": [_candidate(c, letters) for c in ranked(candidates)],
         "afterwards": afterwards.as_json(candidates),
@@ -147,6 +148,8 @@ def _finite(value: Any) -> Any:
     """Replace numbers that are not finite by null, because JSON has none."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
