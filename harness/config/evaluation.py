@@ -41,9 +41,9 @@ class EvaluationConfig:
     per_task: Mapping[str, Mapping[str, Any]]  # task → num_fewshot, limit, cluster
     task_batch_size: int | Literal["auto"] | None  # null: batch_size
     multiple_choice: list[str]  # likelihood, generation: how such tasks are scored
-    apply_chat_template: bool | str  # tasks are asked as a user asks; or the name of a template
-    fewshot_as_multiturn: bool  # then the examples are turns of the conversation
-    system_instruction: str | None  # before the tasks' own descriptions
+    apply_chat_template: bool | str  # True: tasks are user messages; or the name of a template
+    fewshot_as_multiturn: bool  # few-shot examples as turns of the conversation
+    system_instruction: str | None  # text before the tasks' own descriptions
     unsafe_tasks: bool  # whether lm-eval may run tasks that execute what the model writes
     # prompts with forms that a program verifies: english, builtin or a JSONL
     instructions: str | None
@@ -55,7 +55,7 @@ class EvaluationConfig:
     probe_temperature: float  # 0: the most likely token
     probe_top_p: float
     top_k_logprobs: int  # base log-probabilities kept where the full vocabulary does not fit
-    cache_gb: float  # how much memory the base's log-probabilities may take
+    cache_gb: float  # memory for the log-probabilities of the base
     merged: bool  # the adapter merged into the base: measured again, and written beside it
     interpolation: list[float]  # shares of the tuned weights between base (0) and tuned model (1)
     quantization: list[str]  # schemes that the merged model is quantized with, each measured again

@@ -30,7 +30,7 @@ class Allowance:
     text: str  # as typed
     kind: Literal["time", "devices", "money"]
     amount: float  # seconds by the clock, hours of a device, or money
-    more: bool  # on top of what a sweep has spent
+    more: bool  # True: in addition to the amount already spent
 
     def device_hours(self, price_per_hour: float | None) -> float:
         """Return the hours of a device that it pays for; not of a time by the clock."""
@@ -77,7 +77,7 @@ class SearchConfig:
     grace_evaluations: int  # asha: no trial is stopped before this many evaluations
     tie_break: Literal[
         "near_best", "crowding", "epsnet"
-    ]  # asha: who of the front that is cut goes on
+    ]  # asha: order of the trials on the front that is cut
     storage: str | None  # a database's URL, without user and password; null: a file in the folder
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class SearchConfig:
         require(
             self.grace_evaluations >= 1, "search.grace_evaluations", self.grace_evaluations, "≥ 1"
         )
-        if self.storage is not None:  # a password must not enter what is recorded
+        if self.storage is not None:  # a password must not be recorded
             object.__setattr__(self, "storage", keep_whole(self.storage))
 
 
@@ -187,7 +187,7 @@ class SweepConfig:
     plan: bool
     budget: (
         str | None
-    )  # of all of it: '2h', '8gpuh', '20usd', '+30m'; null: what search and confirm say
+    )  # of all of it: '2h', '8gpuh', '20usd', '+30m'; null: search and confirm decide
     runs_dir: str
     reports_dir: str
     objectives: Mapping[str, Direction]  # measurement → direction; the first is 'quality'
@@ -209,7 +209,7 @@ class SweepConfig:
         return None if self.budget is None else allowance(self.budget, price)
 
     def _check_budget(self, budget: str) -> None:
-        """Raise InputError for what no budget can be kept with."""
+        """Raise InputError for settings with which no budget can be kept."""
         found = allowance(budget, self.launcher.price_per_hour)
         accepted = "null with launcher.{}: a budget is divided by the measured costs of a few steps"
         for key, good in (

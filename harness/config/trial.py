@@ -1,4 +1,4 @@
-"""One trial: everything that can change its result, and nothing that cannot."""
+"""Trial configuration: the settings that can change its result, and no others."""
 
 from __future__ import annotations
 
