@@ -68,18 +68,18 @@ def refused_by_library(what: str, advice: str = "") -> Iterator[None]:
     except REFUSALS as error:
         if isinstance(error, InputError) or is_out_of_memory(error):
             raise
-        said = sentence(error).rstrip(".")
+        wording = sentence(error).rstrip(".")
         more = f". {advice}" if advice else ""
-        raise InputError(f"{what} cannot be used: {said}{more}") from error
+        raise InputError(f"{what} cannot be used: {wording}{more}") from error
 
 
 def sentence(error: BaseException) -> str:
     """Return the message of ``error`` on one line, with its class if the message alone is unclear."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0] if lines else ""
-    if isinstance(error, ValueError | NotImplementedError | OSError) and said:
-        return said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    wording = lines[0] if lines else ""
+    if isinstance(error, ValueError | NotImplementedError | OSError) and wording:
+        return wording
+    return f"{type(error).__name__}: {wording}" if wording else type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -88,8 +88,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+    wording = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in wording)
 
 
 class Resumable(Exception):

@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from harness.records.disk_full import disk_full_message
 
-        said = disk_full_message(error)
-        if said is None:
+        explanation = disk_full_message(error)
+        if explanation is None:
             raise
-        print(said, file=sys.stderr)
+        print(explanation, file=sys.stderr)
         return 75
 
 

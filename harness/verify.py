@@ -87,14 +87,14 @@ def run(arguments: Sequence[str]) -> int:
         rows = first_steps(config, steps, Path(scratch), device)
     n = min(steps, max(row["step"] for row in recorded))
     found = difference(recorded, rows, n)
-    about = surroundings(record, device)
+    differences = surroundings(record, device)
     if found is None:
         print(f"Equal: the first {n} steps of {folder}, bit for bit.")
     else:
         print(f"Different from {found}.")
-    for line in about:
+    for line in differences:
         print(f"  {line}")
-    if found is not None and not about:
+    if found is not None and not differences:
         print("  Versions, machine and threads are those of the record.")
     return 0 if found is None else 1
 

@@ -72,18 +72,18 @@ def require_room(folder: Path, needed: int) -> None:
 
 def stop(folder: Path, error: BaseException) -> None:
     """Write the reason into ``folder`` for the driver, if it still fits on the disk."""
-    said = str(error) if isinstance(error, DiskFull) else message(folder)
+    reason = str(error) if isinstance(error, DiskFull) else message(folder)
     with suppress(OSError):
-        (folder / STOPPED).write_text(said, encoding="utf-8")
+        (folder / STOPPED).write_text(reason, encoding="utf-8")
 
 
 def stopped(folder: Path) -> str:
     """Return and delete the reason that a worker wrote before it exited."""
-    said = ""
+    reason = ""
     with suppress(OSError, UnicodeDecodeError):
-        said = (folder / STOPPED).read_text(encoding="utf-8")
+        reason = (folder / STOPPED).read_text(encoding="utf-8")
         (folder / STOPPED).unlink()
-    return said or message(folder)
+    return reason or message(folder)
 
 
 def disk_full_message(error: BaseException) -> str | None:

@@ -42,12 +42,12 @@ class Mirror:
             return {"warnings": [self.problem]}
         asked = {"report": None if report is None else str(Path(report).resolve())}
         try:
-            said, _ = self.process.communicate(json.dumps(asked) + "\n", timeout=FINISH_SECONDS)
+            output, _ = self.process.communicate(json.dumps(asked) + "\n", timeout=FINISH_SECONDS)
         except subprocess.TimeoutExpired:
             return {"warnings": [f"not done after {FINISH_SECONDS:.0f} s, it goes on by itself"]}
-        if not said.strip():
+        if not output.strip():
             return {"warnings": [f"the mirror ended with exit code {self.process.returncode}"]}
-        return json.loads(said.splitlines()[-1])
+        return json.loads(output.splitlines()[-1])
 
     def _say(self, answer: dict[str, Any]) -> None:
         runs = _shown(self.folder / "wandb")

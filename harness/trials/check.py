@@ -78,8 +78,8 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
         limits = positions(skeleton)
         limits.check(longest[config.model])
         method.check_length(skeleton, longest[config.model])
-        told = limits.caution(longest[config.model]), caution(method, stacked_share(skeleton))
-        cautions |= dict.fromkeys(filter(None, told))
+        warnings = limits.caution(longest[config.model]), caution(method, stacked_share(skeleton))
+        cautions |= dict.fromkeys(filter(None, warnings))
     return next(iter(counts.values())) | {"cautions": list(cautions)}
 
 

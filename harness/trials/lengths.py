@@ -18,8 +18,8 @@ def check_lengths(config: TrialConfig, inputs: Inputs) -> None:
 
 def length_cautions(config: TrialConfig, inputs: Inputs) -> list[str]:
     """Return warnings about texts that are longer than the model was trained for."""
-    told = positions_of(config.model).caution(longest(inputs))
-    return [told] if told else []
+    warning = positions_of(config.model).caution(longest(inputs))
+    return [warning] if warning else []
 
 
 def longest(inputs: Inputs) -> int:

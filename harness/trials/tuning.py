@@ -210,8 +210,8 @@ class Tuning:
         self.coverage = coverage(
             self.model, weights=self.base_weights, stacked=self.base_stacked_share
         )
-        told = caution(self.method, self.coverage.stacked_share)
-        self.cautions += [told] if told else []
+        warning = caution(self.method, self.coverage.stacked_share)
+        self.cautions += [warning] if warning else []
         if self.inputs.train.segments is not None:
             check_texts_apart(self.model, config.data.max_length, device)
         self.size = {**sizes(self.model), "percent_at_rate": self._percent_at_rate()}

@@ -149,8 +149,8 @@ class Workbench:
         final = find(config.model, own, inputs.final, evaluation)
         known = self.answers.find_all(base_fingerprint(config.model, own), asked)
         if watched is not None and final is not None and known is not None and not with_tasks:
-            told = ask_base(asked, lambda probe: known[probe.name], evaluation)
-            return BaseResults(watched, final, probes=told)
+            base_answers = ask_base(asked, lambda probe: known[probe.name], evaluation)
+            return BaseResults(watched, final, probes=base_answers)
         with self.pool.lend(config.model, own) as base:
             with refused_by_library(f"model.name={config.model.name!r}"):
                 check_generation(base.model, inputs.final.prompts, self.device)

@@ -94,8 +94,8 @@ class RungTable:
         )
         self._rungs: dict[str, _Rung] = {}
         for row in read_jsonl(path):
-            told = row.get("standing")
-            seen = _Seen(row["losses"], row["go"], Standing(**told) if told else None)
+            stored = row.get("standing")
+            seen = _Seen(row["losses"], row["go"], Standing(**stored) if stored else None)
             self._remember(row["rung"], row["trial"], seen)
 
     def goes_on(self, study: str, evaluation: int, trial: str, values: Mapping[str, float]) -> bool:

@@ -67,5 +67,5 @@ class Curves:
                 continue  # the method is not comparable yet; the trial does not wait
             job, values = curve.job, row["measurements"]
             go, standing = self._rungs.decide(job.method, number, job.fingerprint, values)
-            told = {} if standing is None else {"standing": asdict(standing)}
-            write_json(job.path / f"decision-{step}.json", {"go": go, **told})
+            details = {} if standing is None else {"standing": asdict(standing)}
+            write_json(job.path / f"decision-{step}.json", {"go": go, **details})

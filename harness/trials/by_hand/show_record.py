@@ -40,9 +40,9 @@ def show(record: Any, folder: Path) -> None:
     for name, why in record.missing.items():
         console.print(f"{name}: missing, because {why}", soft_wrap=True, markup=False)
     for name, outcome in record.afterwards.items():
-        said = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
-        said += [outcome.note] if outcome.note else []
-        console.print(f"{name}: {', '.join(said)}", soft_wrap=True)
+        parts = [f"{n} {m.value:.4g}" for n, m in outcome.measurements.items() if n.count(".") == 1]
+        parts += [outcome.note] if outcome.note else []
+        console.print(f"{name}: {', '.join(parts)}", soft_wrap=True)
     hint = (record.provenance.get("written") or {}).get("hint")
     if hint:
         console.print(f"Note: {hint}", soft_wrap=True, markup=False)
