@@ -24,7 +24,7 @@ class Footprint:
     optimizer_gb: float = 0.0
     activations_gb: float = 0.0
     micro_batch_size: int = 0  # sequences; 0: not measured, because it diverged or does not fit
-    step_seconds: float = 0.0  # of a step with sequences of mean length
+    step_seconds: float = 0.0  # of a mean step
     scoring_seconds: float = 0.0  # all likelihood evaluations of a run
     answering_seconds: float = 0.0  # generation at the end of a run, at maximum length
     watts: float | None = None  # of the device, over a step; None: not reported

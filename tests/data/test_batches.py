@@ -12,6 +12,7 @@ from harness.data.tokens.batches import (
     left_padded,
     micro_batches,
     plan_epoch,
+    step_cost,
 )
 from harness.data.tokens.encode import Encoded
 
@@ -80,6 +81,13 @@ def test_micro_batches_cost_least_of_all_splits_and_lose_nothing(most):
     assert found == micro_batches(indices[::-1], lengths, most, forward_tokens=20)
 
 
+def test_a_step_costs_its_padded_tokens_and_its_passes():
+    lengths = np.array([100, 90, 2000, 100])
+    assert step_cost([0, 1, 3], lengths, most=3) == 3 * 100 + FORWARD_TOKENS
+    assert step_cost([0, 1, 3], lengths, most=2) == 3 * 100 - 10 + 2 * FORWARD_TOKENS
+    assert step_cost([0, 1, 2], lengths, most=3) == 2000 + 2 * 100 + 2 * FORWARD_TOKENS
+
+
 def test_a_step_needs_no_history():
     lengths = np.random.default_rng(1).integers(1, 50, size=45)
     plan = BatchPlan(len(lengths), 8, seed=3)
@@ -133,6 +141,7 @@ def test_loss_from_a_batch_is_the_mean_over_labels(encoded):
 def test_to_another_device(encoded):
     batch = collate(encoded, [0, 1], PAD).to("meta")
     assert batch.input_ids.device.type == batch.rows.device.type == "meta"
+    assert batch.attention_mask.device.type == batch.predict.device.type == "cpu"  # read there
 
 
 def test_evaluation_sees_the_longest_first(encoded):

@@ -68,6 +68,12 @@ def micro_batches(
     return [order[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+def step_cost(indices: Sequence[int], lengths: np.ndarray, most: int) -> int:
+    """Return the cost of a step in tokens: padded ones, and ``FORWARD_TOKENS`` for each pass."""
+    groups = micro_batches(indices, lengths, most)
+    return sum(len(group) * int(lengths[group].max()) + FORWARD_TOKENS for group in groups)
+
+
 def _cheapest_ends(lengths: np.ndarray, furthest: np.ndarray, forward_tokens: int) -> list[int]:
     """Return the end of each batch of sequences in order, at the least cost for all of them.
 

@@ -13,6 +13,7 @@ import numpy as np
 from harness import methods
 from harness.config import TrialConfig
 from harness.config.strict import from_mapping
+from harness.data.tokens.batches import BatchPlan, step_cost
 from harness.data.tokens.encode import Encoded
 from harness.errors import first_line, is_out_of_memory
 from harness.models.weights.master_weights import computing, copies_bytes
@@ -31,7 +32,8 @@ from harness.trials.run import device_name
 from harness.trials.tuning import GO_ON, Tuning, Watch
 from harness.trials.workbench import Inputs, Workbench, quantization_of
 
-FORMAT = 4  # increase it when the measurement changes
+FORMAT = 5  # increase it when the measurement changes
+SAMPLED_STEPS = 64  # of an epoch, for the cost of a mean step
 
 
 def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[dict[str, Any]]:
@@ -91,7 +93,9 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
             with computing(tuning.model):
                 found = replace(
                     found,
-                    step_seconds=_step_seconds(meter, inputs.train, few.train),
+                    step_seconds=_step_seconds(
+                        meter.seconds, inputs.train, few.train, tuning.progress.micro_batch_size
+                    ),
                     scoring_seconds=scoring_seconds(tuning, inputs, evaluations),
                     answering_seconds=answering_seconds(tuning, inputs),
                 )
@@ -142,6 +146,18 @@ def _memory(tuning: Tuning, meter: StepMeter) -> dict[str, Any]:
     }
 
 
-def _step_seconds(meter: StepMeter, train: Encoded, measured: Encoded) -> float:
-    """Return the seconds of a step with sequences of mean length."""
-    return float(meter.seconds * train.lengths.mean() / measured.lengths.mean())
+def _step_seconds(
+    seconds: float, train: Encoded, measured: Encoded, micro_batch_size: int
+) -> float:
+    """Return the mean seconds of a step of ``train``, from those of a step with all of ``measured``.
+
+    Steps compare by their padded tokens and passes: the longest sequences are measured, which need
+    little padding.
+    """
+    plan = BatchPlan(len(train), len(measured), seed=0)
+    costs = [
+        step_cost(plan.indices(step), train.lengths, micro_batch_size)
+        for step in range(min(plan.steps_per_epoch, SAMPLED_STEPS))
+    ]
+    whole = step_cost(range(len(measured)), measured.lengths, micro_batch_size)
+    return seconds * float(np.mean(costs)) / whole
