@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config import ModelConfig
+from harness.errors import InputError
 from harness.models.loading.location import model_path
 from harness.records import Record
 
@@ -32,17 +33,25 @@ class BaseModel:
 
     @classmethod
     def of(cls, config: ModelConfig, record: Record, hub: str | None) -> BaseModel:
-        """``hub`` is the name that the user gives a base that was read from a folder."""
+        """``hub`` is the name that the user gives a base that was read from a folder.
+
+        Raises InputError for a name of any other base.
+        """
         known = record.provenance.get("model", {})
         builtin = BUILTIN[config.name][0] if config.name in BUILTIN else None
         local = Path(model_path(config)).exists() or config.name.startswith((".", "/", "~"))
+        if hub is not None and (builtin or not local):
+            raise InputError(
+                f"base={hub!r} cannot be used: it names a base that was read from a local folder, and "
+                f"this one is {config.name}."
+            )
         name = hub if local else config.name
         return cls(
             label=name
             or (BUILTIN[config.name][1] if builtin else Path(config.name).resolve().name),
             hub=name,
             revision=None if local else known.get("revision") or config.revision,
-            builtin=builtin if hub is None else None,
+            builtin=builtin,
             fingerprint=str(known.get("stored_fingerprint", "unknown")),
             dtype=str(known.get("dtype", "float32")),
             storage=str(known.get("quantization", "none")),

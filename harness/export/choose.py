@@ -90,6 +90,9 @@ def _named(run: SweepRecords, trial: str) -> FinishedTrial:
         known = [f"{row.record.method}/{row.folder.name}" for row in run.rows]
         shown = [_called(row) for row in run.rows if has_model(row)]
         raise unknown("trial", trial, known, shown)
+    with_model = [row for row in found if has_model(row)]
+    if len(with_model) == 1:  # of a method or a configuration: the finalist's
+        found = with_model
     if len(found) > 1:
         several = ", ".join(_called(row) for row in found[:LISTED])
         raise InputError(f"{trial!r} names {len(found)} trials: {several}. Give more of one.")

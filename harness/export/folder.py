@@ -13,12 +13,18 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.export.base_model import BaseModel
+from harness.paths import user_path
 from harness.records import read_json, write_json, write_text
 from harness.records.disk_full import require_room
 from harness.records.disk_usage import make_writable
 
 CONTENTS = "export.json"  # marks a whole export
 LEFT_OUT = ("README.md", "load.py", CONTENTS)  # peft's card says nothing; the others are written
+CONFIGURATIONS = (  # files that may name a place on this machine
+    *("adapter_config.json", "config.json", "generation_config.json"),
+    *("tokenizer_config.json", "special_tokens_map.json"),
+)
+_NAMES_A_PATH = re.compile(r"(path|file|folder|dir|cache)$")
 _PATH = re.compile(r"(?<![\w:/.~])~?/(?:[^\s/'\"<>|]+/)+")
 
 
@@ -87,7 +93,7 @@ def copy_model(source: Path, folder: Path, base: BaseModel, written: Mapping[str
     for file in sorted(path for path in source.iterdir() if path.is_file()):
         if file.name in LEFT_OUT or file.name.startswith("."):
             continue
-        if file.suffix == ".json" and file.name != "tokenizer.json":
+        if file.name in CONFIGURATIONS:
             values = json.loads(file.read_text(encoding="utf-8"))
             if file.name == "adapter_config.json":
                 values |= {"base_model_name_or_path": base.hub, "revision": base.revision}
@@ -99,15 +105,20 @@ def copy_model(source: Path, folder: Path, base: BaseModel, written: Mapping[str
         write_text(folder / "chat_template.jinja", template)
 
 
-def without_paths(values: Any) -> Any:
-    """Return JSON ``values`` in which an absolute path is only its last part."""
+def without_paths(values: Any, key: str = "") -> Any:
+    """Return JSON ``values`` in which an absolute path is only its last part.
+
+    Paths are what stands under a key of that name, and what exists here. A token such as ``/m/03`` is
+    none.
+    """
     if isinstance(values, dict):
-        return {key: without_paths(value) for key, value in values.items()}
+        return {name: without_paths(value, name) for name, value in values.items()}
     if isinstance(values, list):
-        return [without_paths(value) for value in values]
+        return [without_paths(value, key) for value in values]
     if isinstance(values, str) and values.startswith(("/", "~/")) and "\n" not in values:
-        path = Path(values)
-        return path.name if len(path.parts) > 2 else values
+        path = user_path(values)
+        if len(path.parts) > 2 and (_NAMES_A_PATH.search(key) or os.path.exists(path)):
+            return path.name
     return values
 
 

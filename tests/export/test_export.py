@@ -159,6 +159,25 @@ def test_load_py_of_other_methods(written, trial, method, monkeypatch, capsys):
     assert ("BASE_FOLDER" in (folder / "README.md").read_text()) != whole
 
 
+def test_paths_go_and_what_only_looks_like_one_stays(tmp_path):
+    from harness.export.folder import names_only, without_paths
+
+    given = {
+        "tokenizer_name_or_path": "/elsewhere/models/tiny",
+        "anything": str(tmp_path),
+        "added_tokens_decoder": {"3": {"content": "/m/03x"}},
+        "extra": ["/m/04y", "a/b/c"],
+    }
+    assert without_paths(given) == {
+        "tokenizer_name_or_path": "tiny",
+        "anything": tmp_path.name,
+        "added_tokens_decoder": {"3": {"content": "/m/03x"}},
+        "extra": ["/m/04y", "a/b/c"],
+    }
+    said = names_only("see '/home/me/data/rows.csv' and ~/x/y.txt, 3/4 nats/token, https://a/b/c")
+    assert said == "see 'rows.csv' and y.txt, 3/4 nats/token, https://a/b/c"
+
+
 def test_what_cannot_be_merged_is_refused(runs, trial, tmp_path, capsys):
     folder, _ = trial("prompt_tuning")
     assert export.main([str(folder), f"output={tmp_path / 'x'}", "merged=true"]) == 2
@@ -202,6 +221,21 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(trial, tmp_path, monkey
     assert left.name.startswith(".full.") and (left / "model.safetensors").exists()
     assert export.main(arguments) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_a_name_for_a_base_that_has_one_is_refused(trial):
+    from dataclasses import replace
+
+    from harness.config import ModelConfig
+    from harness.errors import InputError
+    from harness.export.base_model import BaseModel
+
+    record = trial("full")[1]
+    local = ModelConfig(**record.config["model"])
+    assert BaseModel.of(local, record, "own/name").hub == "own/name"
+    for name in ("builtin", "Qwen/Qwen3-0.6B"):
+        with pytest.raises(InputError, match=r"base='own/name' cannot be used.*this one is"):
+            BaseModel.of(replace(local, name=name), record, "own/name")
 
 
 def test_without_a_recommendation_trials_are_named(runs, trial, capsys):
