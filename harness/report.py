@@ -18,8 +18,9 @@ Write the report of a sweep from its records: page, Markdown, CSV and JSON.
 
   python -m harness.report runs/NAME
   python -m harness.report runs/A runs/B name=both    several sweeps as one, if they compare
+  python -m harness.report runs/NAME paper=true         tables in LaTeX, figures as SVG, PDF and PNG
 """
-KEYS = ("name", "reports_dir")
+KEYS = ("name", "reports_dir", "paper")
 
 
 def read(folder: str | Path) -> Report:
@@ -30,22 +31,26 @@ def read(folder: str | Path) -> Report:
 
 
 def write(
-    *runs: str | Path, name: str | None = None, reports_dir: str | Path = "reports"
+    *runs: str | Path,
+    name: str | None = None,
+    reports_dir: str | Path = "reports",
+    paper: bool = False,
 ) -> Report:
     """Write the report of one sweep, or of several as one, and return it.
 
+    With ``paper``, its folder paper/ has the tables in LaTeX and the figures as SVG, PDF and PNG.
     Raises InputError if a folder has no results, or if the sweeps cannot be compared.
     """
     from harness.reporting import build_report
 
-    return read(build_report([Path(run) for run in runs], Path(reports_dir), _checked(name)))
+    return read(build_report([Path(run) for run in runs], Path(reports_dir), _checked(name), paper))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 invalid input."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.report",
-        usage="%(prog)s runs/NAME [runs/OTHER ...] [name=NAME] [reports_dir=DIR]",
+        usage="%(prog)s runs/NAME [runs/OTHER ...] [name=NAME] [reports_dir=DIR] [paper=true]",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -64,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         runs, settings = _sorted(options.given)
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
-        folder = build_report(runs, reports, _checked(settings.get("name")))
+        paper = _is_true("paper", settings.get("paper", "false"))
+        folder = build_report(runs, reports, _checked(settings.get("name")), paper)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -90,6 +96,12 @@ def _sorted(given: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
     if not runs:
         raise InputError("Name the folder of a sweep, such as runs/NAME.")
     return runs, settings
+
+
+def _is_true(key: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise InputError(f"{key}={value}: {key} must be true or false.")
+    return value == "true"
 
 
 def _checked(name: str | None) -> str | None:

@@ -10,13 +10,17 @@ __all__ = ["build_report"]
 
 
 def build_report(
-    run_folders: Path | Sequence[Path], reports_dir: Path, name: str | None = None
+    run_folders: Path | Sequence[Path],
+    reports_dir: Path,
+    name: str | None = None,
+    paper: bool = False,
 ) -> Path:
     """Write the report of one or several sweeps into ``reports_dir/NAME`` and return that folder.
 
     ``name`` is the folder's own by default, of several their names joined by '+'. Leaves index.html,
-    report.md, leaderboard.csv and report.json. The same records give the same bytes. Raises
-    InputError where a folder is not one of a sweep, or where sweeps may not be compared.
+    report.md, leaderboard.csv and report.json; with ``paper`` also a folder paper/ with tables and
+    figures. The same records give the same bytes. Raises InputError where a folder is not one of a
+    sweep, or where sweeps may not be compared.
     """
     # Late, so that `import harness.reporting` costs nothing: matplotlib alone takes half a second.
     from harness.records import write_json, write_text
@@ -37,4 +41,8 @@ def build_report(
     write_text(folder / "leaderboard.csv", json_and_csv.as_csv(content))
     write_text(folder / "report.md", markdown.render(content))
     write_text(folder / "index.html", page.render(content))
+    if paper:
+        from harness.reporting.formats.paper import write_paper
+
+        write_paper(content, folder)
     return folder
