@@ -16,6 +16,7 @@ from harness.reporting.evidence.matched_quality import matched_quality
 from harness.reporting.formats.content import gather
 from harness.reporting.formats.page import render
 from harness.reporting.tables.forgetting import forgetting_tables
+from harness.reporting.verdict.measured_cautions import retention_cautions
 from harness.statistics.scores import aggregate
 
 N = 20
@@ -153,3 +154,35 @@ def test_no_comparison_at_equal_quality_of_one_method_or_one_objective(sweep_fol
     assert matched_quality(replace(run, sweep=replace(sweep, methods=("lora",)))) is None
     alone = replace(sweep, objectives=sweep.objectives[:1])
     assert matched_quality(replace(run, sweep=alone)) is None
+
+
+@pytest.mark.parametrize(
+    ("retention", "replay", "judged", "words"),
+    [
+        ({"kl_weight": 0.3}, "a.txt", "forgetting.kl", "lora: retention.kl_weight trained on"),
+        (
+            {"replay_share": 0.25},
+            "a.txt",
+            "forgetting.kl",
+            "lora: retention.replay_share trained on",
+        ),
+        (
+            {"kl_weight": 0.3, "kl_on": "target"},
+            None,
+            "drift.kl_target",
+            "lora: retention.kl_weight with kl_on=target keeps down drift",
+        ),
+        ({"kl_weight": 0.3}, "b.txt", "forgetting.kl", None),
+        ({"kl_weight": 0.3, "kl_on": "target"}, None, "forgetting.kl", None),
+        ({"l2_sp_weight": 0.03}, "a.txt", "forgetting.kl", None),
+    ],
+)
+def test_training_on_what_is_judged_is_said(sweep_folder, retention, replay, judged, words):
+    candidates = candidate_set(load_run(sweep_folder))
+    for candidate in candidates.members:
+        if candidate.method == "lora":
+            config = candidate.rows[0].record.config
+            config["retention"], config["data"] = retention, {"replay": replay, "general": "a.txt"}
+    found = retention_cautions(replace(candidates, forgetting=judged))
+    assert len(found) == (words is not None)
+    assert words is None or found[0].startswith(words)

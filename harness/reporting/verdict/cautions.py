@@ -16,8 +16,8 @@ from harness.reporting.evidence.overlap_counts import (
     provenance_of_most,
 )
 from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.verdict.cut_answers import answer_cautions
 from harness.reporting.verdict.decision import Decision
+from harness.reporting.verdict.measured_cautions import answer_cautions, retention_cautions
 from harness.statistics.measurements.definitions import kind_of
 from harness.statistics.measurements.names import DRIFT_KL, TEST, VALIDATION
 
@@ -34,6 +34,7 @@ def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) ->
         )
     found += _how_sure(decision, candidates)
     found += overlap_cautions(run)
+    found += retention_cautions(candidates)
     found += written_cautions(run)
     found += answer_cautions(candidates)
     found += _validation_disagrees(run, candidates)
