@@ -86,6 +86,22 @@ def test_the_memory_of_a_cpu_process_decides_nothing(tmp_path):
     assert not any("memory had to stay" in line for line in advice.would_change)
 
 
+@pytest.mark.parametrize(("preparation", "by"), [(0.0, "trainable_parameters"), (60.0, "seconds")])
+def test_preparation_is_part_of_a_methods_time(tmp_path, preparation, by):
+    """Both train for 140 s, one prepares for a minute: no tie, although it trains less."""
+    maker = Maker(tmp_path, n=40)
+    other = replace(LORA, method="forest_importance", parameters=50_000)
+    confirmed(maker, LORA, other, seeds=(101, 102, 103), margin=12)
+    for path in tmp_path.glob("trials/forest_importance/*"):
+        record = read_record(path)
+        assert record is not None
+        cost = {**record.cost, "preparation_seconds": preparation}
+        write_record(path, replace(record, cost=cost))
+    advice = advised(tmp_path)
+    assert advice.decision and advice.decision.cost_name == by
+    assert advice.chosen and advice.chosen.method == ("lora" if preparation else other.method)
+
+
 def test_clearly_best_wins_whatever_it_forgets(tmp_path):
     maker = Maker(tmp_path, n=40)
     confirmed(maker, replace(FULL, error=0.02), LORA)
