@@ -133,8 +133,8 @@ def _sweep(folder: Path) -> Mapping[str, Any]:
 def _planned(sweep: Mapping[str, Any]) -> dict[str, Planned]:
     """Return what sweep.yaml says, for a sweep that left no ``progress.json``."""
     search, confirm = sweep.get("search") or {}, sweep.get("confirm") or {}
-    seeds = confirm.get("seeds") or ()
-    n = len(seeds) if isinstance(seeds, list) else int(seeds)
+    seeds: Any = confirm.get("seeds")
+    n = len(seeds) if isinstance(seeds, list) else int(seeds or 0)
     each = Planned(int(search.get("trials") or 0), int(confirm.get("finalists") or 0) * n)
     return dict.fromkeys(sweep.get("methods") or (), each)
 
