@@ -74,7 +74,8 @@ def measured(overrides: list[str], folder: Path, bench: Workbench) -> tuple[floa
 
 def at_target(points: list[tuple[float, float]], target: float) -> float | None:
     """Forgetting at ``target`` on the front of (quality, forgetting); None above its best."""
-    return at_quality(*np.array(points).T, target, None).value
+    quality, forgetting = np.array(points).T
+    return at_quality(quality, forgetting, target, None).value
 
 
 def print_table(points: dict[str, list[list[tuple[float, float]]]]) -> None:

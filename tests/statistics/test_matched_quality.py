@@ -30,11 +30,9 @@ def test_it_is_the_interpolated_pareto_front():
             quality, forgetting, least_forgetting(quality, forgetting, level), strict=True
         ):
             kept = front(np.stack([q, kl], axis=1), ("maximize", "minimize"))
-            on_front = sorted((q[i], kl[i]) for i in kept)
-            reached = level <= on_front[-1][0]
-            assert found == pytest.approx(
-                np.interp(level, *zip(*on_front, strict=True)) if reached else np.inf
-            )
+            on_front = np.array(sorted((q[i], kl[i]) for i in kept))
+            known = np.interp(level, on_front[:, 0], on_front[:, 1])
+            assert found == pytest.approx(known if level <= on_front[-1, 0] else np.inf)
 
 
 def test_intervals_hold_the_truth_and_say_where_a_level_is_hardly_reached():
