@@ -15,16 +15,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeping import InProcessLauncher
+from sweeping import SMALL, InProcessLauncher
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "quickstart.ipynb"
 FEWER = {
-    "confirm.seeds=2": "confirm.seeds=1",
+    '"tracking=none"': ", ".join(map(repr, SMALL)),
+    '"data.validation_limit=50",': "",
+    '"data.test_limit=100",': "",
+    '"data.general_limit=16",': "",
+    '"evaluation.task_folder=null",': "",
     "search.trials=2": "search.trials=1",
+    "confirm.seeds=2": "confirm.seeds=1",
     "training.max_steps=30": "training.max_steps=2",
-    "data.validation_limit=50": "data.validation_limit=4",
-    "data.test_limit=100": "data.test_limit=4",
-    "data.general_limit=16": "data.general_limit=2",
 }
 
 
@@ -54,7 +56,6 @@ def test_every_cell_runs(tmp_path, monkeypatch, pool):
     for _, source in cells(json.loads(NOTEBOOK.read_text(encoding="utf-8"))):
         for written, fewer in FEWER.items():
             source = source.replace(written, fewer)
-        source = source.replace('"tracking=none"', '"tracking=none", "launcher.measure=false"')
         shown.append(executed(source, names))
     found, leaderboard, trials, comparisons, headline = shown
     assert headline == found.headline and headline in found._repr_markdown_().replace("\\", "")

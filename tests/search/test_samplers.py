@@ -114,13 +114,13 @@ def test_whole_numbers_are_a_grid_too():
     ("asked", "said"),
     [
         (("search.sampler=cmaes",), ("one objective", "validation.bleu", "nsga2")),
-        (("search.sampler=grid",), ("has no end", "training.learning_rate", "choice(...)")),
+        (("search.sampler=grid",), ("cannot enumerate", "training.learning_rate", "choice(...)")),
         (("search.sampler=grid", *GRID), ("9 configurations", "search.trials=9")),
         (("search.configs=[{method.rr: 8}]",), ("method.rr", "method.r")),
         (("search.configs=[{method.r: 800}]",), ("method.r=800", "lora")),
         (
             ("search.sampler=cmaes", *ONE, "method.r=8", "training.weight_decay=0.0"),
-            ("two ranges", "training.learning_rate"),
+            ("two numeric ranges", "training.learning_rate"),
         ),
     ],
 )

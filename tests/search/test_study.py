@@ -146,7 +146,7 @@ def test_a_rebuilt_study_proposes_the_same_trials(setting, undisturbed, tmp_path
     study.tell(k, undisturbed[1][k])
     assert advance(study, setting, TRIALS - k - 1)[0] == undisturbed[0][k + 1 :]
     if loss in ("garbage", "torn"):
-        assert "not readable" in capsys.readouterr().out
+        assert "is corrupt" in capsys.readouterr().out
         assert (tmp_path / "study.db.unreadable").exists()
 
 

@@ -331,7 +331,7 @@ def test_no_more_is_lost_than_the_steps_since_the_last_checkpoint(disturbed):
 def test_corrupt_files_are_rebuilt(disturbed):
     last = disturbed.runs[3]
     assert "record.json is not readable" in last.err
-    assert "study.db is not readable" in last.out
+    assert "study.db is corrupt" in last.out
     torn = disturbed.notes["killed worker"]
     assert (torn / "record.json.unreadable").exists()
     assert records(disturbed.folder)[torn.name].attempt == 2, "its worker was killed"

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from harness import builtin, methods
 from harness.data.tokens import batches
 from harness.methods import AdaptContext
-from harness.models import label_logits
+from harness.models import scoring
 from harness.trials.run import Workbench, run_trial
 
 STILL = ("training.max_steps=1", "training.learning_rate=1e-30")  # measured as it begins
@@ -81,7 +81,7 @@ def unshifted(*given, **named):
 def test_targets_that_are_not_shifted_are_caught(
     bench, trial_config, tmp_path, tmp_path_factory, monkeypatch
 ):
-    monkeypatch.setattr(label_logits, "collate", unshifted)
+    monkeypatch.setattr(scoring, "collate", unshifted)
     fresh = Workbench("cpu", tmp_path_factory.mktemp("cache"))  # the base is measured anew
     fresh.pool = bench.pool
     measured = trial(fresh, trial_config, tmp_path, "prompt_tuning")
