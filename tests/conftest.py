@@ -61,6 +61,13 @@ def process():
     gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_objects():
+    """What earlier modules left alive is no part of a collection: trials collect a dozen times."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def trial_config() -> Callable[..., Any]:
     """`trial_config("method=lora", "method.r=4")`: a small TrialConfig, through Hydra."""
