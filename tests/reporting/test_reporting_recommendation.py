@@ -271,3 +271,15 @@ def test_the_stated_margin_is_the_one_that_counts(tmp_path):
     advice = advised(tmp_path)
     assert advice.decision and advice.decision.firm and advice.decision.margin == 50
     assert any("as configured (confirm.margin)" in line for line in advice.reasons)
+
+
+def test_what_the_search_alone_says_is_to_be_confirmed_first(tmp_path):
+    """One seed each, on the split that chose them: a ranking, and no advice to use anything."""
+    maker = Maker(tmp_path, n=40)
+    maker.sweep(methods=["full", "lora"], confirm={"finalists": 0, "seeds": []})
+    for profile in (FULL, LORA):
+        maker.trial(profile, 0)
+    advice = advised(tmp_path)
+    assert advice.headline.startswith("Confirm ")
+    assert "with new seeds before using it" in advice.headline and "Use" not in advice.headline
+    assert advice.cautions[0].startswith("No finalist was confirmed")

@@ -107,13 +107,17 @@ def _headline(decision: Decision, candidates: CandidateSet) -> str:
             return f"No recommendation: {f.title(candidates.quality)} does not separate the candidates."
         return "No recommendation: fine-tuning has not been shown to help."
     own = f.settings(chosen.settings)
-    using = f"Use {chosen.method}" + (f" with {own}" if own else "")
+    named_choice = chosen.method + (f" with {own}" if own else "")
+    using = f"Use {named_choice}"
+    if not candidates.confirmed:  # one seed, and the scores that chose it
+        using = f"Confirm {named_choice} with new seeds before using it"
     title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
     if decision.step == "only":
         return f"{using}: the only candidate that can be recommended."
     if not decision.firm:
+        now = " for now" if candidates.confirmed else ""
         return (
-            f"{using} for now: it scores best in {title}, but no candidate is shown to be within "
+            f"{using}{now}: it scores best in {title}, but no candidate is shown to be within "
             f"{within_best}."
         )
     others = [s for s in decision.standings if s.candidate is not decision.best]
