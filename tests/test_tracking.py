@@ -180,6 +180,7 @@ def test_a_sweep_is_mirrored_offline_and_only_once(sweep, folder, tmp_path, capf
         "lora-confirm-001": "confirm",
     }
     assert {run.run.run_group for run in runs.values()} == {"demo"}
+    assert list(runs["lora-confirm-001"].run.tags) == ["lora", "confirm"]
     assert {run.run.project for run in runs.values()} == {"finetune-harness"}
     assert runs["lora-000"].run.run_id == run_id("demo", "search00")
     assert all(run.run.resume for run in runs.values())

@@ -29,6 +29,7 @@ class Heading:
     id: str
     name: str
     job_type: str
+    tags: tuple[str, ...]
     config: dict[str, Any]
 
 
@@ -56,6 +57,7 @@ def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
         id=run_id(sweep, trial["fingerprint"]),
         name=f"{method}-{kind}{trial['trial']:03d}",
         job_type=stage,
+        tags=(method, stage),
         config={**redact(trial["config"]), "trial": about},
     )
 

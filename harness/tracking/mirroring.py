@@ -94,7 +94,7 @@ class Mirroring:
             return
         with self._counting_failures(key):
             sweep = self.options.sweep
-            run = self._wandb().open(Heading(run_id(sweep, key), f"{sweep}-{key}", key, {}))
+            run = self._wandb().open(Heading(run_id(sweep, key), f"{sweep}-{key}", key, (key,), {}))
             run.artifact(f"{sweep}-{key}", files)
             run.finish()
             self._remember(key, run, mark)

@@ -56,6 +56,7 @@ class WandbRuns:
             project=self._project,
             group=self._group,
             job_type=heading.job_type,
+            tags=heading.tags,
             id=heading.id,
             name=heading.name,
             config=heading.config,

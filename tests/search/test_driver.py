@@ -41,7 +41,9 @@ def on_disk():
 
 def counted(method, budget=5):
     """Every trial of the study told once, none left over."""
+    assert study(method).metric_names == ["validation.bleu", "forgetting.kl"]
     told = [t for t in study(method).trials if "repeats" not in t.user_attrs]
+    assert all((Path("runs/s") / t.user_attrs["folder"]).is_dir() for t in told)
     assert len(told) == budget and all(t.state.is_finished() for t in told)
     assert len({t.user_attrs["fingerprint"] for t in told}) == budget
 

@@ -78,6 +78,9 @@ class MethodStudy:
         self._study.earlier = earlier
         self._study.limit = SHOWN.get(sweep.search.sampler)
         self._study.shown_to = sweep.search.sampler
+        names = list(sweep.objectives)
+        if self._study.metric_names != names:  # as dashboards show them
+            self._study.set_metric_names(names)
         asked = self._asked()
         # A trial that was only enqueued before the driver was killed does not count.
         self._enqueued = len(asked) < len(self._stored())
@@ -152,6 +155,9 @@ class MethodStudy:
         trial = optuna.trial.Trial(self._study, self._ids[number])
         trial.set_user_attr("fingerprint", record.fingerprint)
         trial.set_user_attr("status", record.status)
+        trial.set_user_attr("folder", f"trials/{record.method}/{record.fingerprint}")
+        if record.reason is not None:
+            trial.set_user_attr("reason", record.reason)
         if repeats:
             trial.set_user_attr("repeats", True)
             self._repeats += 1
