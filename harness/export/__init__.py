@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.export.options import HELP, Options, typed
+from harness.export.options import HELP, ExportOptions, typed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 75
 
 
-def run(options: Options) -> int:
+def run(options: ExportOptions) -> int:
     """Export, unless the folder has this export already; then upload if asked. Raises InputError."""
     from harness.export.choose import choose
     from harness.export.folder import check_free, exported

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from harness import __version__
 from harness.export.card_facts import CardFacts
 from harness.export.card_metadata import metadata
-from harness.export.choose import Choice
+from harness.export.choose import ChosenTrial
 from harness.export.folder import names_only
 from harness.export.measured import MERGED, QUANTIZED
 from harness.export.serving import how_to_serve
@@ -272,7 +272,7 @@ def _limits(facts: CardFacts) -> Iterator[str]:
         yield f"{f.title(name)} could not be measured: {names_only(why)}"
 
 
-def _own_cautions(choice: Choice) -> list[str]:
+def _own_cautions(choice: ChosenTrial) -> list[str]:
     """Return the cautions of the report without those that are about another candidate alone."""
     chosen = choice.recommendation.chosen
     others = [f"{c.label}: " for c in choice.candidates.members if c is not chosen]

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.config import DataConfig, TrialConfig
 from harness.export.base_model import BaseModel
-from harness.export.choose import Choice
+from harness.export.choose import ChosenTrial
 from harness.export.measured import MeasuredAgain
 from harness.models.loading.base_card import BaseCard
 from harness.records import Record
@@ -21,7 +21,7 @@ class CardFacts:
     """The exported trial, its base, and what was measured in the export."""
 
     name: str
-    choice: Choice
+    choice: ChosenTrial
     config: TrialConfig
     base: BaseModel
     base_card: BaseCard | None

@@ -23,7 +23,7 @@ LISTED = 6  # trials that a message names
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenTrial:
     """A trial whose model was kept, and what its sweep says of it."""
 
     run: SweepRecords
@@ -57,7 +57,7 @@ class Choice:
         return self.row.folder / ADAPTER
 
 
-def choose(folder: Path, trial: str | None) -> Choice:
+def choose(folder: Path, trial: str | None) -> ChosenTrial:
     """Find the trial. ``folder`` is a sweep's, or a trial's own. Raises InputError."""
     if trial is None and (folder / "record.json").is_file() and folder.parents[1].name == "trials":
         folder, trial = folder.parents[2], f"{folder.parent.name}/{folder.name}"
@@ -66,7 +66,7 @@ def choose(folder: Path, trial: str | None) -> Choice:
     recommendation = recommend(run, candidates)
     if trial is not None:
         row = _named(run, trial)
-        return Choice(run, row, "named on the command line", candidates, recommendation)
+        return ChosenTrial(run, row, "named on the command line", candidates, recommendation)
     chosen = recommendation.chosen
     if chosen is None:
         said = " ".join([recommendation.headline, *recommendation.reasons[:1]])
@@ -77,7 +77,7 @@ def choose(folder: Path, trial: str | None) -> Choice:
             f"{folder}: {chosen.label} is recommended, but no trial of it kept its model (trials of a "
             f"search do not). {_train_again(chosen.rows[0])}{_listing(run)}"
         )
-    return Choice(run, kept.row, kept.why, candidates, recommendation)
+    return ChosenTrial(run, kept.row, kept.why, candidates, recommendation)
 
 
 def _named(run: SweepRecords, trial: str) -> FinishedTrial:

@@ -9,7 +9,7 @@ from harness import methods
 from harness.afterwards import Trained, check_schemes, measured_again, outcomes_of, some_logits
 from harness.config import TrialConfig
 from harness.errors import InputError
-from harness.export.choose import Choice
+from harness.export.choose import ChosenTrial
 from harness.methods import AdaptContext, Method
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.quantization import CLASS_HEAD
@@ -30,7 +30,7 @@ class MeasuredAgain:
     device: str
 
 
-def check_merging(choice: Choice, bits: int | None, device: str) -> tuple[TrialConfig, Method]:
+def check_merging(choice: ChosenTrial, bits: int | None, device: str) -> tuple[TrialConfig, Method]:
     """Return configuration and method of a model that can be merged and measured.
 
     Raises InputError where that is impossible, or where model or data are not those of the trial.
@@ -55,7 +55,7 @@ def check_merging(choice: Choice, bits: int | None, device: str) -> tuple[TrialC
 
 
 def measure(
-    choice: Choice,
+    choice: ChosenTrial,
     folder: Path,
     config: TrialConfig,
     method: Method,

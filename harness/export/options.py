@@ -38,7 +38,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """Arguments as typed, checked one by one."""
 
     run: Path
@@ -52,7 +52,7 @@ class Options:
     overwrite: bool = False
 
 
-def typed(arguments: Sequence[str]) -> Options:
+def typed(arguments: Sequence[str]) -> ExportOptions:
     """Return the options. Raises InputError for a key or value that is not known."""
     places: list[str] = []
     values: dict[str, str] = {}
@@ -75,7 +75,7 @@ def typed(arguments: Sequence[str]) -> Options:
             raise InputError(f"{key}={name!r} cannot be used: it must be a hub name, OWNER/NAME.")
     if values.get("output") == "":
         raise InputError("output='' cannot be used: it must be a folder.")
-    return Options(
+    return ExportOptions(
         run=user_path(places[0]),
         trial=places[1] if len(places) == 2 else None,
         output=user_path(values["output"]) if "output" in values else None,

@@ -12,11 +12,11 @@ from harness.config.strict import from_mapping
 from harness.export.base_model import BaseModel
 from harness.export.card import model_card
 from harness.export.card_facts import CardFacts
-from harness.export.choose import Choice
+from harness.export.choose import ChosenTrial
 from harness.export.folder import CONTENTS, copy_model, written_aside
 from harness.export.load_script import load_script, usage
 from harness.export.measured import MERGED, MeasuredAgain, check_merging, measure
-from harness.export.options import Options
+from harness.export.options import ExportOptions
 from harness.models.loading.base_card import read_base_card
 from harness.records import read_json, write_json, write_text
 from harness.records.disk_usage import size_of
@@ -25,7 +25,9 @@ from harness.reporting import formatting as f
 FORMAT = 1
 
 
-def write(choice: Choice, folder: Path, options: Options, asked: Mapping[str, Any]) -> None:
+def write(
+    choice: ChosenTrial, folder: Path, options: ExportOptions, asked: Mapping[str, Any]
+) -> None:
     """Write the export of ``choice`` to ``folder`` and say what was done. Raises InputError."""
     from harness.launch.libraries import quiet_libraries
     from harness.launch.local import device_of_this_process
@@ -87,7 +89,7 @@ def _keep_template(folder: Path, merged: Path) -> None:
 
 
 def _contents(
-    choice: Choice, asked: Mapping[str, Any], again: MeasuredAgain | None
+    choice: ChosenTrial, asked: Mapping[str, Any], again: MeasuredAgain | None
 ) -> dict[str, Any]:
     """Return export.json: what this is, and its numbers for programs."""
     record = choice.row.record
@@ -106,7 +108,7 @@ def _contents(
     }
 
 
-def _say(choice: Choice, folder: Path, again: MeasuredAgain | None) -> None:
+def _say(choice: ChosenTrial, folder: Path, again: MeasuredAgain | None) -> None:
     asked = (choice.alone.quality, choice.alone.forgetting)
     for name, outcome in ({} if again is None else again.outcomes).items():
         measured = {n: m for n, m in outcome.measurements.items() if n in asked}

@@ -75,7 +75,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Match:
+class SizeMatch:
     """Quantity that is made equal for all methods of a sweep (``method.match``)."""
 
     trainable_parameters: int | None  # None: each method keeps its configured size
@@ -136,9 +136,9 @@ def _class(config: Mapping[str, Any]) -> type[Method]:
     return METHODS[name]
 
 
-def _match(config: Mapping[str, Any]) -> Match:
+def _match(config: Mapping[str, Any]) -> SizeMatch:
     default = {"trainable_parameters": None}
-    return from_mapping(Match, config.get("match") or default, "method.match")
+    return from_mapping(SizeMatch, config.get("match") or default, "method.match")
 
 
 @cache

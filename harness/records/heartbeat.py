@@ -27,7 +27,7 @@ _path: Path | None = None
 _marked = 0.0
 
 
-class Stopped(BaseException):
+class WorkStopped(BaseException):
     """Raised by ``mark`` in work that can be repeated. No handler of errors takes it for one."""
 
 
@@ -56,12 +56,12 @@ def begin(folder: Path) -> None:
 
 
 def mark() -> None:
-    """Record progress. Almost free. Raises Stopped in ``interruptible`` work that is to stop."""
+    """Record progress. Almost free. Raises WorkStopped in ``interruptible`` work that is to stop."""
     global _marked, _asks_at
     if _asked is not None and time.monotonic() >= _asks_at:
         _asks_at = time.monotonic() + ASK_SECONDS
         if _asked():
-            raise Stopped
+            raise WorkStopped
     if _path is None or time.monotonic() - _marked < SECONDS:
         return
     _marked = time.monotonic()

@@ -47,7 +47,7 @@ def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
     )
     kind = "confirm-" if stage == "confirm" else ""
     overrides = [_redact_override(text) for text in trial["overrides"]]
-    about = {
+    identity = {
         "sweep": sweep,
         "fingerprint": trial["fingerprint"],
         "configuration": trial["configuration"],
@@ -58,7 +58,7 @@ def heading(sweep: str, trial: Mapping[str, Any]) -> Heading:
         name=f"{method}-{kind}{trial['trial']:03d}",
         job_type=stage,
         tags=(method, stage),
-        config={**redact(trial["config"]), "trial": about},
+        config={**redact(trial["config"]), "trial": identity},
     )
 
 

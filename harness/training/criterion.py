@@ -50,7 +50,7 @@ class BaseLogProbs:
 
 
 @dataclass(frozen=True)
-class Part:
+class StepPart:
     """Sequences of one step that come from one data set, with their weights in the loss."""
 
     name: str  # key of their mean NLL in metrics.jsonl
@@ -196,14 +196,14 @@ class Criterion:
                 fisher = diagonal_fisher(model, self._replay, chosen, device)
         self._anchor = Anchor(model, retention.l2_sp_weight, retention.ewc_weight, fisher)
 
-    def parts(self, step: int) -> list[Part]:
+    def parts(self, step: int) -> list[StepPart]:
         """Return the sequences of ``step`` (from 0) with their weights."""
         weight = self._retention.kl_weight
         assert weight == 0 or self._base_log_probs is not None
         indices = self._batches.indices(step)
         longest = longest_kept(self._data.lengths[indices], self._padding_quantile)
         parts = [
-            Part(
+            StepPart(
                 name="loss",
                 data=self._data,
                 indices=indices,
@@ -216,7 +216,7 @@ class Criterion:
         ]
         if self._stream is not None:
             assert self._replay is not None
-            replayed = Part(
+            replayed = StepPart(
                 name="replay_loss",
                 data=self._replay,
                 indices=self._stream.indices(step),

@@ -109,7 +109,7 @@ def train(
             try:
                 if not hooks.on_evaluation(progress.step):
                     signal = RankSignal.PRUNE
-            except heartbeat.Stopped:
+            except heartbeat.WorkStopped:
                 signal = RankSignal.STOP
         signal = team.agree(signal)
         if signal is RankSignal.STOP:

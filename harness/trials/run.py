@@ -65,7 +65,7 @@ def run_trial(
                 kept is not None
             ):  # not part of the method's cost; the trained model is released first
                 record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
-    except heartbeat.Stopped:
+    except heartbeat.WorkStopped:
         raise Interrupted("stopped during the measurements before or after training") from None
     job.check_own()
     write_record(job.path, record)

@@ -13,7 +13,7 @@ from sweeping import composed, record_of
 
 from harness.records import append_jsonl, write_json, write_record
 from harness.search.screen.live import screen
-from harness.search.screen.progress import Planned, Progress, RunningTrial, duration
+from harness.search.screen.progress import Planned, RunningTrial, SweepProgress, duration
 from harness.status import main
 from harness.trials.job import Job
 
@@ -44,7 +44,7 @@ def _job(config, method):
 @pytest.fixture
 def progress():
     planned = {"lora": Planned(4, 2, 20.0), "full": Planned(4, 2, 40.0)}
-    return Progress(OBJECTIVES, planned, workers=2)
+    return SweepProgress(OBJECTIVES, planned, workers=2)
 
 
 def test_before_the_first_trial_the_plan_tells_the_time_left(progress):
@@ -65,8 +65,8 @@ def test_a_running_trial_counts_by_the_steps_that_are_left(progress):
 
 
 def test_without_a_plan_or_an_ended_trial_nothing_is_said():
-    assert Progress(OBJECTIVES).seconds_left() is None
-    assert Progress(OBJECTIVES, {"lora": Planned(1, 0)}).seconds_left() is None
+    assert SweepProgress(OBJECTIVES).seconds_left() is None
+    assert SweepProgress(OBJECTIVES, {"lora": Planned(1, 0)}).seconds_left() is None
 
 
 def test_at_the_end_nothing_is_left(progress):

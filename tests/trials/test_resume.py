@@ -203,7 +203,7 @@ def test_asked_to_stop_in_the_measurements_at_the_end(bench, small_trial, tmp_pa
     with monkeypatch.context() as patch:
 
         def measure(*about):
-            raise heartbeat.Stopped
+            raise heartbeat.WorkStopped
 
         patch.setattr(run, "measure", measure)
         with pytest.raises(Interrupted, match="stopped during the measurements"):

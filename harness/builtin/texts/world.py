@@ -64,7 +64,7 @@ MEN = (
 
 
 @dataclass(frozen=True)
-class Job:
+class Trade:
     """A trade: its place, daily work and tool."""
 
     name: str
@@ -124,7 +124,7 @@ class Person:
     she: str
     her: str
     village: str
-    job: Job
+    job: Trade
     pet: str
     pet_name: str
     dish: str
@@ -134,18 +134,18 @@ class Person:
 
 
 JOBS = (
-    Job("baker", "bakery", "bakes bread before sunrise", "oven"),
-    Job("smith", "forge", "mends iron pots and gates", "hammer"),
-    Job("miller", "mill", "grinds barley into flour", "millstone"),
-    Job("weaver", "loom house", "weaves warm cloth", "loom"),
-    Job("potter", "pottery", "shapes jugs from river clay", "wheel"),
-    Job("shepherd", "high meadow", "watches the sheep", "crook"),
-    Job("fisher", "harbour", "catches silver trout", "net"),
-    Job("carpenter", "workshop", "builds tables and doors", "saw"),
-    Job("beekeeper", "orchard", "gathers honey from the hives", "smoker"),
-    Job("teacher", "school", "teaches the children to count", "chalk"),
-    Job("gardener", "walled garden", "grows beans and roses", "spade"),
-    Job("innkeeper", "inn", "pours cider for the travellers", "barrel"),
+    Trade("baker", "bakery", "bakes bread before sunrise", "oven"),
+    Trade("smith", "forge", "mends iron pots and gates", "hammer"),
+    Trade("miller", "mill", "grinds barley into flour", "millstone"),
+    Trade("weaver", "loom house", "weaves warm cloth", "loom"),
+    Trade("potter", "pottery", "shapes jugs from river clay", "wheel"),
+    Trade("shepherd", "high meadow", "watches the sheep", "crook"),
+    Trade("fisher", "harbour", "catches silver trout", "net"),
+    Trade("carpenter", "workshop", "builds tables and doors", "saw"),
+    Trade("beekeeper", "orchard", "gathers honey from the hives", "smoker"),
+    Trade("teacher", "school", "teaches the children to count", "chalk"),
+    Trade("gardener", "walled garden", "grows beans and roses", "spade"),
+    Trade("innkeeper", "inn", "pours cider for the travellers", "barrel"),
 )
 ANIMALS = (
     Animal("otter", "river bank", "fish", "whistles", 4),

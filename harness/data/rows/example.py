@@ -46,8 +46,8 @@ def merge(examples: Sequence[Example]) -> list[Example]:
     """Merge the examples of one prompt into one, with all references in order and without repeats."""
     merged: dict[tuple[str, tuple[Turn, ...], str], tuple[Example, dict[str, None]]] = {}
     for example in examples:
-        about = (example.prompt, example.turns, example.fields)
-        _, references = merged.setdefault(about, (example, {}))
+        key = (example.prompt, example.turns, example.fields)
+        _, references = merged.setdefault(key, (example, {}))
         references.update(dict.fromkeys(example.references))
     return [replace(first, references=tuple(found)) for first, found in merged.values()]
 

@@ -44,7 +44,7 @@ _SHOWN, _SHOWN_CHARACTERS = 2, 240
 
 
 @dataclass(frozen=True)
-class Match:
+class TextMatch:
     """A held-out text and the most similar text of train."""
 
     item: int
@@ -99,7 +99,7 @@ def same_prompt(side: Side, other: Side) -> set[int]:
     return {place for place, prompt in enumerate(side.prompts) if prompt in known}
 
 
-def near(side: Side, other: Side, least: float) -> dict[int, Match]:
+def near(side: Side, other: Side, least: float) -> dict[int, TextMatch]:
     """Find the items of ``side`` similar enough to one of ``other``, each with its best match."""
     if not side.texts or not other.texts:
         return {}
@@ -117,12 +117,12 @@ def near(side: Side, other: Side, least: float) -> dict[int, Match]:
         value = similarity(side.texts[a], other.texts[b])
         if value >= least and value > found.get(a, (0.0, 0))[0]:
             found[a] = (value, b)
-    best: dict[int, Match] = {}
+    best: dict[int, TextMatch] = {}
     for a, (value, b) in sorted(found.items()):
         item = int(side.owner[a])
         if item not in best or value > best[item].similarity:
-            about = (side.written[a], other.written[b])
-            best[item] = Match(item, int(other.owner[b]), value, about)
+            texts = (side.written[a], other.written[b])
+            best[item] = TextMatch(item, int(other.owner[b]), value, texts)
     return best
 
 

@@ -292,6 +292,6 @@ def _encode_stream(
             )
         )
     n_too_long = sum(length > max_length for length in lengths)
-    about = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "blocks"}
-    about |= {"texts_packed": len(texts)} | specials.counts
-    return assemble(sequences, len(sequences), about)
+    counts = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "blocks"}
+    counts |= {"texts_packed": len(texts)} | specials.counts
+    return assemble(sequences, len(sequences), counts)

@@ -144,13 +144,13 @@ def assemble(
         label_mask=_mask(kept),
         segments=_segments(kept),
     )
-    about = {
+    found = {
         "n_sequences": len(kept),
         "n_dropped": n_dropped,
         "tokens": int(lengths.sum()),
         "label_tokens": int(encoded.n_labels.sum()),
     }
-    return replace(encoded, counts=counts | about | packed)
+    return replace(encoded, counts=counts | found | packed)
 
 
 def _mask(sequences: Sequence[OneSequence]) -> np.ndarray | None:

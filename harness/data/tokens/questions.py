@@ -32,10 +32,10 @@ def questions(
     asked = [[Turn("user", specials.value(text))] for text in texts]
     prompts = [specials.tokens(template.question(turns))[0] for turns in asked]
     own = template.around(asked[0])[0] if asked else ""
-    about = f", after {own!r}" if own else ""
+    added = f", after {own!r}" if own else ""
     if data is not None and data.template_arguments:
-        about += f", with {dict(sorted(data.template_arguments.items()))}"
-    return [np.array(ids, np.int32) for ids in prompts], about
+        added += f", with {dict(sorted(data.template_arguments.items()))}"
+    return [np.array(ids, np.int32) for ids in prompts], added
 
 
 def turn_ends(tokenizer: Any, data: DataConfig | None = None) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ class _Places:
     offsets: list[tuple[int, int]]
 
 
-class Part:
+class TokenizedPart:
     """Tokens of one text, with the number of bytes between any two of them."""
 
     def __init__(
@@ -42,7 +42,9 @@ class Part:
         return len(self._specials.restored(text).encode())
 
 
-def tokenize(texts: Iterable[str], tokenizer: Any, specials: SpecialTokens) -> dict[str, Part]:
+def tokenize(
+    texts: Iterable[str], tokenizer: Any, specials: SpecialTokens
+) -> dict[str, TokenizedPart]:
     """Return `{text: its tokens}` without added special tokens. Each different text is tokenized once.
 
     ``specials`` has marked the parts of ``texts`` that are not tokens.
@@ -52,13 +54,13 @@ def tokenize(texts: Iterable[str], tokenizer: Any, specials: SpecialTokens) -> d
     parts = {}
     for text in marked:
         ids, places = specials.tokens(text)
-        parts[text] = Part(text, ids, places and _Places(places), tokenizer, specials)
+        parts[text] = TokenizedPart(text, ids, places and _Places(places), tokenizer, specials)
     plain = [text for text in unique if text not in parts]
     if not plain:
         return parts
     batch = tokenizer(plain, add_special_tokens=False, return_attention_mask=False, verbose=False)
     encodings = getattr(batch, "encodings", None) or [None] * len(plain)
     return parts | {
-        text: Part(text, list(ids), encoding, tokenizer, specials)
+        text: TokenizedPart(text, list(ids), encoding, tokenizer, specials)
         for text, ids, encoding in zip(plain, batch["input_ids"], encodings, strict=True)
     }

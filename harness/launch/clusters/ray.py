@@ -253,11 +253,11 @@ def connect(config: RayConfig) -> bool:
     if ray.is_initialized():
         return False
     reach(config)
-    about = {} if config.working_dir is None else {"working_dir": config.working_dir}
+    environment = {} if config.working_dir is None else {"working_dir": config.working_dir}
     try:
         ray.init(
             address=config.address,
-            runtime_env=about or None,
+            runtime_env=environment or None,
             log_to_driver=False,
             logging_level="error",
         )

@@ -60,12 +60,12 @@ class NodeSlot:
         """Return how the task ended, or None, and the files newer than those the driver ``has``."""
         self.put(answers)
         ended = self._launcher.poll()
-        about = None
+        outcome = None
         if ended:
-            about = {key: value for key, value in asdict(ended[0]).items() if key != "folder"}
+            outcome = {key: value for key, value in asdict(ended[0]).items() if key != "folder"}
         if self._scratch is None:
-            return {"ended": about, "files": {}, "stamps": {}}
-        return {"ended": about, **changed(self._folder, has)}
+            return {"ended": outcome, "files": {}, "stamps": {}}
+        return {"ended": outcome, **changed(self._folder, has)}
 
     def close(self, has: Stamps) -> dict[str, Any]:
         """Stop. A trial writes a checkpoint first, which the answer contains."""

@@ -205,9 +205,14 @@ class SlurmLauncher:
         None where it does not answer within ``patience`` seconds; with the default it raises Resumable.
         """
         began = time.monotonic()
-        about = ["--noheader", "--states=all", f"--name={_name(self._logs)}", "--format=%i %T %r"]
+        arguments = [
+            "--noheader",
+            "--states=all",
+            f"--name={_name(self._logs)}",
+            "--format=%i %T %r",
+        ]
         while True:
-            done = _command("squeue", f"--user={getpass.getuser()}", *about)
+            done = _command("squeue", f"--user={getpass.getuser()}", *arguments)
             if done is not None and done.returncode == 0:
                 lines = [
                     line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()

@@ -49,7 +49,7 @@ def run_task(folder: str, told: Mapping[str, Any], cache: str, logs: str, on_gpu
         return 0
     if any((path / name).exists() for name in ANSWERS):
         return 0
-    about = asdict(ended[0]) if ended else {"lost": STOPPED}
-    about |= {"folder": None, "stopped": bool(asked), "job": os.environ.get("SLURM_JOB_ID")}
-    write_json(path / SLOT, about)
+    outcome = asdict(ended[0]) if ended else {"lost": STOPPED}
+    outcome |= {"folder": None, "stopped": bool(asked), "job": os.environ.get("SLURM_JOB_ID")}
+    write_json(path / SLOT, outcome)
     return STOPPED

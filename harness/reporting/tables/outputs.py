@@ -47,8 +47,8 @@ def examples(candidates: Sequence[Candidate], split: str) -> tuple[AnswerExample
             cut = base.get("base_unfinished") is True
             answers.append(_answer("untouched base", None, base["base"], references, cut))
         for candidate, row in found:
-            about = (candidate.label, candidate.method, str(row["output"]), references)
-            answers.append(_answer(*about, row.get("unfinished") is True))
+            identity = (candidate.label, candidate.method, str(row["output"]), references)
+            answers.append(_answer(*identity, row.get("unfinished") is True))
         made.append(AnswerExample(_short(prompt), tuple(map(_short, references)), tuple(answers)))
     return tuple(made)
 

@@ -9,12 +9,18 @@ from rich.text import Text
 
 from harness.records import Record
 from harness.records.measurement import shown
-from harness.search.screen.progress import Progress, RunningTrial, duration, measured, settings_of
+from harness.search.screen.progress import (
+    RunningTrial,
+    SweepProgress,
+    duration,
+    measured,
+    settings_of,
+)
 
 SHOWN = 12  # running trials; with more workers the rest is a number
 
 
-def screen(progress: Progress) -> RenderableType:
+def screen(progress: SweepProgress) -> RenderableType:
     """Return what is shown of ``progress``, at any width from 60 columns on."""
     parts: list[RenderableType] = [_head(progress)]
     running = list(progress.running.values())
@@ -28,7 +34,7 @@ def screen(progress: Progress) -> RenderableType:
     return Group(*parts)
 
 
-def head(progress: Progress) -> str:
+def head(progress: SweepProgress) -> str:
     """Return stage, counts and time left in one line."""
     counts = [
         f"{stage} {progress.count(stage)}/{progress.total(stage)}"
@@ -43,13 +49,13 @@ def head(progress: Progress) -> str:
     return " · ".join(counts)
 
 
-def summary(record: Record, progress: Progress) -> str:
+def summary(record: Record, progress: SweepProgress) -> str:
     """Return a trial's method, settings and objectives."""
     settings = settings_of(record.config, record.provenance.get("search_space", {}))
     return f"{record.method} {settings}  {scores(record, progress)}"
 
 
-def scores(record: Record, progress: Progress) -> str:
+def scores(record: Record, progress: SweepProgress) -> str:
     """Return the objectives of a record, or its status and the reason."""
     if record.status != "complete":
         return f"{record.status}: {record.reason}"
@@ -61,7 +67,7 @@ def scores(record: Record, progress: Progress) -> str:
     )
 
 
-def _head(progress: Progress) -> RenderableType:
+def _head(progress: SweepProgress) -> RenderableType:
     total = sum(progress.total(stage) for stage in ("search", "confirm"))
     line = Table.grid(padding=(0, 1))
     line.add_row(

@@ -18,8 +18,8 @@ from harness.records.heartbeat import NAME as HEARTBEAT
 from harness.search.screen.live import head, screen, summary
 from harness.search.screen.progress import (
     Planned,
-    Progress,
     RunningTrial,
+    SweepProgress,
     read_planned,
     settings_of,
 )
@@ -35,7 +35,7 @@ class Status:
     state: str  # planning | running | ended | stopped
     owner: str | None  # of the lock, where it runs
     silent_seconds: float | None  # since a running trial last showed progress
-    progress: Progress
+    progress: SweepProgress
     report: str | None
     command: str | None  # that resumes it
 
@@ -100,12 +100,14 @@ def read_status(folder: Path) -> Status:
     owner = _owner(folder / "lock")
     if not (folder / "sweep.yaml").is_file():
         if owner is not None:
-            return Status(folder, PLANNING, owner, None, Progress({}), None, None)
+            return Status(folder, PLANNING, owner, None, SweepProgress({}), None, None)
         what = "no folder of a sweep" if folder.is_dir() else "no such folder"
         raise InputError(f"{folder}: {what}. Give one such as runs/NAME.")
     sweep = _sweep(folder)
     planned, workers, report = read_planned(folder)
-    progress = Progress(dict(sweep.get("objectives") or {}), planned or _planned(sweep), workers)
+    progress = SweepProgress(
+        dict(sweep.get("objectives") or {}), planned or _planned(sweep), workers
+    )
     signs = []
     for trial in sorted(folder.glob("trials/*/*")):
         record = read_record(trial)

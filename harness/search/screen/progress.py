@@ -57,7 +57,7 @@ class RunningTrial:
 
 
 @dataclass
-class Progress:
+class SweepProgress:
     """All that is known of a running sweep. ``planned`` may be empty, then no time left is known."""
 
     objectives: Mapping[str, str]

@@ -14,8 +14,8 @@ from harness.records import Record
 from harness.search.screen.live import scores, screen
 from harness.search.screen.progress import (
     Planned,
-    Progress,
     RunningTrial,
+    SweepProgress,
     duration,
     settings_of,
 )
@@ -29,7 +29,7 @@ class Terminal:
 
     def __init__(self, sweep: SweepConfig) -> None:
         self.console = Console(stderr=False, highlight=False)
-        self.progress = Progress(dict(sweep.objectives))
+        self.progress = SweepProgress(dict(sweep.objectives))
         self._reported: set[tuple[str, str]] = set()  # a missing value is reported once
         self._round = (0, 0)  # ended and planned trials of the present phase
         self._live = Live(
