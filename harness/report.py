@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     from rich.console import Console
 
-    from harness.reporting.formats.terminal import announce
+    from harness.reporting.formats.terminal_board import announce
 
     announce(folder, Console(highlight=False))
     return 0

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], usage: str) -> int:
     from harness.launch.one_device import device_of_this_process
     from harness.models.loading.location import check_model
     from harness.trials.by_hand.command import tune
-    from harness.trials.by_hand.sequence import Stage, measured_by, merged_model, score_stage
+    from harness.trials.by_hand.task_sequence import Stage, measured_by, merged_model, score_stage
     from harness.trials.workbench import Workbench
 
     configs = [plan.trial({}) for plan, _ in composed]
@@ -125,7 +125,7 @@ def _report(folder: Path, reports: Path, labels: list[str], measurement: str, ro
     from rich.table import Table
 
     from harness.records import write_json
-    from harness.reporting.formats.sequence import contents, summary, write
+    from harness.reporting.formats.sequence_page import contents, summary, write
 
     data = {"tasks": labels, "measurement": measurement, "stages": rows}
     data["summary"] = summary(data)

@@ -217,7 +217,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from harness.records.disk_usage import gigabytes, size_of
     from harness.reporting import build_report
-    from harness.reporting.formats.terminal import announce
+    from harness.reporting.formats.terminal_board import announce
 
     if account.ended is not None:
         terminal.say(f"Budget {account.ended}")

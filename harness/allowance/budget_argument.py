@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.allowance.allocation import Division, Typed, divide, smallest
 from harness.allowance.costs import CostTable
+from harness.allowance.division import Division, Typed, divide, smallest
 from harness.allowance.fund import REPORT_SECONDS, Fund
 from harness.allowance.ledger import Ledger, Purchase, read_ledger, worker_seconds, write_ledger
 from harness.config import SweepConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.allowance.allocation import MethodCost
+from harness.allowance.division import MethodCost
 from harness.allowance.ledger import worker_seconds
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from harness.allowance.allocation import Division, Typed, divide
 from harness.allowance.costs import CostTable
+from harness.allowance.division import Division, Typed, divide
 from harness.allowance.ledger import (
     Purchase,
     read_ledger,

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from harness.config.metrics import OWN
-from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.evaluation.answers.scripts import writes_without_spaces
 from harness.statistics.scores import Array, aggregate
 

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: ExportOptions) -> int:
     """Export, unless the folder has this export already; then upload if asked. Raises InputError."""
-    from harness.export.choose import choose
+    from harness.export.chosen_trial import choose
     from harness.export.folder import check_free, exported
 
     choice = choose(options.run, options.trial)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from harness import __version__
 from harness.export.card_facts import CardFacts
 from harness.export.card_metadata import metadata
-from harness.export.choose import ChosenTrial
+from harness.export.chosen_trial import ChosenTrial
 from harness.export.folder import names_only
 from harness.export.measured import MERGED, QUANTIZED
 from harness.export.serving import how_to_serve

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.config import DataConfig, TrialConfig
 from harness.export.base_model import BaseModel
-from harness.export.choose import ChosenTrial
+from harness.export.chosen_trial import ChosenTrial
 from harness.export.measured import MeasuredAgain
 from harness.models.loading.base_card import BaseCard
 from harness.records import Record

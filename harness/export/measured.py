@@ -9,7 +9,7 @@ from harness import methods
 from harness.afterwards import Trained, check_schemes, measured_again, outcomes_of, some_logits
 from harness.config import TrialConfig
 from harness.errors import InputError
-from harness.export.choose import ChosenTrial
+from harness.export.chosen_trial import ChosenTrial
 from harness.methods import AdaptContext, Method
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.quantization import CLASS_HEAD

@@ -12,7 +12,7 @@ from harness.config.strict import from_mapping
 from harness.export.base_model import BaseModel
 from harness.export.card import model_card
 from harness.export.card_facts import CardFacts
-from harness.export.choose import ChosenTrial
+from harness.export.chosen_trial import ChosenTrial
 from harness.export.folder import CONTENTS, copy_model, written_aside
 from harness.export.load_script import load_script, usage
 from harness.export.measured import MERGED, MeasuredAgain, check_merging, measure

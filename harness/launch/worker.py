@@ -65,7 +65,7 @@ class Worker:
 
                 write_json(folder / "answer.json", check(spec, self.bench))
             elif spec.get("kind") == "footprints":
-                from harness.trials.footprints.measure import footprints
+                from harness.trials.footprints.measured_steps import footprints
 
                 found = footprints(spec, folder, self.bench)
                 write_json(folder / "answer.json", {"footprints": found})

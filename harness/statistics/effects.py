@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.statistics.ranks import mean_ranks
+from harness.statistics.rank_correlation import mean_ranks
 from harness.statistics.scores import Array
 
 GROUPS = 3  # groups into which the tried values of a number are divided, from low to high

@@ -14,7 +14,7 @@ from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import forgetting
-from harness.evaluation.judge.judge import add_judged
+from harness.evaluation.judge.judging import add_judged
 from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
 from harness.models.loading.skeleton import load_skeleton

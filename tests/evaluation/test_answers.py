@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.statistics.scores import aggregate
 
 # The three sentences and two reference streams of sacrebleu's README.

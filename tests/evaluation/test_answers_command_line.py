@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import harness.builtin
-from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.statistics.scores import aggregate
 
 JAPANESE = ["水車小屋は川のそばにある。", "猫がマットの上に座っている", "先生は古い地図を読んだ。"]

@@ -20,8 +20,8 @@ from harness.errors import InputError
 from harness.evaluation import benchmarks
 from harness.evaluation.benchmarks import check_chat_template
 from harness.evaluation.benchmarks.loading import SEED, load_tasks
-from harness.evaluation.benchmarks.model import in_memory
 from harness.evaluation.benchmarks.results import scores as scores_of_rows
+from harness.evaluation.benchmarks.task_model import in_memory
 from harness.evaluation.collector import MeasurementCollector
 from harness.records import read_jsonl
 

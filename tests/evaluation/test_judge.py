@@ -15,7 +15,7 @@ from harness.compose.command_line import compose_trial
 from harness.errors import InputError
 from harness.evaluation.answers.configured import check_answers
 from harness.evaluation.collector import MeasurementCollector
-from harness.evaluation.judge import endpoint, judge
+from harness.evaluation.judge import endpoint, judging
 from harness.evaluation.judge.rubric import question, read_rubric, score_in
 
 KEY = "sk-this-is-a-secret-42"
@@ -109,7 +109,7 @@ def config(server, composed):
 def judged(config, cache, rows=ROWS, base=(), **changes) -> MeasurementCollector:
     measured = MeasurementCollector(100, predictions=list(rows), how_answered="|split:test|beams:1")
     changed = replace(config, judge=replace(config.judge, **changes))
-    judge.add_judged(measured, list(base), changed, cache)
+    judging.add_judged(measured, list(base), changed, cache)
     return measured
 
 

@@ -11,7 +11,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from harness.errors import InputError
-from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.evaluation.answers.tokenizers import check_tokenizer
 from harness.evaluation.sight import look
 from harness.statistics.scores import aggregate

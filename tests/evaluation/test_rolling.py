@@ -13,7 +13,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from harness.data.tokens.encode import Encoded, encode_documents
 from harness.evaluation import benchmarks
-from harness.evaluation.benchmarks.model import in_memory
+from harness.evaluation.benchmarks.task_model import in_memory
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.likelihood import sequence_nll
 from harness.statistics.scores import aggregate

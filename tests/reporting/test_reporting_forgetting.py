@@ -11,11 +11,11 @@ import pytest
 
 from harness.records import Measurement
 from harness.reporting.evidence.candidate_set import candidate_set
+from harness.reporting.evidence.equal_quality import matched_quality
 from harness.reporting.evidence.folders.run_folder import load_run
-from harness.reporting.evidence.matched_quality import matched_quality
 from harness.reporting.formats.content import gather
 from harness.reporting.formats.page import render
-from harness.reporting.tables.forgetting import forgetting_tables
+from harness.reporting.tables.forgetting_tables import forgetting_tables
 from harness.reporting.verdict.measured_cautions import retention_cautions
 from harness.statistics.scores import aggregate
 

@@ -14,7 +14,7 @@ from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.formats.content import gather
-from harness.reporting.tables.knowledge import LONGEST, knowledge
+from harness.reporting.tables.knowledge_table import LONGEST, knowledge
 
 KINDS = 20 * ["new"] + 6 * ["old"] + 5 * ["unanswerable"]
 

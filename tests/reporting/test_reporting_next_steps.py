@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import InputError
-from harness.export.choose import choose
+from harness.export.chosen_trial import choose
 from harness.records import append_jsonl, read_record
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, load_run
 from harness.reporting.verdict.kept_model import kept_model

@@ -14,7 +14,7 @@ from synthetic_run import PROFILES, Maker
 
 from harness.reporting import build_report
 from harness.reporting.figures.style import COLOURS, KNOWN_METHODS, MARKERS, SHAPES, palette
-from harness.reporting.formats import libraries
+from harness.reporting.formats import page_libraries
 from harness.reporting.formats.page import order
 
 
@@ -33,12 +33,12 @@ def test_scripts_are_allowed_by_their_digest_and_by_nothing_else(page):
 
 def test_libraries_define_what_the_page_calls(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    written = libraries.charts.__wrapped__()
+    written = page_libraries.charts.__wrapped__()
     assert "window.vegaEmbed=" in written
     monkeypatch.setattr(vl_convert, "javascript_bundle", None)  # from here on it is read
-    assert libraries.charts.__wrapped__() == written
-    assert "globalThis.DataTable=" in libraries.tables()
-    for script in (libraries.charts(), libraries.tables()):
+    assert page_libraries.charts.__wrapped__() == written
+    assert "globalThis.DataTable=" in page_libraries.tables()
+    for script in (page_libraries.charts(), page_libraries.tables()):
         assert "</script" not in script.lower() and "<script" not in script.lower()
 
 

@@ -10,7 +10,7 @@ from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.search import budget_table
-from harness.statistics.ranks import rank_stability
+from harness.statistics.rank_correlation import rank_stability
 
 
 @pytest.fixture(scope="module")

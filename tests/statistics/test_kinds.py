@@ -7,7 +7,7 @@ import pytest
 
 from harness.compose.objectives import KNOWN
 from harness.config.metrics import ALWAYS, JUDGE, OF_CLASSES, OWN
-from harness.evaluation.answers.scores import answer_statistics
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.sight import PERFECT, SCALE
 from harness.reporting.evidence.folders.run_folder import default_direction

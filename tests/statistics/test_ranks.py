@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.statistics.ranks import rank_stability, spearman
+from harness.statistics.rank_correlation import rank_stability, spearman
 
 # LoRA (arXiv:2106.09685), Table 18: validation loss and BLEU by rank 1, 2, 4, ..., 1024.
 LOSS = (1.23, 1.21, 1.18, 1.17, 1.16, 1.16, 1.16, 1.16, 1.16, 1.16, 1.17)

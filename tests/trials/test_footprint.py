@@ -12,7 +12,7 @@ from test_out_of_memory import scarce
 from harness.models.pool import checksums
 from harness.records import read_record
 from harness.training.allocation import AllocationMeter
-from harness.trials.footprints.measure import footprints
+from harness.trials.footprints.measured_steps import footprints
 from harness.trials.run import run_trial
 
 PLAIN = ("training.batch_size=4", "training.max_steps=6", "training.optimizer=adamw")

@@ -9,8 +9,8 @@ from harness.config import DataConfig, EvaluationConfig
 from harness.config.metrics import JUDGE, OWN, is_external, measured_as
 from harness.data.rows.example import Example
 from harness.errors import InputError
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.evaluation.answers.external import add_external, try_external
-from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.answers.tokenizers import check_tokenizer
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge.rubric import read_rubric

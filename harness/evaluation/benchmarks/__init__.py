@@ -4,12 +4,12 @@ Every metric of a task is a score of the base and of the tuned model. The change
 ``forgetting.tasks``. lm-eval's response cache has no model in its key, so it is never used.
 """
 
-from harness.evaluation.benchmarks.chat import check_chat_template
-from harness.evaluation.benchmarks.folder import folder_tasks, task_folder
+from harness.evaluation.benchmarks.chat_template import check_chat_template
 from harness.evaluation.benchmarks.loading import check_tasks
-from harness.evaluation.benchmarks.measure import add, scores_of
+from harness.evaluation.benchmarks.measured_tasks import add, scores_of
 from harness.evaluation.benchmarks.results import Results, TaskScores
-from harness.evaluation.benchmarks.run import base_results, run_tasks, wanted
+from harness.evaluation.benchmarks.task_folder import folder_tasks, task_folder
+from harness.evaluation.benchmarks.task_run import base_results, run_tasks, wanted
 
 __all__ = [
     "Results",

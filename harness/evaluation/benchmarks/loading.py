@@ -20,7 +20,7 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.errors import InputError, unknown
 from harness.evaluation.benchmarks.choices import SUFFIX, generated_twin
-from harness.evaluation.benchmarks.folder import Folder, contents, read_folder
+from harness.evaluation.benchmarks.task_folder import Folder, contents, read_folder
 
 SEED = 1234  # lm-eval's own default, of few-shot examples among others
 

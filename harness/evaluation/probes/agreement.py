@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.config import DataConfig, EvaluationConfig
+from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.evaluation.answers.length import WITHOUT_REFERENCES
-from harness.evaluation.answers.scores import answer_statistics
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.forgetting import general_text
 from harness.evaluation.probes.probe import Answers, Probe, Questions

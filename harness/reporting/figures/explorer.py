@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.base import base_measurement
+from harness.reporting.evidence.base_scores import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from matplotlib.axes import Axes
 
 from harness.reporting import formatting as f
-from harness.reporting.evidence.base import base_measurement
+from harness.reporting.evidence.base_scores import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.families import families, family
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
 from harness.reporting.evidence.ranking import ranked
-from harness.reporting.figures.memory import memory_figure
+from harness.reporting.figures.memory_figure import memory_figure
 from harness.reporting.figures.style import (
     FEW,
     INK,
@@ -36,7 +36,7 @@ from harness.reporting.figures.trials import (
     learning_rate_figure,
     search_points,
 )
-from harness.reporting.figures.updates import update_figures
+from harness.reporting.figures.update_figures import update_figures
 from harness.statistics.pareto import front
 
 

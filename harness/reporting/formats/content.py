@@ -9,25 +9,25 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
+from harness.reporting.evidence.equal_quality import MatchedQuality, matched_quality
 from harness.reporting.evidence.folders.run_folder import SweepRecords
-from harness.reporting.evidence.matched_quality import MatchedQuality, matched_quality
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.explorer import explorer
 from harness.reporting.figures.front_and_rank import all_figures, objective
 from harness.reporting.figures.style import Picture, palette
 from harness.reporting.table import Table
-from harness.reporting.tables import leaderboard, provenance
+from harness.reporting.tables import leaderboard, provenance_lists
 from harness.reporting.tables import search as search_tables
 from harness.reporting.tables.afterwards import afterwards_table, update_table
-from harness.reporting.tables.data import Data, data
-from harness.reporting.tables.forgetting import forgetting_tables, matched_table
-from harness.reporting.tables.knowledge import Knowledge, knowledge
-from harness.reporting.tables.memory import memory_table
+from harness.reporting.tables.data_tables import Data, data
+from harness.reporting.tables.forgetting_tables import forgetting_tables, matched_table
+from harness.reporting.tables.knowledge_table import Knowledge, knowledge
+from harness.reporting.tables.memory_table import memory_table
 from harness.reporting.tables.outputs import AnswerExample, examples
 from harness.reporting.tables.pairs import pairs_table, stability_table
-from harness.reporting.tables.quantization import quantization_tables
+from harness.reporting.tables.quantization_tables import quantization_tables
 from harness.reporting.tables.split_scores import split_scores
-from harness.reporting.tables.tasks import task_scores_table, tasks_table
+from harness.reporting.tables.task_tables import task_scores_table, tasks_table
 from harness.reporting.tables.variants import variant_tables
 from harness.reporting.verdict.next_steps import NextStep, next_steps
 from harness.reporting.verdict.recommendation import Recommendation, recommend
@@ -83,7 +83,7 @@ class Content:
     seeds: list[tuple[str, str]]
     definitions: list[str]
     methodology: list[str]
-    signatures: list[provenance.Signature]
+    signatures: list[provenance_lists.Signature]
     facts: list[tuple[str, str]]
     warnings: list[str]
     colours: dict[str, str]  # method -> colour
@@ -113,7 +113,7 @@ def gather(run: SweepRecords) -> Content:
         key_numbers=tuple(_key_numbers(recommendation)),
         leaderboard=leaderboard.leaderboard(candidates, chosen),
         split_scores=split_scores(candidates, chosen),
-        missing=provenance.missing(run),
+        missing=provenance_lists.missing(run),
         stability=stability_table(run, candidates),
         pairs=pairs_table(run, candidates),
         variants=tuple(variant_tables(run, candidates)),
@@ -137,12 +137,12 @@ def gather(run: SweepRecords) -> Content:
         examples=examples(order, candidates.quality.split(".")[0]),
         knowledge=knowledge(candidates, order),
         commands=search_tables.commands(run.rows),
-        seeds=[(c.label, provenance.seed_values(c)) for c in order if len(c.rows) > 1],
-        definitions=provenance.definitions(candidates),
-        methodology=provenance.methodology(run, candidates),
-        signatures=provenance.signatures(candidates),
-        facts=provenance.facts(run, candidates),
-        warnings=provenance.warnings(run),
+        seeds=[(c.label, provenance_lists.seed_values(c)) for c in order if len(c.rows) > 1],
+        definitions=provenance_lists.definitions(candidates),
+        methodology=provenance_lists.methodology(run, candidates),
+        signatures=provenance_lists.signatures(candidates),
+        facts=provenance_lists.facts(run, candidates),
+        warnings=provenance_lists.warnings(run),
         colours={method: colour for method, (colour, _) in palette(run.sweep.methods).items()},
         summary=_summary(run, candidates),
     )

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.reporting.figures.style import THEMED, variable
-from harness.reporting.formats import libraries
+from harness.reporting.formats import page_libraries
 from harness.reporting.formats.content import Content
 from harness.reporting.formatting import title
 
@@ -24,7 +24,7 @@ class Script:
 
     @cached_property
     def digest(self) -> str:
-        return libraries.digest(self.text)
+        return page_libraries.digest(self.text)
 
 
 def render(content: Content) -> str:
@@ -50,8 +50,8 @@ def render(content: Content) -> str:
 def _scripts(content: Content) -> list[Script]:
     """Return what the page needs: the chart library only where there is a chart."""
     own = files("harness.reporting.formats").joinpath("page.js").read_text("utf-8")
-    charts = libraries.charts() if content.explorer else ""
-    return [Script(text) for text in (charts, libraries.tables(), own) if text]
+    charts = page_libraries.charts() if content.explorer else ""
+    return [Script(text) for text in (charts, page_libraries.tables(), own) if text]
 
 
 def environment() -> Environment:

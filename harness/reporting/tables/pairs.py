@@ -18,7 +18,7 @@ from harness.reporting.verdict.rule import DRAWS
 from harness.reporting.verdict.wording import as_compared
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.draws import redraw
-from harness.statistics.ranks import RankStability, rank_stability
+from harness.statistics.rank_correlation import RankStability, rank_stability
 
 MOST = 8  # most finalists to compare: 28 pairs
 LEAST = 3  # a rank correlation of two means nothing

@@ -9,8 +9,8 @@ from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.verdict.cautions import cautions, unfinished
 from harness.reporting.verdict.decision import Decision
+from harness.reporting.verdict.detectable import detectable_difference, power
 from harness.reporting.verdict.in_words import in_words
-from harness.reporting.verdict.power import detectable_difference, power
 from harness.reporting.verdict.race import race_in_words
 from harness.reporting.verdict.rule import decide, spent
 from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from harness.records.footprint import Footprint
 from harness.reporting.figures.style import GRID, INK, Picture, legend_beside, panels, svg
-from harness.reporting.tables.memory import PARTS
+from harness.reporting.tables.memory_table import PARTS
 
 
 def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.equal_quality import MatchedQuality
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.matched_quality import MatchedQuality
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.table import Cell, Table
 from harness.reporting.tables.leaderboard import interval_text

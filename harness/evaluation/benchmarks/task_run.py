@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import EvaluationConfig
 from harness.data.rows.sampling import sampled_places
-from harness.evaluation.benchmarks.chat import check_chat_template
-from harness.evaluation.benchmarks.chat import how as how_asked
-from harness.evaluation.benchmarks.folder import contents
+from harness.evaluation.benchmarks.chat_template import check_chat_template
+from harness.evaluation.benchmarks.chat_template import how as how_asked
 from harness.evaluation.benchmarks.loading import SEED, Loaded, load_tasks, seeded
-from harness.evaluation.benchmarks.model import in_memory
 from harness.evaluation.benchmarks.results import Results, TaskScores, scores
+from harness.evaluation.benchmarks.task_folder import contents
+from harness.evaluation.benchmarks.task_model import in_memory
 from harness.models.load import Base
 from harness.records import read_json, write_json
 
