@@ -4,7 +4,7 @@ Every metric of a task is a score of the base and of the tuned model. The change
 ``forgetting.tasks``. lm-eval's response cache has no model in its key, so it is never used.
 """
 
-from harness.evaluation.benchmarks.chat_template import check_chat_template
+from harness.evaluation.benchmarks.chat_form import check_chat_template
 from harness.evaluation.benchmarks.loading import check_tasks
 from harness.evaluation.benchmarks.measured_tasks import add, scores_of
 from harness.evaluation.benchmarks.results import Results, TaskScores

@@ -13,7 +13,7 @@ from harness.data.tokens.batches import left_padded
 from harness.data.tokens.encode import pad_id
 from harness.data.tokens.questions import turn_ends
 from harness.data.tokens.special_tokens import begins_with
-from harness.evaluation.benchmarks.chat_template import template
+from harness.evaluation.benchmarks.chat_form import template
 from harness.evaluation.decoding import GREEDY
 from harness.evaluation.generation import LOOKED_AT
 from harness.evaluation.own_words import check_own_words, chosen_prompts

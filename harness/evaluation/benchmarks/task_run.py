@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import EvaluationConfig
 from harness.data.rows.sampling import sampled_places
-from harness.evaluation.benchmarks.chat_template import check_chat_template
-from harness.evaluation.benchmarks.chat_template import how as how_asked
+from harness.evaluation.benchmarks.chat_form import check_chat_template
+from harness.evaluation.benchmarks.chat_form import how as how_asked
 from harness.evaluation.benchmarks.loading import SEED, Loaded, load_tasks, seeded
 from harness.evaluation.benchmarks.results import Results, TaskScores, scores
 from harness.evaluation.benchmarks.task_folder import contents
