@@ -1,4 +1,4 @@
-"""What a model card is made of."""
+"""Facts that a model card is made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to serve an export: commands for programs that are not part of this one, and their limits."""
+"""Commands that serve an export with other programs, and their limits."""
 
 from __future__ import annotations
 

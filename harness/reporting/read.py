@@ -42,7 +42,7 @@ class Report:
 
     @property
     def cautions(self) -> Sequence[str]:
-        """What to know before acting on the decision."""
+        """Reasons for doubt, to be read before acting on the decision."""
         return self.content["recommendation"]["cautions"]
 
     @property

@@ -12,7 +12,7 @@ from harness.models.loading.location import model_path
 
 @dataclass(frozen=True)
 class Architecture:
-    """What kind of model it is, and how wide."""
+    """Family of a model, and its width."""
 
     family: str  # ``model_type``, of its text part if it has several: llama, qwen3
     width: int  # ``hidden_size``

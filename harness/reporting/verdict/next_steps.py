@@ -1,4 +1,4 @@
-"""What to do with the recommended configuration, and the command for it."""
+"""Next steps with the recommended configuration, each with its command."""
 
 from __future__ import annotations
 

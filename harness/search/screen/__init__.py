@@ -1,1 +1,1 @@
-"""What a person sees of a running sweep: the live screen, lines in a log, time left."""
+"""Display of a running sweep: the live screen, lines in a log, time left."""
