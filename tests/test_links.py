@@ -12,7 +12,7 @@ FOLDERS = ("docs", "examples", ".github")
 PAGES = sorted([*ROOT.glob("*.md"), *(p for name in FOLDERS for p in (ROOT / name).rglob("*.md"))])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Numbers of requirements, and documents that are not part of the repository.
-OUTSIDE = re.compile(r"\(O\d+|\bDESIGN\b")
+OUTSIDE = re.compile(r"\bO\d{1,2}\b|\bDESIGN\b")
 
 
 def anchors(page: Path) -> set[str]:

@@ -73,7 +73,7 @@ def test_subspace_similarity():
 
 @pytest.mark.parametrize(("c", "expected"), [(10.0, 1), (0.5, 0)])
 def test_an_intruder_is_like_no_direction_of_the_base(c, expected):
-    """O44: W = diag(3, 2, 1, 0), ΔW = c·e₄e₄ᵀ; the top three of W + ΔW."""
+    """Intruder dimensions by hand: W = diag(3, 2, 1, 0), ΔW = c·e₄e₄ᵀ; the top three of W + ΔW."""
     base = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.0]))
     tuned = base.clone()
     tuned[3, 3] = c

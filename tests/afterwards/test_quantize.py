@@ -115,7 +115,7 @@ def smoothing(inputs, weight, alpha=0.5):
 
 @torchao
 def test_smoothing_is_the_papers(made, lend, calibration):
-    """O21, and the same of a layer of the built-in model from the activations that it really sees."""
+    """SmoothQuant's factors by hand, and of a layer from the activations that it really sees."""
     given = (torch.tensor([100.0, 4.0, 1.0]), torch.tensor([1.0, 1.0, 4.0]))
     assert smoothing(*given).tolist() == [10.0, 2.0, 0.5]
     seen = []

@@ -59,7 +59,7 @@ def test_prompt_tunings_nll_by_hand(lend, trial_config, encoded):
 
 
 def test_perplexity_weighs_tokens():
-    """O27: 10 tokens at 1 nat, 90 at 3."""
+    """Perplexity of 10 tokens at 1 nat and 90 at 3, by hand: weighted by tokens."""
     statistics = np.array([[10.0, 10.0], [270.0, 90.0]])
     assert float(aggregate("test.perplexity", statistics)) == pytest.approx(16.444647, rel=1e-7)
     n = 50257
@@ -71,7 +71,7 @@ P, Q = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.5, 0.3, 0.2])
 
 
 def test_divergence_by_hand():
-    """O32, both ways round."""
+    """KL of (.7, .2, .1) and (.5, .3, .2), both ways round."""
     forward = LogProbs(P.log()[None], None).divergence(Q.log()[None], 0)
     backward = LogProbs(Q.log()[None], None).divergence(P.log()[None] + 5.0, 0)  # logits: any shift
     assert float(forward) == pytest.approx(0.085122826, rel=1e-5)

@@ -87,7 +87,7 @@ def test_initial_rank_is_one_and_a_half_times_the_target(lend, target, initial):
 
 
 def test_importance_is_smoothed_as_in_the_paper():
-    """O24: one weight, three (weight, gradient) pairs."""
+    """Sensitivity and uncertainty by hand: one weight, three (weight, gradient) pairs."""
     ranks = allocator(1, 100)
     weight = torch.nn.Parameter(torch.zeros(1, 1))
 
@@ -108,7 +108,7 @@ def test_importance_is_smoothed_as_in_the_paper():
 
 
 def test_triplets_are_scored_and_the_least_lose_their_value():
-    """O25: S = [.7, .2, .45]; a budget of two takes the second triplet."""
+    """Scores of triplets by hand: S = [.7, .2, .45]; a budget of two takes the second triplet."""
     ranks = allocator(1, 100)
     # peft's lora_A is (r, in) and lora_B (out, r).
     scores = {
@@ -138,7 +138,7 @@ def test_triplets_are_scored_and_the_least_lose_their_value():
 
 
 def test_orthogonality_of_one_matrix():
-    """O25: P = 2·I (3 × 2) has PᵀP − I = 3·I, of Frobenius norm √18."""
+    """The penalty by hand: P = 2·I (3 × 2) has PᵀP − I = 3·I, of Frobenius norm √18."""
     p = torch.zeros(3, 2)
     p[0, 0] = p[1, 1] = 2.0
     assert float(orthogonality(p)) == pytest.approx(18**0.5)

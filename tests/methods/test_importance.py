@@ -78,7 +78,7 @@ def close(ours, expected):
 
 
 def test_square_of_the_samples_is_not_the_square_of_the_mean():
-    """O40: gradients +1 and −1."""
+    """The Fisher information of gradients +1 and −1 is 1, not 0."""
     weight = nn.Parameter(torch.tensor([3.0]))
     found = {}
     for squared in (True, False):
@@ -214,7 +214,7 @@ def test_random_masks_are_drawn_by_the_seed(tiny):
 
 
 def test_as_many_as_lora_of_that_rank():
-    """O40: 32×32 at rank 2 is 128; over the model what peft's LoRA trains."""
+    """Sizes by hand: 32×32 at rank 2 is 128; over the model what peft's LoRA trains."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -112,7 +112,7 @@ def test_untrained_is_exactly_the_base(lend, trial_config, method):
 
 
 def test_merge_by_hand():
-    """O15: W + (α/r)BA, and the same answer on both ways."""
+    """Merged by hand: W + (α/r)BA, and the same answer on both ways."""
     from peft import LoraConfig, get_peft_model
 
     class One(torch.nn.Module):

@@ -134,7 +134,7 @@ def test_gaussian_start_has_the_papers_spread(lend):
 
 @pytest.mark.parametrize("method", ["pissa", "olora"])
 def test_without_the_adapter_it_is_not_the_base(lend, method):
-    """O16: what is left of the base cannot stand for it."""
+    """PiSSA and OLoRA move the base: what is left of the base cannot stand for it."""
     with lend() as base:
         before = logits_of(base.model, IDS)
         tuned = configured(method).adapt(base.model, PLAN)

@@ -45,7 +45,7 @@ def ten_steps(layer, parameters, after):
 
 
 def test_frozen_entries_do_not_drift_as_they_would_with_masked_gradients():
-    """O39: with gradients masked, weight decay takes 1.0 to 0.9900450 in ten steps."""
+    """With gradients masked, weight decay takes 1.0 to 0.9900450 in ten steps."""
     naive = linear(torch.ones(2, 4))
     keep = torch.zeros(2, 4)
     keep[0, 1] = 1

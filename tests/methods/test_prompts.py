@@ -160,7 +160,7 @@ def llama_3b():
     ],
 )
 def test_published_sizes(llama_3b, trial_config, method, n, published):
-    """O10: num_trainable_params of peft's own results."""
+    """num_trainable_params of the published results of peft's method_comparison."""
     asked = methods.build(trial_config(f"method={method}").method)
     each, shared = asked.size(llama_3b)
     assert n * each + shared == published

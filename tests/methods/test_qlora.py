@@ -70,7 +70,7 @@ def test_round_trip():
 
 @pytest.mark.parametrize(("double", "bits"), [(True, 4.126953125), (False, 4.5)])
 def test_bits_per_parameter_of_the_built_in_model(pool, model_config, double, bits):
-    """O19, exactly: blocks of 64 weights and of 256 scales divide every layer."""
+    """Bits a weight, exactly: blocks of 64 weights and of 256 scales divide every layer."""
     with pool.lend(model_config, Quantization("nf4", double)) as base:
         layers = four_bit(base.model)
         assert len(layers) == 28
@@ -115,7 +115,7 @@ def test_bits_per_parameter_of_the_others(pool, model_config):
 
 
 def test_int8_is_the_nearest_of_127_steps_a_row(pool, lend, model_config):
-    """O20, and the built-in model's own weights by hand."""
+    """Absmax rounding of three numbers, and the built-in model's own weights by hand."""
     import bitsandbytes.functional as functional
 
     integers, scales, _ = functional.int8_vectorwise_quant(torch.tensor([[0.5, -1.27, 0.3]]))

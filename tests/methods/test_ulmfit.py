@@ -1,4 +1,4 @@
-"""O4 and O5 through the real class on the real model, and that what is frozen does not move."""
+"""Discriminative rates and gradual unfreezing on the real model; what is frozen does not move."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_discriminative_rates():
 
 
 def test_groups_thaw_one_an_epoch():
-    # O5 counts from the bottom, 4 groups, one epoch each: [3], [2,3], [1,2,3], then all.
+    # Counted from the bottom, 4 groups, one epoch each: [3], [2,3], [1,2,3], then all.
     sets = [sorted(3 - depth for depth in gradually(epoch, 4)) for epoch in range(6)]
     assert sets == [[3], [2, 3], [1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 def test_chain_thaw_trains_one_at_a_time():
-    # Counted from the bottom as in O5: the new layer, each other from the first on, then all.
+    # Counted from the bottom likewise: the new layer, each other from the first on, then all.
     sets = [sorted(3 - depth for depth in chain_thawed(epoch, 4)) for epoch in range(6)]
     assert sets == [[3], [0], [1], [2], [0, 1, 2, 3], [0, 1, 2, 3]]
     assert [list(chain_thawed(epoch, 1)) for epoch in range(3)] == [[0], [0], [0]]
@@ -263,7 +263,7 @@ def test_without_its_switches_it_is_full_fine_tuning(lend, trial_config, encoded
 
 @pytest.mark.parametrize("side", ["none", "right", "left"])
 def test_concat_pooling_is_last_max_mean_whatever_the_padding(side):
-    """O6."""
+    """Last, maximum and mean of three states with two entries, by hand."""
     rows = [[1.0, 2.0], [3.0, -1.0], [5.0, 0.0]]
     mask = [1, 1, 1]
     if side == "right":

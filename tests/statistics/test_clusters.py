@@ -72,7 +72,7 @@ def test_interval_and_where_there_is_none():
 
 @pytest.mark.parametrize("counts", [(20, 45), (45, 20), (0, 0), (0, 7), (3, 3), (1, 0), (210, 260)])
 def test_mcnemar_is_scipys_exact_binomial(counts):
-    """O28 among them: 20 gains and 45 losses, p .002626."""
+    """Exact McNemar: 20 gains and 45 losses among them, p .002626."""
     gains, losses = counts
     expected = stats.binomtest(gains, gains + losses, 0.5).pvalue if any(counts) else 1.0
     assert mcnemar_exact(gains, losses) == pytest.approx(expected, rel=1e-9)

@@ -1,4 +1,4 @@
-"""Learning one task after another, in numbers: O29 to O31, and what they cannot do."""
+"""Learning one task after another, in numbers: matrices worked by hand, and what they cannot do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from harness.statistics import sequences as s
 
-# O29: everything is forgotten a little, and later tasks begin a little above chance.
+# Everything is forgotten a little, and later tasks begin a little above chance.
 FORGETS = [[0.9, 0.2, 0.1], [0.7, 0.85, 0.15], [0.6, 0.8, 0.9]]
-# O30: task 1 got better by task 2 and lost a part of that again: BWT says gain, F says forgetting.
+# Task 1 got better by task 2 and lost a part of that again: BWT says gain, F says forgetting.
 BOTH = [[0.5, 0.2, 0.1], [0.8, 0.6, 0.1], [0.6, 0.65, 0.7]]
 
 

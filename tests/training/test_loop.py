@@ -433,7 +433,7 @@ def test_a_paged_optimizers_state_is_paged_again(full):
 
 
 def test_weight_decay_alone_moves_no_frozen_parameter(lend_small, trial_config, encoded, tmp_path):
-    """O39, and that a method's claim is what the optimizer got."""
+    """Frozen weights keep their bits, and a method's claim is what the optimizer got."""
     config = trial_config("method=lora", "training.weight_decay=0.5", "training.learning_rate=0.1")
     with lend_small() as base:
         frozen = {n: p.detach().clone() for n, p in base.model.named_parameters()}

@@ -1,4 +1,4 @@
-"""Oracles O1-O3 and properties that hold for every length of run."""
+"""Slanted triangular rates worked by hand, and properties that hold for every length of run."""
 
 from __future__ import annotations
 
