@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import InputError, unknown
+from harness.arguments import is_true, separated
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.reporting.read import Report
@@ -67,9 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from harness.reporting import build_report
 
     try:
-        runs, settings = _sorted(options.given)
+        places, settings = separated(options.given, KEYS)
+        if not places:
+            raise InputError("Name the folder of a sweep, such as runs/NAME.")
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
-        paper = _is_true("paper", settings.get("paper", "false"))
+        paper, runs = is_true(settings, "paper"), [user_path(place) for place in places]
         folder = build_report(runs, reports, _checked(settings.get("name")), paper)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -80,28 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     announce(folder, Console(highlight=False))
     return 0
-
-
-def _sorted(given: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
-    """Separate folders from key=value arguments. Raises InputError for an unknown key."""
-    runs, settings = [], {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or Path(text).exists():
-            runs.append(Path(text))
-        elif key in KEYS:
-            settings[key] = value
-        else:
-            raise unknown("key", key, KEYS)
-    if not runs:
-        raise InputError("Name the folder of a sweep, such as runs/NAME.")
-    return runs, settings
-
-
-def _is_true(key: str, value: str) -> bool:
-    if value not in ("true", "false"):
-        raise InputError(f"{key}={value}: {key} must be true or false.")
-    return value == "true"
 
 
 def _checked(name: str | None) -> str | None:

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import InputError, unknown
+from harness.arguments import is_true, separated
+from harness.errors import InputError
+from harness.paths import user_path
 
 USAGE = """\
 Say how far a sweep is, from its files alone: while it runs, after it was killed, or at its end.
@@ -43,20 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read(arguments: Sequence[str]) -> tuple[Path, bool]:
     """Return the folder and whether JSON is asked for. Raises InputError."""
-    folders = [text for text in arguments if "=" not in text or Path(text).exists()]
-    as_json = False
-    for text in arguments:
-        key, _, value = text.partition("=")
-        if text in folders:
-            continue
-        if key not in KEYS:
-            raise unknown("key", key, KEYS)
-        if value not in ("true", "false"):
-            raise InputError(f"{text}: json must be true or false.")
-        as_json = value == "true"
-    if len(folders) != 1:
+    places, values = separated(arguments, KEYS)
+    if len(places) != 1:
         raise InputError("Name the folder of one sweep: python -m harness.status runs/NAME")
-    return Path(folders[0]), as_json
+    return user_path(places[0]), is_true(values, "json")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InputError, unknown
+from harness.arguments import is_true, separated
+from harness.errors import InputError
 from harness.paths import user_path
 
 USAGE = "python -m harness.export runs/NAME [TRIAL] [key=value ...]"
@@ -54,16 +55,7 @@ class ExportOptions:
 
 def typed(arguments: Sequence[str]) -> ExportOptions:
     """Return the options. Raises InputError for a key or value that is not known."""
-    places: list[str] = []
-    values: dict[str, str] = {}
-    for text in arguments:
-        key, equals, value = text.partition("=")
-        if text.startswith("-") or (equals and key not in KEYS and not user_path(text).exists()):
-            raise unknown("option", text.lstrip("-").partition("=")[0], KEYS)
-        if equals and key in KEYS:
-            values[key] = value
-        else:
-            places.append(text)
+    places, values = separated(arguments, KEYS)
     if not 1 <= len(places) <= 2:
         raise InputError(f"The folder of a sweep is needed, and at most one trial: {USAGE}")
     bits = values.get("bits")
@@ -79,19 +71,10 @@ def typed(arguments: Sequence[str]) -> ExportOptions:
         run=user_path(places[0]),
         trial=places[1] if len(places) == 2 else None,
         output=user_path(values["output"]) if "output" in values else None,
-        merged=_truth(values, "merged", False) or bits is not None,
+        merged=is_true(values, "merged") or bits is not None,
         bits=None if bits is None else int(bits),
         base=values.get("base"),
         push=values.get("push"),
-        private=_truth(values, "private", True),
-        overwrite=_truth(values, "overwrite", False),
+        private=is_true(values, "private", default=True),
+        overwrite=is_true(values, "overwrite"),
     )
-
-
-def _truth(values: dict[str, str], key: str, default: bool) -> bool:
-    text = values.get(key)
-    if text is None:
-        return default
-    if text.lower() not in ("true", "false"):
-        raise InputError(f"{key}={text!r} cannot be used: it must be true or false.")
-    return text.lower() == "true"

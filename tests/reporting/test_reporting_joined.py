@@ -109,7 +109,7 @@ def test_other_objectives_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nmae=x"], "Unknown key 'nmae'. Did you mean name?"),
+        (["nmae=x"], "Unknown option 'nmae'. Did you mean name?"),
         (["name=x"], "Name the folder of a sweep"),
         (["no/where"], "No folder no/where"),
     ],

@@ -166,7 +166,7 @@ def test_after_the_end_it_names_the_report(tmp_path, progress, capsys):
         (["."], "no folder of a sweep"),
         ([], "Name the folder of one sweep"),
         (["jsn=true", "x"], "Did you mean json"),
-        (["json=yes", "x"], "json must be true or false"),
+        (["json=yes", "x"], "json='yes' cannot be used: it must be true or false"),
     ],
 )
 def test_what_cannot_be_used_is_one_message(arguments, message, capsys, tmp_path, monkeypatch):
