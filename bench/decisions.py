@@ -17,7 +17,7 @@ import argparse
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,33 +76,66 @@ def made_up(
 
 def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
     """Return the report's choice, and True if it is shown to be within the margin."""
-    members = []
-    for i, (quality, forgetting) in enumerate(zip(case.quality, case.forgetting, strict=True)):
-        estimates = {
-            n: _estimate(n, s) for n, s in ((case.name, quality), (FORGETTING, forgetting))
-        }
-        members.append(
-            Candidate(
-                str(i), str(i), str(i), {}, (), (), *estimates.values(), estimates, {}, {}, {}, ()
-            )
-        )
-    candidates = CandidateSet(
-        tuple(members),
-        case.name,
-        True,
-        FORGETTING,
-        True,
-        (),
-        case.margin if margin is None else margin,
-    )
-    decision = decide(members, candidates, draws=0)
+    candidates = measured(case)
+    if margin is not None:
+        candidates = replace(candidates, margin=margin)
+    decision = decide(candidates.members, candidates, draws=0)
     assert decision is not None and decision.chosen is not None
     return int(decision.chosen.label), decision.firm
 
 
+def measured(
+    case: Case, seeds: Sequence[int] = (), looks: int = 0, dropped: Sequence[int] = ()
+) -> CandidateSet:
+    """Return the candidates as a report reads them, with the first ``seeds`` seeds of each."""
+    members = []
+    for i, each in enumerate(zip(case.quality, case.forgetting, strict=True)):
+        n = seeds[i] if seeds else None
+        quality, forgetting = (
+            _estimate(name, one[:n])
+            for name, one in zip((case.name, FORGETTING), each, strict=True)
+        )
+        members.append(
+            Candidate(
+                label=str(i),
+                method=str(i),
+                configuration=str(i),
+                settings={},
+                rows=(),
+                other_rows=(),
+                quality=quality,
+                forgetting=forgetting,
+                estimates={case.name: quality, FORGETTING: forgetting},
+                items={},
+                cost={},
+                base={},
+                problems=("dropped",) if i in dropped else (),
+                dropped=i in dropped,
+            )
+        )
+    return CandidateSet(
+        members=tuple(members),
+        quality=case.name,
+        maximize=True,
+        forgetting=FORGETTING,
+        confirmed=True,
+        remarks=(),
+        margin=case.margin,
+        looks=looks,
+    )
+
+
 def _estimate(name: str, statistics: np.ndarray) -> Estimate:
     found = replicates(name, statistics, range(len(statistics)))
-    return Estimate(name, found.mean, None, None, found.n, tuple(found.values), found)
+    return Estimate(
+        name=name,
+        value=found.mean,
+        low=None,
+        high=None,
+        n=found.n,
+        by_seed=tuple(found.values),
+        replicates=found,
+    )
 
 
 def former(case: Case, rng: np.random.Generator) -> int:

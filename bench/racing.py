@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.decisions import FORGETTING, QUALITY, Case, _estimate, made_up, read_records
+from bench.decisions import FORGETTING, QUALITY, Case, made_up, measured, read_records
 from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
-from harness.reporting.evidence.candidates import Candidate, CandidateSet
+from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.verdict.contest import contest
 from harness.reporting.verdict.rule import decide
 from harness.statistics.comparing.comparisons import Comparisons
@@ -42,26 +42,6 @@ class Ended:
     candidates: CandidateSet
 
 
-def field_of(
-    case: Case, seeds: Sequence[int], looks: int, dropped: Sequence[int] = ()
-) -> CandidateSet:
-    """Return the finalists with the first ``seeds`` seeds of each, as a report reads them."""
-    candidates = []
-    for i, n in enumerate(seeds):
-        found = {
-            case.name: _estimate(case.name, case.quality[i][:n]),
-            FORGETTING: _estimate(FORGETTING, case.forgetting[i][:n]),
-        }
-        label, out = str(i), i in dropped
-        candidates.append(
-            Candidate(label, label, label, {}, (), (), *found.values(), found, {}, {}, {},
-                      ("dropped",) if out else (), out)
-        )  # fmt: skip
-    return CandidateSet(
-        tuple(candidates), case.name, True, FORGETTING, True, (), case.margin, looks=looks
-    )
-
-
 def ended(
     candidates: CandidateSet, seeds: Sequence[int], looks: int, dropped: Sequence[int]
 ) -> Ended:
@@ -74,7 +54,7 @@ def ended(
 def fixed(case: Case, seeds: int) -> Ended:
     """Every finalist with as many seeds, looked at once."""
     each = [seeds] * len(case.quality)
-    return ended(field_of(case, each, 0), each, 0, ())
+    return ended(measured(case, each, 0), each, 0, ())
 
 
 def race(case: Case, most: int) -> Ended:
@@ -86,13 +66,13 @@ def race(case: Case, most: int) -> Ended:
         spent = sum(seeds.values())
         if is_due(spent, seen_at) or spent >= most:
             looks, seen_at = looks + 1, spent
-            seen = look(field_of(case, list(seeds.values()), looks, dropped))
+            seen = look(measured(case, list(seeds.values()), looks, dropped))
             dropped += [int(name) for name in seen.dropped]
             if seen.over:
                 break
         if spent >= most:
             break
-        pair, _ = deciding(field_of(case, list(seeds.values()), looks + 1, dropped))
+        pair, _ = deciding(measured(case, list(seeds.values()), looks + 1, dropped))
         if not pair:
             break
         following = next_seeds(seeds, [c.label for c in pair])
@@ -102,7 +82,7 @@ def race(case: Case, most: int) -> Ended:
         for name, n in following.items():
             seeds[name] = min(n, seeds[name] + most - sum(seeds.values()))
     each = list(seeds.values())
-    return ended(field_of(case, each, looks, dropped), each, looks, dropped)
+    return ended(measured(case, each, looks, dropped), each, looks, dropped)
 
 
 def world(

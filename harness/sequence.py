@@ -47,7 +47,8 @@ def run(arguments: Sequence[str], usage: str) -> int:
     from harness.launch.libraries import quiet_libraries
     from harness.launch.one_device import device_of_this_process
     from harness.models.loading.location import check_model
-    from harness.trials.by_hand.command import tune
+    from harness.search.planning.first_rates import of_one_trial
+    from harness.trials.by_hand.command import pinned, tune
     from harness.trials.by_hand.task_sequence import Stage, measured_by, merged_model, score_stage
     from harness.trials.workbench import Workbench
 
@@ -69,6 +70,8 @@ def run(arguments: Sequence[str], usage: str) -> int:
         if len(stages) > 1:
             own.append(f"model.name={stages[-1].model.name}")
         plan, own_tree = compose_trial([*rest, *own])
+        plan, rate = of_one_trial(pinned(plan))
+        print(f"{label}: {rate}", file=sys.stderr)
         record, folder = tune(plan, own_tree, device)
         if record.status != "complete":
             print(f"{label}: {record.status}: {record.reason}", file=sys.stderr)

@@ -19,7 +19,8 @@ Run one trial by hand, in this process. Every row of a report prints such a comm
   python -m harness.trial method=full seed=3 stage=confirm        with the test split
   python -m harness.trial method=lora 'sequence=[builtin,builtin_domain]' measure=bleu
 
-Every key takes one value; ranges belong to a sweep. name= is the folder under runs_dir (by-hand).
+Every key takes one value; ranges belong to a sweep. Where nothing sets training.learning_rate, it is
+the one that a sweep begins with. name= is the folder under runs_dir (by-hand).
 sequence= tunes on one data set after another and scores all of them after each; measure= names the
 score. The same command resumes a stopped trial, and shows the record of a trial that is done.
 
@@ -63,10 +64,13 @@ def run(arguments: Sequence[str]) -> int:
 
     from harness.launch.libraries import quiet_libraries
     from harness.launch.one_device import device_of_this_process
-    from harness.trials.by_hand.command import tune
+    from harness.search.planning.first_rates import of_one_trial
+    from harness.trials.by_hand.command import pinned, tune
     from harness.trials.by_hand.show_record import show
 
     quiet_libraries()
+    plan, rate = of_one_trial(pinned(plan))
+    print(rate, flush=True)
     record, folder = tune(plan, tree, device_of_this_process(tree))
     show(record, folder)
     return 0 if record.status == "complete" else 1

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from harness.compose.command_line import compose_sweep
+from harness.compose.command_line import compose_sweep, compose_trial
 from harness.errors import InputError
 from harness.methods.first_rate import published_rate
 from harness.models.loading.architecture import Architecture
 from harness.search.optuna_studies.study import MethodStudy
-from harness.search.planning.first_rates import with_first_rates
+from harness.search.planning.first_rates import of_one_trial, with_first_rates
 
 RATE = "training.learning_rate"
 
@@ -90,3 +90,18 @@ def test_where_the_rule_does_not_hold_the_default_stays(planned):
     assert plans["full"].trial({}).training.learning_rate == 1e-5
     assert "the published rule is not for gpt2 of width 768" in said
     assert "does not name family and width" in planned({"model_type": "mamba"}, "method=full")[2]
+
+
+def test_a_trial_by_hand_has_the_rate_that_a_sweep_begins_with(planned, tmp_path):
+    def by_hand(*overrides):
+        model = ["model=hub", f"model.name={tmp_path}"]
+        return of_one_trial(compose_trial([*model, "method=lora", *overrides])[0])
+
+    swept = planned(LLAMA_8B, "method=lora")[0]["lora"]
+    plan, said = by_hand()
+    assert plan.trial({}) == swept.trial({}) and plan.overrides[-1] == f"{RATE}=0.000286"
+    assert said.startswith(f"{RATE}: 0.000286, by the rule of Schulman et al. 2025 for llama of")
+    assert compose_trial(plan.overrides)[0].trial({}) == plan.trial({}), "the printed command"
+    plan, said = by_hand(f"{RATE}=1e-3")
+    assert plan.trial({}).training.learning_rate == 1e-3 and said == f"{RATE}: 0.001, as it is set"
+    assert by_hand("search.rate.rule=null")[0].trial({}).training.learning_rate == 2e-4

@@ -8,14 +8,15 @@ rate is the nearest there is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 from harness.compose.method_plan import MethodPlan
+from harness.config import ModelConfig
 from harness.config.search_space import Choice, Dimension, Interval
 from harness.methods.first_rate import in_words, published_rate
-from harness.models.loading.architecture import read_architecture
+from harness.models.loading.architecture import Architecture, read_architecture
 
 RATE = "training.learning_rate"
 TIMES = 10  # of the rule's rate: the ends of the range that nobody set
@@ -27,26 +28,49 @@ def with_first_rates(plans: Sequence[MethodPlan]) -> tuple[tuple[MethodPlan, ...
     found = []
     reasons: dict[str, list[str]] = {}  # reason -> methods
     for plan in plans:
-        rule = plan.rate.rule
-        if rule is None:
-            why = "as configured; no rule is published for this"
-        elif not plan.rate.is_open:
-            why = "as it is set"
-        elif (of := read(plan.trial({}).model)) is None:
-            why = "as configured; config.json does not name family and width, which the rule needs"
-        elif (rate := published_rate(rule, of)) is None:
-            why = f"as configured; the published rule is not for {of.family} of width {of.width}"
-        else:
-            plan = _begun(plan, rate)
-            own = plan.trial({}).training.learning_rate
-            searched = f", searched in {plan.space[RATE]}" if RATE in plan.space else ""
-            why = (
-                f"{own:g} first{searched}; by the rule of Schulman et al. 2025 for {of.family} of "
-            )
-            why += f"width {of.width}: {in_words(rule, of)} = {rate:.3g}"
+        begun, why = _with_rate(plan, read)
+        if begun is not plan:
+            searched = f" first, searched in {begun.space[RATE]}" if RATE in begun.space else ""
+            why = f"{_rate_of(begun):g}{searched}; {why}"
         reasons.setdefault(why, []).append(plan.method)
-        found.append(plan)
+        found.append(begun)
     return tuple(found), [f"{', '.join(methods)}: {why}" for why, methods in reasons.items()]
+
+
+def of_one_trial(plan: MethodPlan) -> tuple[MethodPlan, str]:
+    """Return the plan of a trial by hand at the rate that a sweep begins with, and a line about it."""
+    begun, why = _with_rate(plan, read_architecture)
+    rate = _rate_of(begun)
+    if begun is not plan and RATE in begun.space:
+        begun = replace(begun, overrides=(*begun.overrides, f"{RATE}={rate:g}"))
+    return begun, f"{RATE}: {rate:g}, {why}"
+
+
+def _rate_of(plan: MethodPlan) -> float:
+    return plan.trial({}).training.learning_rate
+
+
+def _with_rate(
+    plan: MethodPlan, read: Callable[[ModelConfig], Architecture | None]
+) -> tuple[MethodPlan, str]:
+    """Return the plan with its first rate and range, and where they come from."""
+    rule = plan.rate.rule
+    if rule is None:
+        return plan, "as configured; no rule is published for this"
+    if not plan.rate.is_open:
+        return plan, "as it is set"
+    of = read(plan.trial({}).model)
+    if of is None:
+        why = "config.json does not name family and width, which the rule needs"
+        return plan, f"as configured; {why}"
+    rate = published_rate(rule, of)
+    if rate is None:
+        why = f"the published rule is not for {of.family} of width {of.width}"
+        return plan, f"as configured; {why}"
+    return _begun(plan, rate), (
+        f"by the rule of Schulman et al. 2025 for {of.family} of width {of.width}: "
+        f"{in_words(rule, of)} = {rate:.3g}"
+    )
 
 
 def _begun(plan: MethodPlan, rate: float) -> MethodPlan:

@@ -79,7 +79,7 @@ def tune(plan: MethodPlan, tree: Mapping[str, Any], device: str) -> tuple[Record
 
     Raises InputError, and Stopped at SIGINT and SIGTERM.
     """
-    plan = _pinned(plan)
+    plan = pinned(plan)
     command = Command.of(plan.trial({}), plan.method, plan.overrides, tree)
     job, folder = command.job, command.job.path
     if command.done is not None:
@@ -112,7 +112,7 @@ def score(
     It is measured now or found. Raises InputError.
     """
     saved = None if adapter is None else read_saved(adapter)
-    plan = _pinned(plan)
+    plan = pinned(plan)
     kind = "base" if saved is None else saved.kind
     method = {"name": kind, "adapter": None if saved is None else saved.fingerprint}
     named = [] if adapter is None else [f"adapter={adapter}"]
@@ -132,7 +132,7 @@ def score(
     return scored.record, folder
 
 
-def _pinned(plan: MethodPlan) -> MethodPlan:
+def pinned(plan: MethodPlan) -> MethodPlan:
     """Check the model, and return ``plan`` with its present revision. Raises InputError."""
     model = plan.trial({}).model
     check_model(model)
