@@ -2,13 +2,10 @@
 
     python -m bench.decisions                    # all tables, about ten minutes on one core
     python -m bench.decisions aa regret          # some of them
-    python -m bench.decisions keep FOLDER        # pack what bench.seed_noise left into
-    decisions_records.npz
 
-Real results: six configurations of the built-in example with ten seeds each (bench.seed_noise), their
-per-example statistics packed in ``decisions_records.npz``. Made-up ones: methods of known truth, a
-score of each item being the method's mean + the item + method × item + seed + seed × item, all
-normal. What each table shows stands above it; ``docs/statistics.md`` holds the figures.
+The results are those of ``bench.cases``: real ones of six configurations with ten seeds each, and
+made-up ones of known truth. What each table shows stands above it; ``docs/statistics.md`` holds the
+figures.
 """
 
 from __future__ import annotations
@@ -16,62 +13,29 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bench import old_rule
-from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.folders.run_folder import read_items
+from bench.cases import (
+    FORGETTING,
+    MADE_UP,
+    QUALITY,
+    SEEDS,
+    Case,
+    made_up,
+    measured,
+    read_records,
+)
 from harness.reporting.verdict.rule import decide
 from harness.statistics.comparing.comparisons import Comparisons
-from harness.statistics.comparing.replicates import replicates
+from harness.statistics.comparing.replicates import Replicates, replicates
 from harness.statistics.scores import aggregate
 
-RECORDS = Path(__file__).with_name("decisions_records.npz")
-QUALITY, FORGETTING = "validation.bleu", "forgetting.kl"
-MADE_UP = "test.made_up"  # a plain mean over items
-SEEDS = 10  # of each real configuration
-N, ITEM = 200, 1.0  # items, and the standard error that they alone give a score
-
-
-@dataclass(frozen=True)
-class Case:
-    """Candidates as they were measured: (S, n, k) statistics each, of quality and of forgetting."""
-
-    name: str
-    quality: Sequence[np.ndarray]
-    forgetting: Sequence[np.ndarray]
-    truth: np.ndarray  # (k,) quality
-    moved: np.ndarray  # (k,) forgetting
-    margin: float
-
-
-def made_up(
-    k: int,
-    seeds: int,
-    seed_sd: float,
-    rng: np.random.Generator,
-    means: np.ndarray | None = None,
-    forgets: np.ndarray | None = None,
-    method_sd: float = 0.5,
-    crossed_sd: float = 0.6,
-) -> Case:
-    """k methods; SDs in units of the error that the items give one score."""
-    means = np.zeros(k) if means is None else means
-    forgets = np.full(k, 0.5) if forgets is None else forgets
-    wide = ITEM * N**0.5
-    items = rng.normal(0, wide, (1, 1, N)) + rng.normal(0, method_sd * wide, (k, 1, N))
-    crossed = rng.normal(0, crossed_sd * wide, (k, seeds, N))
-    scores = means[:, None, None] + items + rng.normal(0, seed_sd, (k, seeds, 1)) + crossed
-    kl = forgets[:, None, None] * np.exp(rng.normal(0, 0.05, (k, seeds, 1)))
-    kl = kl * rng.gamma(8, 1 / 8, (1, 1, 100)) * np.exp(rng.normal(0, 0.1, (k, seeds, 100)))
-    tokens = np.full((k, seeds, 100), 100.0)
-    forgetting = np.stack([kl * tokens, tokens], axis=-1)
-    return Case(MADE_UP, list(scores[..., None]), list(forgetting), means, forgets, 1.0)
+MOST_PAIRS = 700  # of seeds, of one configuration
+REDRAWN = 40  # times ten seeds
 
 
 def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
@@ -82,60 +46,6 @@ def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
     decision = decide(candidates.members, candidates, draws=0)
     assert decision is not None and decision.chosen is not None
     return int(decision.chosen.label), decision.firm
-
-
-def measured(
-    case: Case, seeds: Sequence[int] = (), looks: int = 0, dropped: Sequence[int] = ()
-) -> CandidateSet:
-    """Return the candidates as a report reads them, with the first ``seeds`` seeds of each."""
-    members = []
-    for i, each in enumerate(zip(case.quality, case.forgetting, strict=True)):
-        n = seeds[i] if seeds else None
-        quality, forgetting = (
-            _estimate(name, one[:n])
-            for name, one in zip((case.name, FORGETTING), each, strict=True)
-        )
-        members.append(
-            Candidate(
-                label=str(i),
-                method=str(i),
-                configuration=str(i),
-                settings={},
-                rows=(),
-                other_rows=(),
-                quality=quality,
-                forgetting=forgetting,
-                estimates={case.name: quality, FORGETTING: forgetting},
-                items={},
-                cost={},
-                base={},
-                problems=("dropped",) if i in dropped else (),
-                dropped=i in dropped,
-            )
-        )
-    return CandidateSet(
-        members=tuple(members),
-        quality=case.name,
-        maximize=True,
-        forgetting=FORGETTING,
-        confirmed=True,
-        remarks=(),
-        margin=case.margin,
-        looks=looks,
-    )
-
-
-def _estimate(name: str, statistics: np.ndarray) -> Estimate:
-    found = replicates(name, statistics, range(len(statistics)))
-    return Estimate(
-        name=name,
-        value=found.mean,
-        low=None,
-        high=None,
-        n=found.n,
-        by_seed=tuple(found.values),
-        replicates=found,
-    )
 
 
 def former(case: Case, rng: np.random.Generator) -> int:
@@ -158,25 +68,70 @@ def compared(name: str, found: Sequence[np.ndarray]) -> Comparisons:
 
 
 def same_against_itself(rng: np.random.Generator) -> None:
-    """Print an A/A test on real results: a configuration against itself with other seeds."""
+    """Compare a configuration with itself under other seeds: real results, p ≤ .05, in %.
+
+    Every pair of disjoint sets of the ten seeds, or 700 of them; before, 60. Ten seeds are one draw,
+    and their pairs share them. Level: the same with ten new seeds, normal with the variance that this
+    configuration has, drawn 40 times; and what nineteen of twenty such draws give.
+    """
     records = read_records()
     methods = list(records)
-    print(f"{'seeds':>5}  {'':8}" + "".join(f"{m:>15}" for m in methods))
+    whole = {m: replicates(QUALITY, records[m][QUALITY], range(SEEDS)) for m in methods}
+    print(f"{'seeds':>5}  {'':8}" + "".join(f"{m:>14}" for m in methods))
     for seeds in (2, 3, 5):
-        before, after = [], []
+        rows: dict[str, list[str]] = {"before": [], "now": [], "level": [], "range": []}
         for method in methods:
-            one, two = [], []
-            for a, b in splits(len(records[method][QUALITY]), seeds, 150, rng):
-                found = [(method, a), (method, b), *((m, a) for m in methods if m != method)]
-                each = [replicates(QUALITY, records[m][QUALITY][list(s)], s) for m, s in found]
-                two.append(_p(Comparisons(each, True)))
-                pair = [records[method][QUALITY][list(s)] for s in (a, b)]
-                if len(one) < 60:
-                    one.append(old_rule.p_value(*old_rule.all_resampled(QUALITY, pair, rng)))
-            before.append(np.mean(np.array(one) <= 0.05))
-            after.append(np.mean(np.array(two) <= 0.05))
-        for label, found in (("before", before), ("after", after)):
-            print(f"{seeds:>5}  {label:8}" + "".join(f"{100 * x:>13.1f} %" for x in found))
+            pairs = _disjoint(SEEDS, seeds, MOST_PAIRS, rng)
+            few = [pairs[i] for i in rng.choice(len(pairs), 60, replace=False)]
+            former_p = []
+            for pair in few:
+                two = [records[method][QUALITY][list(own)] for own in pair]
+                former_p.append(old_rule.p_value(*old_rule.all_resampled(QUALITY, two, rng)))
+            redrawn = []
+            for _ in range(REDRAWN):
+                other = {m: _with_new_seeds(one, rng) for m, one in whole.items()}
+                redrawn.append(_called_different(other, method, few))
+            rows["before"].append(f"{100 * np.mean(np.array(former_p) <= 0.05):.1f}")
+            rows["now"].append(f"{100 * _called_different(whole, method, pairs):.1f}")
+            rows["level"].append(f"{100 * np.mean(redrawn):.1f}")
+            low, high = np.quantile(redrawn, (0.025, 0.975))
+            rows["range"].append(f"{100 * low:.0f} to {100 * high:.0f}")
+        for label, found in rows.items():
+            print(f"{seeds:>5}  {label:8}" + "".join(f"{text:>14}" for text in found), flush=True)
+
+
+def _called_different(whole: Mapping[str, Replicates], method: str, pairs: Sequence) -> float:
+    """Return the share of pairs of seeds under which ``method`` differs from itself, p ≤ .05."""
+    found = []
+    for a, b in pairs:
+        others = [_some(one, a) for m, one in whole.items() if m != method]
+        own = [_some(whole[method], seeds) for seeds in (a, b)]
+        found.append(_p(Comparisons([*own, *others], True)) <= 0.05)
+    return float(np.mean(found))
+
+
+def _some(whole: Replicates, seeds: Sequence[int]) -> Replicates:
+    assert whole.influences is not None
+    own = list(seeds)
+    return Replicates(whole.values[own], tuple(own), whole.influences[own])
+
+
+def _with_new_seeds(one: Replicates, rng: np.random.Generator) -> Replicates:
+    assert one.influences is not None and one.spread is not None
+    values = rng.normal(one.mean, one.spread**0.5, len(one.values))
+    return Replicates(values, one.seeds, one.influences[rng.permutation(len(values))])
+
+
+def _disjoint(n: int, size: int, most: int, rng: np.random.Generator) -> list[tuple]:
+    """Return all pairs of disjoint sets of ``size`` of n seeds, or ``most`` of them at random."""
+    found = [
+        (a, b)
+        for a in itertools.combinations(range(n), size)
+        for b in itertools.combinations([i for i in range(n) if i not in a], size)
+        if a < b
+    ]
+    kept = rng.choice(len(found), min(most, len(found)), replace=False)
+    return [found[i] for i in kept]
 
 
 def family(rng: np.random.Generator) -> None:
@@ -315,41 +270,6 @@ def lottery(rng: np.random.Generator) -> None:
                   f"{np.mean(forgets):.3f}, shown in {100 * np.mean(firm):.0f} %")  # fmt: skip
 
 
-# --- records --------------------------------------------------------------------------------------
-
-
-def splits(n: int, size: int, most: int, rng: np.random.Generator) -> Iterator[tuple]:
-    """Disjoint pairs of ``size`` of n seeds, at most ``most``, drawn at random."""
-    for _ in range(most):
-        order = rng.permutation(n)
-        yield tuple(order[:size]), tuple(order[size : 2 * size])
-
-
-def read_records() -> dict[str, dict[str, np.ndarray]]:
-    """method -> measurement -> (S, n, k)."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(RECORDS) as packed:
-        for key in packed.files:
-            method, name = key.split("|")
-            found.setdefault(method, {})[name] = packed[key].astype(float)
-    return found
-
-
-def keep(folder: Path) -> None:
-    """Pack the per-example statistics that bench.seed_noise left."""
-    packed = {}
-    for method in sorted(path for path in folder.iterdir() if (path / "1").is_dir()):
-        seeds = sorted(method.glob("*/items.jsonl"), key=lambda path: int(path.parent.name))
-        each = [read_items(path.parent) for path in seeds]
-        for name in (QUALITY, FORGETTING):
-            statistics = np.stack([items[name] for items in each])
-            whole = np.array_equal(statistics, statistics.round())
-            kept = statistics.astype(np.int16 if whole else np.float32)
-            packed[f"{method.name}|{name}"] = kept
-    np.savez_compressed(RECORDS, **packed)
-    print(f"{RECORDS}: {RECORDS.stat().st_size / 1e6:.2f} MB")
-
-
 TABLES = {
     "aa": same_against_itself,
     "family": family,
@@ -362,12 +282,8 @@ TABLES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*", help=f"{', '.join(TABLES)}; or: keep FOLDER")
-    arguments = parser.parse_args()
-    if arguments.tables[:1] == ["keep"]:
-        keep(Path(arguments.tables[1]))
-        return
-    for name in arguments.tables or TABLES:
+    parser.add_argument("tables", nargs="*", help=", ".join(TABLES))
+    for name in parser.parse_args().tables or TABLES:
         print(f"\n{name}: {(TABLES[name].__doc__ or '').strip()}\n")
         TABLES[name](np.random.default_rng(0))
 

@@ -4,7 +4,7 @@
     python -m bench.racing errors           # some of them
 
 The race is the product's own: ``harness.allowance.seed_race`` decides after each round who is out
-and who runs again, by the report's rule. Made-up methods of known truth (``bench.decisions``) and
+and who runs again, by the report's rule. Made-up methods of known truth (``bench.cases``) and
 the real results of six configurations with ten seeds each. A cost is a number of confirm runs. What
 each table shows stands above it; ``docs/statistics.md`` holds the figures.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.decisions import FORGETTING, QUALITY, Case, made_up, measured, read_records
+from bench.cases import FORGETTING, QUALITY, Case, made_up, measured, read_records
 from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.verdict.contest import contest
@@ -88,7 +88,7 @@ def race(case: Case, most: int) -> Ended:
 def world(
     k: int, sd: float, rng: np.random.Generator, means: np.ndarray, margin: float = 1.0
 ) -> Case:
-    """Methods with many seeds. One that learns more forgets more, as in ``bench.decisions``."""
+    """Methods with many seeds. One that learns more forgets more, as in ``bench.cases``."""
     spread = max(float(means.std()), 0.1)
     forgets = 0.5 * np.exp(0.4 * (means - means.mean()) / spread + rng.normal(0, 0.4, k))
     case = made_up(k, MOST_SEEDS, sd, rng, means, forgets, method_sd=0.2, crossed_sd=0.2)

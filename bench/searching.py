@@ -23,7 +23,8 @@ import numpy as np
 import optuna
 
 from bench import old_rule
-from bench.decisions import ITEM, made_up, present
+from bench.cases import ITEM, made_up
+from bench.decisions import present
 from harness.compose.command_line import compose_sweep
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig

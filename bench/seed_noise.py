@@ -1,4 +1,4 @@
-"""Per-example results of the built-in example with many seeds, input of bench/decisions.py.
+"""Per-example results of the built-in example with many seeds, input of bench/cases.py.
 
     python -m bench.seed_noise FOLDER [--seeds 10] [--steps 60]
 
