@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from harness import __version__
+from harness.arguments import command_arguments
 
 COMMANDS = {
     "init": "write a sweep of your own as a commented YAML, from a data file",
@@ -24,7 +25,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the subcommand that ``arguments`` name and return its exit code; 2 if it is unknown."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("-h", "--help"):
         print(_usage())

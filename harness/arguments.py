@@ -1,13 +1,32 @@
-"""Arguments of commands that take folders and key=value, where Hydra is not needed."""
+"""Arguments of commands: those of this process, and folders and key=value where Hydra is not needed."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from harness.errors import InputError, unknown
 from harness.paths import user_path
+from harness.terminal.phases import show_phases
+from harness.terminal.remarks import divert_remarks
 
-__all__ = ["is_true", "separated"]
+__all__ = ["command_arguments", "is_true", "separated"]
+
+HELP = {"-h", "--help", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"}
+
+
+def command_arguments(arguments: Sequence[str] | None) -> list[str]:
+    """Return ``arguments``; if None, those of this process, which then is the command's alone.
+
+    Its phases are shown, and the remarks of libraries are diverted.
+    """
+    if arguments is not None:
+        return list(arguments)
+    own = sys.argv[1:]
+    divert_remarks()
+    if not HELP & {word.partition("=")[0] for word in own}:
+        show_phases()
+    return own
 
 
 def separated(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, str]]:

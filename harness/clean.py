@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.arguments import command_arguments
 from harness.errors import InputError, unknown
 from harness.paths import user_path
 from harness.records.disk_usage import gigabytes, partial_files, remove, scratch_of, size_of
@@ -59,7 +60,7 @@ class Freed:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 invalid input."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0

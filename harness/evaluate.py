@@ -12,7 +12,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from harness.arguments import command_arguments
 from harness.errors import InputError
+from harness.terminal.phases import phase
 
 USAGE = """\
 Score a model that somebody tuned, or the untouched base, with the code and record of a trial.
@@ -33,7 +35,7 @@ IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 invalid input, 130 stopped."""
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(command_arguments(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -42,20 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
+    with phase("reading the configuration"):
+        from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
 
-    adapter, rest = _adapter(arguments)
-    if hydra_asked(rest):
-        show_hydra(rest, USAGE)
-        return 0
-    plan, tree = compose_trial([*rest, *_named(rest)])
+        adapter, rest = _adapter(arguments)
+        if hydra_asked(rest):
+            show_hydra(rest, USAGE)
+            return 0
+        plan, tree = compose_trial([*rest, *_named(rest)])
 
-    from harness.launch.libraries import quiet_libraries
     from harness.launch.one_device import device_of_this_process
     from harness.trials.by_hand.command import score
     from harness.trials.by_hand.show_record import show
 
-    quiet_libraries()
     show(*score(plan, tree, adapter, device_of_this_process(tree)))
     return 0
 

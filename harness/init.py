@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.arguments import command_arguments
 from harness.errors import InputError
 
 USAGE = """\
@@ -36,7 +37,7 @@ WIDTH = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 invalid input."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0

@@ -1,7 +1,8 @@
-"""Paths as users write them: ``~`` is expanded even if the shell did not do so."""
+"""Paths as users write them, with ``~`` expanded, and the folder of what is kept for a user."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -11,3 +12,8 @@ def user_path(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError:  # no such user: it is a file such as ~draft.jsonl
         return Path(text)
+
+
+def cache_folder() -> Path:
+    """Return the folder for what all sweeps of a user share. It need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "harness"

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.arguments import is_true, separated
+from harness.arguments import command_arguments, is_true, separated
 from harness.errors import InputError
+from harness.terminal.phases import phase
 
 if TYPE_CHECKING:
     from harness.reporting.read import Report
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "reports_dir= is where reports go (reports)",
     )
     parser.add_argument("--reports-dir", help=argparse.SUPPRESS)  # syntax of earlier versions
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(command_arguments(arguments))
     from harness.paths import user_path
     from harness.reporting import build_report
 
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError("Name the folder of a sweep, such as runs/NAME.")
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
         paper, runs = is_true(settings, "paper"), [user_path(place) for place in places]
-        folder = build_report(runs, reports, _checked(settings.get("name")), paper)
+        with phase("reading the records and writing the report"):
+            folder = build_report(runs, reports, _checked(settings.get("name")), paper)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from harness.errors import InputError
 from harness.paths import user_path
+from harness.terminal.phases import phase
 
 
 def is_sequence(arguments: Sequence[str]) -> bool:
@@ -41,10 +42,10 @@ def run(arguments: Sequence[str], usage: str) -> int:
     items, rest = asked.tasks, asked.of_trial
     if not any(argument.startswith("name=") for argument in rest):
         rest.append(f"name=sequence-{digest([*rest, *map(str, items)], 6)}")
-    composed = [compose_trial([*rest, *_overrides(item)]) for item in items]
+    with phase("reading the configuration"):
+        composed = [compose_trial([*rest, *_overrides(item)]) for item in items]
 
     from harness.data.rows.splits import read_splits
-    from harness.launch.libraries import quiet_libraries
     from harness.launch.one_device import device_of_this_process
     from harness.models.loading.location import check_model
     from harness.search.planning.first_rates import of_one_trial
@@ -54,12 +55,12 @@ def run(arguments: Sequence[str], usage: str) -> int:
 
     configs = [plan.trial({}) for plan, _ in composed]
     check_model(configs[0].model)
-    for config in configs:  # check all before training any
-        read_splits(config.data)
+    with phase("reading the data"):
+        for config in configs:  # check all before training any
+            read_splits(config.data)
     measurement = measured_by(configs, asked.measure)
     tree = composed[0][1]
     root = user_path(tree["runs_dir"])
-    quiet_libraries()
     device = device_of_this_process(tree)
     bench = Workbench(device, root / ".cache")
     labels = _labels(items)

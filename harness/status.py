@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.arguments import is_true, separated
+from harness.arguments import command_arguments, is_true, separated
 from harness.errors import InputError
 from harness.paths import user_path
 
@@ -22,7 +22,7 @@ KEYS = ("json",)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 running or ended, 1 stopped, 2 invalid input."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0

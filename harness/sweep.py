@@ -12,8 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from harness.arguments import command_arguments
 from harness.errors import InputError, Resumable
 from harness.paths import user_path
+from harness.terminal.phases import phase
+from harness.terminal.remarks import keep_remarks
 
 if TYPE_CHECKING:
     from harness.config import TrialConfig
@@ -77,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     75 means preempted, a full disk, or an unreachable database. After 75 and 130 the same command
     resumes the sweep."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     try:
         return run(arguments)
     except InputError as error:
@@ -100,16 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     began = time.monotonic()
-    from harness.allowance.more import with_earlier
-    from harness.compose.command_line import compose_from_data, hydra_asked, show_hydra
-    from harness.search.optuna_studies.study import check_search
+    with phase("reading the configuration"):
+        from harness.allowance.more import with_earlier
+        from harness.compose.command_line import compose_from_data, hydra_asked, show_hydra
+        from harness.search.optuna_studies.study import check_search
 
-    if hydra_asked(arguments):
-        show_hydra(arguments, USAGE)
-        return 0
-    arguments = with_earlier(arguments)
-    sweep, plans, taken = compose_from_data(arguments)
-    check_search(sweep, plans)
+        if hydra_asked(arguments):
+            show_hydra(arguments, USAGE)
+            return 0
+        arguments = with_earlier(arguments)
+        sweep, plans, taken = compose_from_data(arguments)
+        check_search(sweep, plans)
 
     from harness.compose.objectives import check_general, check_values, that_tell
     from harness.data.rows.splits import read_splits
@@ -120,17 +124,20 @@ def run(arguments: Sequence[str]) -> int:
 
     check_launcher(sweep.launcher)
     bases = [plan.trial({}).model for plan in plans]  # several, if variants use different models
-    for base in bases:
-        check_model(base)
-    revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}
+    with phase("looking up the model"):
+        for base in bases:
+            check_model(base)
+        revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}
     plans = tuple(plan.pinned(revisions[base]) for plan, base in zip(plans, bases, strict=True))
     plans, first_rates = with_first_rates(plans)
     first = plans[0].trial({})
-    splits = read_splits(first.data)
+    with phase("reading the data"):
+        splits = read_splits(first.data)
     by_default = plans[0].tree["objectives"] is None
     sweep = replace(sweep, objectives=that_tell(sweep, first, splits, by_default))
     check_general(sweep.objectives, sweep.limits.forgetting, splits.general)
-    models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
+    with phase("reading the model's files, for its fingerprint"):
+        models = {plan.method: stored_fingerprint(plan.trial({}).model) for plan in plans}
 
     from harness.allowance.budget_argument import Account
     from harness.allowance.costs import CostTable
@@ -161,6 +168,7 @@ def run(arguments: Sequence[str]) -> int:
         _say_taken(taken, first, terminal)
         resumes = not sweep.plan and folder.resumes(description)
         if not sweep.plan:
+            keep_remarks(folder.path)
             terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
         if not resumes:  # otherwise this was checked before
             if not sweep.plan:
@@ -221,7 +229,8 @@ def run(arguments: Sequence[str]) -> int:
 
     if account.ended is not None:
         terminal.say(f"Budget {account.ended}")
-    report = build_report(folder.path, user_path(sweep.reports_dir))
+    with phase("writing the report"):
+        report = build_report(folder.path, user_path(sweep.reports_dir))
     terminal.progress.write(folder.path, report)
     folder.sweep_up()
     used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))
@@ -235,6 +244,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _say_taken(taken: Sequence[str], config: TrialConfig, terminal: Terminal) -> None:
     """Say what nobody typed and the data or this tool decided."""
+    from harness.data.rows.files.web_pages import describe_pages
+
     if taken:
         terminal.say(f"Taken from the data: {' '.join(taken)}")
     if config.model.name.startswith("builtin") and config.data.source != "builtin":
@@ -242,6 +253,9 @@ def _say_taken(taken: Sequence[str], config: TrialConfig, terminal: Terminal) ->
             f"Model: {config.model.name}, a toy of a million parameters that knows an invented world. "
             "For a real one: model=hub model.name=NAME_OR_FOLDER"
         )
+    pages = describe_pages(config.data)
+    if pages is not None:
+        terminal.say(pages)
 
 
 def _leave_nothing(launcher: Launcher, folder: SweepFolder, cache: Path) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from harness.arguments import command_arguments
 from harness.errors import InputError, Stopped
+from harness.terminal.phases import phase
 
 USAGE = """\
 Run one trial by hand, in this process. Every row of a report prints such a command.
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     75 means preempted or a full disk. After 75 and 130 the same command resumes the trial."""
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(command_arguments(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,22 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     from harness import sequence
-    from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
 
     if sequence.is_sequence(arguments):
         return sequence.run(arguments, USAGE)
-    if hydra_asked(arguments):
-        show_hydra(arguments, USAGE)
-        return 0
-    plan, tree = compose_trial(arguments)
+    with phase("reading the configuration"):
+        from harness.compose.command_line import compose_trial, hydra_asked, show_hydra
 
-    from harness.launch.libraries import quiet_libraries
+        if hydra_asked(arguments):
+            show_hydra(arguments, USAGE)
+            return 0
+        plan, tree = compose_trial(arguments)
+
     from harness.launch.one_device import device_of_this_process
     from harness.search.planning.first_rates import of_one_trial
     from harness.trials.by_hand.command import pinned, tune
     from harness.trials.by_hand.show_record import show
 
-    quiet_libraries()
     plan, rate = of_one_trial(pinned(plan))
     print(rate, flush=True)
     record, folder = tune(plan, tree, device_of_this_process(tree))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.arguments import command_arguments
 from harness.errors import InputError
 from harness.paths import user_path
 from harness.records import Record, read_jsonl, read_record
@@ -56,7 +57,7 @@ class Difference:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 equal, 1 different, 2 invalid input."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from own_lines import without_phases
 
 from harness.doctor import main
 from harness.doctor.finding import within
@@ -24,7 +25,7 @@ def doctor(*overrides: str, **environment: str) -> tuple[int, dict[str, tuple[st
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
     )
-    return done.returncode, lines_of(done.stdout), done.stderr
+    return done.returncode, lines_of(done.stdout), without_phases(done.stderr)
 
 
 def lines_of(printed: str) -> dict[str, tuple[str, str]]:

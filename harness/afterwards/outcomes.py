@@ -25,6 +25,7 @@ from harness.models.weights.stored_bytes import stored_bytes
 from harness.records import Measurement, Outcome
 from harness.statistics.measurements.definitions import unit_of
 from harness.statistics.measurements.names import MERGED_DIFFERENCE
+from harness.terminal.phases import phase
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -126,6 +127,7 @@ def _attempt(make: Callable[[], Outcome]) -> Outcome:
         return Outcome(note=f"out of memory: {str(error).splitlines()[0]}")
 
 
+@phase("merging, and measuring the result")
 def _merged(trained: Trained, model: nn.Module) -> Outcome:
     """Merge, measure, compare with the trained model; write ``merged/`` if configured."""
     logits = some_logits(model, trained.texts, trained.plan.device)
@@ -147,6 +149,7 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     return Outcome(measured, stored_bytes(model), _notes(again, *notes), speed)
 
 
+@phase("interpolating with the base, and measuring the result")
 def _interpolated(trained: Trained, model: nn.Module) -> Outcome:
     measured = measured_again(trained, model)
     speed = measured.generation_tokens_per_second
@@ -155,8 +158,9 @@ def _interpolated(trained: Trained, model: nn.Module) -> Outcome:
 
 def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
     sequences = trained.plan.calibration(CALIBRATION_SEQUENCES, batch_size=1)
-    small = quantized(model, scheme, sequences)
-    measured = measured_again(trained, small.model)
+    with phase(f"quantizing with {scheme}, and measuring the result"):
+        small = quantized(model, scheme, sequences)
+        measured = measured_again(trained, small.model)
     speed = measured.generation_tokens_per_second
     return Outcome(measured.measurements, small.n_bytes, _notes(measured, small.how), speed)
 

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override  # noqa: TID251 - this fol
 from harness.compose import override_grammar
 from harness.config import DataConfig
 from harness.data.rows.files.sources import SOURCE_OF_SUFFIX, first_rows, naming
+from harness.data.rows.files.web_pages import is_url
 from harness.errors import InputError
 from harness.paths import user_path
 from harness.statistics.measurements.names import FORGETTING
@@ -72,7 +73,7 @@ def missing_overrides(arguments: Sequence[str]) -> list[str]:
     train = _file_of(typed)
     if train is None:
         return []
-    by_suffix = SOURCE_OF_SUFFIX.get(_suffix(train))
+    by_suffix = "pages" if is_url(train) else SOURCE_OF_SUFFIX.get(_suffix(train))
     source = str(typed["data"].value()) if "data" in typed else by_suffix
     added = [f"data={source}"] if source is not None and "data" not in typed else []
     if source in TABLES:
@@ -127,9 +128,10 @@ def _train(typed: Mapping[str, Any]) -> str | None:
 
 
 def _file_of(typed: Mapping[str, Any]) -> str | None:
-    """Return the first training file that is typed, if it exists."""
+    """Return the first training file that is typed, if it exists, or a page's URL."""
     first = _train(typed)
-    return first if first is not None and user_path(first).is_file() else None
+    found = first is not None and (is_url(first) or user_path(first).is_file())
+    return first if found else None
 
 
 def _columns(path: str, source: str, own: Sequence[str], typed: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
+from harness.arguments import command_arguments
 from harness.doctor.destinations import check_storage, check_tracking
 from harness.doctor.finding import FAIL, LONGEST, Finding, Setup
 from harness.doctor.inputs import (
@@ -20,6 +21,7 @@ from harness.doctor.inputs import (
 from harness.doctor.launchers import check_launcher
 from harness.doctor.machine import check_devices, check_python, check_quantization
 from harness.errors import InputError, first_line
+from harness.terminal.phases import phase
 
 HELP = """\
 Check what this machine can run: Python and packages, devices, quantization, model, data, metrics,
@@ -68,14 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 if all requirements are met, 1 if one is not, 2 if the overrides are invalid.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    from harness.compose.command_line import compose_sweep
-
     try:
-        sweep, plans = compose_sweep(arguments)
+        with phase("reading the configuration"):
+            from harness.compose.command_line import compose_sweep
+
+            sweep, plans = compose_sweep(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -86,7 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(NETWORK_SECONDS)))
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(int(NETWORK_SECONDS)))
     failed = 0
-    for finding in examine(setup):
+    findings = examine(setup)
+    while True:
+        with phase("checking"):
+            finding = next(findings, None)
+        if finding is None:
+            break
         failed += finding.verdict == FAIL
         print(f"{finding.subject:<18}{finding.verdict:<6}{finding.fact}", flush=True)
     methods = ", ".join(plan.method for plan in plans)

@@ -111,6 +111,7 @@ def _on_hub(name: str, revision: str | None) -> str:
 def check_data(setup: Setup) -> Iterator[Finding]:
     """Read the data and report sizes, irregularities and objectives. Raises InputError."""
     from harness.compose.objectives import check_general, that_tell
+    from harness.data.rows.files.web_pages import describe_pages
     from harness.data.rows.splits import read_splits
 
     config = setup.first.data
@@ -123,6 +124,9 @@ def check_data(setup: Setup) -> Iterator[Finding]:
     }
     rows = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
     yield Finding("data", OK, f"{config.name or config.train or config.source}: {rows}")
+    pages = describe_pages(config)
+    if pages is not None:
+        yield Finding("web pages", OK, pages.removeprefix("Web pages: "))
     for name, count in splits.counts.items():
         if count and name.endswith(
             ("_without_answer", "_in_train", "_in_validation", "_rows", "_lines", "_marks", "_ends")

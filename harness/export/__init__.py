@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.arguments import command_arguments
 from harness.errors import InputError
 from harness.export.options import HELP, ExportOptions, typed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 not uploaded, 2 invalid input, 75 full disk, 130 stopped."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = command_arguments(arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0

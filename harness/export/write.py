@@ -21,6 +21,8 @@ from harness.models.loading.base_card import read_base_card
 from harness.records import read_json, write_json, write_text
 from harness.records.disk_usage import size_of
 from harness.reporting import formatting as f
+from harness.terminal.phases import phase
+from harness.terminal.remarks import keep_remarks
 
 FORMAT = 1
 
@@ -29,10 +31,9 @@ def write(
     choice: ChosenTrial, folder: Path, options: ExportOptions, asked: Mapping[str, Any]
 ) -> None:
     """Write the export of ``choice`` to ``folder`` and say what was done. Raises InputError."""
-    from harness.launch.libraries import quiet_libraries
     from harness.launch.local import device_of_this_process
 
-    quiet_libraries()
+    keep_remarks(choice.row.folder)
     record = choice.row.record
     config: TrialConfig = from_mapping(TrialConfig, record.config)
     method = methods.build(config.method)
@@ -49,7 +50,8 @@ def write(
         copy_model(choice.adapter, aside, base, record.provenance.get("written") or {})
         again = None
         if merging:
-            again = measure(choice, aside, config, method, options.bits, device)
+            with phase("merging, and measuring again"):
+                again = measure(choice, aside, config, method, options.bits, device)
         tokenizer = _tokenizer(aside)
         script = load_script(aside, config, record, base if is_adapter else None, tokenizer)
         write_text(aside / "load.py", script)

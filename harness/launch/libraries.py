@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-import warnings
-
-TALKATIVE = ("torchao", "bitsandbytes", "torch.utils._pytree")
 
 
 def import_libraries(threads: int) -> None:
@@ -22,13 +18,3 @@ def import_libraries(threads: int) -> None:
     torch.set_num_threads(threads)
     gc.freeze()
     gc.enable()
-
-
-def quiet_libraries() -> None:
-    """Hide library warnings that a user cannot act on; errors are still shown.
-
-    Such warnings concern kernels for other machines and names that will change.
-    """
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\.")

@@ -25,6 +25,7 @@ from harness.records import Record, heartbeat, read_json, write_json, write_reco
 from harness.records.disk_full import is_disk_full, stop
 from harness.records.disk_usage import tidy
 from harness.records.secrets import Scrubbed, scrub
+from harness.terminal import phases
 
 if TYPE_CHECKING:
     from harness.training.distributed.team import Team
@@ -59,6 +60,7 @@ class Worker:
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
         heartbeat.begin(folder)
+        phases.write_phases(folder)
         try:
             if spec.get("kind") == "check":
                 from harness.trials.check import check
@@ -82,6 +84,7 @@ class Worker:
             stop(folder, error)
             raise DiskFull(str(error)) from error
         finally:
+            phases.direct(None)
             heartbeat.end()
 
     def _trial(self, folder: Path, spec: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from harness.models.quantization import Quantization
 from harness.models.views import as_pretrained
 from harness.models.weights.master_weights import forget_compute_dtypes
 from harness.models.weights.stored_bytes import stored_tensors
+from harness.terminal.phases import phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +56,10 @@ class ModelPool:
         pooled = self._kept.pop(key, None)
         if pooled is None:
             self._kept.clear()  # two bases may not fit into memory
-            _freeze_library_objects()
-            gc.collect()  # models contain reference cycles
-            base = load_base(config, quantization, self.device)
+            with phase(f"loading {config.name}"):
+                _freeze_library_objects()
+                gc.collect()  # models contain reference cycles
+                base = load_base(config, quantization, self.device)
             pooled = _PooledBase(base, checksums(base.model))
         yield pooled.base
         # Reached only without an exception: the base of a failed trial is not lent again.

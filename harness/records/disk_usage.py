@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.terminal import phases
 
 # Files in a trial's folder that serve to resume it, or are partial.
 TO_GO_ON_FROM = ("checkpoint", "checkpoint-first", "selected")
-LEFT_OVER = ("adapter.tmp", "alive", "checkpoint_seconds")
+LEFT_OVER = ("adapter.tmp", "alive", "checkpoint_seconds", phases.FILE)
 
 
 def size_of(path: Path) -> int:

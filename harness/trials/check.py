@@ -20,12 +20,14 @@ from harness.methods.coverage import caution, stacked_share
 from harness.models.checks.positions import positions
 from harness.models.loading.skeleton import load_skeleton, weights_dtype
 from harness.models.quantization import Quantization
+from harness.terminal.phases import phase
 from harness.training.augmentation import described
 from harness.training.distributed.shardable import check_shardable
 from harness.training.precision.autocast import check_precision
 from harness.trials.workbench import Workbench, quantization_of
 
 
+@phase("checking the configurations with the model and the data")
 def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     """Check every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
 

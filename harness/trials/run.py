@@ -22,6 +22,7 @@ from harness.models.weights.master_weights import computing
 from harness.records import Record, heartbeat, write_record
 from harness.records.disk_usage import tidy
 from harness.records.provenance import environment
+from harness.terminal.phases import phase
 from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.hooks import Interrupted
@@ -159,6 +160,7 @@ def _found(tuning: Tuning, watch: CurveWatch, quantized: Reference | None) -> Tu
     return found
 
 
+@phase("measuring the model")
 def measure(
     job: Job,
     model: nn.Module,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from harness.models.load import Base
 from harness.models.weights.stored_bytes import number_of_weights
 from harness.records.disk_full import require_room
 from harness.records.pruned import pruned_reason, read_standing
+from harness.terminal.phases import phase
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.device_memory import synchronize
@@ -113,7 +115,8 @@ class Tuning:
         Raises InputError, and Interrupted after a request to stop.
         """
         try:
-            with self.bench.team.running(self.job.path):
+            training = phase(f"training {self.job.method}, {self.plan.total_steps:,} steps")
+            with self.bench.team.running(self.job.path), nullcontext() if self.dry else training:
                 self._train(checkpoints, control)
             check_limits(self.job.limits, self.clock)
             if self.progress.pruned:

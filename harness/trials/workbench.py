@@ -25,6 +25,7 @@ from harness.models.quantization import Quantization
 from harness.models.weights.weight_normality import base_weights
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
+from harness.terminal.phases import phase
 from harness.training.distributed.team import ALONE, Team
 from harness.training.first_pass import check_generation
 from harness.trials.shared_work import shared_work
@@ -104,6 +105,7 @@ class Workbench:
             write_json(file, self._overlaps[key])
         return self._overlaps[key]
 
+    @phase("reading and tokenizing the data")
     def inputs(self, config: TrialConfig) -> Inputs:
         """Return the tokenized texts of a trial. Raises InputError."""
         data, evaluation = config.data, config.evaluation
@@ -163,7 +165,8 @@ class Workbench:
             }
             if with_tasks:
                 parts["tasks"] = lambda: benchmarks.base_results(folder, base, evaluation, device)
-            found = self.share(base, inputs, parts)
+            with phase("measuring the untouched base"):
+                found = self.share(base, inputs, parts)
         return BaseResults(found["watched"], found["final"], found.get("tasks"), found["probes"])
 
     def share(

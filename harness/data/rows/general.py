@@ -15,6 +15,7 @@ from harness.data.rows.files.sources import (
     naming,
     read_records,
 )
+from harness.data.rows.files.web_pages import is_url
 from harness.data.rows.pieces import documents
 from harness.data.rows.sampling import sample
 from harness.errors import InputError, unknown
@@ -131,33 +132,37 @@ def _read(given: _Given, field: str, own: Path, config: DataConfig) -> Domains:
         return {name: _read_texts(path, config) for name, path in paths.items()}
 
 
-def _paths(given: _Given, field: str, own: Path) -> dict[str, Path]:
-    """Return `{domain: file}`: 'builtin', 'everyday' and other folders hold one domain in each file."""
+def _paths(given: _Given, field: str, own: Path) -> dict[str, str]:
+    """Return `{domain: file or URL}`: 'builtin', 'everyday' and other folders have a domain a file."""
     if not given:
         return {}
     if isinstance(given, Mapping):
-        return {name: Path(path) for name, path in given.items()}
+        return dict(given)
     if isinstance(given, str):
+        if is_url(given):
+            return {field.removesuffix("_test"): given}
         folder = {"builtin": own, "everyday": builtin.EVERYDAY}.get(given) or user_path(given)
         if not folder.is_dir():
-            return {field.removesuffix("_test"): folder}
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+            return {field.removesuffix("_test"): str(folder)}
+        files = sorted(str(path) for path in folder.iterdir() if path.is_file())
         if not files:
             raise InputError(f"The folder {given} is empty.")
     else:
-        files = [Path(path) for path in given]
-    domains = {path.stem: path for path in files}
+        files = list(given)
+    domains = {Path(path).stem: path for path in files}
     if len(domains) < len(files):
         raise InputError(
-            f"Two files have the same name ({', '.join(map(str, files))}). Name the domains, e.g. "
+            f"Two files have the same name ({', '.join(files)}). Name the domains, e.g. "
             f"'data.{field}={{news: a/text.jsonl, law: b/text.jsonl}}'."
         )
     return domains
 
 
-def _read_texts(path: Path, config: DataConfig) -> tuple[str, ...]:
-    """Return the documents of one file, without empty ones."""
-    records = read_records(_SOURCES.get(path.suffix.lower(), "text"), str(path))
+def _read_texts(given: str, config: DataConfig) -> tuple[str, ...]:
+    """Return the documents of one file or web page, without empty ones."""
+    path = user_path(given)
+    source = "pages" if is_url(given) else _SOURCES.get(path.suffix.lower(), "text")
+    records = read_records(source, given)
     texts = []
     for where, row in records:
         if not isinstance(row, dict):
@@ -167,7 +172,7 @@ def _read_texts(path: Path, config: DataConfig) -> tuple[str, ...]:
             raise InputError(f"{where} has no column of text. {unknown('column', column, row)}")
         texts.append(as_text(row[column], f"{where}, column '{column}'"))
     if not any(text.strip() for text in texts):
-        raise InputError(f"{path} holds only empty documents.")
+        raise InputError(f"{given} holds only empty documents.")
     texts = [text for text in texts if text.strip()]
-    named = path.suffix.lower() in _SOURCES or DOCUMENT_END.encode() in path.read_bytes()
+    named = source != "text" or DOCUMENT_END.encode() in path.read_bytes()
     return tuple(texts if named else documents(texts))  # a row or a marked part is a document

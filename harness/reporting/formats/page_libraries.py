@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 
+from harness.paths import cache_folder
 from harness.records import write_text
 
 __all__ = ["charts", "digest", "tables"]
@@ -28,8 +27,8 @@ def charts() -> str:
     The bundle is the same for each version of vl-convert, which takes some seconds to write it. It
     is kept in the user's cache folder.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    kept = folder / "harness" / f"vega-{version('vl-convert-python')}.js"
+    folder = cache_folder()
+    kept = folder / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
         return kept.read_text("utf-8")
     import vl_convert

@@ -14,8 +14,10 @@ from harness.launch.launcher import DISK_FULL, ERROR, Launcher
 from harness.records import read_json
 from harness.records.disk_full import stopped
 from harness.search.sweep_folder import SweepFolder
+from harness.terminal.phases import phase, phase_in
 
 POLL_SECONDS = 0.03
+WAITING = "waiting for a worker, which imports torch and transformers"
 
 
 class NoWorkerAnswered(RuntimeError):
@@ -62,17 +64,19 @@ def ask(launcher: Launcher, path: Path, spec: dict[str, Any], retries: int) -> d
     (path / ERROR).unlink(missing_ok=True)
     launcher.submit(path, spec)
     crashes = 0
-    while True:
-        for end in launcher.poll():
-            if end.rejected is not None:
-                raise InputError(end.rejected)
-            answer = read_json(path / "answer.json")
-            if answer is not None:
-                return answer
-            if end.lost == DISK_FULL:
-                raise DiskFull(stopped(path))
-            crashes += 1
-            if crashes > retries or (path / ERROR).is_file():  # a Python error would recur
-                raise NoWorkerAnswered(crashes, end.lost, path)
-            launcher.submit(path, spec)
-        time.sleep(POLL_SECONDS)
+    with phase(WAITING) as show:
+        while True:
+            for end in launcher.poll():
+                if end.rejected is not None:
+                    raise InputError(end.rejected)
+                answer = read_json(path / "answer.json")
+                if answer is not None:
+                    return answer
+                if end.lost == DISK_FULL:
+                    raise DiskFull(stopped(path))
+                crashes += 1
+                if crashes > retries or (path / ERROR).is_file():  # a Python error would recur
+                    raise NoWorkerAnswered(crashes, end.lost, path)
+                launcher.submit(path, spec)
+            show(phase_in(path) or WAITING)
+            time.sleep(POLL_SECONDS)

@@ -16,6 +16,7 @@ from harness.search.screen.progress import (
     measured,
     settings_of,
 )
+from harness.terminal.phases import phase_in
 
 SHOWN = 12  # running trials; with more workers the rest is a number
 
@@ -83,9 +84,10 @@ def _running(running: list[RunningTrial]) -> Table:
     for name in ("step", "loss", "tokens/s"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in running:
+        doing = None if trial.step or trial.folder is None else phase_in(trial.folder)
         of = f"/{trial.steps:,}" if trial.steps else ""
         table.add_row(
-            Text(f"{trial.method} {trial.settings}"),
+            Text(f"{trial.method} {trial.settings}" + (f" · {doing}" if doing else "")),
             f"{trial.step:,}{of}",
             "–" if trial.loss is None else f"{trial.loss:.3f}",
             "–" if trial.tokens_per_second is None else f"{trial.tokens_per_second:,.0f}",

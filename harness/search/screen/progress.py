@@ -37,6 +37,7 @@ class RunningTrial:
     step: int = 0
     loss: float | None = None
     tokens_per_second: float | None = None
+    folder: Path | None = None  # where its worker writes the phase that it is in
 
     def move(self, row: Mapping[str, Any], total_steps: int | None = None) -> None:
         """Take a row of ``metrics.jsonl``."""

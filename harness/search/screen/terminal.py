@@ -54,6 +54,8 @@ class Terminal:
 
     def phase(self, text: str, trials: int) -> None:
         self.progress.stage, self._round = text, (0, trials)
+        if not self.console.is_terminal:  # there the screen shows them
+            self.say(f"{time.strftime('%H:%M:%S')} {text}: {trials} trial{'s' * (trials != 1)}")
 
     def started(self, job: Job) -> None:
         settings = settings_of(job.to_json()["config"], job.searched)
@@ -63,6 +65,7 @@ class Terminal:
             stage=job.config.stage,
             settings=f"{settings} {again}".strip(),
             steps=job.config.training.max_steps,
+            folder=job.path,
         )
 
     def moved(self, job: Job, row: dict[str, Any]) -> None:

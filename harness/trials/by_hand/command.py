@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import LauncherConfig, LimitsConfig, TrialConfig
 from harness.config.strict import from_mapping
+from harness.data.rows.files.web_pages import describe_pages
 from harness.data.rows.splits import Splits, read_splits
 from harness.errors import InputError, Stopped
 from harness.models.loading.base_fingerprint import stored_fingerprint
@@ -19,6 +20,8 @@ from harness.paths import user_path
 from harness.records import Record, read_record
 from harness.records.disk_usage import make_writable
 from harness.records.fingerprint import fingerprints
+from harness.terminal.phases import phase
+from harness.terminal.remarks import keep_remarks
 from harness.trials.by_hand.saved_adapter import read_saved
 from harness.trials.by_hand.show_record import say_without
 from harness.trials.job import Job
@@ -42,8 +45,10 @@ class Command:
         cls, config: TrialConfig, method: str, overrides: Sequence[str], tree: Mapping[str, Any]
     ) -> Command:
         """Read the data and look for the record. ``tree`` is everything composed. Raises InputError."""
-        splits = read_splits(config.data)
-        model = stored_fingerprint(config.model)
+        with phase("reading the data"):
+            splits = read_splits(config.data)
+        with phase("reading the model's files, for its fingerprint"):
+            model = stored_fingerprint(config.model)
         hashes = fingerprints(config, model=model, data=splits.fingerprint)
         root = user_path(tree["runs_dir"])
         folder = root / tree["name"] / "trials" / method / hashes.trial
@@ -64,10 +69,16 @@ class Command:
     def bench(self, device: str) -> Workbench:
         """Return a workbench for the job, after the last checks. Raises InputError."""
         make_writable("runs_dir", self.job.path)
+        keep_remarks(self.job.path)
         say_without(self.splits, self.job.config)
-        import torch
+        pages = describe_pages(self.job.config.data)
+        if pages is not None:
+            print(pages)
+        with phase("importing torch and transformers"):
+            import torch
+            import transformers.modeling_utils  # noqa: F401
 
-        from harness.trials.workbench import Workbench
+            from harness.trials.workbench import Workbench
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
@@ -135,5 +146,6 @@ def score(
 def pinned(plan: MethodPlan) -> MethodPlan:
     """Check the model, and return ``plan`` with its present revision. Raises InputError."""
     model = plan.trial({}).model
-    check_model(model)
-    return plan.pinned(pinned_revision(model))
+    with phase("looking up the model"):
+        check_model(model)
+        return plan.pinned(pinned_revision(model))

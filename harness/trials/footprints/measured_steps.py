@@ -21,6 +21,7 @@ from harness.models.weights.stored_bytes import stored_bytes
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
 from harness.records.footprint import Footprint
+from harness.terminal.phases import phase
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.device_memory import available_gb, peak_gb, reset_peak
 from harness.training.distributed.team import ALONE
@@ -43,14 +44,16 @@ def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[
     sequence at a time fits is no error: ``infeasible`` says so. Raises InputError.
     """
     found = []
-    for data in spec["configs"]:
+    for number, data in enumerate(spec["configs"], start=1):
         config: TrialConfig = from_mapping(TrialConfig, data)
         content = bench.splits(config.data).fingerprint
         key = [FORMAT, asdict(config), spec["devices"], device_name(bench.device), content]
         kept = bench.cache / "footprints" / f"{digest(key, 24)}.json"
         known = read_json(kept)
         if not isinstance(known, dict):
-            known = asdict(_measure(config, spec["devices"], folder, bench))
+            of = f"{number} of {len(spec['configs'])}, {config.method['name']}"
+            with phase(f"measuring a few steps of configuration {of}"):
+                known = asdict(_measure(config, spec["devices"], folder, bench))
             if known["micro_batch_size"] == config.training.batch_size:
                 write_json(kept, known)  # otherwise others may have held memory that is free later
         found.append(known | {"available_gb": available_gb(bench.device)})

@@ -1,7 +1,4 @@
-"""Saved web pages and text files as documents: words and titles, without scripts and navigation.
-
-Nothing is downloaded: only files on the disk are read.
-"""
+"""Web pages and text files as documents: words and titles, without scripts and navigation."""
 
 from __future__ import annotations
 
@@ -69,14 +66,19 @@ def pages_of(given: Sequence[str]) -> list[str]:
     return files
 
 
-def page(path: Path, seen: Counter[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read one document as `{text, title}`. The title is also the first line. Empty if without text."""
+def page(
+    path: Path, seen: Counter[str], charset: str | None = None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Read one document as `{text, title}`. The title is also the first line. Empty if without text.
+
+    ``charset`` is that of the server's answer, which counts for more than what the page declares.
+    """
     raw = path.read_bytes()
     what = named(path, raw[:65536])
     if what is not None and not what.startswith("a web page"):
         raise InputError(f"{path} is {what}.")
     is_html = path.suffix.lower() in HTML
-    text = decoded(path, raw, is_html)
+    text = decoded(path, raw, is_html, charset)
     seen["byte_order_marks"] += text.startswith("\ufeff")
     seen["crlf_line_ends"] += text.count("\r\n")
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -86,10 +88,12 @@ def page(path: Path, seen: Counter[str]) -> Iterator[tuple[str, dict[str, str]]]
     yield str(path), {"text": body, "title": title}
 
 
-def decoded(path: Path, raw: bytes, is_html: bool) -> str:
+def decoded(path: Path, raw: bytes, is_html: bool, charset: str | None = None) -> str:
     """Decode by the byte order mark, else by the declared charset, else UTF-8. May raise InputError."""
     name = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), None)
     how = "its byte order mark"
+    if name is None and charset is not None:
+        name, how = _CHARSETS.get(charset.lower(), charset.lower()), "what its server declared"
     if name is None and is_html:
         declared = _DECLARED.search(raw[:4096]) or _XML.search(raw[:4096])
         if declared is not None:

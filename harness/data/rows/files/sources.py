@@ -21,6 +21,7 @@ from harness.data.rows.files.arrow import hub, parquet
 from harness.data.rows.files.csv_tables import table
 from harness.data.rows.files.encodings import decoded, opened_text
 from harness.data.rows.files.pages import HTML, page, pages_of
+from harness.data.rows.files.web_pages import fetched_page, is_url
 from harness.errors import InputError, unknown
 from harness.paths import user_path
 
@@ -67,13 +68,30 @@ def read_records(
         raise unknown("data.source", source, [*_READERS, "hub", "builtin"])
     given = pages_of(given) if source == "pages" else given
     seen, records = Counter() if seen is None else seen, []
-    for path in map(user_path, given):
-        _check_file(path)
-        found = list(_READERS[source](path, seen))
+    for item in given:
+        found = list(_of_url(source, item, seen) if is_url(item) else _of_file(source, item, seen))
         if not found:
-            raise InputError(f"{path} holds no rows.")
+            raise InputError(f"{item} holds no rows.")
         records += found
     return records
+
+
+def _of_file(source: str, item: str, seen: Counter[str]) -> Iterator[Located]:
+    path = user_path(item)
+    _check_file(path)
+    yield from _READERS[source](path, seen)
+
+
+def _of_url(source: str, url: str, seen: Counter[str]) -> Iterator[Located]:
+    """Yield the document at ``url``. Raises InputError for what is no page."""
+    if source != "pages":
+        raise InputError(
+            f"{url} cannot be read with data={source}: only web pages are fetched, by data=pages. "
+            "Download the file and give its path."
+        )
+    kept = fetched_page(url)
+    for _, row in page(kept.path, seen, kept.charset):
+        yield url, row
 
 
 def first_rows(source: str, path: str, n: int) -> list[Any]:
