@@ -83,10 +83,10 @@ def test_the_output_of_a_trial_holds_only_lines_of_ours(tmp_path: Path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d  .* …", line) for line in done.stderr.splitlines())
     folder = next((tmp_path / "runs" / "x" / "trials" / "qlora").iterdir())
-    first, *_, last = done.stdout.splitlines()
+    _rate, first, *rest, last = done.stdout.splitlines()
     assert first.startswith("runs/x/trials/qlora/") and last == str(folder.relative_to(tmp_path))
     table = re.compile(r"\s*|qlora, seed 0: complete\s*| measurement .*| ─+\s*|train_seconds .*")
     values = re.compile(r" (validation|forgetting|forgetting_from_quantized|drift)\..*")
-    strange = [line for line in done.stdout.splitlines()[1:-1] if not table.fullmatch(line)]
+    strange = [line for line in rest if not table.fullmatch(line)]
     assert [line for line in strange if not values.fullmatch(line)] == []
     assert "torchao" in (folder / "libraries.log").read_text()  # this trial provokes remarks
