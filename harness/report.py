@@ -21,8 +21,9 @@ Write the report of a sweep from its records: page, Markdown, CSV and JSON.
   python -m harness.report runs/NAME
   python -m harness.report runs/A runs/B name=both    several sweeps as one, if they compare
   python -m harness.report runs/NAME paper=true         tables in LaTeX, figures as SVG, PDF and PNG
+  python -m harness.report runs/NAME language=ja        in Japanese
 """
-KEYS = ("name", "reports_dir", "paper")
+KEYS = ("name", "reports_dir", "paper", "language")
 
 
 def read(folder: str | Path) -> Report:
@@ -37,22 +38,26 @@ def write(
     name: str | None = None,
     reports_dir: str | Path = "reports",
     paper: bool = False,
+    language: str | None = None,
 ) -> Report:
     """Write the report of one sweep, or of several as one, and return it.
 
     With ``paper``, its folder paper/ has the tables in LaTeX and the figures as SVG, PDF and PNG.
+    ``language`` is 'en' or 'ja', by default the one that the sweep was configured with.
     Raises InputError if a folder has no results, or if the sweeps cannot be compared.
     """
     from harness.reporting import build_report
 
-    return read(build_report([Path(run) for run in runs], Path(reports_dir), _checked(name), paper))
+    places = [Path(run) for run in runs]
+    return read(build_report(places, Path(reports_dir), _checked(name), paper, language))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 invalid input."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.report",
-        usage="%(prog)s runs/NAME [runs/OTHER ...] [name=NAME] [reports_dir=DIR] [paper=true]",
+        usage="%(prog)s runs/NAME [runs/OTHER ...] [name=NAME] [reports_dir=DIR] [paper=true] "
+        "[language=ja]",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         metavar="runs/NAME",
         help="folder of a sweep; name= names the report of several (their names joined by '+'), "
-        "reports_dir= is where reports go (reports)",
+        "reports_dir= is where reports go (reports), language= is en or ja",
     )
     parser.add_argument("--reports-dir", help=argparse.SUPPRESS)  # syntax of earlier versions
     options = parser.parse_args(command_arguments(arguments))
@@ -74,8 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError("Name the folder of a sweep, such as runs/NAME.")
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
         paper, runs = is_true(settings, "paper"), [user_path(place) for place in places]
+        name, spoken = _checked(settings.get("name")), settings.get("language")
         with phase("reading the records and writing the report"):
-            folder = build_report(runs, reports, _checked(settings.get("name")), paper)
+            folder = build_report(runs, reports, name, paper, spoken)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import InputError
+from harness.language import in_language
 from harness.paths import user_path
 from harness.terminal.phases import phase
 
@@ -81,7 +82,10 @@ def run(arguments: Sequence[str], usage: str) -> int:
         stages.append(Stage(label, str(folder), model))
         rows.append(score_stage(bench, stages, configs, measurement))
         print(f"after {label}: scored on {len(labels)} tasks", file=sys.stderr)
-    return _report(root / tree["name"], user_path(tree["reports_dir"]), labels, measurement, rows)
+    with in_language(tree["report"]["language"]):
+        return _report(
+            root / tree["name"], user_path(tree["reports_dir"]), labels, measurement, rows
+        )
 
 
 class _Asked(NamedTuple):

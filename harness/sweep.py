@@ -230,7 +230,8 @@ def run(arguments: Sequence[str]) -> int:
     if account.ended is not None:
         terminal.say(f"Budget {account.ended}")
     with phase("writing the report"):
-        report = build_report(folder.path, user_path(sweep.reports_dir))
+        reports = user_path(sweep.reports_dir)
+        report = build_report(folder.path, reports, language=sweep.report.language)
     terminal.progress.write(folder.path, report)
     folder.sweep_up()
     used, shared = (gigabytes(size_of(path)) for path in (folder.path, folder.cache))

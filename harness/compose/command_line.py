@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # What changes no result: no part of a sweep's name, and free to differ when it is resumed.
-FREE_KEYS = ("name", "plan", "budget", "launcher", "tracking", "runs_dir", "reports_dir")
+FREE_KEYS = ("name", "plan", "budget", "launcher", "tracking", "report", "runs_dir", "reports_dir")
 
 
 def hydra_asked(arguments: Sequence[str]) -> bool:

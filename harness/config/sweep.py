@@ -1,4 +1,4 @@
-"""Settings of a sweep around its trials: search, confirmation, limits, tracking, launcher."""
+"""Settings of a sweep around its trials: search, confirmation, limits, report, tracking, launcher."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from harness.config.database_url import keep_whole
 from harness.config.strict import require
+from harness.language import Language
 
 Direction = Literal["maximize", "minimize"]
 SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -126,6 +127,13 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    """The report that a sweep ends with."""
+
+    language: Language
+
+
+@dataclass(frozen=True)
 class TrackingConfig:
     """Tracking service that records are mirrored to."""
 
@@ -194,6 +202,7 @@ class SweepConfig:
     search: SearchConfig
     confirm: ConfirmConfig
     limits: LimitsConfig
+    report: ReportConfig
     tracking: TrackingConfig
     launcher: LauncherConfig
 

@@ -14,14 +14,25 @@ def build_report(
     reports_dir: Path,
     name: str | None = None,
     paper: bool = False,
+    language: str | None = None,
 ) -> Path:
     """Write the report of one or several sweeps into ``reports_dir/NAME`` and return that folder.
 
     ``name`` is the folder's own by default, of several their names joined by '+'. Leaves index.html,
     report.md, leaderboard.csv and report.json; with ``paper`` also a folder paper/ with tables and
-    figures. The same records give the same bytes. Raises InputError where a folder is not one of a
-    sweep, or where sweeps may not be compared.
+    figures. ``language`` is one of ``harness.language.LANGUAGES``, by default that of the first sweep.
+    The same records give the same bytes. Raises InputError where a folder is not one of a sweep, or
+    where sweeps may not be compared.
     """
+    from harness.language import in_language
+    from harness.reporting.evidence.folders.run_folder import language_of
+
+    folders = [run_folders] if isinstance(run_folders, Path) else list(run_folders)
+    with in_language(language or language_of(folders[0])):
+        return _written(folders, reports_dir, name, paper)
+
+
+def _written(folders: Sequence[Path], reports_dir: Path, name: str | None, paper: bool) -> Path:
     # Late, so that `import harness.reporting` costs nothing: matplotlib alone takes half a second.
     from harness.records import write_json, write_text
     from harness.reporting.evidence.folders import read_run
@@ -29,7 +40,6 @@ def build_report(
     from harness.reporting.formats import json_and_csv, markdown, page
     from harness.reporting.formats.content import gather
 
-    folders = [run_folders] if isinstance(run_folders, Path) else list(run_folders)
     runs = [read_run(folder) for folder in folders]
     title = name or "+".join(folder.resolve().name for folder in folders)
     run = runs[0] if len(runs) == 1 else join(runs, title)

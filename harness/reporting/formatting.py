@@ -6,10 +6,26 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from harness.language import phrase, say
 from harness.records import Measurement
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 
 MISSING = "–"
+# First parts of the names of measurements, which their titles begin with.
+HEADS = (
+    phrase("validation"),
+    phrase("test"),
+    phrase("forgetting"),
+    phrase("forgetting_from_quantized"),
+    phrase("drift"),
+    phrase("general"),
+    phrase("tasks"),
+    phrase("probes"),
+    phrase("instructions"),
+    phrase("agreement"),
+    phrase("update"),
+    phrase("merged"),
+)
 SHORT = {
     "learning_rate": "lr",
     "lora_alpha": "alpha",
@@ -25,13 +41,13 @@ SHORT = {
 def title(measurement: str) -> str:
     """Return the title of a measurement: 'test BLEU' for test.bleu, 'forgetting (KL)'."""
     head, kind = measurement.split(".")[0], kind_of(measurement)
-    name = METRIC_DEFINITIONS[kind].title if kind in METRIC_DEFINITIONS else kind
+    name = say(METRIC_DEFINITIONS[kind].title) if kind in METRIC_DEFINITIONS else kind
     rest = ".".join(measurement.split(".")[2:])
     if head in ("forgetting", "drift"):
-        return f"{head} ({name}{', ' + rest if rest else ''})"
+        return say("{head} ({name})", head=say(head), name=f"{name}, {rest}" if rest else name)
     if rest:  # a metric of another library, which may have several values
-        return f"{head} {rest}"
-    return f"{head} {name}" if head != kind else name
+        return f"{say(head)} {rest}"
+    return f"{say(head)} {name}" if head != kind else name
 
 
 def in_percent(measurement: str) -> bool:
@@ -47,7 +63,7 @@ def prose_title(measurement: str) -> str:
 def unit(measurement: str) -> str:
     """Return the unit after a number; '' if the title is enough (BLEU)."""
     kind = METRIC_DEFINITIONS.get(kind_of(measurement))
-    return "" if kind is None else kind.shown_unit
+    return "" if kind is None else say(kind.shown_unit)
 
 
 def scale(measurement: str) -> float:
@@ -188,4 +204,6 @@ def settings(values: Mapping[str, Any]) -> str:
 
 def joined(items: list[str]) -> str:
     """Join items in a sentence: 'a', 'a and b', 'a, b and c'."""
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"
+    if len(items) == 1:
+        return items[0]
+    return say("{items} and {last}", items=say(", ").join(items[:-1]), last=items[-1])

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+from harness.language import in_language, say
 from harness.records import read_json
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Report", "read_report"]
-
-_SHOWN = "## Why\n"  # a notebook shows the decision, which ends here
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,9 @@ class Report:
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: the decision and what to know before acting on it."""
         text = (self.folder / "report.md").read_text(encoding="utf-8")
-        return text.partition(_SHOWN)[0].rstrip() + "\n"
+        with in_language(self.content.get("language", "en")):
+            next_part = f"## {say('Why')}\n"
+        return text.partition(next_part)[0].rstrip() + "\n"
 
 
 def read_report(folder: str | Path) -> Report:

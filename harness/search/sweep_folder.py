@@ -181,6 +181,7 @@ def describe(
         },
         "model": ", ".join(dict.fromkeys(plan.trial({}).model.name for plan in plans)),
         "data": first.data.name or str(first.data.train or first.data.source),
+        "report": whole["report"],
         "identity": identity,
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.language import say
 from harness.reporting.evidence.candidates import ALWAYS_SHOWN, Candidate, CandidateSet
 from harness.reporting.evidence.comparable import comparable
 from harness.reporting.evidence.estimates import Estimate, estimate, shared_items, with_intervals
@@ -195,8 +196,14 @@ def _candidate(
         mean = np.mean([value for value in recorded if value is not None])
         if not math.isclose(np.mean(made.by_seed), mean, rel_tol=1e-3, abs_tol=1e-6):
             remarks.append(
-                f"{method}: {name} recomputed from its examples is {made.value:.6g}, "
-                f"the record says {mean:.6g}. The recomputed value is shown."
+                say(
+                    "{method}: {name} recomputed from its examples is {value:.6g}, the record says "
+                    "{mean:.6g}. The recomputed value is shown.",
+                    method=method,
+                    name=name,
+                    value=made.value,
+                    mean=mean,
+                )
             )
     values = settings_of((rows or tuple(group))[0].record)
     own = {path: values[path] for path in shown if path in values}

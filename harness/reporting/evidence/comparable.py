@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.language import say
 from harness.records import Measurement
 from harness.reporting.evidence.folders.run_folder import FinishedTrial
 
@@ -31,10 +32,17 @@ def comparable(rows: Sequence[FinishedTrial]) -> tuple[list[FinishedTrial], list
         if len(ways) > 1:
             others = ways.total() - ways[ruling[name]]
             remarks.append(
-                f"{name} was measured in {len(ways)} different ways, which may not be compared: its "
-                f"value is left out where it was measured in another way than in most trials "
-                f"({others} of {ways.total()}). Most: {ruling[name]}. Others: "
-                f"{'; '.join(way for way in ways if way != ruling[name])}."
+                say(
+                    "{name} was measured in {n} different ways, which may not be compared: its "
+                    "value is left out where it was measured in another way than in most trials "
+                    "({others} of {trials}). Most: {ruling}. Others: {rest}.",
+                    name=name,
+                    n=len(ways),
+                    others=others,
+                    trials=ways.total(),
+                    ruling=ruling[name],
+                    rest="; ".join(way for way in ways if way != ruling[name]),
+                )
             )
     return [_kept(row, ruling) for row in rows] if remarks else list(rows), remarks
 

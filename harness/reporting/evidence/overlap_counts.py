@@ -6,31 +6,64 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from harness.language import phrase
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 
 SERIOUS = 0.01  # share of a set above which the report shows a caution
 
 
-NAMES = {"prompt": "same prompt", "near": "near-duplicate"}
+NAMES = {"prompt": phrase("same prompt"), "near": phrase("near-duplicate")}
 
 
+# Sentences on n items of a set that are also in another, for one and for several. 'At least', because
+# two kinds of overlap are counted, which may be of different items.
 MEANS = {
-    ("test", "train"): "in the training data, or nearly so: what is remembered counts there as "
-    "learned. data.drop_overlap=near leaves them out of train.",
-    ("validation", "train"): "in the training data, or nearly so: the search favours what "
-    "remembers them. data.drop_overlap=near leaves them out of train.",
-    ("general", "train"): "in the training data, or nearly so: forgetting is understated. "
-    "data.drop_overlap=near leaves them out of train.",
-    ("general", "replay"): "in data.replay, or nearly so: forgetting is understated.",
+    ("test", "train"): (
+        phrase(
+            "At least {n} of the {items} test examples is in the training data, or nearly so: what is "
+            "remembered counts there as learned. data.drop_overlap=near leaves them out of train."
+        ),
+        phrase(
+            "At least {n} of the {items} test examples are in the training data, or nearly so: what is "
+            "remembered counts there as learned. data.drop_overlap=near leaves them out of train."
+        ),
+    ),
+    ("validation", "train"): (
+        phrase(
+            "At least {n} of the {items} validation examples is in the training data, or nearly so: "
+            "the search favours what remembers them. data.drop_overlap=near leaves them out of train."
+        ),
+        phrase(
+            "At least {n} of the {items} validation examples are in the training data, or nearly so: "
+            "the search favours what remembers them. data.drop_overlap=near leaves them out of train."
+        ),
+    ),
+    ("general", "train"): (
+        phrase(
+            "{n} of the {items} general documents is in the training data, or nearly so: forgetting "
+            "is understated. data.drop_overlap=near leaves them out of train."
+        ),
+        phrase(
+            "{n} of the {items} general documents are in the training data, or nearly so: forgetting "
+            "is understated. data.drop_overlap=near leaves them out of train."
+        ),
+    ),
+    ("general", "replay"): (
+        phrase(
+            "{n} of the {items} general documents is in data.replay, or nearly so: forgetting is "
+            "understated."
+        ),
+        phrase(
+            "{n} of the {items} general documents are in data.replay, or nearly so: forgetting is "
+            "understated."
+        ),
+    ),
 }
 
 
-def how_many(pair: Mapping[str, Any]) -> tuple[int, str]:
-    """Return the number of overlapping items, and its text ('At least N', as two kinds may differ)."""
-    if pair["of"] == "general":
-        return pair["near"], str(pair["near"])
-    number = max(pair["prompt"], pair["near"])
-    return number, f"At least {number}"
+def how_many(pair: Mapping[str, Any]) -> int:
+    """Return the number of overlapping items, of two kinds the larger."""
+    return pair["near"] if pair["of"] == "general" else max(pair["prompt"], pair["near"])
 
 
 def provenance_of_most(run: SweepRecords) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness.language import say
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepSettings
 from harness.reporting.formatting import gigabytes, score
@@ -19,29 +20,54 @@ def problems(
     found = []
     for row in group:
         if row.record.status in ("infeasible", "diverged"):
-            reason = f": {row.record.reason}" if row.record.reason else ""
-            found.append(f"{row.record.status} with seed {row.record.seed}{reason}")
+            found.append(
+                say(
+                    "{status} with seed {seed}: {reason}"
+                    if row.record.reason
+                    else "{status} with seed {seed}",
+                    status=say(row.record.status),
+                    seed=row.record.seed,
+                    reason=row.record.reason,
+                )
+            )
     if not found and all(row.record.status != "complete" for row in group):
-        reasons = sorted({row.record.reason or row.record.status for row in group})
-        found.append(f"no seed completed: {'; '.join(reasons)}")
+        reasons = sorted({row.record.reason or say(row.record.status) for row in group})
+        found.append(say("no seed completed: {reasons}", reasons="; ".join(reasons)))
     limits = sweep.limits
     memory, parameters = cost.get("peak_memory_gb"), cost.get("trainable_parameters")
     if "peak_memory_gb" in limits and memory is not None and memory > limits["peak_memory_gb"]:
         allowed = gigabytes(limits["peak_memory_gb"])
-        found.append(f"needs {gigabytes(memory)}, the limit is {allowed}")
+        found.append(
+            say("needs {needed}, the limit is {allowed}", needed=gigabytes(memory), allowed=allowed)
+        )
     if (
         "trainable_parameters" in limits
         and parameters is not None
         and parameters > limits["trainable_parameters"]
     ):
         allowed = f"{limits['trainable_parameters']:,.0f}"
-        found.append(f"trains {parameters:,.0f} parameters, the limit is {allowed}")
+        found.append(
+            say(
+                "trains {parameters:,.0f} parameters, the limit is {allowed}",
+                parameters=parameters,
+                allowed=allowed,
+            )
+        )
     minutes = cost["train_seconds"] / 60 if "train_seconds" in cost else None
     if "minutes" in limits and minutes is not None and minutes > limits["minutes"]:
-        found.append(f"trains {minutes:.1f} minutes, the limit is {limits['minutes']:g}")
+        found.append(
+            say(
+                "trains {minutes:.1f} minutes, the limit is {limit:g}",
+                minutes=minutes,
+                limit=limits["minutes"],
+            )
+        )
     if "forgetting" in limits and forgetting and forgetting.value > limits["forgetting"]:
         found.append(
-            f"forgets {score(forgetting.name, forgetting.value)}, "
-            f"the limit is {limits['forgetting']:g}"
+            say(
+                "forgets {score}, the limit is {limit:g}",
+                score=score(forgetting.name, forgetting.value),
+                limit=limits["forgetting"],
+            )
         )
     return tuple(found)

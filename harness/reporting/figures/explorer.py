@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from harness.language import counted, phrase, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.base_scores import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
@@ -18,9 +19,9 @@ from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind
 from harness.statistics.measurements.names import FORGETTING_TASKS
 
 COSTS = (
-    ("train_seconds", "training, s", "less"),
-    ("peak_memory_gb", "peak memory, GB", "less"),
-    ("trainable_parameters", "trainable parameters", "less"),
+    ("train_seconds", phrase("training, s"), "less"),
+    ("peak_memory_gb", phrase("peak memory, GB"), "less"),
+    ("trainable_parameters", phrase("trainable parameters"), "less"),
 )
 RATE, SIZE = "learning_rate", "capacity"
 LOGARITHMIC = ("trainable_parameters", RATE)
@@ -45,10 +46,10 @@ def explorer(
     if any(FORGETTING_TASKS in c.estimates for c in order):
         names.append(FORGETTING_TASKS)
     axes = [{"key": name, **_axis(name)} for name in names]
-    axes += [{"key": key, "title": title, "better": better} for key, title, better in COSTS]
+    axes += [{"key": key, "title": say(title), "better": better} for key, title, better in COSTS]
     axes += [
-        {"key": RATE, "title": "learning rate", "better": ""},
-        {"key": SIZE, "title": "rank or virtual tokens", "better": ""},
+        {"key": RATE, "title": say("learning rate"), "better": ""},
+        {"key": SIZE, "title": say("rank or virtual tokens"), "better": ""},
     ]
     letters = tie_letters(candidates.members, candidates)
     best = set(letters.get(order[0].label, ""))
@@ -99,12 +100,11 @@ def _finalist(candidate: Candidate, names: Sequence[str], chosen: bool) -> dict[
     values = {name: _interval(e) for name, e in found.items() if e is not None}
     values |= _single(candidate.cost.get, candidate.settings)
     stage = "chosen" if chosen else "finalist" if candidate.feasible else "not eligible"
-    seeds = len(candidate.rows)
     return {
         "label": candidate.label,
         "method": candidate.method,
         "stage": stage,
-        "of": f"{seeds} seed" + ("s" if seeds != 1 else ""),
+        "of": counted(len(candidate.rows), "{n} seed", "{n} seeds"),
         "values": values,
     }
 
@@ -120,10 +120,10 @@ def _search_trial(
     settings = settings_of(record)
     values |= _single(record.cost.get, settings)
     return {
-        "label": f"{record.method} trial {record.trial}",
+        "label": say("{method} trial {trial}", method=record.method, trial=record.trial),
         "method": record.method,
         "stage": "search",
-        "of": "one seed, validation split",
+        "of": say("one seed, validation split"),
         "values": values,
     }
 
@@ -136,10 +136,10 @@ def _base(run: SweepRecords, names: Sequence[str], forgetting: str) -> dict[str,
         return None
     values[forgetting] = [0.0]
     return {
-        "label": "untouched base",
+        "label": say("untouched base"),
         "method": "",
         "stage": "base",
-        "of": "not tuned",
+        "of": say("not tuned"),
         "values": values,
     }
 

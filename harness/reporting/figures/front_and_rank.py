@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from matplotlib.axes import Axes
 
+from harness.language import say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.base_scores import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
@@ -21,6 +22,7 @@ from harness.reporting.figures.style import (
     Look,
     Picture,
     legend_beside,
+    less_is_better,
     log_axis,
     palette,
     panels,
@@ -117,34 +119,43 @@ def front_figure(
             )  # fmt: skip
     base = base_measurement(run.rows, candidates.quality)
     if base is not None:
-        axes.scatter(0.0, base.value, s=60, marker="*", c=INK, zorder=3, label="untouched base")
+        axes.scatter(
+            0.0, base.value, s=60, marker="*", c=INK, zorder=3, label=say("untouched base")
+        )
     outside = _frame(axes, shown, [values for _, values in tried], base.value if base else None)
-    axes.set_xlabel(f"{axis_title(forgetting)}  (less is better)")
-    axes.set_ylabel(
-        f"{f.title(candidates.quality)}  ({'more' if candidates.maximize else 'less'} is better)"
-    )
+    axes.set_xlabel(less_is_better(axis_title(forgetting)))
+    axes.set_ylabel(less_is_better(f.title(candidates.quality), not candidates.maximize))
     found, labels = axes.get_legend_handles_labels()
     handles = dict(zip(labels, found, strict=True))
-    order = [name for name in (*run.sweep.methods, "untouched base") if name in handles]
+    order = [name for name in (*run.sweep.methods, say("untouched base")) if name in handles]
     legend_beside(figure, {name: handles[name] for name in order})
-    alt = "Quality against forgetting. " + "; ".join(
+    alt = say("Quality against forgetting. ") + "; ".join(
         f"{c.label}: {f.score(c.quality.name, c.quality.value)} {f.title(c.quality.name)}, "
         f"{f.score(c.forgetting.name, c.forgetting.value)} {f.unit(c.forgetting.name)}"
         for c in shown
         if c.quality and c.forgetting
     )
-    corner = "Up" if candidates.maximize else "Down"
-    caption = f"{corner} and to the left is better. Whiskers are 95 % intervals; the dashed line "
-    caption += "joins the Pareto front."
+    caption = say(
+        "Up and to the left is better. Whiskers are 95 % intervals; the dashed line joins the Pareto "
+        "front."
+        if candidates.maximize
+        else "Down and to the left is better. Whiskers are 95 % intervals; the dashed line joins the "
+        "Pareto front."
+    )
     if tried:
-        caption += f" Faint points are search trials, by {f.title(objective(run, candidates))}."
+        caption += say(
+            " Faint points are search trials, by {measured}.",
+            measured=f.title(objective(run, candidates)),
+        )
     if outside:
-        caption += f" {outside} of them lie outside the frame."
+        caption += say(" {outside} of them lie outside the frame.", outside=outside)
     if chosen in shown:
-        caption += " The ring marks the recommended one."
+        caption += say(" The ring marks the recommended one.")
     if any(not c.feasible for c in shown):
-        caption += " Hollow points are not eligible."
-    return Picture("front", "Quality against forgetting", svg(figure, "front", alt), alt, caption)
+        caption += say(" Hollow points are not eligible.")
+    return Picture(
+        "front", say("Quality against forgetting"), svg(figure, "front", alt), alt, caption
+    )
 
 
 def _frame(axes: Axes, shown, tried: list[tuple[float, ...]], base: float | None) -> int:
@@ -186,7 +197,10 @@ def capacity_figure(run: SweepRecords, candidates: CandidateSet, look: Look) -> 
         series.append((axis_title(quality), lambda r: r.record.value(quality), candidates.maximize))
     if forgetting and any(row.record.value(forgetting) is not None for row in rows):
         series.append((axis_title(forgetting), lambda r: r.record.value(forgetting or ""), False))
-    for name, words in (("peak_memory_gb", "peak memory, GB"), ("train_seconds", "training, s")):
+    for name, words in (
+        ("peak_memory_gb", say("peak memory, GB")),
+        ("train_seconds", say("training, s")),
+    ):
         if any(name in row.record.cost for row in rows):
             series.append((words, lambda r, name=name: r.record.cost.get(name), False))
     series = series[:3]
@@ -212,12 +226,18 @@ def capacity_figure(run: SweepRecords, candidates: CandidateSet, look: Look) -> 
                       label=label)  # fmt: skip
         powers = [size for size in distinct if math.log2(size).is_integer()]
         log_axis(axes.xaxis, 2, distinct if len(distinct) <= 8 or not powers else powers)
-        axes.set_xlabel("rank or virtual tokens")
+        axes.set_xlabel(say("rank or virtual tokens"))
         axes.set_title(words)
     figure.legend(loc="outside lower center", ncols=min(len(methods), 7))
-    alt = f"{', '.join(s[0] for s in series)} against rank for {', '.join(methods)}."
-    caption = "Search trials; the line joins the best at each size. Other settings vary freely."
-    return Picture("rank", "Against rank", svg(figure, "rank", alt), alt, caption)
+    alt = say(
+        "{measured} against rank for {methods}.",
+        measured=", ".join(s[0] for s in series),
+        methods=", ".join(methods),
+    )
+    caption = say(
+        "Search trials; the line joins the best at each size. Other settings vary freely."
+    )
+    return Picture("rank", say("Against rank"), svg(figure, "rank", alt), alt, caption)
 
 
 def _sizes_of(method: str, rows: list[FinishedTrial], sizes: Mapping[int, float | None]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.language import say
 from harness.records.footprint import Footprint
 from harness.reporting.figures.style import GRID, INK, Picture, legend_beside, panels, svg
 from harness.reporting.tables.memory_table import PARTS
@@ -20,7 +21,9 @@ def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:
     left = [0.0] * len(shown)
     for part, (name, colour) in PARTS.items():
         lengths = [factor * getattr(found, part) for found in shown.values()]
-        axes.barh(range(len(shown)), lengths, 0.62, left, color=colour, label=name, linewidth=0)
+        axes.barh(
+            range(len(shown)), lengths, 0.62, left, color=colour, label=say(name), linewidth=0
+        )
         left = [a + b for a, b in zip(left, lengths, strict=True)]
     for y, total in enumerate(left):
         digits = 0 if total >= 100 else 1 if total >= 10 else 2
@@ -28,13 +31,13 @@ def memory_figure(footprints: Mapping[str, Footprint]) -> Picture | None:
     axes.set_yticks(range(len(shown)), list(shown))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_xlim(0, 1.12 * max(left))
-    axes.set_xlabel(f"tensors, {words}")
+    axes.set_xlabel(say("tensors, {words}", words=words))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID)
     legend_beside(figure)
-    alt = "Memory of a step: " + "; ".join(
+    alt = say("Memory of a step: ") + "; ".join(
         f"{method} {total:,.3g} {words}"
         for method, total in reversed(list(zip(shown, left, strict=True)))
     )
-    caption = "At the most of a step with the longest sequences, each method as configured."
-    return Picture("memory", "Where memory goes", svg(figure, "memory", alt), alt, caption)
+    caption = say("At the most of a step with the longest sequences, each method as configured.")
+    return Picture("memory", say("Where memory goes"), svg(figure, "memory", alt), alt, caption)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from harness.language import say
 from harness.reporting import formatting as f
 
 if TYPE_CHECKING:
@@ -117,6 +119,13 @@ def on_dark(colour: str) -> str:
     return ON_DARK.get(colour, colour)
 
 
+def less_is_better(title: str, less: bool = True) -> str:
+    """Return the title of an axis with its better direction."""
+    if less:
+        return say("{title}  (less is better)", title=title)
+    return say("{title}  (more is better)", title=title)
+
+
 def legend_beside(figure: Figure, handles: Mapping[str, Any] | None = None) -> None:
     """Add the legend right of the axes, in as many columns as its length needs."""
     if handles is None:
@@ -143,7 +152,9 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     """Return the figure as one <svg> element, without prolog or date, with ids unique on the page."""
     buffer = io.StringIO()
     keys = ("Date", "Creator", "Format", "Type")
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(keys))
+    with warnings.catch_warnings():  # text stays text, which the page draws in a font of its own
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(keys))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from harness.language import say
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.families import family
 from harness.reporting.evidence.folders.run_folder import flat
@@ -40,20 +41,31 @@ def subspace_figure(candidates: CandidateSet) -> Picture | None:
         grid = similarities(a[module], b[module])[:, :SHOWN]
         mesh = axes.pcolormesh(grid, cmap="Blues", vmin=0, vmax=1)
         axes.set_title(module.split(f".{middle}.")[-1], fontsize=9)
-        axes.set_xlabel(f"j, of {large}")
+        axes.set_xlabel(say("j, of {large}", large=large))
         for axis, length in ((axes.xaxis, grid.shape[1]), (axes.yaxis, grid.shape[0])):
             places, labels = _ticks(length)
             axis.set_ticks(places, labels)
         axes.grid(visible=False)
         figure.colorbar(mesh, ax=axes, pad=0.02, aspect=20).outline.set_visible(False)
-    axes_list[0].set_ylabel(f"i, of {small}")
-    alt = f"Subspace similarity between {small} and {large} in layer {middle}."
-    caption = (
-        f"φ(i, j) of A's right singular vectors (LoRA, Eq. 4) in layer {middle}, first seeds: 1 where "
-        f"the first i directions of {small} lie within the first j of {large}; about j over the "
-        "width by chance. Directions that both share are the ones a small rank is enough for."
+    axes_list[0].set_ylabel(say("i, of {small}", small=small))
+    alt = say(
+        "Subspace similarity between {small} and {large} in layer {middle}.",
+        small=small,
+        large=large,
+        middle=middle,
     )
-    return Picture("subspaces", "The same directions?", svg(figure, "subspaces", alt), alt, caption)
+    caption = say(
+        "φ(i, j) of A's right singular vectors (LoRA, Eq. 4) in layer {middle}, first "
+        "seeds: 1 where the first i directions of {small} lie within the first j of "
+        "{large}; about j over the width by chance. Directions that both share are the "
+        "ones a small rank is enough for.",
+        middle=middle,
+        small=small,
+        large=large,
+    )
+    return Picture(
+        "subspaces", say("The same directions?"), svg(figure, "subspaces", alt), alt, caption
+    )
 
 
 def similarities(a: Array, b: Array) -> Array:

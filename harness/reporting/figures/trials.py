@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from harness.language import phrase, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.folders.run_folder import (
@@ -51,13 +52,13 @@ def search_points(run: SweepRecords, *names: str) -> list[tuple[FinishedTrial, t
 
 
 CURVES = (
-    ("loss", "training loss, nats/token"),
-    (VALIDATION_PERPLEXITY, "validation perplexity"),
-    (VALIDATION_BLEU, "validation BLEU"),
-    (VALIDATION_ACCURACY, "validation accuracy"),
-    (FORGETTING_KL, "forgetting (KL), nats/token"),
-    (FORGETTING_NLL, "forgetting (NLL rise), nats/token"),
-    (DRIFT_KL, "drift on the task, nats/token"),
+    ("loss", phrase("training loss, nats/token")),
+    (VALIDATION_PERPLEXITY, phrase("validation perplexity")),
+    (VALIDATION_BLEU, phrase("validation BLEU")),
+    (VALIDATION_ACCURACY, phrase("validation accuracy")),
+    (FORGETTING_KL, phrase("forgetting (KL), nats/token")),
+    (FORGETTING_NLL, phrase("forgetting (NLL rise), nats/token")),
+    (DRIFT_KL, phrase("drift on the task, nats/token")),
 )
 
 
@@ -70,7 +71,9 @@ def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
     drawn = finalists if len(finalists) <= FEW else finalists[:BEST_SHOWN]
     read = [(c, read_curves(row.folder)) for c in drawn for row in c.rows]
     known = [
-        (name, words) for name, words in CURVES if any(len(s.get(name, ())) > 1 for _, s in read)
+        (name, say(words))
+        for name, words in CURVES
+        if any(len(s.get(name, ())) > 1 for _, s in read)
     ]
     known = [k for k in known if k[0] != FORGETTING_NLL or FORGETTING_KL not in dict(known)][:3]
     if not known:
@@ -94,19 +97,22 @@ def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
         values = [v for _, series in read for _, v in series.get(name, ())]
         if name.endswith("perplexity") and max(values) > 20 * min(values):
             log_axis(axes.yaxis, 10, values)  # the untouched model's would flatten all that follows
-        axes.set_xlabel("step")
+        axes.set_xlabel(say("step"))
         axes.set_title(words)
     figure.legend(loc="outside lower center", ncols=2)
-    alt = f"{', '.join(words for _, words in known)} over training steps for each finalist."
-    caption = (
-        "One line a seed. The training loss is a mean over a few steps. What is measured during "
+    alt = say(
+        "{measured} over training steps for each finalist.",
+        measured=", ".join((words for _, words in known)),
     )
-    caption += (
+    caption = say(
+        "One line a seed. The training loss is a mean over a few steps. What is measured during "
         "training is measured on a few texts (evaluation.watched_examples); the tables are of all."
     )
     if len(drawn) < len(finalists):
-        caption += f" The best {len(drawn)} of {len(finalists)} finalists."
-    return Picture("curves", "Learning and forgetting", svg(figure, "curves", alt), alt, caption)
+        caption += say(" The best {n} of {of} finalists.", n=len(drawn), of=len(finalists))
+    return Picture(
+        "curves", say("Learning and forgetting"), svg(figure, "curves", alt), alt, caption
+    )
 
 
 def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -135,19 +141,25 @@ def budget_figure(run: SweepRecords, look: Look) -> Picture | None:
         x, y = zip(*points, strict=True)
         axes.step(x, y, where="post", c=colour, label=method)
         axes.scatter(x[-1], y[-1], c=colour, marker=marker, s=28, zorder=3)
-        ends.append(f"{method} {f.score(name, y[-1])} after {len(own)}")
+        ends.append(
+            say("{method} {score} after {n}", method=method, score=f.score(name, y[-1]), n=len(own))
+        )
     if not ends or max(axes.get_xlim()) < 1.5:
         return None
     locator = axes.xaxis.get_major_locator()
     assert isinstance(locator, MaxNLocator)
     locator.set_params(integer=True)
-    axes.set_xlabel("trials spent")
-    axes.set_ylabel(f"best {f.title(name)} so far")
+    axes.set_xlabel(say("trials spent"))
+    axes.set_ylabel(say("best {name} so far", name=f.title(name)))
     legend_beside(figure)
-    alt = f"Best {f.title(name)} so far by number of trials: {'; '.join(ends)}."
-    caption = "At the same number of trials every method has had the same budget. "
-    caption += "Pruned and failed trials count as trials."
-    return Picture("budget", "Best of n trials", svg(figure, "budget", alt), alt, caption)
+    alt = say(
+        "Best {name} so far by number of trials: {ends}.", name=f.title(name), ends="; ".join(ends)
+    )
+    caption = say(
+        "At the same number of trials every method has had the same budget. Pruned and failed trials "
+        "count as trials."
+    )
+    return Picture("budget", say("Best of n trials"), svg(figure, "budget", alt), alt, caption)
 
 
 def learning_rate_figure(run: SweepRecords, look: Look) -> Picture | None:
@@ -170,18 +182,20 @@ def learning_rate_figure(run: SweepRecords, look: Look) -> Picture | None:
             axes.scatter(*zip(*own, strict=True), c=colour, marker=marker, s=32, alpha=0.8, lw=0,
                          label=method)  # fmt: skip
     log_axis(axes.xaxis, 10, [rate for _, rate, _ in points])
-    axes.set_xlabel("learning rate")
+    axes.set_xlabel(say("learning rate"))
     axes.set_ylabel(f.title(name))
     legend_beside(figure)
-    alt = f"{f.title(name)} against learning rate of {len(points)} search trials."
-    caption = "Complete search trials. A best point at the edge asks for a wider range."
-    return Picture("rate", "Learning rate", svg(figure, "rate", alt), alt, caption)
+    alt = say(
+        "{name} against learning rate of {n} search trials.", name=f.title(name), n=len(points)
+    )
+    caption = say("Complete search trials. A best point at the edge asks for a wider range.")
+    return Picture("rate", say("Learning rate"), svg(figure, "rate", alt), alt, caption)
 
 
 COSTS = (
-    ("peak_memory_gb", "peak memory, GB", 1.0),
-    ("train_seconds", "training, s", 1.0),
-    ("tokens_per_second", "training, tokens/s", 1.0),
+    ("peak_memory_gb", phrase("peak memory, GB"), 1.0),
+    ("train_seconds", phrase("training, s"), 1.0),
+    ("tokens_per_second", phrase("training, tokens/s"), 1.0),
 )
 
 
@@ -196,18 +210,18 @@ def cost_figure(candidates: CandidateSet, look: Look) -> Picture | None:
     )
     for axes, (name, words, factor) in zip(axes_list, costs, strict=True):
         if name == "train_seconds" and max(c.cost.get(name, 0.0) for c in shown) > 300:
-            words, factor = "training, min", 1 / 60
+            words, factor = phrase("training, min"), 1 / 60
         _bars(axes, [c.cost.get(name) for c in shown], factor, [look[c.method][0] for c in shown])
         axes.set_yticks(range(len(shown)), [c.label for c in shown])
         axes.tick_params(axis="y", labelleft=axes is axes_list[0], length=0, labelcolor=INK)
-        axes.set_title(words)
+        axes.set_title(say(words))
     largest = "; ".join(
         f"{c.label} {f.gigabytes(c.cost.get('peak_memory_gb'))}, "
         f"{f.duration(c.cost.get('train_seconds'))}"
         for c in reversed(shown)
     )
-    alt = f"Cost of each finalist: {largest}."
-    return Picture("cost", "Cost", svg(figure, "cost", alt), alt, "Mean over seeds.")
+    alt = say("Cost of each finalist: {largest}.", largest=largest)
+    return Picture("cost", say("Cost"), svg(figure, "cost", alt), alt, say("Mean over seeds."))
 
 
 def _bars(axes: Axes, values: list[float | None], factor: float, colours: list[str]) -> None:

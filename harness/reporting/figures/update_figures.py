@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from harness.language import say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.folders.run_folder import FinishedTrial
@@ -23,6 +24,7 @@ from harness.reporting.figures.style import (
     Look,
     Picture,
     legend_beside,
+    less_is_better,
     log_axis,
     panels,
     svg,
@@ -77,28 +79,37 @@ def path_figure(candidates: CandidateSet, again: Sequence[Finalist], look: Look)
     first = [path[0] for _, path in paths if path[0].share == 0]
     bases = {(point.forgetting, point.quality) for point in first}
     for i, (x, y) in enumerate(sorted(bases)):
-        label = "untouched base" if i == 0 else None
+        label = say("untouched base") if i == 0 else None
         axes.scatter(x, y, s=60, marker="*", c=INK, zorder=3, label=label)
     title, unit = f.title(candidates.forgetting), f.unit(candidates.forgetting)
-    axes.set_xlabel(f"{title}, {unit}  (less is better)")
-    axes.set_ylabel(
-        f"{f.title(candidates.quality)}  ({'more' if candidates.maximize else 'less'} is better)"
-    )
+    axes.set_xlabel(less_is_better(f"{title}, {unit}"))
+    axes.set_ylabel(less_is_better(f.title(candidates.quality), not candidates.maximize))
     legend_beside(figure)
     ways = "; ".join(
         f"{finalist.candidate.label}: "
         + ", ".join(
-            f"α={share:g} {f.score(candidates.quality, y)} at {f.score(candidates.forgetting, x)}"
+            say(
+                "α={share:g} {quality} at {forgetting}",
+                share=share,
+                quality=f.score(candidates.quality, y),
+                forgetting=f.score(candidates.forgetting, x),
+            )
             for share, y, x in path
         )
         for finalist, path in paths
     )
-    alt = f"{f.title(candidates.quality)} and {title} between base and tuned weights. {ways}."
-    caption = (
-        "Weights between the base (α = 0) and the tuned model (α = 1): θ = (1 − α)·θ₀ + α·θ₁ "
-        "(WiSE-FT, arXiv:2109.01903). No training: less of the same change. One seed each."
+    alt = say(
+        "{quality} and {title} between base and tuned weights. {ways}.",
+        quality=f.title(candidates.quality),
+        title=title,
+        ways=ways,
     )
-    return Picture("path", "Between base and tuned", svg(figure, "path", alt), alt, caption)
+    caption = say(
+        "Weights between the base (α = 0) and the tuned model (α = 1): θ = (1 − α)·θ₀ "
+        "+ α·θ₁ (WiSE-FT, arXiv:2109.01903). No training: less of the same change. One "
+        "seed each."
+    )
+    return Picture("path", say("Between base and tuned"), svg(figure, "path", alt), alt, caption)
 
 
 def drift_figure(matrices: Sequence[tuple[Finalist, list[dict[str, Any]]]]) -> Picture | None:
@@ -117,14 +128,16 @@ def drift_figure(matrices: Sequence[tuple[Finalist, list[dict[str, Any]]]]) -> P
     values = [value for _, moved in maps for value in moved.values()]
     figure = _maps(maps, LogNorm(min(values), max(max(values), 1.001 * min(values))), "drift")
     means = "; ".join(f"{t} {100 * statistics.mean(m.values()):.2g} %" for t, m in maps)
-    alt = f"Relative size of the update by layer and kind of module; means: {means}."
-    caption = (
+    alt = say(
+        "Relative size of the update by layer and kind of module; means: {means}.", means=means
+    )
+    caption = say(
         "‖ΔW‖_F / ‖W‖_F of each weight matrix, one scale for all; white: unchanged. "
         "Embeddings and other matrices outside the layers are not shown."
     )
     if len(matrices) > MOST_MAPS:
-        caption += f" The best {MOST_MAPS} of {len(matrices)} finalists."
-    return Picture("drift", "Drift by layer", svg(figure, "drift", alt), alt, caption)
+        caption += say(" The best {n} of {of} finalists.", n=MOST_MAPS, of=len(matrices))
+    return Picture("drift", say("Drift by layer"), svg(figure, "drift", alt), alt, caption)
 
 
 def _maps(maps: Sequence[Map], norm: Normalize, what: str):
@@ -152,7 +165,7 @@ def _maps(maps: Sequence[Map], norm: Normalize, what: str):
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
         axes.set_title(title, fontsize=9)
-    axes_list[0].set_ylabel("layer")
+    axes_list[0].set_ylabel(say("layer"))
     for axes in axes_list[1:]:
         axes.tick_params(labelleft=False)
     assert mesh is not None
@@ -198,27 +211,29 @@ def spectrum_figure(
         if values:
             steps = range(1, len(values) + 1)
             left.plot(steps, values, c=colour, marker=".", ms=4, lw=1.2)
-            where = "" if most["layer"] is None else f" of layer {most['layer']}"
+            where = "" if most["layer"] is None else say(" of layer {layer}", layer=most["layer"])
             named.append(f"{finalist.candidate.label}: {most['kind']}{where}")
     shown = [v for line in left.lines for v in np.asarray(line.get_ydata(), float).tolist()]
     if shown:
         log_axis(left.yaxis, 10, shown)
-    left.set_xlabel("direction")
-    left.set_title("singular values of the most changed matrix")
+    left.set_xlabel(say("direction"))
+    left.set_title(say("singular values of the most changed matrix"))
     right.set_yticks(range(len(drawn)), [x.candidate.label for x, _ in reversed(drawn)])
     right.tick_params(axis="y", length=0, labelcolor=INK)
     right.grid(axis="y", visible=False)
     right.set_ylim(-0.6, len(drawn) - 0.4)
     right.set_xlim(left=0)
-    right.set_title("effective rank of the update, a point a matrix")
+    right.set_title(say("effective rank of the update, a point a matrix"))
     listed = "; ".join(named)
-    alt = (
-        f"Singular values of the most changed matrix of each finalist ({listed}), effective ranks."
+    alt = say(
+        "Singular values of the most changed matrix of each finalist ({listed}), effective ranks.",
+        listed=listed,
     )
-    caption = (
-        f"Most changed by ‖ΔW‖_F/‖W‖_F: {listed}. Colours as on the right; the bar is the median."
+    caption = say(
+        "Most changed by ‖ΔW‖_F/‖W‖_F: {listed}. Colours as on the right; the bar is the median.",
+        listed=listed,
     )
-    return Picture("spectrum", "Spectrum", svg(figure, "spectrum", alt), alt, caption)
+    return Picture("spectrum", say("Spectrum"), svg(figure, "spectrum", alt), alt, caption)
 
 
 def ranks_figure(rows: Sequence[FinishedTrial]) -> Picture | None:
@@ -235,12 +250,18 @@ def ranks_figure(rows: Sequence[FinishedTrial]) -> Picture | None:
     values = [value for _, ranks in maps for value in ranks.values()]
     figure = _maps(maps, Normalize(0, max(*values, 1)), "ranks")
     totals = "; ".join(
-        f"{title}: {sum(r.values()):.0f} in all, {min(r.values()):.0f} to {max(r.values()):.0f}"
+        say(
+            "{title}: {total:.0f} in all, {least:.0f} to {most:.0f}",
+            title=title,
+            total=sum(r.values()),
+            least=min(r.values()),
+            most=max(r.values()),
+        )
         for title, r in maps
     )
-    alt = f"Final rank of each module. {totals}."
-    caption = f"Rank of each module at the end of the first seed ({totals})."
-    return Picture("ranks", "Where the rank went", svg(figure, "ranks", alt), alt, caption)
+    alt = say("Final rank of each module. {totals}.", totals=totals)
+    caption = say("Rank of each module at the end of the first seed ({totals}).", totals=totals)
+    return Picture("ranks", say("Where the rank went"), svg(figure, "ranks", alt), alt, caption)
 
 
 def _place(name: str) -> tuple[int, str] | None:
@@ -270,12 +291,17 @@ def importance_figure(rows: Sequence[FinishedTrial], look: Look) -> Picture | No
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(axis="y", visible=False)
         axes.set_title(method)
-    first = "; ".join(f"{method}: {max(g, key=lambda n: g[n])} most" for method, g in found)
-    alt = f"Importance of groups of parameters. {first}."
-    caption = "Importance of each group of parameters, by which those to train were chosen."
+    first = "; ".join(
+        say("{method}: {largest} most", method=method, largest=max(g, key=lambda n: g[n]))
+        for method, g in found
+    )
+    alt = say("Importance of groups of parameters. {first}.", first=first)
+    caption = say("Importance of each group of parameters, by which those to train were chosen.")
     if any(len(groups) > MOST_BARS for _, groups in found):
-        caption += f" The {MOST_BARS} largest."
-    return Picture("importance", "What matters where", svg(figure, "importance", alt), alt, caption)
+        caption += say(" The {n} largest.", n=MOST_BARS)
+    return Picture(
+        "importance", say("What matters where"), svg(figure, "importance", alt), alt, caption
+    )
 
 
 def _numbers_of(row: FinishedTrial, name: str) -> dict[str, float]:

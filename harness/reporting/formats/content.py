@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from harness.language import counted, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
@@ -98,7 +99,7 @@ def gather(run: SweepRecords) -> Content:
     order = ranked(candidates)
     measured = objective(run, candidates)
     matched = matched_quality(run)
-    at_equal_quality = [("Forgetting at equal quality, in the search", matched_table(matched))]
+    at_equal_quality = [(say("Forgetting at equal quality, in the search"), matched_table(matched))]
     domains = []
     for prefix in (FORGETTING_KL, FORGETTING_NLL):
         table = leaderboard.domain_table(candidates, prefix, chosen)
@@ -152,14 +153,14 @@ def _summary(run: SweepRecords, candidates: CandidateSet) -> str:
     sweep = run.sweep
     n_search = sum(row.record.stage != "confirm" for row in run.rows)
     parts = [part for part in (sweep.model, sweep.data) if part]
-    parts.append(f"{len(sweep.methods)} method{'s' if len(sweep.methods) != 1 else ''}")
-    parts.append(f"{n_search} search trial{'s' if n_search != 1 else ''}")
+    parts.append(counted(len(sweep.methods), "{n} method", "{n} methods"))
+    parts.append(counted(n_search, "{n} search trial", "{n} search trials"))
     if candidates.confirmed:
         n_confirm = len(run.rows) - n_search
-        parts.append(f"{n_confirm} confirm trial{'s' if n_confirm != 1 else ''}")
+        parts.append(counted(n_confirm, "{n} confirm trial", "{n} confirm trials"))
     seconds = [s for row in run.rows if (s := search_tables.trial_seconds(row.record)) is not None]
     if seconds:
-        parts.append(f"{f.duration(sum(seconds))} of trial time")
+        parts.append(say("{duration} of trial time", duration=f.duration(sum(seconds))))
     return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
 
 
@@ -176,19 +177,23 @@ def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:
         value, _, interval = text.partition(" ")
         base = chosen.base.get(name)
         if estimate is chosen.forgetting:
-            beside = "untouched base: 0"
+            beside = say("untouched base: 0")
         elif base is None:
-            beside = "base not measured"
+            beside = say("base not measured")
         else:
-            beside = f"untouched base: {f.score(name, base.value)}"
+            beside = say("untouched base: {score}", score=f.score(name, base.value))
         label = f.title(name) + (f", {unit}" if unit else "")
         numbers.append(KeyNumber(label, value, interval, beside))
     memory, time = chosen.cost.get("peak_memory_gb"), chosen.cost.get("train_seconds")
     parameters = chosen.cost.get("trainable_parameters")
     if memory is not None:
-        beside = f"{f.duration(time)} of training, {f.count(parameters)} parameters trained"
-        numbers.append(KeyNumber("peak memory", f.gigabytes(memory), "", beside))
+        beside = say(
+            "{duration} of training, {count} parameters trained",
+            duration=f.duration(time),
+            count=f.count(parameters),
+        )
+        numbers.append(KeyNumber(say("peak memory"), f.gigabytes(memory), "", beside))
     elif time is not None:
-        beside = f"{f.count(parameters)} parameters trained"
-        numbers.append(KeyNumber("training", f.duration(time), "", beside))
+        beside = say("{count} parameters trained", count=f.count(parameters))
+        numbers.append(KeyNumber(say("training"), f.duration(time), "", beside))
     return numbers

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from harness.language import language
 from harness.reporting.evidence.candidates import Candidate
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.estimates import Estimate
@@ -55,6 +56,7 @@ def as_json(content: Content) -> dict[str, Any]:
     ]
     return {
         "format": 2,
+        "language": language(),
         "sweep": {
             "name": sweep.name,
             "command": sweep.command,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from harness.language import say
 from harness.reporting.formats.content import Content
 from harness.reporting.table import Table
 
@@ -17,43 +18,43 @@ def escaped(text: str) -> str:
 def render(content: Content) -> str:
     r = content.recommendation
     lines = [f"# {escaped(content.run.sweep.name)}", "", escaped(content.summary), ""]
-    lines += ["## Recommendation", "", f"**{escaped(r.headline)}**", ""]
+    lines += [f"## {say('Recommendation')}", "", f"**{escaped(r.headline)}**", ""]
     lines += [f"- {escaped(line)}" for line in r.meaning]
     for number in content.key_numbers:
         value = f"{number.value} {number.interval}".strip()
         lines.append(f"- {escaped(number.label)}: {escaped(value)} ({escaped(number.beside)})")
     for step in content.next_steps:
         lines += ["", escaped(step.what), "", *code(step.command)]
-    lines += _list("Before acting on this", r.cautions)
-    lines += _list("Why", r.reasons)
-    lines += _list("Why not the others", [f"{label}: {why}" for label, why in r.runners_up])
-    lines += _list("What would change it", r.would_change)
-    lines += _table("Leader board", content.leaderboard)
-    lines += _table("Every score", content.split_scores)
-    lines += _list("Could not be measured", content.missing)
-    lines += _table("Every two finalists against each other", content.pairs)
-    lines += _table("Did the order of the search hold?", content.stability)
+    lines += _list(say("Before acting on this"), r.cautions)
+    lines += _list(say("Why"), r.reasons)
+    lines += _list(say("Why not the others"), [f"{label}: {why}" for label, why in r.runners_up])
+    lines += _list(say("What would change it"), r.would_change)
+    lines += _table(say("Leader board"), content.leaderboard)
+    lines += _table(say("Every score"), content.split_scores)
+    lines += _list(say("Could not be measured"), content.missing)
+    lines += _table(say("Every two finalists against each other"), content.pairs)
+    lines += _table(say("Did the order of the search hold?"), content.stability)
     for title, variants in content.variants:
         lines += _table(title, variants)
-    lines += _table("Search", content.budget)
-    lines += _table("Settings that matter", content.effects)
-    lines += _table("Cost", content.cost)
-    lines += _table("Where memory goes", content.memory)
+    lines += _table(say("Search"), content.budget)
+    lines += _table(say("Settings that matter"), content.effects)
+    lines += _table(say("Cost"), content.cost)
+    lines += _table(say("Where memory goes"), content.memory)
     for title, table in content.quantization:
         lines += _table(title, table)
-    lines += _table("What the models know", content.knowledge.scores)
+    lines += _table(say("What the models know"), content.knowledge.scores)
     for title, lost in content.lost:
         lines += _table(title, lost)
     for title, domain in content.domains:
-        lines += _table(f"By domain: {title}", domain)
-    lines += _table("Tasks that were not trained for", content.tasks)
-    lines += _table("After training", content.afterwards)
-    lines += _table("What changed in the weights", content.updates)
-    lines += _table("Trials that did not complete", content.failures)
-    lines += _list("Data", content.data.counts)
-    lines += _table("Overlap", content.data.overlap)
-    lines += _list("How it was measured", content.methodology + content.definitions)
-    lines += _list("Warnings of the trials", content.warnings)
+        lines += _table(say("By domain: {title}", title=title), domain)
+    lines += _table(say("Tasks that were not trained for"), content.tasks)
+    lines += _table(say("After training"), content.afterwards)
+    lines += _table(say("What changed in the weights"), content.updates)
+    lines += _table(say("Trials that did not complete"), content.failures)
+    lines += _list(say("Data"), content.data.counts)
+    lines += _table(say("Overlap"), content.data.overlap)
+    lines += _list(say("How it was measured"), content.methodology + content.definitions)
+    lines += _list(say("Warnings of the trials"), content.warnings)
     return "\n".join(lines).rstrip() + "\n"
 
 

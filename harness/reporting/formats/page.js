@@ -3,6 +3,8 @@
 // tables, and the front with axes of one's choice. Everything is also there without it.
 (() => {
   const root = document.documentElement;
+  const translated = JSON.parse(document.querySelector("#sentences")?.textContent ?? "{}");
+  const say = (text, values = {}) => (translated[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const find = (selector) => Array.from(document.querySelectorAll(selector));
   const isDark = () => {
     const chosen = root.dataset.theme;
@@ -23,12 +25,12 @@
       const code = button.parentElement.querySelector("code");
       try {
         await navigator.clipboard.writeText(code.textContent);
-        button.textContent = "Copied";
+        button.textContent = say("Copied");
       } catch {  // a page that was opened from a file may not write the clipboard
         getSelection().selectAllChildren(code);
-        button.textContent = "Selected";
+        button.textContent = say("Selected");
       }
-      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      setTimeout(() => { button.textContent = say("Copy"); }, 1500);
     });
   }
 
@@ -52,7 +54,7 @@
       const rows = table.tBodies[0].rows.length;
       new DataTable(table, {
         paging: false, info: false, order: [], autoWidth: false, searching: rows > 8,
-        language: { search: "Filter" },
+        language: { search: say("Filter") },
       });
     }
   }
@@ -64,6 +66,9 @@
     return;
   }
   const front = JSON.parse(data.textContent);
+  const stages = {
+    search: say("search"), finalist: say("finalist"), chosen: say("chosen"), "not eligible": say("not eligible"), base: say("base"),
+  };
   const axes = new Map(front.axes.map((axis) => [axis.key, axis]));
   const choices = { x: document.getElementById("front-x"), y: document.getElementById("front-y") };
   const search = document.getElementById("front-search");
@@ -91,11 +96,11 @@
     return front.points.filter((point) => point.values[x] && point.values[y]).map((point) => {
       const [across, up] = [point.values[x], point.values[y]];
       return {
-        label: point.label, method: point.method, stage: point.stage, of: point.of, leading: point.leading === true,
+        label: point.label, method: point.method, stage: point.stage, stageSaid: stages[point.stage], of: point.of, leading: point.leading === true,
         x: across[0], xLow: across[1] ?? across[0], xHigh: across[2] ?? across[0],
         y: up[0], yLow: up[1] ?? up[0], yHigh: up[2] ?? up[0],
         across: told(across), up: told(up),
-        said: `${point.label}, ${point.stage}: ${told(up)} ${axes.get(y).title}, ${told(across)} ${axes.get(x).title}`,
+        said: `${point.label}, ${stages[point.stage]}: ${told(up)} ${axes.get(y).title}, ${told(across)} ${axes.get(x).title}`,
       };
     });
   }
@@ -138,7 +143,8 @@
     const methods = front.methods.filter((m) => rows.some((row) => row.method === m.name));
     const axis = (key) => {
       const { title, better } = axes.get(key);
-      return better ? `${title} (${better} is better)` : title;
+      if (!better) return title;
+      return better === "less" ? say("{title} (less is better)", { title }) : say("{title} (more is better)", { title });
     };
     const scale = (key, low, high) => {
       const log = axes.get(key).log && rows.every((row) => row[low] > 0);
@@ -158,8 +164,8 @@
     const faded = (shown) => ({ condition: { param: "picked", value: shown }, value: 0.06 });
     const only = (...stages) => [{ filter: { field: "stage", oneOf: stages } }];
     const tooltip = [
-      { field: "label", title: "configuration" }, { field: "stage", title: "stage" },
-      { field: "of", title: "measured with" },
+      { field: "label", title: say("configuration") }, { field: "stageSaid", title: say("stage") },
+      { field: "of", title: say("measured with") },
       { field: "up", title: axes.get(y).title }, { field: "across", title: axes.get(x).title },
     ];
     const finalists = ["finalist", "chosen", "not eligible"];

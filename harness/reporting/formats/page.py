@@ -10,10 +10,16 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.language import language, say
 from harness.reporting.figures.style import THEMED, variable
 from harness.reporting.formats import page_libraries
 from harness.reporting.formats.content import Content
 from harness.reporting.formatting import title
+
+# Those of readers' systems. None is embedded: one with all characters has several megabytes.
+JAPANESE_FONTS = (
+    'system-ui, "Hiragino Sans", "Yu Gothic", "Noto Sans JP", "Noto Sans CJK JP", sans-serif'
+)
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,28 @@ def render(content: Content) -> str:
         pictures=pictures,
         quality_title=title(content.candidates.quality),
         themed=[(variable(colour), dark) for colour, dark in THEMED.items()],
+        split=say(content.candidates.quality.split(".")[0]),
+        sentences=_sentences(),
         scripts=_scripts(content),
     )
 
 
+def _sentences() -> dict[str, str]:
+    """Return the translations of what the page's own script writes; none for English."""
+    if language() == "en":
+        return {}
+    return {text: say(text) for text in re.findall(r'\bsay\("([^"]+)"', _own_script())}
+
+
+def _own_script() -> str:
+    return files("harness.reporting.formats").joinpath("page.js").read_text("utf-8")
+
+
 def _scripts(content: Content) -> list[Script]:
     """Return what the page needs: the chart library only where there is a chart."""
-    own = files("harness.reporting.formats").joinpath("page.js").read_text("utf-8")
     charts = page_libraries.charts() if content.explorer else ""
-    return [Script(text) for text in (charts, page_libraries.tables(), own) if text]
+    scripts = (charts, page_libraries.tables(), _own_script())
+    return [Script(text) for text in scripts if text]
 
 
 def environment() -> Environment:
@@ -65,7 +84,16 @@ def environment() -> Environment:
     )
     made.filters["unbroken"] = unbroken
     made.filters["order"] = order
+    made.globals["language"] = language()
+    made.globals["fonts"] = JAPANESE_FONTS
+    made.globals["say"] = _say
     return made
+
+
+def _say(template: str, **values: object) -> Markup:
+    """Return a sentence of a template, whose markup is its own, with its values escaped."""
+    text = Markup(say(template))
+    return text.format(**values) if values else text
 
 
 def unbroken(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.language import say, say_each
 from harness.records import write_text
 from harness.reporting import formatting as f
 from harness.reporting.table import Cell, Table
@@ -48,17 +49,21 @@ def contents(data: Mapping[str, Any]) -> list[tuple[str, Table]]:
     """Return the tables: scores after each task, their summary, and changes outside the tasks."""
     name = data["measurement"]
     less = METRIC_DEFINITIONS[kind_of(name)].direction == "minimize"
-    sign = " (of its negative: less is better)" if less else ""
+    summed = say(
+        "The sequence in numbers (of its negative: less is better)"
+        if less
+        else "The sequence in numbers"
+    )
     tables = [
-        (f"{f.title(name)} of each task, after each task", _matrix(data)),
-        (f"The sequence in numbers{sign}", _summary(data)),
-        ("Besides the tasks", _besides(data)),
+        (say("{name} of each task, after each task", name=f.title(name)), _matrix(data)),
+        (summed, _summary(data)),
+        (say("Besides the tasks"), _besides(data)),
     ]
     return [(title, table) for title, table in tables if table.rows]
 
 
 def _after(stage: Mapping[str, Any]) -> Cell:
-    return Cell("untouched base", "quiet") if stage["after"] is None else Cell(stage["after"])
+    return Cell(say("untouched base"), "quiet") if stage["after"] is None else Cell(stage["after"])
 
 
 def _matrix(data: Mapping[str, Any]) -> Table:
@@ -70,11 +75,12 @@ def _matrix(data: Mapping[str, Any]) -> Table:
             text = f.with_interval(name, score["value"], low, high)
             cells.append(Cell(text, "number strong" if task == place else "number"))
         rows.append((_after(stage), *cells))
-    note = (
-        "A row a stage, a column a task, on its test split. Bold: the task just trained on. Below it "
-        "what was kept of it later, above it what it began with. Brackets: 95 %, over examples."
+    note = say(
+        "A row a stage, a column a task, on its test split. Bold: the task just "
+        "trained on. Below it what was kept of it later, above it what it began with. "
+        "Brackets: 95 %, over examples."
     )
-    return Table(("After", *data["tasks"]), tuple(rows), note)
+    return Table((say("After"), *data["tasks"]), tuple(rows), note)
 
 
 def _summary(data: Mapping[str, Any]) -> Table:
@@ -82,9 +88,9 @@ def _summary(data: Mapping[str, Any]) -> Table:
     rows = []
     for key, value in data["summary"].items():
         shown = f"{f.number(100 * value, 1)} %" if key == "FG" else f.score(name, value, sign=True)
-        rows.append((Cell(key), Cell(shown, "number"), Cell(sequences.CONVENTIONS[key])))
-    note = "One seed and one order of the tasks: another order gives other numbers."
-    return Table(("", "Value", "What it is"), tuple(rows), note)
+        rows.append((Cell(key), Cell(shown, "number"), Cell(say(sequences.CONVENTIONS[key]))))
+    note = say("One seed and one order of the tasks: another order gives other numbers.")
+    return Table(("", *say_each("Value", "What it is")), tuple(rows), note)
 
 
 def _besides(data: Mapping[str, Any]) -> Table:
@@ -107,7 +113,7 @@ def _besides(data: Mapping[str, Any]) -> Table:
             shown = f.MISSING if value is None else f.number(value, 3)
             cells.append(Cell(shown, "number"))
         rows.append((_after(stage), *cells))
-    headers = ("After", *(f"{f.title(name)}, {f.unit(name)}" for name in moved), *abilities)
+    headers = (say("After"), *(f"{f.title(name)}, {f.unit(name)}" for name in moved), *abilities)
     return Table(headers, tuple(rows) if len(headers) > 1 else ())
 
 

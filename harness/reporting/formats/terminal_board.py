@@ -10,48 +10,55 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.language import in_language, say
 from harness.records import read_json
 from harness.reporting import formatting as f
+from harness.reporting.verdict.contest import UNTESTED
 
 SHOWN = 12  # rows of the leader board
 ROOMY = 100  # columns that a table with costs needs
 
 
 def announce(folder: Path, console: Console) -> None:
-    """Print a summary of the report in ``folder`` that fits on one screen."""
+    """Print a summary of the report in ``folder``, in its language, that fits on one screen."""
     report = read_json(folder / "report.json")
     assert report is not None, f"{folder} was just written"
+    with in_language(report["language"]):
+        _announce(report, folder, console)
+
+
+def _announce(report: Mapping[str, Any], folder: Path, console: Console) -> None:
     recommendation = report["recommendation"]
-    say = _plain(console)
-    say("")
-    say(recommendation["headline"], style="bold")
+    show = _plain(console)
+    show("")
+    show(recommendation["headline"], style="bold")
     meaning = recommendation["meaning"]
     if recommendation["chosen"] is None:
         meaning = recommendation["reasons"]
     for line in meaning:
-        say(f"  {line}")
+        show(f"  {line}")
     cautions = recommendation["cautions"]
     if cautions:
-        say("Before acting on this:")
+        show(say("Before acting on this:"))
         for caution in cautions[:3]:
-            say(f"  - {caution}")
+            show(f"  - {caution}")
         if len(cautions) > 3:
-            say(f"  - and {len(cautions) - 3} more on the page")
+            show("  - " + say("and {n} more on the page", n=len(cautions) - 3))
     if report["leaderboard"]:
-        say("")
+        show("")
         console.print(_board(report, console.width))
     for step in recommendation["next_steps"]:
-        say(f"{step['what']} {step['command']}")
-    say(f"Report: {folder} (open {folder / 'index.html'})")
+        show(f"{step['what']} {step['command']}")
+    show(say("Report: {folder} (open {page})", folder=folder, page=folder / "index.html"))
 
 
 def _plain(console: Console):
     """Return a function that prints text as it is: a method may be called [red]."""
 
-    def say(text: str, style: str | None = None) -> None:
+    def show(text: str, style: str | None = None) -> None:
         console.print(Text(text, style=style or ""), soft_wrap=not console.is_terminal)
 
-    return say
+    return show
 
 
 def _board(report: Mapping[str, Any], width: int) -> Table:
@@ -59,21 +66,21 @@ def _board(report: Mapping[str, Any], width: int) -> Table:
     roomy = width >= ROOMY
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right")
-    table.add_column("configuration", overflow="fold", min_width=16)
+    table.add_column(say("configuration"), overflow="fold", min_width=16)
     table.add_column(f.title(quality), justify="right")
-    table.add_column("tied")
+    table.add_column(say("tied"))
     if forgetting:
         unit = f.unit(forgetting)
-        name = f"{f.title(forgetting)}, {unit}" if roomy and unit else "forgetting"
+        name = f"{f.title(forgetting)}, {unit}" if roomy and unit else say("forgetting")
         table.add_column(name, justify="right")
     if roomy:
-        table.add_column("peak memory", justify="right")
-        table.add_column("training", justify="right")
+        table.add_column(say("peak memory"), justify="right")
+        table.add_column(say("training"), justify="right")
     for place, row in enumerate(report["leaderboard"][:SHOWN], 1):
         measured, cost = row["measurements"], row["cost"]
         cells = [str(place) if row["eligible"] else f.MISSING, row["label"]]
         cells.append(_estimate(quality, measured.get(quality)))
-        cells.append(row["tied"] or f.MISSING)
+        cells.append(say(row["tied"]) if row["tied"] == UNTESTED else row["tied"] or f.MISSING)
         if forgetting:
             cells.append(_estimate(forgetting, measured.get(forgetting)))
         if roomy:

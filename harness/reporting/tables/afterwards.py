@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.language import say, say_each
 from harness.records import Measurement, Outcome
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -16,7 +17,11 @@ from harness.statistics.measurements.names import MERGED_DIFFERENCE
 def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     """Build the table: per finalist a row as trained, then a row per outcome; the base last."""
     names = [candidates.quality] + ([candidates.forgetting] if candidates.forgetting else [])
-    headers = ["Method", "Configuration", "Model", *map(_header, names), "Size", "Tokens/s", "How"]
+    headers = [
+        *say_each("Method", "Configuration", "Model"),
+        *map(_header, names),
+        *say_each("Size", "Tokens/s", "How"),
+    ]
     rows: list[tuple[Cell, ...]] = []
     marked = None
     for finalist in looked_at_again(candidates):
@@ -29,11 +34,11 @@ def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Tabl
             (
                 Cell(record.method, "method"),
                 Cell(settings),
-                Cell("as trained"),
+                Cell(say("as trained")),
                 *_scores(record.measurements, names),
                 Cell(kept, "number"),
                 Cell(_speed(record.cost.get("generation_tokens_per_second")), "number"),
-                Cell(f"seed {record.seed}; size of the trained part", "quiet"),
+                Cell(say("seed {seed}; size of the trained part", seed=record.seed), "quiet"),
             )
         )
         for name, outcome in _told_apart(finalist.outcomes):
@@ -48,10 +53,11 @@ def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Tabl
                     Cell(_how(outcome), "quiet"),
                 )
             )
-    note = (
-        "The model of each finalist's first seed, measured again on the same texts against the same "
-        "base. Interpolated α: (1 − α) of the base's weights plus α of the tuned weights. Merged, "
-        "interpolated and quantized models are listed with the size of the whole model."
+    note = say(
+        "The model of each finalist's first seed, measured again on the same texts "
+        "against the same base. Interpolated α: (1 − α) of the base's weights plus α "
+        "of the tuned weights. Merged, interpolated and quantized models are listed "
+        "with the size of the whole model."
     )
     return Table(tuple(headers), tuple(rows), note, marked)
 
@@ -87,14 +93,18 @@ def _how(outcome: Outcome) -> str:
     difference = outcome.measurements.get(MERGED_DIFFERENCE)
     parts = [outcome.note] if outcome.note else []
     if difference is not None:
-        parts.append(f"logits differ by at most {f.setting(float(difference.value))}")
+        parts.append(
+            say("logits differ by at most {largest}", largest=f.setting(float(difference.value)))
+        )
     return "; ".join(parts)
 
 
 def update_table(candidates: CandidateSet) -> Table:
     """Build the table of weight updates: size, number of directions, and which, per finalist."""
-    headers = ("Method", "Configuration", "‖Δθ‖/‖θ‖", "Matrices", "Effective rank", "Stable rank")
-    headers += ("Amplification", "Overlap", "Intruders")
+    headers = say_each(
+        "Method", "Configuration", "‖Δθ‖/‖θ‖", "Matrices", "Effective rank", "Stable rank"
+    )
+    headers += say_each("Amplification", "Overlap", "Intruders")
     rows = []
     for finalist in looked_at_again(candidates):
         outcome = finalist.outcomes.get(UPDATE)
@@ -117,20 +127,22 @@ def update_table(candidates: CandidateSet) -> Table:
                     ("overlap", 2),
                 )
             ),
-            f.MISSING if intruders is None else f"{intruders.value:,.0f} of {counted:,}",
+            f.MISSING
+            if intruders is None
+            else say("{value:,.0f} of {counted:,}", value=intruders.value, counted=counted),
         ]
         cells = (
             Cell(finalist.row.record.method, "method"),
             Cell(f.settings(finalist.candidate.settings) or "defaults"),
         )
         rows.append(cells + tuple(Cell(value, "number") for value in values))
-    note = (
-        "Covers the weight matrices that changed. Ranks, amplification and overlap are medians. "
-        "Effective rank is the exponential of the entropy of ΔW's singular values, stable rank "
-        "‖ΔW‖²_F/‖ΔW‖²₂. Amplification is ‖ΔW‖_F over W's norm in the same directions (LoRA, §7.3). "
-        "Overlap is the share of ΔW's ten leading input directions that lies in W's ten. Intruders are "
-        "leading singular vectors of the tuned matrix that resemble none of the base's "
-        "(arXiv:2410.21228)."
+    note = say(
+        "Covers the weight matrices that changed. Ranks, amplification and overlap are "
+        "medians. Effective rank is the exponential of the entropy of ΔW's singular "
+        "values, stable rank ‖ΔW‖²_F/‖ΔW‖²₂. Amplification is ‖ΔW‖_F over W's norm in "
+        "the same directions (LoRA, §7.3). Overlap is the share of ΔW's ten leading "
+        "input directions that lies in W's ten. Intruders are leading singular vectors "
+        "of the tuned matrix that resemble none of the base's (arXiv:2410.21228)."
     )
     return Table(headers, tuple(rows), note)
 

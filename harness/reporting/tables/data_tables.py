@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.language import say, say_each
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.overlap_counts import (
     NAMES,
@@ -44,24 +45,30 @@ def _counts(counts: Mapping[str, Any]) -> Iterator[str]:
     sizes = {name: counts[name] for name in SETS if counts.get(name)}
     if sizes:
         texts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in sizes.items())
-        yield f"Texts: {texts}."
+        yield say("Texts: {texts}.", texts=texts)
     odd = {n: v for n, v in counts.items() if isinstance(v, int) and v and n not in SIZES}
     if odd:
-        yield "Counted: " + ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in odd.items()) + "."
+        counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in odd.items())
+        yield say("Counted: {counts}.", counts=counts)
 
 
 def _table(pairs: Sequence[Mapping[str, Any]], n: Any, least: Any) -> Table:
     """Build one row for every two sets of texts that should share none."""
-    headers = ("Of", "also in", "Items", *NAMES.values(), f"shares {n} words in a row")
+    headers = (
+        *say_each("Of", "also in", "Items"),
+        *say_each(*NAMES.values()),
+        say("shares {n} words in a row", n=n),
+    )
     rows = []
     for pair in pairs:
         numbers = [pair[kind] for kind in ("prompt", "near", "ngram")]
         cells = [Cell(str(pair["of"])), Cell(str(pair["within"])), _number(pair["items"])]
         rows.append((*cells, *map(_number, numbers)))
-    note = (
-        f"Near-duplicate: the 5-character runs of two texts (prompt and answer, lower case, words "
-        f"only) have a Jaccard similarity of at least {least}. Word sequences common in both sets, "
-        "such as those of a template, are not counted."
+    note = say(
+        "Near-duplicate: the 5-character runs of two texts (prompt and answer, lower "
+        "case, words only) have a Jaccard similarity of at least {least}. Word "
+        "sequences common in both sets, such as those of a template, are not counted.",
+        least=least,
     )
     return Table(headers, tuple(rows), note if rows else "")
 
@@ -73,6 +80,11 @@ def _number(value: Any) -> Cell:
 def _closest(pairs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
     for pair in pairs:
         for example in pair.get("examples") or ():
-            about = f"{pair['of']} and {pair['within']}, similarity {example['similarity']:.2f}"
+            about = say(
+                "{of} and {within}, similarity {similarity:.2f}",
+                of=pair["of"],
+                within=pair["within"],
+                similarity=example["similarity"],
+            )
             first, second = example["texts"]
             yield about, str(first), str(second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from harness.language import say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.equal_quality import MatchedQuality
@@ -38,10 +39,10 @@ def forgetting_tables(
     order = [c for c in ranked(candidates) if c.rows]
     marked = order.index(chosen) if chosen in order else None
     made: dict[str, Callable[[list[Candidate], int | None], Table]] = {
-        "Losses and gains on general text": _text,
-        "Instructions, and agreement with the base's answers": _asked,
-        "Cost of quantization and of training": _quantization,
-        "Selected step of each run": _selected,
+        say("Losses and gains on general text"): _text,
+        say("Instructions, and agreement with the base's answers"): _asked,
+        say("Cost of quantization and of training"): _quantization,
+        say("Selected step of each run"): _selected,
     }
     tables = {title: make(order, marked) for title, make in made.items()}
     return [(title, table) for title, table in tables.items() if table.rows]
@@ -52,30 +53,40 @@ def matched_table(matched: MatchedQuality | None) -> Table:
     if matched is None:
         return Table((), ())
     quality, forgetting = matched.quality, matched.forgetting
-    at = [f"at {f.title(quality)} {f.score(quality, level)}" for level in matched.levels]
+    at = [
+        say("at {quality} {score}", quality=f.title(quality), score=f.score(quality, level))
+        for level in matched.levels
+    ]
     rows = []
     for method, found in matched.by_method.items():
         cells = [Cell(_at_quality(forgetting, one), "number") for one in found]
         count = Cell(str(matched.trials[method]), "number")
         rows.append((Cell(method, "method"), count, *cells))
-    note = (
-        f"Read a column from top to bottom: it compares the {f.title(forgetting)} of methods that are "
-        "equally good, where the leader board compares each at a rate of its own. The first level is "
-        "within the margin of the best that every method reaches. Between two trials that no other "
-        "trial of the method beats in both, values are interpolated. This is evidence of the search on "
-        "validation, with one seed a trial, and not confirmed: intervals cover other items alone."
+    note = say(
+        "Read a column from top to bottom: it compares the {forgetting} of methods "
+        "that are equally good, where the leader board compares each at a rate of its "
+        "own. The first level is within the margin of the best that every method "
+        "reaches. Between two trials that no other trial of the method beats in both, "
+        "values are interpolated. This is evidence of the search on validation, with "
+        "one seed a trial, and not confirmed: intervals cover other items alone.",
+        forgetting=f.title(forgetting),
     )
-    return Table(("Method", "Trials", *at), tuple(rows), note)
+    return Table((*say_each("Method", "Trials"), *at), tuple(rows), note)
 
 
 def _at_quality(name: str, found: AtQuality) -> str:
     if found.value is None:
-        return "not reached"
+        return say("not reached")
     if found.high is None or math.isfinite(found.high):
         return f.with_interval(name, found.value, found.low, found.high)
     value, low = f.score(name, found.value), f.score(name, found.low)
     missed = 100 * (1 - (found.reached or 0.0))
-    return f"{value}, at least {low}; not reached in {missed:.0f} % of resamples"
+    return say(
+        "{value}, at least {low}; not reached in {missed:.0f} % of resamples",
+        value=value,
+        low=low,
+        missed=missed,
+    )
 
 
 def _cells(candidate: Candidate, values: Sequence[str]) -> tuple[Cell, ...]:
@@ -92,8 +103,8 @@ def _signed(estimate: Estimate | None) -> str:
 
 
 def _text(order: list[Candidate], marked: int | None) -> Table:
-    headers = ("Method", "Configuration", "NLL lost", "NLL gained", "Net (NLL rise)")
-    headers += ("Worst domain, net", "Worst domain, KL", "Drift on the task (KL)")
+    headers = say_each("Method", "Configuration", "NLL lost", "NLL gained", "Net (NLL rise)")
+    headers += say_each("Worst domain, net", "Worst domain, KL", "Drift on the task (KL)")
     rows = []
     for candidate in order:
         found = candidate.estimates
@@ -107,12 +118,13 @@ def _text(order: list[Candidate], marked: int | None) -> Table:
         values += [_worst(candidate, FORGETTING_KL, interval_text)]
         values.append(interval_text(found.get(DRIFT_KL)))
         rows.append(_cells(candidate, values))
-    note = (
-        "In nats per token. Lost: summed over documents that became harder. Gained: summed over those "
-        "that became easier. Net is lost minus gained, below 0 if the text became easier overall. "
-        "Noise alone makes lost and gained positive, so judge forgetting by net. The worst domain is "
-        "selected after the fact, and its interval does not account for that. Drift: change of the "
-        "predictions on the task's own prompts."
+    note = say(
+        "In nats per token. Lost: summed over documents that became harder. Gained: "
+        "summed over those that became easier. Net is lost minus gained, below 0 if "
+        "the text became easier overall. Noise alone makes lost and gained positive, "
+        "so judge forgetting by net. The worst domain is selected after the fact, and "
+        "its interval does not account for that. Drift: change of the predictions on "
+        "the task's own prompts."
     )
     return Table(headers, tuple(rows), note, marked)
 
@@ -131,9 +143,11 @@ def _worst(candidate: Candidate, prefix: str, text: Callable[[Estimate | None], 
 
 
 def _asked(order: list[Candidate], marked: int | None) -> Table:
-    headers = ("Method", "Configuration", "Prompts followed", "by the base", "Change, points")
-    headers += ("Gains", "Losses", "McNemar p", "Checks passed, change")
-    headers += ("Same continuation, %", "chrF to the base's")
+    headers = say_each(
+        "Method", "Configuration", "Prompts followed", "by the base", "Change, points"
+    )
+    headers += say_each("Gains", "Losses", "McNemar p", "Checks passed, change")
+    headers += say_each("Same continuation, %", "chrF to the base's")
     rows = []
     for candidate in order:
         found = candidate.estimates
@@ -147,11 +161,12 @@ def _asked(order: list[Candidate], marked: int | None) -> Table:
         values.append(_signed(found.get(FORGETTING_INSTRUCTION_CHECKS)))
         values += [interval_text(same), interval_text(found.get(AGREEMENT_CHRF))]
         rows.append(_cells(candidate, values))
-    note = (
-        "A prompt is followed if a program finds every requested feature of form in the answer. Gains "
-        "and losses are numbers of prompts, averaged over seeds. p is exact, the largest over seeds. "
-        "The last two columns compare greedy continuations of general text by the tuned model and the "
-        "base: 100 means identical. A different continuation need not be worse."
+    note = say(
+        "A prompt is followed if a program finds every requested feature of form in "
+        "the answer. Gains and losses are numbers of prompts, averaged over seeds. p "
+        "is exact, the largest over seeds. The last two columns compare greedy "
+        "continuations of general text by the tuned model and the base: 100 means "
+        "identical. A different continuation need not be worse."
     )
     return Table(headers, tuple(rows), note, marked)
 
@@ -172,8 +187,10 @@ def _mcnemar(statistics: Array | None) -> list[str]:
 
 def _quantization(order: list[Candidate], marked: int | None) -> Table:
     """Build the table from the rise of the NLL, whose two parts add up; those of a KL would not."""
-    headers = ("Method", "Configuration", "NLL rise, total", "by quantization", "by training")
-    headers += ("KL from the base", "KL from the quantized base")
+    headers = say_each(
+        "Method", "Configuration", "NLL rise, total", "by quantization", "by training"
+    )
+    headers += say_each("KL from the base", "KL from the quantized base")
     rows = []
     for candidate in order:
         found = candidate.estimates
@@ -185,16 +202,17 @@ def _quantization(order: list[Candidate], marked: int | None) -> Table:
         values += [interval_text(found.get(FORGETTING_KL))]
         values += [interval_text(found.get(QUANTIZED_KL))]
         rows.append(_cells(candidate, values))
-    note = (
-        "In nats per token, for methods with a quantized base. Total: against the base at the user's "
-        "precision. By training: against the quantized base it started from. By quantization: the "
-        "difference of the two, equal for all methods that quantize alike."
+    note = say(
+        "In nats per token, for methods with a quantized base. Total: against the base "
+        "at the user's precision. By training: against the quantized base it started "
+        "from. By quantization: the difference of the two, equal for all methods that "
+        "quantize alike."
     )
     return Table(headers, tuple(rows), note, None if len(rows) < len(order) else marked)
 
 
 def _selected(order: list[Candidate], marked: int | None) -> Table:
-    headers = ("Method", "Configuration", "Step, by seed", "of", "Why")
+    headers = say_each("Method", "Configuration", "Step, by seed", "of", "Why")
     rows = []
     for candidate in order:
         found = [row.record.provenance for row in candidate.rows]
@@ -204,9 +222,9 @@ def _selected(order: list[Candidate], marked: int | None) -> Table:
         steps = ", ".join(str(one["step"]) for one in chosen)
         why = "; ".join(dict.fromkeys(str(one["why"]) for one in chosen))
         cells = _cells(candidate, (steps, str(found[0].get("steps", f.MISSING))))
-        rows.append((*cells, Cell(f"{why} (by {chosen[0]['by']})")))
-    note = (
-        "Selected during training on the watched part of the validation split and of the general text. "
-        "The scores are those of the selected step."
+        rows.append((*cells, Cell(say("{why} (by {by})", why=why, by=chosen[0]["by"]))))
+    note = say(
+        "Selected during training on the watched part of the validation split and of "
+        "the general text. The scores are those of the selected step."
     )
     return Table(headers, tuple(rows), note, marked)

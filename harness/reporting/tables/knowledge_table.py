@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.language import phrase, say
 from harness.records import read_jsonl
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -22,17 +23,17 @@ from harness.statistics.measurements.names import (
 
 MODELS, LONGEST = 6, 320  # most models side by side; characters shown of an answer
 SHOWN = {
-    "new": 8,
-    "old": 4,
-    "unanswerable": 4,
+    phrase("new"): 8,
+    phrase("old"): 4,
+    phrase("unanswerable"): 4,
 }  # visible probes, evenly spaced; the others are folded
 COLUMNS = {
-    PROBES_RECALLED: "New facts recalled",
-    PROBES_INVENTED: "New facts invented",
-    PROBES_INVENTED_UNANSWERABLE: "Invented where there is no answer",
-    PROBES_RECALLED_OLD: "Old facts recalled",
-    PROBES_REPETITION: "Repetition",
-    PROBES_CHAT_KEPT: "Chat kept",
+    PROBES_RECALLED: phrase("New facts recalled"),
+    PROBES_INVENTED: phrase("New facts invented"),
+    PROBES_INVENTED_UNANSWERABLE: phrase("Invented where there is no answer"),
+    PROBES_RECALLED_OLD: phrase("Old facts recalled"),
+    PROBES_REPETITION: phrase("Repetition"),
+    PROBES_CHAT_KEPT: phrase("Chat kept"),
 }
 
 
@@ -74,7 +75,7 @@ def knowledge(candidates: CandidateSet, order: Sequence[Candidate]) -> Knowledge
     bases: dict[str, Candidate] = {}
     for candidate in asked:
         bases.setdefault(_base_name(candidate), candidate)
-    models = [(f"{name}, untouched", None) for name in bases]
+    models = [(say("{name}, untouched", name=name), None) for name in bases]
     models += [(candidate.label, candidate.method) for candidate in asked]
     sources = [(c, "base") for c in bases.values()] + [(c, "tuned") for c in asked]
     kept = [(_rows(candidate), which) for candidate, which in sources]
@@ -99,17 +100,17 @@ def _scores(
         for name in COLUMNS
         if any(name in c.estimates or name in c.base for c in (*bases.values(), *asked))
     ]
-    headers = ["Model", *(COLUMNS[name] for name in names)]
+    headers = [say("Model"), *(say(COLUMNS[name]) for name in names)]
     if candidates.forgetting:
         headers.append(
             f"{f.title(candidates.forgetting)}, {f.unit(candidates.forgetting)}".rstrip(", ")
         )
     rows = []
     for name, candidate in bases.items():
-        cells = [Cell(f"{name}, untouched", "quiet")]
+        cells = [Cell(say("{name}, untouched", name=name), "quiet")]
         cells += [Cell(f.measured(n, candidate.base.get(n)), "number") for n in names]
         rows.append(
-            (*cells, *([Cell("0 by definition", "number")] if candidates.forgetting else []))
+            (*cells, *([Cell(say("0 by definition"), "number")] if candidates.forgetting else []))
         )
     for candidate in asked:
         cells = [Cell(candidate.method, "method")]
@@ -117,11 +118,12 @@ def _scores(
         if candidates.forgetting:
             cells.append(Cell(interval_text(candidate.forgetting), "number"))
         rows.append(tuple(cells))
-    note = (
-        "Shares of probes (repetition: of an answer's 4-grams). Brackets are 95 % intervals over "
-        "probes, and over seeds if there are several. A model with a chat template is asked in it; "
-        "any other model continues a sentence. The two forms differ, so compare a tuned model with its "
-        "own base first. The new facts that untouched models recall show the rate of guessing."
+    note = say(
+        "Shares of probes (repetition: of an answer's 4-grams). Brackets are 95 % "
+        "intervals over probes, and over seeds if there are several. A model with a "
+        "chat template is asked in it; any other model continues a sentence. The two "
+        "forms differ, so compare a tuned model with its own base first. The new facts "
+        "that untouched models recall show the rate of guessing."
     )
     return Table(tuple(headers), tuple(rows), note)
 
@@ -146,7 +148,7 @@ def _said(answer: Mapping[str, Any]) -> Said:
     after = text[end:]
     room = max(0, LONGEST - end)
     after = after if len(after) <= room else after[:room] + " …"
-    note = "not as a chat model answers" if answer.get("kept") is False else ""
+    note = say("not as a chat model answers") if answer.get("kept") is False else ""
     return Said(text[:start], text[start:end], after, str(answer["verdict"]), note)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from harness.language import say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import ranked, second_measurements
 from harness.reporting.evidence.task_results import task_results
 from harness.reporting.table import Cell, Table
-from harness.reporting.verdict.contest import tie_letters
+from harness.reporting.verdict.contest import UNTESTED, tie_letters
 from harness.statistics.measurements.names import FORGETTING_TASKS
 
 
@@ -29,13 +30,18 @@ def leaderboard(candidates: CandidateSet, chosen: Candidate | None) -> Table:
         name for name in second_measurements(candidates) if any(name in c.estimates for c in order)
     ]
     tasks = any(FORGETTING_TASKS in c.estimates for c in order)
-    headers = ["", "Method", "Configuration", "Seeds", f.title(candidates.quality), "Tied"]
+    headers = [
+        "",
+        *say_each("Method", "Configuration", "Seeds"),
+        f.title(candidates.quality),
+        say("Tied"),
+    ]
     headers += [f.title(name) for name in extra]
     if forgetting:
         headers.append(f"{f.title(forgetting)}, {f.unit(forgetting)}".rstrip(", "))
     if tasks:
-        headers.append("Other tasks, points")
-    headers += ["Trainable", "Peak memory", "Training"]
+        headers.append(say("Other tasks, points"))
+    headers += [*say_each("Trainable", "Peak memory", "Training")]
     rows = []
     for place, candidate in enumerate(order, 1):
         cells = [
@@ -44,7 +50,7 @@ def leaderboard(candidates: CandidateSet, chosen: Candidate | None) -> Table:
             Cell(f.settings(candidate.settings) or "defaults"),
             Cell(_seed_count(candidate), "number"),
             Cell(interval_text(candidate.quality), "number"),
-            Cell(letters.get(candidate.label, "not eligible" if candidate.problems else f.MISSING)),
+            Cell(_tied(candidate, letters)),
         ]
         cells += [Cell(interval_text(candidate.estimates.get(name)), "number") for name in extra]
         if forgetting:
@@ -62,10 +68,12 @@ def leaderboard(candidates: CandidateSet, chosen: Candidate | None) -> Table:
         headers=tuple(headers),
         rows=tuple(rows),
         note=(
-            "Brackets are 95 % intervals over examples and seeds. Rows that share no letter differ "
-            "significantly in quality. Rows that share a letter do not, which does not show that "
-            "they are equal. Untested: one seed each. A minus sign before points means worse than "
-            "the base."
+            say(
+                "Brackets are 95 % intervals over examples and seeds. Rows that share no "
+                "letter differ significantly in quality. Rows that share a letter do not, "
+                "which does not show that they are equal. Untested: one seed each. A minus "
+                "sign before points means worse than the base."
+            )
         ),
         marked=order.index(chosen) if chosen in order else None,
     )
@@ -78,22 +86,31 @@ def _base_rows(order: Sequence[Candidate], candidates: CandidateSet, headers, ex
         if candidates.quality in candidate.base:
             bases.setdefault(candidate.base[candidates.quality].value, []).append(candidate)
     for group in bases.values():
-        label = "untouched base"
+        label = say("untouched base")
         if len(bases) > 1:
-            label = f"base of {', '.join(dict.fromkeys(c.method for c in group))}"
+            label = say(
+                "base of {methods}", methods=", ".join(dict.fromkeys(c.method for c in group))
+            )
         cells = [Cell(""), Cell(label, "quiet"), Cell(""), Cell(f.MISSING, "number")]
         base = group[0].base
         for name in (candidates.quality, *extra):
             cells.append(Cell(f.measured(name, base.get(name)), "number"))
             if name == candidates.quality:
                 cells.append(Cell(f.MISSING))
-        cells += [Cell("0 by definition", "number")] * zeros
+        cells += [Cell(say("0 by definition"), "number")] * zeros
         yield tuple(cells + [Cell(f.MISSING, "number")] * (len(headers) - len(cells)))
+
+
+def _tied(candidate: Candidate, letters: Mapping[str, str]) -> str:
+    """Describe the tie of a candidate in quality: 'ab', or the reason why it has no letters."""
+    if candidate.label in letters:
+        return say(UNTESTED) if letters[candidate.label] == UNTESTED else letters[candidate.label]
+    return say("not eligible") if candidate.problems else f.MISSING
 
 
 def _seed_count(candidate: Candidate) -> str:
     done, asked = len(candidate.rows), len(candidate.rows) + len(candidate.other_rows)
-    return str(done) if done == asked else f"{done} of {asked}"
+    return str(done) if done == asked else say("{done} of {asked}", done=done, asked=asked)
 
 
 def tasks_text(candidate: Candidate) -> str:
@@ -109,20 +126,16 @@ def tasks_text(candidate: Candidate) -> str:
 def cost_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     order = ranked(candidates)
     at_rate = any("percent_at_rate" in candidate.cost for candidate in order)
-    headers = ("Method", "Configuration", "Trainable", "of all")
-    headers += ("of these near the rate",) * at_rate
+    headers = say_each("Method", "Configuration", "Trainable", "of all")
+    headers += say_each("of these near the rate") * at_rate
     evaluated = any("evaluation_peak_memory_gb" in candidate.cost for candidate in order)
-    headers += ("Adapter file", "Peak memory")
-    headers += ("Peak in evaluation",) * evaluated
-    headers += (
-        "Training",
-        "Evaluation",
-        "Overhead",
-        "Train tokens/s",
-        "Generated tokens/s",
+    headers += say_each("Adapter file", "Peak memory")
+    headers += say_each("Peak in evaluation") * evaluated
+    headers += say_each(
+        "Training", "Evaluation", "Overhead", "Train tokens/s", "Generated tokens/s"
     )
     with_energy = any("energy_kwh" in candidate.cost for candidate in order)
-    headers += ("Energy, kWh",) * with_energy
+    headers += say_each("Energy, kWh") * with_energy
     rows = []
     for candidate in order:
         cost = candidate.cost
@@ -152,10 +165,14 @@ def cost_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
         cells = (Cell(candidate.method, "method"), Cell(own))
         rows.append(cells + tuple(Cell(value, "number") for value in values))
     marked = order.index(chosen) if chosen in order else None
-    note = "Mean over seeds; for peak memory, the largest. All rows are measured in the same way."
+    note = say(
+        "Mean over seeds; for peak memory, the largest. All rows are measured in the same way."
+    )
     note += (
-        " Near the rate: parameters that learn at 1 % of the learning rate or more; the rest hardly "
-        "moves."
+        say(
+            " Near the rate: parameters that learn at 1 % of the learning rate or more; "
+            "the rest hardly moves."
+        )
     ) * at_rate
     return Table(headers, tuple(rows), note, marked)
 
@@ -175,6 +192,9 @@ def domain_table(candidates: CandidateSet, prefix: str, chosen: Candidate | None
             heat = None if estimate is None else max(0.0, estimate.value / largest)
             cells.append(Cell(interval_text(estimate), "number", heat))
         rows.append(tuple(cells))
-    headers = ("Method", "Configuration", *(name.removeprefix(f"{prefix}.") for name in domains))
+    headers = (
+        *say_each("Method", "Configuration"),
+        *(name.removeprefix(f"{prefix}.") for name in domains),
+    )
     marked = order.index(chosen) if chosen in order else None
     return Table(headers, tuple(rows) if domains else (), "", marked)

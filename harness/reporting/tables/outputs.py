@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.language import say
 from harness.reporting.evidence.candidates import Candidate
 from harness.reporting.evidence.folders.run_folder import read_predictions
 
@@ -45,7 +46,7 @@ def examples(candidates: Sequence[Candidate], split: str) -> tuple[AnswerExample
         answers = []
         if base is not None:
             cut = base.get("base_unfinished") is True
-            answers.append(_answer("untouched base", None, base["base"], references, cut))
+            answers.append(_answer(say("untouched base"), None, base["base"], references, cut))
         for candidate, row in found:
             identity = (candidate.label, candidate.method, str(row["output"]), references)
             answers.append(_answer(*identity, row.get("unfinished") is True))

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.language import say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import estimate, shared_items, with_intervals
@@ -32,9 +33,15 @@ def pairs_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     together = contest(shown, candidates)
     moved = [c.forgetting for c in shown]
     title = f.title(candidates.quality)
-    headers = ["", "against", f"{title}, difference", "p", "p (all pairs)"]
+    headers = [
+        "",
+        say("against"),
+        say("{title}, difference", title=title),
+        "p",
+        say("p (all pairs)"),
+    ]
     if candidates.forgetting:
-        headers += [f"{f.title(candidates.forgetting)}, difference"]
+        headers += [say("{forgetting}, difference", forgetting=f.title(candidates.forgetting))]
     rows = []
     for (i, one), (j, other) in combinations(enumerate(shown), 2):
         found = together.difference(i, j)
@@ -48,14 +55,16 @@ def pairs_table(run: SweepRecords, candidates: CandidateSet) -> Table:
             forgetting = compare(one.forgetting, other.forgetting, moved)
             cells.append(Cell(_forgetting(candidates.forgetting, forgetting), "number"))
         rows.append(tuple(cells))
-    note = (
-        "The first minus the second, on the same examples. Intervals (95 %) and two-sided p cover the "
-        "variation of examples and seeds. p (all pairs) is Tukey's test over all pairs shown. A "
-        "difference with p below .05 is in bold. Among equal candidates one table in twenty has any "
-        "in bold."
+    note = say(
+        "The first minus the second, on the same examples. Intervals (95 %) and "
+        "two-sided p cover the variation of examples and seeds. p (all pairs) is "
+        "Tukey's test over all pairs shown. A difference with p below .05 is in bold. "
+        "Among equal candidates one table in twenty has any in bold."
     )
     if not together.tested:
-        note = "One seed each: the spread between seeds is unknown, so no difference is tested."
+        note = say(
+            "One seed each: the spread between seeds is unknown, so no difference is tested."
+        )
     return Table(tuple(headers), tuple(rows), note)
 
 
@@ -80,11 +89,10 @@ def stability_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     order = _stability(candidates, [c for c, _ in found], before)
     headers = (
         "",
-        "Configuration",
+        say("Configuration"),
         f.title(objective),
         f.title(candidates.quality),
-        "Rank",
-        "on test",
+        *say_each("Rank", "on test"),
     )
     validation = _ranks([e.value for e in before], candidates.maximize)
     test = _ranks([c.quality.value for c, _ in found if c.quality], candidates.maximize)
@@ -135,26 +143,35 @@ def _ranks(values: Sequence[float], maximize: bool) -> list[int]:
 
 
 def _said(order: RankStability, chosen: Candidate, candidates: CandidateSet) -> str:
-    text = f"Of {order.n} finalists, {chosen.label} was best on the validation split"
-    text += f" and is number {order.test_rank} on the test split"
+    text = say(
+        "Of {n} finalists, {label} was best on the validation split", n=order.n, label=chosen.label
+    )
+    text += say(" and is number {rank} on the test split", rank=order.test_rank)
     if order.regret > 0:
         regret = f.score(candidates.quality, order.regret)
-        text += f", {regret} {f.title(candidates.quality)} behind the best"
-    text += ". "
+        text += say(
+            ", {regret} {quality} behind the best",
+            regret=regret,
+            quality=f.title(candidates.quality),
+        )
+    text += say(". ")
     if order.kendall is not None:
-        text += f"Rank correlation of the two orders: Kendall's τ {order.kendall:.2f}"
+        text += say(
+            "Rank correlation of the two orders: Kendall's τ {kendall:.2f}", kendall=order.kendall
+        )
         if order.kendall_interval is not None:
             low, high = order.kendall_interval
             text += f" [{low:.2f}, {high:.2f}]"
         if order.spearman is not None:
-            text += f", Spearman's ρ {order.spearman:.2f}"
-        text += ". "
+            text += say(", Spearman's ρ {spearman:.2f}", spearman=order.spearman)
+        text += say(". ")
     if order.stays_best is not None:
-        text += (
+        text += say(
             "When examples and seeds are resampled, the same finalist is best on both in "
-            f"{100 * order.stays_best:.0f} % of {DRAWS:,} draws. "
+            "{percent:.0f} % of {draws:,} draws. ",
+            percent=100 * order.stays_best,
+            draws=DRAWS,
         )
-    return (
-        text
-        + "Validation scores come from one seed and selected the finalists: expect lower test scores."
+    return text + say(
+        "Validation scores come from one seed and selected the finalists: expect lower test scores."
     )

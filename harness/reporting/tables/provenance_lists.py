@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from harness.language import phrase, say
 from harness.records.disk_usage import gigabytes, size_of
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -19,54 +20,83 @@ def definitions(candidates: CandidateSet) -> list[str]:
     names = [n for c in candidates.members for n in c.estimates]
     kinds = dict.fromkeys(kind_of(name) for name in names)
     known = [METRIC_DEFINITIONS[kind].definition for kind in kinds if kind in METRIC_DEFINITIONS]
-    return [definition for definition in known if definition]
+    return [say(definition) for definition in known if definition]
 
 
 def methodology(run: SweepRecords, candidates: CandidateSet) -> list[str]:
     """Describe in sentences how the numbers were computed and how the choice was made."""
     seeds = run.sweep.confirm.get("seeds")
     stage = (
-        "Hyper-parameters were chosen within each method on the validation split. The test split was "
-        "opened once, to choose between the finalists. The winner is the best of several on the same "
-        "test examples, so its score is slightly optimistic."
+        say(
+            "Hyper-parameters were chosen within each method on the validation split. The "
+            "test split was opened once, to choose between the finalists. The winner is "
+            "the best of several on the same test examples, so its score is slightly "
+            "optimistic."
+        )
         if candidates.confirmed
-        else "No finalist was confirmed: the numbers are validation scores of selected trials."
+        else say("No finalist was confirmed: the numbers are validation scores of selected trials.")
     )
     lines = [
-        "The rule keeps the candidates within the limits that are shown to be within the margin of the "
-        "best in quality, and better than the untouched base. Of these it keeps the least forgetting, "
-        "and all within a tenth of it. Of these it takes the cheapest: by peak memory of a device "
-        "(within 5 %), then time to prepare and to train (within a quarter), then trainable "
-        "parameters. The memory of a CPU process decides nothing. If no candidate is shown to be "
-        "within the margin, the best score is named, for now. If none is shown to be better than the "
-        "base, none is named.",
+        say(
+            "The rule keeps the candidates within the limits that are shown to be within "
+            "the margin of the best in quality, and better than the untouched base. Of "
+            "these it keeps the least forgetting, and all within a tenth of it. Of these "
+            "it takes the cheapest: by peak memory of a device (within 5 %), then time to "
+            "prepare and to train (within a quarter), then trainable parameters. The "
+            "memory of a CPU process decides nothing. If no candidate is shown to be "
+            "within the margin, the best score is named, for now. If none is shown to be "
+            "better than the base, none is named."
+        ),
         stage,
-        "Intervals cover other examples and other seeds. They are t intervals, whose variance has two "
-        "parts: examples (jackknife, paired between candidates) and seeds, pooled over candidates "
-        "because each has few. With one seed everywhere they cover other examples alone, and no "
-        "difference between candidates is tested.",
-        "Letters: two candidates share one exactly if Tukey's test of all pairs does not show that "
-        "they differ. Among equal candidates this test calls some pair different one time in twenty. "
-        "Sharing a letter does not show that two are equal. Shown to be within the margin means that "
-        "none of the others is better by more than the margin, with 95 % confidence for all candidates "
-        "at once (Hsu 1984).",
-        f"Stability: share of {DRAWS:,} redraws of examples and seeds, with the estimated errors, in "
-        "which the rule makes the same choice.",
+        say(
+            "Intervals cover other examples and other seeds. They are t intervals, whose "
+            "variance has two parts: examples (jackknife, paired between candidates) and "
+            "seeds, pooled over candidates because each has few. With one seed everywhere "
+            "they cover other examples alone, and no difference between candidates is "
+            "tested."
+        ),
+        say(
+            "Letters: two candidates share one exactly if Tukey's test of all pairs does "
+            "not show that they differ. Among equal candidates this test calls some pair "
+            "different one time in twenty. Sharing a letter does not show that two are "
+            "equal. Shown to be within the margin means that none of the others is better "
+            "by more than the margin, with 95 % confidence for all candidates at once (Hsu "
+            "1984)."
+        ),
+        say(
+            "Stability: share of {draws:,} redraws of examples and seeds, with the "
+            "estimated errors, in which the rule makes the same choice.",
+            draws=DRAWS,
+        ),
     ]
     lines += _budget(run.sweep.search)
     if isinstance(seeds, list) and seeds:
-        lines.append(f"Confirm seeds: {', '.join(map(str, seeds))}; sweep seed {run.sweep.seed}.")
+        lines.append(
+            say(
+                "Confirm seeds: {seeds}; sweep seed {seed}.",
+                seeds=", ".join(map(str, seeds)),
+                seed=run.sweep.seed,
+            )
+        )
     return lines
 
 
 def _budget(search: Mapping[str, Any]) -> list[str]:
-    words = {"seconds": "seconds of training", "tokens": "tokens", "gpu_hours": "hours of a device"}
+    words = {
+        "seconds": say("seconds of training"),
+        "tokens": say("tokens"),
+        "gpu_hours": say("hours of a device"),
+    }
     further = [f"{search[key]:g} {what}" for key, what in words.items() if search.get(key)]
     if not further:
         return []
     return [
-        f"Every method had the same budget: at most {search.get('trials')} search trials. No trial "
-        f"began after finished ones had used {' or '.join(further)}."
+        say(
+            "Every method had the same budget: at most {trials} search trials. No trial "
+            "began after finished ones had used {further}.",
+            trials=search.get("trials"),
+            further=say(" or ").join(further),
+        )
     ]
 
 
@@ -91,14 +121,17 @@ def signatures(candidates: CandidateSet) -> list[Signature]:
 def facts(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, str]]:
     """Return names and values of hardware and software of the trials. Several values are all listed."""
     sweep = run.sweep
-    lines = [("sweep", sweep.name), ("command", sweep.command), ("created", sweep.created)]
-    lines += [("model", sweep.model), ("data", sweep.data)]
-    lines.append(("limits", f.settings(sweep.limits) or "none"))
-    for part in ("search", "confirm"):
+    lines = [(say("sweep"), sweep.name), (say("command"), sweep.command)]
+    lines += [(say("created"), sweep.created), (say("model"), sweep.model)]
+    lines += [(say("data"), sweep.data), (say("limits"), f.settings(sweep.limits) or say("none"))]
+    for part in (phrase("search"), phrase("confirm")):
         values: Mapping[str, Any] = getattr(sweep, part)
-        lines.append((part, ", ".join(f"{key}={value}" for key, value in values.items()) or None))
+        lines.append(
+            (say(part), ", ".join(f"{key}={value}" for key, value in values.items()) or None)
+        )
     shown = ("model", "data", "versions", "git", "device")
-    lines.append(("disk", gigabytes(sum(size_of(row.folder) for row in run.rows)) + " in trials"))
+    size = gigabytes(sum(size_of(row.folder) for row in run.rows))
+    lines.append((say("disk"), say("{size} in trials", size=size)))
     found: dict[str, Counter[str]] = {}
     for row in run.rows:
         provenance = {key: row.record.provenance.get(key) for key in shown}
@@ -106,8 +139,11 @@ def facts(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, str]]:
             if value is not None:
                 found.setdefault(path, Counter())[str(value)] += 1
     for path, values in found.items():
-        lines.append((path, "; ".join(v if len(values) == 1 else f"{v} ({n} trials)"
-                                      for v, n in values.most_common(6))))  # fmt: skip
+        told = (
+            value if len(values) == 1 else say("{value} ({n} trials)", value=value, n=n)
+            for value, n in values.most_common(6)
+        )
+        lines.append((path, "; ".join(told)))
     return [(name, value) for name, value in lines if value is not None]
 
 
@@ -116,7 +152,10 @@ def warnings(run: SweepRecords) -> list[str]:
     counts = Counter(
         str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
     )
-    return [f"{text} ({n} of {len(run.rows)} trials)" for text, n in counts.most_common(30)]
+    return [
+        say("{text} ({n} of {trials} trials)", text=text, n=n, trials=len(run.rows))
+        for text, n in counts.most_common(30)
+    ]
 
 
 def missing(run: SweepRecords) -> list[str]:
@@ -126,7 +165,13 @@ def missing(run: SweepRecords) -> list[str]:
     )
     n = len(run.rows)
     return [
-        f"{name}: missing in {times} of {n} trials, because {reason.rstrip('.')}."
+        say(
+            "{name}: missing in {times} of {n} trials, because {reason}.",
+            name=name,
+            times=times,
+            n=n,
+            reason=reason.rstrip("."),
+        )
         for (name, reason), times in counts.most_common(30)
     ]
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from harness.language import phrase, say, say_each
 from harness.records import STATUSES, Record
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import distinguishing
@@ -17,6 +18,7 @@ from harness.statistics.budget import expected_best
 from harness.statistics.effects import effects
 from harness.statistics.pareto import hypervolume, reference_point
 
+STAGES = (phrase("search"), phrase("confirm"), phrase("single"))
 ENOUGH = 12  # trials of a method, before the effects of its settings are looked at
 
 
@@ -26,10 +28,10 @@ def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
     scored = [s for m in run.sweep.methods if (s := len(_scores(search, m, objective)))]
     least = min(scored, default=1)  # trials that every method has
     sizes = sorted({1, min(4, least), least})
-    headers = ("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
-    headers += ("Time", "Best", *(f"Expected best of {n}" for n in sizes))
+    headers = say_each("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
+    headers += (*say_each("Time", "Best"), *(say("Expected best of {n}", n=n) for n in sizes))
     volumes, corner = _hypervolumes(run, search)
-    headers += ("Hypervolume",) * bool(volumes)
+    headers += say_each("Hypervolume") * bool(volumes)
     rows = []
     for method in run.sweep.methods:
         own = [record for record in search if record.method == method]
@@ -49,9 +51,14 @@ def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
         values += [volumes.get(method, f.MISSING)] * bool(volumes)
         rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
     note = (
-        f"Scores are {f.title(objective)} of complete trials. The expected best of n is the average "
-        "best of n trials drawn from these (Dodge et al. 2019, unbiased form). If the sampler "
-        "learns from earlier trials, it describes this search and is no forecast." + corner
+        say(
+            "Scores are {objective} of complete trials. The expected best of n is the "
+            "average best of n trials drawn from these (Dodge et al. 2019, unbiased form). "
+            "If the sampler learns from earlier trials, it describes this search and is no "
+            "forecast.",
+            objective=f.title(objective),
+        )
+        + corner
     )
     return Table(headers, tuple(rows), note)
 
@@ -61,15 +68,8 @@ INDEPENDENT = ("random", "grid", "qmc")  # samplers that do not look at outcomes
 
 def effects_table(run: SweepRecords) -> Table:
     """A row a searched setting of a method: how much of the trials' order goes with it."""
-    headers = (
-        "Method",
-        "Setting",
-        "Trials",
-        "Outcome",
-        "Best",
-        "Share",
-        "By chance",
-        "p (all settings)",
+    headers = say_each(
+        "Method", "Setting", "Trials", "Outcome", "Best", "Share", "By chance", "p (all settings)"
     )
     independent = run.sweep.search.get("sampler") in INDEPENDENT
     rows = []
@@ -100,19 +100,23 @@ def effects_table(run: SweepRecords) -> Table:
                         Cell(f.p_value(effect.p_family) if independent else f.MISSING, "number"),
                     )
                 )
-    note = (
-        "Share: of the variance of the trials' ranks, what stands between the values of a setting (of "
-        "many values: between their lower, middle and upper third); a diverged trial ranks last. By "
-        "chance: what a setting without effect is expected to have. Best: the values whose trials rank "
-        "best. "
+    note = say(
+        "Share: of the variance of the trials' ranks, what stands between the values "
+        "of a setting (of many values: between their lower, middle and upper third); a "
+        "diverged trial ranks last. By chance: what a setting without effect is "
+        "expected to have. Best: the values whose trials rank best. "
     )
     note += (
-        "p is a permutation test, adjusted for all settings of the method and outcome; a share with p "
-        "below .05 is in bold. The others are not shown to matter, which does not show that they do "
-        "not."
+        say(
+            "p is a permutation test, adjusted for all settings of the method and outcome; "
+            "a share with p below .05 is in bold. The others are not shown to matter, "
+            "which does not show that they do not."
+        )
         if independent
-        else "Untested: this sampler draws where earlier trials did well, so trials are not "
-        "independent. search.sampler=random makes it a test."
+        else say(
+            "Untested: this sampler draws where earlier trials did well, so trials are not "
+            "independent. search.sampler=random makes it a test."
+        )
     )
     return Table(headers, tuple(rows), note)
 
@@ -144,11 +148,15 @@ def _hypervolumes(run: SweepRecords, search: Sequence[Record]) -> tuple[dict[str
     if whole <= 0:
         return {}, ""
     shares = {m: hypervolume(own, ways, corner) / whole for m, own in points.items()}
-    said = (
-        f" Hypervolume: the area of {f.title(names[0])} and {f.title(names[1])} that a method's trials "
-        f"dominate, as a share of what all methods dominate together. It is measured from a point a "
-        f"tenth beyond the worst of the front of all trials and the untouched base: "
-        f"{f.score(names[0], corner[0])} and {f.score(names[1], corner[1])}."
+    said = say(
+        " Hypervolume: the area of {first} and {second} that a method's trials "
+        "dominate, as a share of what all methods dominate together. It is measured "
+        "from a point a tenth beyond the worst of the front of all trials and the "
+        "untouched base: {first_score} and {second_score}.",
+        first=f.title(names[0]),
+        second=f.title(names[1]),
+        first_score=f.score(names[0], corner[0]),
+        second_score=f.score(names[1], corner[1]),
     )
     return {method: f"{100 * share:.0f} %" for method, share in shares.items()}, said
 
@@ -185,9 +193,13 @@ def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     """Build the table of all search trials by method, in the order of their proposal."""
     objective = run.sweep.objectives[0][0] if run.sweep.objectives else candidates.quality
     names = [name for name, _ in run.sweep.objectives] or [objective]
-    headers = ("Method", "Trial", "Settings", "Status", *map(f.title, names), "Memory", "Time")
+    headers = (
+        *say_each("Method", "Trial", "Settings", "Status"),
+        *map(f.title, names),
+        *say_each("Memory", "Time"),
+    )
     stopped = any(_stopped(row.record) for row in run.rows)
-    headers += ("Stopped",) * stopped
+    headers += say_each("Stopped") * stopped
     rows = []
     for method in run.sweep.methods:
         own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
@@ -196,7 +208,7 @@ def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
             record, values = row.record, settings_of(row.record)
             settings = f.settings({p: values[p] for p in paths if p in values})
             cells = [Cell(method, "method"), Cell(str(record.trial), "number"), Cell(settings)]
-            cells.append(Cell(record.status, "" if record.status == "complete" else "quiet"))
+            cells.append(Cell(say(record.status), "" if record.status == "complete" else "quiet"))
             cells += [
                 Cell(f.measured(name, record.measurements.get(name)), "number") for name in names
             ]
@@ -204,11 +216,11 @@ def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
             cells.append(Cell(f.duration(trial_seconds(record)), "number"))
             cells += [Cell(_stopped(record) or f.MISSING)] * stopped
             rows.append(tuple(cells))
-    note = "A pruned trial's values are those at the step where it was stopped."
+    note = say("A pruned trial's values are those at the step where it was stopped.")
     if stopped:
-        note += (
-            " Its rank is among the trials of its method that had reached the same evaluation, by "
-            "all objectives that are measured during training."
+        note += say(
+            " Its rank is among the trials of its method that had reached the same "
+            "evaluation, by all objectives that are measured during training."
         )
     return Table(headers, tuple(rows), note)
 
@@ -219,20 +231,25 @@ def _stopped(record: Record) -> str:
     if record.status != "pruned" or not isinstance(standing, dict):
         return ""
     rank, trials = standing.get("rank"), standing.get("trials")
-    return f"rank {rank} of {trials} at evaluation {standing.get('evaluation')}"
+    return say(
+        "rank {rank} of {trials} at evaluation {evaluation}",
+        rank=rank,
+        trials=trials,
+        evaluation=standing.get("evaluation"),
+    )
 
 
 def failures_table(run: SweepRecords) -> Table:
     """Build the table of trials that are not complete, with the reasons."""
-    headers = ("Method", "Stage", "Trial", "Seed", "Status", "Reason")
+    headers = say_each("Method", "Stage", "Trial", "Seed", "Status", "Reason")
     rows = [
         (
             Cell(row.record.method, "method"),
-            Cell(row.record.stage),
+            Cell(say(row.record.stage)),
             Cell(str(row.record.trial), "number"),
             Cell(str(row.record.seed), "number"),
-            Cell(row.record.status),
-            Cell(row.record.reason or "no reason recorded"),
+            Cell(say(row.record.status)),
+            Cell(row.record.reason or say("no reason recorded")),
         )
         for row in run.rows
         if row.record.status != "complete"
@@ -244,8 +261,14 @@ def commands(rows: Sequence[FinishedTrial]) -> list[tuple[str, str]]:
     """Return (trial, command) for every trial that a command runs again."""
     return [
         (
-            f"{row.record.method} · {row.record.stage} {row.record.trial} · seed {row.record.seed} "
-            f"· {row.record.status}",
+            say(
+                "{method} · {stage} {trial} · seed {seed} · {status}",
+                method=row.record.method,
+                stage=say(row.record.stage),
+                trial=row.record.trial,
+                seed=row.record.seed,
+                status=say(row.record.status),
+            ),
             again,
         )
         for row in rows

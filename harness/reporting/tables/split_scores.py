@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.language import say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import ranked
@@ -18,7 +19,7 @@ def split_scores(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     order = [candidate for candidate in ranked(candidates) if candidate.rows]
     known = dict.fromkeys(name for c in order for name in c.estimates)
     names = [name for name in known if name.startswith(f"{split}.")]
-    headers = ("Method", "Configuration", *(_title(name, split) for name in names))
+    headers = (*say_each("Method", "Configuration"), *(_title(name, split) for name in names))
     if len(names) < 3:
         return Table(headers, ())
     rows = []
@@ -30,10 +31,10 @@ def split_scores(candidates: CandidateSet, chosen: Candidate | None) -> Table:
     if base is not None:
         texts = [f.measured(name, base.get(name)) for name in names]
         cells = tuple(Cell(text, "number") for text in texts)
-        rows.append((Cell("untouched base", "quiet"), Cell(""), *cells))
-    note = (
-        "An arrow points in the better direction. A dash: not measured, or measured differently. "
-        "Each interval belongs to its score alone."
+        rows.append((Cell(say("untouched base"), "quiet"), Cell(""), *cells))
+    note = say(
+        "An arrow points in the better direction. A dash: not measured, or measured "
+        "differently. Each interval belongs to its score alone."
     )
     return Table(headers, tuple(rows), note, order.index(chosen) if chosen in order else None)
 
@@ -41,4 +42,4 @@ def split_scores(candidates: CandidateSet, chosen: Candidate | None) -> Table:
 def _title(name: str, split: str) -> str:
     kind = METRIC_DEFINITIONS.get(kind_of(name))
     arrow = ARROWS[None if kind is None else kind.direction]
-    return f.title(name).removeprefix(f"{split} ") + arrow
+    return f.title(name).removeprefix(f"{say(split)} ") + arrow

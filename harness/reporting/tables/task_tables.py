@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.language import say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import ranked
@@ -12,8 +13,10 @@ from harness.statistics.measurements.names import FORGETTING_TASKS, TASKS
 
 def tasks_table(candidates: CandidateSet) -> Table:
     """Build the table of changes on every task that was not trained for."""
-    headers = ("Method", "Configuration", "Task", "Base, %", "Tuned, %", "Change, points", "SE")
-    headers += ("Gains", "Losses", "Agreement, %", "Items", "McNemar p")
+    headers = say_each(
+        "Method", "Configuration", "Task", "Base, %", "Tuned, %", "Change, points", "SE"
+    )
+    headers += say_each("Gains", "Losses", "Agreement, %", "Items", "McNemar p")
     rows = []
     for candidate in (c for c in ranked(candidates) if c.rows):
         results = task_results(candidate)
@@ -24,15 +27,16 @@ def tasks_table(candidates: CandidateSet) -> Table:
             items = f.MISSING if estimate.n is None else str(estimate.n)
             clusters = _clusters(candidate, name)
             if clusters is not None:
-                items += f" in {clusters}"
+                items += say(" in {clusters}", clusters=clusters)
             values = _values(results.get(name), change, items)
             cells = (*_who(candidate), Cell(name.removeprefix(f"{FORGETTING_TASKS}.")))
             rows.append(cells + tuple(Cell(value, "number") for value in values))
-    note = (
-        "Change and its standard error (SE) are paired by item, in percentage points. If items share a "
-        "passage (“in” so many), both are computed over passages. Gains are items that changed from "
-        "wrong to right, losses from right to wrong, and agreement the rest, averaged over seeds. p is "
-        "exact, the largest over seeds."
+    note = say(
+        "Change and its standard error (SE) are paired by item, in percentage points. "
+        "If items share a passage (“in” so many), both are computed over passages. "
+        "Gains are items that changed from wrong to right, losses from right to wrong, "
+        "and agreement the rest, averaged over seeds. p is exact, the largest over "
+        "seeds."
     )
     return Table(headers, tuple(rows), note)
 
@@ -56,7 +60,7 @@ def _values(result: TaskResult | None, change: str, items: str) -> list[str]:
 
 def task_scores_table(candidates: CandidateSet) -> Table:
     """Build one row for every metric of every task, with tuned model and base."""
-    headers = ("Method", "Configuration", "Task", "Metric", "Base", "Tuned", "Items")
+    headers = say_each("Method", "Configuration", "Task", "Metric", "Base", "Tuned", "Items")
     rows = []
     for candidate in (c for c in ranked(candidates) if c.rows):
         for name, estimate in candidate.estimates.items():
@@ -73,9 +77,10 @@ def task_scores_table(candidates: CandidateSet) -> Table:
             ]
             cells = (*_who(candidate), Cell(task), Cell(metric))
             rows.append(cells + tuple(Cell(value, "number") for value in values))
-    note = (
-        "Values of lm-eval's metric of that name, on its own scale. written_minus_likely: accuracy of "
-        "the written answers minus that of the likeliest choice, on the same items."
+    note = say(
+        "Values of lm-eval's metric of that name, on its own scale. "
+        "written_minus_likely: accuracy of the written answers minus that of the "
+        "likeliest choice, on the same items."
     )
     return Table(headers, tuple(rows), note)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.language import say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.families import family
@@ -32,7 +33,7 @@ def variant_tables(run: SweepRecords, candidates: CandidateSet) -> list[tuple[st
             _best(by_label[label], candidates) for label in run.sweep.methods if label in by_label
         ]
         tables = [_by_variant(run, candidates, shown), _across(candidates, shown)]
-        titles = [f"Variants of {name}", f"{name}, side by side"]
+        titles = [say("Variants of {name}", name=name), say("{name}, side by side", name=name)]
         found += [(t, table) for t, table in zip(titles, tables, strict=True) if table.rows]
     return found
 
@@ -47,13 +48,13 @@ def _by_variant(run: SweepRecords, candidates: CandidateSet, shown: Sequence[Can
     """Build a row for each variant, as in LoRA's Table 18: settings, then loss, scores and size."""
     varied = _varied(shown)
     extra = second_measurements(candidates)
-    headers = ["Variant", *(path.split(".", 1)[1] for path in varied), "Learning rate"]
-    headers += ["Validation loss", f.title(candidates.quality), *map(f.title, extra)]
+    headers = [say("Variant"), *(path.split(".", 1)[1] for path in varied), say("Learning rate")]
+    headers += [say("Validation loss"), f.title(candidates.quality), *map(f.title, extra)]
     if candidates.forgetting:
         headers.append(
             f"{f.title(candidates.forgetting)}, {f.unit(candidates.forgetting)}".rstrip(", ")
         )
-    headers += ["Trainable", "Seeds"]
+    headers += [*say_each("Trainable", "Seeds")]
     rows = []
     for candidate in shown:
         values = settings_of(candidate.rows[0].record)
@@ -69,10 +70,10 @@ def _by_variant(run: SweepRecords, candidates: CandidateSet, shown: Sequence[Can
         cells.append(Cell(f.count(candidate.cost.get("trainable_parameters")), "number"))
         cells.append(Cell(str(len(candidate.rows)), "number"))
         rows.append(tuple(cells))
-    note = (
-        "Each variant was tuned separately with the same budget, and its best finalist is shown. The "
-        "validation loss is that of the search trial that selected it, in nats per label token (for a "
-        "classifier, per text)."
+    note = say(
+        "Each variant was tuned separately with the same budget, and its best finalist "
+        "is shown. The validation loss is that of the search trial that selected it, "
+        "in nats per label token (for a classifier, per text)."
     )
     return Table(tuple(headers), tuple(rows), note)
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.language import counted, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.comparable import how_measured
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
-from harness.reporting.evidence.overlap_counts import (
-    MEANS,
-    SERIOUS,
-    how_many,
-    overlap_pairs,
-    provenance_of_most,
-)
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.decision import Decision
-from harness.reporting.verdict.measured_cautions import answer_cautions, retention_cautions
+from harness.reporting.verdict.measured_cautions import (
+    answer_cautions,
+    overlap_cautions,
+    retention_cautions,
+    written_cautions,
+)
 from harness.statistics.measurements.definitions import kind_of
 from harness.statistics.measurements.names import DRIFT_KL, TEST, VALIDATION
 
@@ -29,8 +28,11 @@ def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) ->
     found = []
     if not candidates.confirmed:
         found.append(
-            "No finalist was confirmed with new seeds on the test split. These are validation scores "
-            "of trials that were selected by them, so they are optimistic."
+            say(
+                "No finalist was confirmed with new seeds on the test split. These are "
+                "validation scores of trials that were selected by them, so they are "
+                "optimistic."
+            )
         )
     found += _how_sure(decision, candidates)
     found += overlap_cautions(run)
@@ -42,8 +44,12 @@ def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) ->
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]
         if failed and candidate.rows:
             found.append(
-                f"{candidate.label}: {len(failed)} of {len(candidate.rows) + len(failed)} seeds "
-                "failed and are left out of its numbers."
+                say(
+                    "{label}: {n} of {asked} seeds failed and are left out of its numbers.",
+                    label=candidate.label,
+                    n=len(failed),
+                    asked=len(candidate.rows) + len(failed),
+                )
             )
     if decision.chosen is not None:
         found += _left_out(decision.chosen)
@@ -57,9 +63,13 @@ def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) ->
 def unfinished(run: SweepRecords) -> list[str]:
     if not run.unfinished:
         return []
-    n = run.unfinished
-    which, are = ("1 trial has", "is") if n == 1 else (f"{n} trials have", "are")
-    return [f"{which} no record (still running, or stopped) and {are} left out of this report."]
+    return [
+        counted(
+            run.unfinished,
+            "1 trial has no record (still running, or stopped) and is left out of this report.",
+            "{n} trials have no record (still running, or stopped) and are left out of this report.",
+        )
+    ]
 
 
 def _how_sure(decision: Decision, candidates: CandidateSet) -> list[str]:
@@ -71,22 +81,30 @@ def _how_sure(decision: Decision, candidates: CandidateSet) -> list[str]:
         others = [choice for choice in decision.choices if choice[0] != decision.chosen.label]
         often, share = others[0]
         found.append(
-            f"The choice is not stable: when items and seeds are resampled, the rule repeats it in "
-            f"{100 * decision.stability:.0f} % of the draws and gives {often} in {100 * share:.0f} %."
+            say(
+                "The choice is not stable: when items and seeds are resampled, the rule "
+                "repeats it in {percent:.0f} % of the draws and gives {often} in "
+                "{share_percent:.0f} %.",
+                percent=100 * decision.stability,
+                often=often,
+                share_percent=100 * share,
+            )
         )
     if candidates.confirmed and len(decision.standings) > 1 and not decision.tested:
         found.append(
-            "The choice rests on one seed. The spread between seeds is unknown, so differences between "
-            "the candidates are untested."
+            say(
+                "The choice rests on one seed. The spread between seeds is unknown, so "
+                "differences between the candidates are untested."
+            )
         )
     elif candidates.confirmed and len(decision.chosen.rows) == 1:
-        found.append("The choice rests on one seed. The spread between seeds is unknown.")
+        found.append(say("The choice rests on one seed. The spread between seeds is unknown."))
     if (
         decision.standing(decision.chosen).better_than_base is None
         and candidates.quality in decision.chosen.base
     ):
         found.append(
-            "The gain from fine-tuning is untested, because the error of its score is unknown."
+            say("The gain from fine-tuning is untested, because the error of its score is unknown.")
         )
     return found
 
@@ -99,9 +117,14 @@ def _left_out(chosen: Candidate) -> list[str]:
     if not adapted.get("stacked_share"):
         return []
     return [
-        f"{chosen.label} adapts layers that hold {100 * adapted['adapted_share']:.0f} % of the base's "
-        f"weights: {100 * adapted['stacked_share']:.0f} % lie in stacked matrices, such as a "
-        "mixture's experts, and were neither adapted nor quantized."
+        say(
+            "{label} adapts layers that hold {percent:.0f} % of the base's weights: "
+            "{stacked_percent:.0f} % lie in stacked matrices, such as a mixture's experts, "
+            "and were neither adapted nor quantized.",
+            label=chosen.label,
+            percent=100 * adapted["adapted_share"],
+            stacked_percent=100 * adapted["stacked_share"],
+        )
     ]
 
 
@@ -131,14 +154,25 @@ def _validation_disagrees(run: SweepRecords, candidates: CandidateSet) -> list[s
         return []
     first, top = by_validation[0], by_test[0]
     if first is top:
-        return ["Validation and test agree on the best finalist, but not on the order below it."]
+        return [
+            say("Validation and test agree on the best finalist, but not on the order below it.")
+        ]
     values = {c.label: f.score(name, value) for value, c in scored}
     tested = [f.score(candidates.quality, c.quality.value) for c in (top, first) if c.quality]
     return [
-        f"Validation and test disagree on the best finalist: {f.title(name)} puts {first.label} "
-        f"first ({values[first.label]}; {top.label} {values[top.label]}), "
-        f"{f.title(candidates.quality)} puts {top.label} first ({tested[0]}; {first.label} "
-        f"{tested[1]})."
+        say(
+            "Validation and test disagree on the best finalist: {name} puts {first} first "
+            "({first_value}; {top} {top_value}), {quality} puts {top} first ({top_tested}; "
+            "{first} {first_tested}).",
+            name=f.title(name),
+            first=first.label,
+            first_value=values[first.label],
+            top=top.label,
+            top_value=values[top.label],
+            quality=f.title(candidates.quality),
+            top_tested=tested[0],
+            first_tested=tested[1],
+        )
     ]
 
 
@@ -153,14 +187,19 @@ def _not_comparable(candidates: CandidateSet) -> list[str]:
         }
         if len(signatures) > 1:
             found.append(
-                f"{name} was measured in {len(signatures)} different ways, so its values "
-                f"cannot be compared: {'; '.join(sorted(signatures))}."
+                say(
+                    "{name} was measured in {n} different ways, so its values cannot be compared: "
+                    "{ways}.",
+                    name=name,
+                    n=len(signatures),
+                    ways="; ".join(sorted(signatures)),
+                )
             )
     rows = [row for candidate in candidates.members for row in candidate.rows]
     found += _several_models(candidates, rows)
     prints = {str(p) for row in rows if (p := data_fingerprint(row)) is not None}
     if len(prints) > 1:
-        found.append(f"The finalists saw {len(prints)} different versions of the data.")
+        found.append(say("The finalists saw {n} different versions of the data.", n=len(prints)))
     return found
 
 
@@ -174,8 +213,13 @@ def _lower_bounds(candidates: CandidateSet) -> list[str]:
         if "(a lower bound)" in one.signature and name in (candidates.forgetting, DRIFT_KL)
     }
     return [
-        f"{f.title(name)} is a lower bound ({form}). The true value is higher, by a few percent on a "
-        "model of the hub. Raise evaluation.cache_gb to keep the full vocabulary in memory."
+        say(
+            "{name} is a lower bound ({form}). The true value is higher, by a few percent "
+            "on a model of the hub. Raise evaluation.cache_gb to keep the full vocabulary "
+            "in memory.",
+            name=f.title(name),
+            form=form,
+        )
         for name, form in sorted(found)
     ]
 
@@ -190,14 +234,21 @@ def _several_models(candidates: CandidateSet, rows: Sequence[FinishedTrial]) -> 
     if len(tokens) < 2:
         return []
     found = [
-        f"The candidates started from {len(tokens)} models ({', '.join(tokens)}). Forgetting is the "
-        "distance of each from its own base."
+        say(
+            "The candidates started from {n} models ({tokens}). Forgetting is the distance "
+            "of each from its own base.",
+            n=len(tokens),
+            tokens=", ".join(tokens),
+        )
     ]
     if len(set(tokens.values())) > 1 and kind_of(candidates.quality) == "perplexity":
         found.append(
-            f"These models split the same text into different tokens, so {f.title(candidates.quality)} "
-            "cannot be compared between them. Use bits per byte instead: "
-            "objectives={validation.bits_per_byte: minimize}."
+            say(
+                "These models split the same text into different tokens, so {quality} cannot "
+                "be compared between them. Use bits per byte instead: "
+                "objectives={{validation.bits_per_byte: minimize}}.",
+                quality=f.title(candidates.quality),
+            )
         )
     return found
 
@@ -210,7 +261,7 @@ def _unequal_budget(run: SweepRecords) -> list[str]:
     if len(set(counts.values())) <= 1:
         return []
     text = ", ".join(f"{method} {n}" for method, n in counts.items())
-    return [f"The methods did not have the same number of search trials: {text}."]
+    return [say("The methods did not have the same number of search trials: {text}.", text=text)]
 
 
 def _untested_versions(run: SweepRecords) -> list[str]:
@@ -219,44 +270,13 @@ def _untested_versions(run: SweepRecords) -> list[str]:
     if not versions:
         return []
     return [
-        f"Trials ran on library versions that this tool was not tested with: {', '.join(versions)}."
+        say(
+            "Trials ran on library versions that this tool was not tested with: {versions}.",
+            versions=", ".join(versions),
+        )
     ]
 
 
 def data_fingerprint(row: FinishedTrial) -> object:
     data = row.record.provenance.get("data")
     return data.get("fingerprint") if isinstance(data, dict) else None
-
-
-def overlap_cautions(run: SweepRecords) -> list[str]:
-    """Return a caution for each number with more than 1 % of its items in the training data."""
-    cautions = []
-    for pair in overlap_pairs(run):
-        number, how = how_many(pair)
-        if number <= SERIOUS * pair["items"] or (pair["of"], pair["within"]) not in MEANS:
-            continue
-        what = "documents" if pair["of"] == "general" else "examples"
-        means = f"{'is' if number == 1 else 'are'} {MEANS[pair['of'], pair['within']]}"
-        cautions.append(f"{how} of the {pair['items']} {pair['of']} {what} {means}")
-    return cautions
-
-
-def written_cautions(run: SweepRecords) -> list[str]:
-    """Return cautions about unexpected content of the data or form of the prompts."""
-    provenance = provenance_of_most(run)
-    tokens = (provenance.get("data") or {}).get("tokens") or {}
-    hint = (provenance.get("written") or {}).get("hint")
-    found = [str(hint)] if hint else []
-    as_text = tokens.get("values_with_special_tokens_as_text")
-    if as_text:
-        found.append(
-            f"{as_text:,} values of the training data contain the text of a special token of this "
-            "tokenizer. They were read as text, not as that token."
-        )
-    shortened = tokens.get("conversations_shortened")
-    if shortened:
-        found.append(
-            f"{shortened:,} conversations of the training data were longer than data.max_length and "
-            "lost their first turns."
-        )
-    return found

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.language import phrase
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import by_quality
 from harness.statistics.comparing.comparisons import Comparisons, ScoreDifference
 from harness.statistics.comparing.looks import level_at
+
+UNTESTED = phrase("untested")  # in the place of letters, where no difference was tested
 
 
 def contest(considered: Sequence[Candidate], candidates: CandidateSet) -> Comparisons:
@@ -40,5 +43,5 @@ def tie_letters(considered: Sequence[Candidate], candidates: CandidateSet) -> di
         return {}
     together = contest(feasible, candidates)
     if not together.tested:
-        return {c.label: "untested" for c in feasible}
+        return {c.label: UNTESTED for c in feasible}
     return {c.label: letter for c, letter in zip(feasible, together.letters(), strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.language import say
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.wording import in_quality
@@ -22,44 +23,76 @@ def power(decision: Decision, candidates: CandidateSet) -> list[str]:
     if error is None or error.total == 0:
         return []
     found = in_quality(candidates, minimal_detectable_difference(error.total))
-    text = (
-        f"Power: a true difference of about {found} between the best two would be found four times "
-        "out of five."
+    text = say(
+        "Power: a true difference of about {found} between the best two would be found "
+        "four times out of five.",
+        found=found,
     )
     if not decision.tested:
-        return [f"{text} The spread between seeds is unknown and not included (confirm.seeds=3)."]
+        return [
+            say(
+                "{text} The spread between seeds is unknown and not included (confirm.seeds=3).",
+                text=text,
+            )
+        ]
     if n is None or decision.margin <= 0:
         return [text]
-    parts = (
-        f"{100 * error.seeds**2 / error.total**2:.0f} % of the error's variance comes from seeds"
+    parts = say(
+        "{percent:.0f} % of the error's variance comes from seeds",
+        percent=100 * error.seeds**2 / error.total**2,
     )
     asked = needed(decision.margin, error, n, len(best.rows))
     advice = _advice(asked, n, best, decision, candidates)
-    return [f"{text} The limiting factor is the number of {_bound(asked)}: {parts}. {advice}"]
-
-
-def _bound(asked: Needed) -> str:
-    return "test examples" if asked.binding == "items" else "seeds"
+    return [
+        say(
+            "{text} The limiting factor is the number of test examples: {parts}. {advice}"
+            if asked.binding == "items"
+            else "{text} The limiting factor is the number of seeds: {parts}. {advice}",
+            text=text,
+            parts=parts,
+            advice=advice,
+        )
+    ]
 
 
 def _advice(asked: Needed, n: int, best, decision: Decision, candidates: CandidateSet) -> str:
     seeds = len(best.rows)
     if asked.items == n and asked.seeds == seeds:
-        return "A difference as large as the margin can be detected."
-    by_items, by_seeds = "no number of test examples", "no number of seeds"
+        return say("A difference as large as the margin can be detected.")
+    by_items, by_seeds = say("no number of test examples"), say("no number of seeds")
     if asked.items:
-        by_items = f"about {asked.items:,} test examples instead of {n:,}"
+        by_items = say("about {needed:,} test examples instead of {n:,}", needed=asked.items, n=n)
     if asked.seeds:
-        by_seeds = f"about {asked.seeds:,} seeds a candidate instead of {seeds}"
+        by_seeds = say(
+            "about {needed:,} seeds a candidate instead of {seeds}", needed=asked.seeds, seeds=seeds
+        )
     first, second = (by_items, by_seeds) if asked.binding == "items" else (by_seeds, by_items)
-    to_find = f"To detect a difference of the margin, {in_quality(candidates, decision.margin)},"
+    to_find = say(
+        "To detect a difference of the margin, {margin},",
+        margin=in_quality(candidates, decision.margin),
+    )
     if asked.items is None and asked.seeds is None:
-        return f"{to_find} both must grow: neither is enough alone."
+        return say("{to_find} both must grow: neither is enough alone.", to_find=to_find)
     if first.startswith("no number"):
-        return f"{to_find} {first} alone is enough, but {second} would be."
+        return say(
+            "{to_find} {first} alone is enough, but {second} would be.",
+            to_find=to_find,
+            first=first,
+            second=second,
+        )
     if second.startswith("no number"):
-        return f"{to_find} use {first}; {second} alone is enough."
-    return f"{to_find} use {first}. Alternatively, {second}."
+        return say(
+            "{to_find} use {first}; {second} alone is enough.",
+            to_find=to_find,
+            first=first,
+            second=second,
+        )
+    return say(
+        "{to_find} use {first}. Alternatively, {second}.",
+        to_find=to_find,
+        first=first,
+        second=second,
+    )
 
 
 def _error(decision: Decision) -> Error | None:

@@ -1,15 +1,96 @@
-"""Summary of the choice: gain in quality, loss elsewhere, and the runner-up."""
+"""Summary of the choice: the decision in one sentence, gain, loss elsewhere, and the runner-up."""
 
 from __future__ import annotations
 
 import math
 
+from harness.language import counted, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.decision import Decision
-from harness.reporting.verdict.wording import estimate_text, numbers
+from harness.reporting.verdict.wording import (
+    cost_words,
+    estimate_text,
+    in_quality,
+    numbers,
+    of_best,
+)
 from harness.statistics.measurements.names import FORGETTING_NLL, FORGETTING_TASKS
+
+
+def headline(decision: Decision, candidates: CandidateSet) -> str:
+    """Return the decision in one sentence."""
+    chosen = decision.chosen
+    if chosen is None:
+        if decision.step == "few":
+            return say(
+                "No recommendation: {examples} are too few.", examples=few_examples(decision)
+            )
+        if decision.step == "blind":
+            return say(
+                "No recommendation: {quality} does not separate the candidates.",
+                quality=f.title(candidates.quality),
+            )
+        return say("No recommendation: fine-tuning has not been shown to help.")
+    own = f.settings(chosen.settings)
+    named_choice = chosen.method + (say(" with {own}", own=own) if own else "")
+    using = say("Use {named_choice}", named_choice=named_choice)
+    if not candidates.confirmed:  # one seed, and the scores that chose it
+        using = say(
+            "Confirm {named_choice} with new seeds before using it", named_choice=named_choice
+        )
+    title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
+    if decision.step == "only":
+        return say("{using}: the only candidate that can be recommended.", using=using)
+    if not decision.firm:
+        now = say(" for now") if candidates.confirmed else ""
+        return say(
+            "{using}{now}: it scores best in {title}, but no candidate is shown to be "
+            "within {within_best}.",
+            using=using,
+            now=now,
+            title=title,
+            within_best=within_best,
+        )
+    others = [s for s in decision.standings if s.candidate is not decision.best]
+    if decision.step == "quality" and chosen is decision.best:
+        if all(s.difference.different for s in others):
+            return say(
+                "{using}: significantly better than every other candidate in {title}.",
+                using=using,
+                title=title,
+            )
+        # A one-sided test with a margin. A two-sided difference need not be significant beside it.
+        return say(
+            "{using}: it scores best in {title}, and for no other candidate does a "
+            "one-sided test against the best exclude a gap of more than {margin}.",
+            using=using,
+            title=title,
+            margin=in_quality(candidates, decision.margin),
+        )
+    within = say("shown to be within {within_best}", within_best=within_best)
+    if decision.step == "forgetting":
+        return say(
+            "{using}: {within}, and it forgets least among these.", using=using, within=within
+        )
+    if decision.step == "cost" and decision.cost_name:
+        words, _ = cost_words(decision.cost_name)
+        calm = say(", none of these forgets less,") if chosen.forgetting is not None else ""
+        return say(
+            "{using}: {within}{calm} and it costs least ({words}).",
+            using=using,
+            within=within,
+            calm=calm,
+            words=words,
+        )
+    return say("{using}: {within}.", using=using, within=within)
+
+
+def few_examples(decision: Decision) -> str:
+    """Write the number of examples that quality was measured on: '7 test examples'."""
+    n = decision.best.quality.n if decision.best.quality else None
+    return counted(n or 0, "1 test example", "{n} test examples")
 
 
 def in_words(decision: Decision, candidates: CandidateSet) -> list[str]:
@@ -31,8 +112,14 @@ def _gained(chosen: Candidate, candidates: CandidateSet) -> list[str]:
         return []
     better = quality.value > base.value if candidates.maximize else quality.value < base.value
     return [
-        f"{'Gained' if better else 'Not gained'}: {f.title(candidates.quality)} goes from "
-        f"{f.score(candidates.quality, base.value)} (untouched base) to {estimate_text(quality)}."
+        say(
+            "Gained: {quality} goes from {base} (untouched base) to {tuned}."
+            if better
+            else "Not gained: {quality} goes from {base} (untouched base) to {tuned}.",
+            quality=f.title(candidates.quality),
+            base=f.score(candidates.quality, base.value),
+            tuned=estimate_text(quality),
+        )
     ]
 
 
@@ -44,14 +131,24 @@ def _elsewhere(chosen: Candidate) -> list[str]:
     parts = []
     rise = chosen.estimates.get(FORGETTING_NLL)
     if rise is not None:
-        parts.append(f"perplexity on general text is {_times(rise.value, rise.low, rise.high)}")
+        parts.append(
+            say(
+                "perplexity on general text is {ratio}",
+                ratio=_times(rise.value, rise.low, rise.high),
+            )
+        )
     elif chosen.forgetting is not None:
-        parts.append(f"predictions on general text move {estimate_text(chosen.forgetting, True)}")
+        parts.append(
+            say(
+                "predictions on general text move {estimate}",
+                estimate=estimate_text(chosen.forgetting, True),
+            )
+        )
     tasks = chosen.estimates.get(FORGETTING_TASKS)
     if tasks is not None:
         shown = f.with_interval(tasks.name, tasks.value, tasks.low, tasks.high, sign=True)
-        parts.append(f"other tasks change by {shown} points")
-    return [f"Elsewhere: {', and '.join(parts)}."] if parts else []
+        parts.append(say("other tasks change by {shown} points", shown=shown))
+    return [say("Elsewhere: {parts}.", parts=say(", and ").join(parts))] if parts else []
 
 
 def _times(rise: float, low: float | None, high: float | None) -> str:
@@ -59,10 +156,14 @@ def _times(rise: float, low: float | None, high: float | None) -> str:
     ratio = f"{math.exp(rise):.2f}"
     if low is not None and high is not None:
         ratio += f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
-    return f"{ratio} times the base's"
+    return say("{ratio} times the base's", ratio=ratio)
 
 
 def _runner_up(decision: Decision, candidates: CandidateSet) -> list[str]:
     others = [c for c in by_quality(candidates.members, candidates.maximize) if c.feasible]
     second = next((c for c in others if c is not decision.chosen), None)
-    return [f"Runner-up: {second.label}, {numbers(second)}."] if second is not None else []
+    return (
+        [say("Runner-up: {label}, {numbers}.", label=second.label, numbers=numbers(second))]
+        if second is not None
+        else []
+    )

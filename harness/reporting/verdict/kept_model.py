@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.language import say
 from harness.records import read_jsonl
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate
@@ -38,22 +39,30 @@ def kept_model(candidate: Candidate) -> KeptModel | None:
         return None
     seeds = f.joined([str(row.record.seed) for row in rows])
     if len(rows) == 1:
-        one = "the only one whose model was kept"
+        one = say("the only one whose model was kept")
         if len(candidate.rows) > 1:
-            one += " (a sweep keeps the first seed of each finalist, whatever it scores)"
-        return KeptModel(rows[0], f"seed {seeds}: {one}")
+            one += say(" (a sweep keeps the first seed of each finalist, whatever it scores)")
+        return KeptModel(rows[0], say("seed {seeds}: {one}", seeds=seeds, one=one))
     for name in WATCHED:
         values = [validation_value(row, name) for row in rows]
         known = [value for value in values if value is not None]
         if len(known) == len(rows):
             best = known.index(min(known))
             told = f.joined([f.score(name, value) for value in known])
-            why = (
-                f"seed {rows[best].record.seed}: of the seeds {seeds} it has the lowest "
-                f"{f.title(name)} in training ({told}); the test split had no part in this"
+            why = say(
+                "seed {seed}: of the seeds {seeds} it has the lowest {name} in training "
+                "({told}); the test split had no part in this",
+                seed=rows[best].record.seed,
+                seeds=seeds,
+                name=f.title(name),
+                told=told,
             )
             return KeptModel(rows[best], why)
-    why = f"seed {rows[0].record.seed}: the first of {seeds}; no validation value tells them apart"
+    why = say(
+        "seed {seed}: the first of {seeds}; no validation value tells them apart",
+        seed=rows[0].record.seed,
+        seeds=seeds,
+    )
     return KeptModel(rows[0], why)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import NamedTuple
 
+from harness.language import say
 from harness.reporting.evidence.candidates import Candidate
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.folders.run_folder import SweepRecords
@@ -30,11 +31,13 @@ def next_steps(run: SweepRecords, chosen: Candidate | None) -> list[NextStep]:
         words = ["python", "-m", "harness.export", str(sweep)]
         if any(row.folder.parents[2] != sweep for row in run.rows):  # several sweeps in one report
             words.append(f"{folder.parent.name}/{folder.name}")
-        what = (
-            f"Export the model (seed {kept.row.record.seed}, in {folder / ADAPTER}) with its card:"
+        what = say(
+            "Export the model (seed {seed}, in {folder}) with its card:",
+            seed=kept.row.record.seed,
+            folder=folder / ADAPTER,
         )
         steps.append(NextStep(what, shlex.join(words)))
     again = command(chosen.rows[0].record)
     if again is not None:
-        steps.append(NextStep("Train it again:", again))
+        steps.append(NextStep(say("Train it again:"), again))
     return steps

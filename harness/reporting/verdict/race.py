@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.language import say
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.statistics.comparing.looks import level_at
@@ -14,18 +15,33 @@ def race_in_words(run: SweepRecords, candidates: CandidateSet) -> list[str]:
         return []
     each = sorted(race.seeds.values())
     few, many = each[0], each[-1]
-    seeds = f"{few} seeds each" if few == many else f"{few} to {many} seeds"
-    text = f"Race: {len(each)} finalists ran with {seeds}, {sum(each)} confirm runs, in rounds"
+    seeds = (
+        say("{few} seeds each", few=few)
+        if few == many
+        else say("{few} to {many} seeds", few=few, many=many)
+    )
+    text = say(
+        "Race: {n} finalists ran with {seeds}, {total} confirm runs, in rounds",
+        n=len(each),
+        seeds=seeds,
+        total=sum(each),
+    )
     if candidates.looks:
         level = 100 * (1 - level_at(candidates.looks))
-        text += (
-            f". At look {candidates.looks} each statement is made with {level:.1f} % confidence, so "
-            "that 95 % holds for all looks together"
+        text += say(
+            ". At look {looks} each statement is made with {level:.1f} % confidence, so "
+            "that 95 % holds for all looks together",
+            looks=candidates.looks,
+            level=level,
         )
     labels = {c.configuration: c.label for c in candidates.members}
     dropped = [labels.get(name, name) for name in race.dropped]
     if dropped:
-        text += f". Dropped on the way, beyond the margin: {', '.join(dropped)}"
+        text += say(
+            ". Dropped on the way, beyond the margin: {dropped}", dropped=", ".join(dropped)
+        )
     if candidates.looks > race.looks or not race.rounds[-1].said:
-        return [f"{text}. It has not ended; this is its state."]
-    return [f"{text}. It ended because {race.rounds[-1].said.rstrip('.?')}."]
+        return [say("{text}. It has not ended; this is its state.", text=text)]
+    return [
+        say("{text}. It ended because {why}.", text=text, why=race.rounds[-1].said.rstrip(".?"))
+    ]

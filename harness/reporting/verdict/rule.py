@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.language import say
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.contest import contest
@@ -199,7 +200,7 @@ class _Rule:
             shown = [None if np.isnan(value) else bool(value) for value in better[b]]
             admitted = [i for i, s in enumerate(short[b]) if self._admits(s, shown[i])]
             chosen = self.choose(admitted, means[b], forgetting[b], shown).chosen
-            label = "no recommendation" if chosen is None else self.feasible[chosen].label
+            label = say("no recommendation") if chosen is None else self.feasible[chosen].label
             counts[label] = counts.get(label, 0) + 1
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return tuple((label, n / draws) for label, n in ordered)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.language import say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.rule import decide, spent
-from harness.reporting.verdict.wording import COST_WORDS, difference, estimate_text, named, numbers
+from harness.reporting.verdict.wording import cost_words, difference, estimate_text, named, numbers
 
 
 def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
@@ -19,9 +20,12 @@ def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
     if chosen is not None and best is not chosen:
         own = decision.standing(chosen).difference
         lines.append(
-            f"If forgetting and cost did not matter: {best.label}, "
-            f"{named(candidates.quality, estimate_text(best.quality))} "
-            f"({difference(own, candidates, True)})."
+            say(
+                "If forgetting and cost did not matter: {label}, {score} ({difference}).",
+                label=best.label,
+                score=named(candidates.quality, estimate_text(best.quality)),
+                difference=difference(own, candidates, True),
+            )
         )
     if chosen is not None:
         lines += _tighter(decision, chosen, candidates)
@@ -29,16 +33,16 @@ def would_change(decision: Decision, candidates: CandidateSet) -> list[str]:
     other = lifted.chosen if lifted is not None else None
     if other is not None and (chosen is None or other.label != chosen.label):
         problems = "; ".join(problems_of(candidates, other.label))
-        condition = f"If its problem did not matter ({problems})"
+        condition = say("If its problem did not matter ({problems})", problems=problems)
         if (
             not problems
         ):  # an excluded candidate would be the best, which the others are compared with
             out = f.joined([c.label for c in candidates.members if c.problems])
-            condition = f"If the excluded candidates ({out}) still counted as the best"
+            condition = say("If the excluded candidates ({out}) still counted as the best", out=out)
         lines.append(f"{condition}: {other.label}, {numbers(other)}.")
     if chosen is None:
         return lines
-    return lines or ["None of the other conditions tried here changes the choice."]
+    return lines or [say("None of the other conditions tried here changes the choice.")]
 
 
 def _tighter(decision: Decision, chosen: Candidate, candidates: CandidateSet) -> list[str]:
@@ -54,11 +58,16 @@ def _tighter(decision: Decision, chosen: Candidate, candidates: CandidateSet) ->
         other = _chosen_of(less, candidates)
         if other is not None:
             lines.append(
-                f"If forgetting had to stay below {f.score(mark.name, limit)} "
-                f"{f.unit(mark.name)}: {other.label}, {numbers(other)}."
+                say(
+                    "If forgetting had to stay below {limit} {unit}: {label}, {numbers}.",
+                    limit=f.score(mark.name, limit),
+                    unit=f.unit(mark.name),
+                    label=other.label,
+                    numbers=numbers(other),
+                )
             )
     for name in ("peak_memory_gb", "seconds"):
-        words, write = COST_WORDS[name]
+        words, write = cost_words(name)
         own = spent(chosen, name)
         if own is None:
             continue
@@ -70,8 +79,14 @@ def _tighter(decision: Decision, chosen: Candidate, candidates: CandidateSet) ->
         other = _chosen_of(less, candidates)
         if other is not None:
             lines.append(
-                f"If {words} had to stay below {write(own)}: {other.label}, "
-                f"{numbers(other)}, {write(spent(other, name))}."
+                say(
+                    "If {words} had to stay below {limit}: {label}, {numbers}, {cost}.",
+                    words=words,
+                    limit=write(own),
+                    label=other.label,
+                    numbers=numbers(other),
+                    cost=write(spent(other, name)),
+                )
             )
     return lines
 

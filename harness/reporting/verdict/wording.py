@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from harness.language import phrase, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
@@ -13,10 +14,16 @@ from harness.statistics.comparing.comparisons import ScoreDifference
 from harness.statistics.comparing.replicates import is_logarithmic
 
 COST_WORDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "peak_memory_gb": ("peak memory", f.gigabytes),
-    "seconds": ("time to prepare and train", f.duration),
-    "trainable_parameters": ("trainable parameters", f.count),
+    "peak_memory_gb": (phrase("peak memory"), f.gigabytes),
+    "seconds": (phrase("time to prepare and train"), f.duration),
+    "trainable_parameters": (phrase("trainable parameters"), f.count),
 }
+
+
+def cost_words(name: str) -> tuple[str, Callable[[float | None], str]]:
+    """Return the name of a cost, and the function that writes its value."""
+    words, write = COST_WORDS[name]
+    return say(words), write
 
 
 def difference(found: ScoreDifference, candidates: CandidateSet, reverse: bool = False) -> str:
@@ -26,20 +33,30 @@ def difference(found: ScoreDifference, candidates: CandidateSet, reverse: bool =
         gap = -gap
         low, high = (None, None) if low is None or high is None else (-high, -low)
     shown = f.with_interval(as_compared(candidates.quality), gap, low, high, sign=True, units=True)
-    text = f"difference {shown}"
+    text = say("difference {shown}", shown=shown)
     if found.p_family is None:
-        return f"{text}, untested"
-    verdict = "significant" if found.different else "not significant"
-    return f"{text}, {f.equals_p(found.p_family)} among all pairs: {verdict}"
+        return say("{text}, untested", text=text)
+    return say(
+        "{text}, {equals_p} among all pairs: significant"
+        if found.different
+        else "{text}, {equals_p} among all pairs: not significant",
+        text=text,
+        equals_p=f.equals_p(found.p_family),
+    )
 
 
 def shortfall(standing: CandidateStanding, candidates: CandidateSet) -> str:
     """Write 'at most 0.7 worse than the best', at 95 % confidence for all candidates at once."""
     if not math.isfinite(standing.shortfall):
-        return "its possible distance below the best is unknown"
+        return say("its possible distance below the best is unknown")
     if standing.shortfall <= 0:
-        return f"at least {_bare(candidates, -standing.shortfall)} better than every other"
-    return f"at most {_bare(candidates, standing.shortfall)} worse than the best"
+        return say(
+            "at least {distance} better than every other",
+            distance=_bare(candidates, -standing.shortfall),
+        )
+    return say(
+        "at most {distance} worse than the best", distance=_bare(candidates, standing.shortfall)
+    )
 
 
 def in_quality(candidates: CandidateSet, value: float) -> str:
@@ -47,7 +64,11 @@ def in_quality(candidates: CandidateSet, value: float) -> str:
     if is_logarithmic(candidates.quality):
         return _bare(candidates, value)
     if f.in_percent(candidates.quality):
-        return f"{f.score(candidates.quality, value)} points of {f.prose_title(candidates.quality)}"
+        return say(
+            "{score} points of {quality}",
+            score=f.score(candidates.quality, value),
+            quality=f.prose_title(candidates.quality),
+        )
     return f"{f.score(candidates.quality, value)} {f.title(candidates.quality)}"
 
 
@@ -55,8 +76,12 @@ def of_best(candidates: CandidateSet, margin: float) -> str:
     """Write a distance from the best: '1.0 test BLEU of the best'."""
     if f.in_percent(candidates.quality):
         title = f.prose_title(candidates.quality)
-        return f"{f.score(candidates.quality, margin)} percentage points of the best {title}"
-    return f"{in_quality(candidates, margin)} of the best"
+        return say(
+            "{score} percentage points of the best {title}",
+            score=f.score(candidates.quality, margin),
+            title=title,
+        )
+    return say("{in_quality} of the best", in_quality=in_quality(candidates, margin))
 
 
 def named(name: str, value: str) -> str:
@@ -89,5 +114,7 @@ def numbers(candidate: Candidate) -> str:
     if candidate.quality is not None:
         parts.append(named(candidate.quality.name, estimate_text(candidate.quality)))
     if candidate.forgetting is not None:
-        parts.append(f"forgetting {estimate_text(candidate.forgetting, units=True)}")
-    return ", ".join(parts)
+        parts.append(
+            say("forgetting {estimate}", estimate=estimate_text(candidate.forgetting, units=True))
+        )
+    return say(", ").join(parts)

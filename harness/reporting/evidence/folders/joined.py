@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.errors import InputError
+from harness.language import say
 from harness.reporting.evidence.comparable import how_measured
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, SweepSettings
 from harness.reporting.evidence.race_file import Race
@@ -30,7 +31,12 @@ def join(runs: Sequence[SweepRecords], name: str) -> SweepRecords:
     remarks = [f"{run.sweep.name}: {remark}" for run in runs for remark in run.remarks]
     repeated = sum(len(run.rows) for run in runs) - len(rows)
     if repeated:
-        remarks.append(f"{repeated} trials are in more than one of the sweeps and count once.")
+        remarks.append(
+            say(
+                "{repeated} trials are in more than one of the sweeps and count once.",
+                repeated=repeated,
+            )
+        )
     return SweepRecords(
         sweep=_joined_sweep([run.sweep for run in runs], name, remarks),
         rows=tuple(rows.values()),
@@ -48,12 +54,18 @@ def _joined_sweep(sweeps: Sequence[SweepSettings], name: str, remarks: list[str]
         if any(getattr(sweep, what) != getattr(first, what) for sweep in sweeps):
             efforts = "; ".join(f"{s.name}: {_effort(getattr(s, what))}" for s in sweeps)
             remarks.append(
-                f"The sweeps differ in {what}, so methods had no equal budget ({efforts})."
+                say(
+                    "The sweeps differ in {what}, so methods had no equal budget ({efforts}).",
+                    what=what,
+                    efforts=efforts,
+                )
             )
     methods = dict.fromkeys(method for sweep in sweeps for method in sweep.methods)
     twice = [m for m in methods if sum(m in sweep.methods for sweep in sweeps) > 1]
     if twice:
-        remarks.append(f"Searched in more than one of the sweeps: {', '.join(twice)}.")
+        remarks.append(
+            say("Searched in more than one of the sweeps: {twice}.", twice=", ".join(twice))
+        )
     limits = {
         key: min(s.limits[key] for s in sweeps if key in s.limits)
         for s in sweeps

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.language import say
 from harness.records import Measurement, Record, read_json
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, SweepSettings
 from harness.statistics.measurements.names import FORGETTING_NLL, TEST, VALIDATION
@@ -52,13 +53,21 @@ def read_method_comparison(folder: Path) -> SweepRecords:
             f"{folder} has no result with a 'test accuracy': results of MetaMathQA can be read."
         )
     remarks = [
-        "Results of peft's method_comparison: one run with seed 0 for each experiment, most of them "
-        "at one learning rate that nobody tuned.",
-        f"The {n:,} test items are inferred from the accuracies, which are whole multiples of 1/{n}.",
+        say(
+            "Results of peft's method_comparison: one run with seed 0 for each experiment, "
+            "most of them at one learning rate that nobody tuned."
+        ),
+        say(
+            "The {n:,} test items are inferred from the accuracies, which are whole "
+            "multiples of 1/{n}.",
+            n=n,
+        ),
     ]
     others = len(found) - len(results)
     if others:
-        remarks.append(f"{others} files are no complete result and are left out.")
+        remarks.append(
+            say("{others} files are no complete result and are left out.", others=others)
+        )
     methods = dict.fromkeys(row.record.method for row in rows)
     models = {row.record.config["model"]["name"] for row in rows}
     sweep = SweepSettings(
@@ -85,7 +94,7 @@ def _is_result(found: Any) -> bool:
     last = _last(found)
     return found["train_info"].get("status") == "success" and all(
         isinstance(last.get(key), int | float) and math.isfinite(last[key])
-        for key in ("test accuracy", "forgetting")
+        for key in (say("test accuracy"), "forgetting")
     )
 
 

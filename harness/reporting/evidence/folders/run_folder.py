@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from harness.errors import InputError
+from harness.language import say
 from harness.records import Record, read_json, read_jsonl, read_record
 from harness.records.curve_rows import on_the_same_texts
 from harness.records.footprint import Footprint
@@ -92,7 +93,12 @@ def load_run(folder: Path) -> SweepRecords:
     stops = read_json(folder / "stopped.json")
     for method, stop in (stops if isinstance(stops, dict) else {}).items():
         remarks.append(
-            f"The search of {method} ended after {stop['trials']} trials: {stop['reason']}."
+            say(
+                "The search of {method} ended after {trials} trials: {reason}.",
+                method=method,
+                trials=stop["trials"],
+                reason=stop["reason"],
+            )
         )
     order = {method: i for i, method in enumerate(sweep.methods)}
     rows.sort(
@@ -106,10 +112,28 @@ def load_run(folder: Path) -> SweepRecords:
         )
     )
     footprints, left_out = read_plan(folder)
-    remarks += [f"Left out, because it does not fit into memory: {words}." for words in left_out]
+    remarks += [
+        say("Left out, because it does not fit into memory: {words}.", words=words)
+        for words in left_out
+    ]
     return SweepRecords(
         sweep, tuple(rows), unfinished, tuple(remarks), footprints, read_race(folder)
     )
+
+
+def language_of(folder: Path) -> str:
+    """Return the language that a sweep's reports are written in, as configured; English by default."""
+    report = _described(folder).get("report")
+    return str(report.get("language", "en")) if isinstance(report, dict) else "en"
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """Return sweep.yaml; {} if it is missing or unreadable."""
+    try:
+        data = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        data = None
+    return data if isinstance(data, dict) else {}
 
 
 def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> SweepSettings:
@@ -119,10 +143,12 @@ def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> 
         data = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         data = {}
-        remarks.append("sweep.yaml is missing; objectives and limits are taken from the records.")
+        remarks.append(
+            say("sweep.yaml is missing; objectives and limits are taken from the records.")
+        )
     except (yaml.YAMLError, UnicodeDecodeError):
         data = {}
-        remarks.append("sweep.yaml cannot be read; objectives and limits are unknown.")
+        remarks.append(say("sweep.yaml cannot be read; objectives and limits are unknown."))
     if not isinstance(data, dict):
         data = {}
 

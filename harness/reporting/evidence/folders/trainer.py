@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.language import say
 from harness.records import Measurement, Record, read_json
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, SweepSettings
 from harness.statistics.measurements.names import VALIDATION, VALIDATION_LOSS, VALIDATION_PERPLEXITY
@@ -79,8 +80,13 @@ def read_trainer_output(folder: Path) -> SweepRecords:
         model=record.config["model"]["name"],
     )
     remarks = (
-        f"{name}: read from the Trainer's log, step {last.get('step')}. One seed, no intervals, "
-        "forgetting not measured. Whether the runs share data and evaluation is not written there.",
+        say(
+            "{name}: read from the Trainer's log, step {step}. One seed, no intervals, "
+            "forgetting not measured. Whether the runs share data and evaluation is not "
+            "written there.",
+            name=name,
+            step=last.get("step"),
+        ),
     )
     return SweepRecords(sweep, (FinishedTrial(record, folder),), unfinished=0, remarks=remarks)
 
