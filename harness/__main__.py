@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "write the recommended model into a folder, ready to use, with a model card",
     "doctor": "check what this machine can run",
     "verify": "repeat the first steps of a trial and compare",
+    "completion": "print a script for completion in bash, zsh or fish",
     "clean": "free disk space that finished trials no longer need",
 }
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
     return "\n".join(
         ["usage: harness COMMAND [ARGUMENTS]", "", *lines, "", "harness COMMAND --help says more."]
     )

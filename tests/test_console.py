@@ -38,6 +38,7 @@ def test_every_command_is_listed_and_is_a_module(capsys):
         ("report", ("reports_dir=", "runs/NAME")),
         ("export", ("merged=true", "bits=4", "push=USER/NAME", "output=FOLDER")),
         ("doctor", ("FAIL", "method=qlora")),
+        ("completion", ('eval "$(harness completion bash)"', "zsh", "fish")),
     ],
 )
 def test_help_explains_the_arguments_of_that_command(name, own):

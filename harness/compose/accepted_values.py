@@ -13,7 +13,7 @@ from harness import methods
 from harness.config import LauncherConfig, SweepConfig, TrialConfig
 from harness.config.strict import is_mapping
 
-__all__ = ["Accepted", "accepted"]
+__all__ = ["Accepted", "accepted", "choices"]
 
 _TEXTS = Mapping[str, list[str]]
 # Keys that control composition and are part of no dataclass.
@@ -89,3 +89,15 @@ def _below(hint: Any, part: str) -> list[Any]:
         elif typing.get_origin(option) is Mapping:
             found.append(typing.get_args(option)[1])
     return found
+
+
+def choices(key: str) -> list[str]:
+    """Return the values of a key that accepts only some, as they are typed; [] for any other key."""
+    found: list[str] = []
+    for hint in _hints(key):
+        for option in _members(hint):
+            if typing.get_origin(option) is Literal:
+                found += [str(value) for value in typing.get_args(option)]
+            elif option is bool:
+                found += ["true", "false"]
+    return list(dict.fromkeys(found))
