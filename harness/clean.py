@@ -19,7 +19,14 @@ from pathlib import Path
 from harness.arguments import command_arguments
 from harness.errors import InputError, unknown
 from harness.paths import user_path
-from harness.records.disk_usage import gigabytes, partial_files, remove, scratch_of, size_of
+from harness.records.disk_usage import (
+    gigabytes,
+    last_used,
+    partial_files,
+    remove,
+    scratch_of,
+    size_of,
+)
 
 USAGE = "python -m harness.clean runs/NAME|runs [plan=true] [cache_days=30]"
 HELP = f"""\
@@ -147,13 +154,15 @@ def of_sweep(sweep: Path) -> list[Freed]:
 
 
 def of_cache(cache: Path, days: float) -> list[Freed]:
-    """Return files neither read nor written for ``days`` days, by the file system's times."""
+    """Return entries of the cache neither read nor written for ``days`` days.
+
+    An entry is a file, or a folder whose files were made together and are of use together.
+    """
     now, parts = time.time(), []
     for folder in sorted(path for path in cache.glob("*") if path.is_dir()):
         old = []
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            status = path.lstat()
-            age = (now - max(status.st_mtime, status.st_atime)) / DAY
+        for path in sorted({*folder.iterdir(), *folder.rglob(".*.tmp")}):
+            age = (now - last_used(path)) / DAY
             half_written = path.name.startswith(".") and path.suffix == ".tmp"
             if age > (min(days, 1.0) if half_written else days):
                 old.append(path)

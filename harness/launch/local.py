@@ -61,7 +61,12 @@ class LocalLauncher:
         self._workers = []
         for index in range(n):
             environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
-            environment |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+            # One worker tokenizes while the others wait for its result, so it has the threads of all.
+            tokenizing = {
+                "TOKENIZERS_PARALLELISM": "true",
+                "RAYON_NUM_THREADS": str(self._threads * n),
+            }
+            environment |= {**tokenizing, "HF_HUB_DISABLE_TELEMETRY": "1"}
             environment.setdefault(
                 "TORCHDYNAMO_DISABLE", "1"
             )  # nothing is compiled; saves 2 s of imports

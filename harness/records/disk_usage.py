@@ -33,6 +33,23 @@ def size_of(path: Path) -> int:
     return total
 
 
+def last_used(path: Path) -> float:
+    """Return when a file, or any file below a folder, was last read or written, in Unix seconds.
+
+    By the file system's times, which may be a day late for reading.
+    """
+    files = [path] if path.is_symlink() or not path.is_dir() else path.rglob("*")
+    times = [0.0]
+    for file in files:
+        try:
+            status = file.lstat()
+        except OSError:
+            continue  # deleted after it was listed
+        if file.is_symlink() or not file.is_dir():
+            times.append(max(status.st_mtime, status.st_atime))
+    return max(times)
+
+
 def gigabytes(n_bytes: int) -> str:
     """Format bytes as '1.27 GB' (1e9 bytes); small sizes keep two significant digits."""
     value = n_bytes / 1e9

@@ -8,7 +8,6 @@ from typing import Any
 from harness import afterwards, methods
 from harness.config import ModelConfig, TrialConfig
 from harness.config.strict import from_mapping
-from harness.data.tokens.encode import encode
 from harness.data.tokens.written_form import how_written
 from harness.errors import InputError
 from harness.evaluation import benchmarks
@@ -53,7 +52,7 @@ def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             afterwards.check_schemes(config.evaluation.quantization, skeleton, bench.device)
             tokenizer = bench.pool.tokenizer(config.model)
             splits = bench.splits(config.data)
-            train = encode(splits.train, tokenizer, config.data, all_references=True)
+            train = bench.train_tokens(config)
             counts[config.model] = {
                 "parameters": sum(p.numel() for p in skeleton.parameters()),
                 "train": train.counts,

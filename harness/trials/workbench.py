@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,20 +111,33 @@ class Workbench:
         data, evaluation = config.data, config.evaluation
         splits, tokenizer = self.splits(data), self.pool.tokenizer(config.model)
         split = "test" if config.stage == "confirm" else "validation"
-        tokens = self.cache / "tokens"
         replay = None
         if config.retention.looks_back:
             documents = [Example("", (text,)) for text in splits.replay]
-            plain = data.of_texts()
-            replay = cached_encode(tokens, documents, tokenizer, plain, all_references=True)
+            replay = self._tokenized(documents, config.model, data.of_texts())
         return Inputs(
             splits=splits,
             tokenizer=tokenizer,
-            train=cached_encode(tokens, splits.train, tokenizer, data, all_references=True),
+            train=self.train_tokens(config),
             watched=watch(splits, tokenizer, data, evaluation.watched_examples),
             final=prepare(splits, tokenizer, data, evaluation, split),
             replay=replay,
         )
+
+    def train_tokens(self, config: TrialConfig) -> Encoded:
+        """Return the tokenized train split. Workers that begin together tokenize it once."""
+        return self._tokenized(self.splits(config.data).train, config.model, config.data)
+
+    def _tokenized(
+        self, examples: Sequence[Example], model: ModelConfig, data: DataConfig
+    ) -> Encoded:
+        tokenizer, folder = self.pool.tokenizer(model), self.cache / "tokens"
+
+        def tokenized() -> Encoded:
+            return cached_encode(folder, examples, tokenizer, data, all_references=True)
+
+        key = digest([self.splits(data).fingerprint, asdict(model), asdict(data)], 16)
+        return shared_work(self.cache / "under_way", key, {"tokens": tokenized})["tokens"]
 
     def before(
         self,

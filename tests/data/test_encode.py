@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pytest
 
 from harness.data.rows.example import Example
+from harness.data.tokens.columns import Columns
 from harness.data.tokens.encode import Encoded, encode, encode_documents, pad_id, prompts
 from harness.data.tokens.token_cache import cached_encode, tokenizer_fingerprint
 from harness.errors import InputError
@@ -182,7 +185,6 @@ def test_training_and_generation_see_the_same_prompt(tokenizer, config):
 def test_cache(tmp_path, tokenizer, bare_tokenizer, config, monkeypatch):
     first = cached_encode(tmp_path, PAIRS, tokenizer, config(), all_references=True)
     (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr("harness.data.tokens.token_cache.encode", None)  # not called again
         again = cached_encode(tmp_path, PAIRS, tokenizer, config(), all_references=True)
@@ -191,14 +193,14 @@ def test_cache(tmp_path, tokenizer, bare_tokenizer, config, monkeypatch):
     assert same(first, again) and same(
         first, encode(PAIRS, tokenizer, config(), all_references=True)
     )
-    for broken in (b"", whole[:-40], whole[: len(whole) // 2], b"no zip at all"):
-        path.write_bytes(broken)
-        assert same(first, cached_encode(tmp_path, PAIRS, tokenizer, config(), all_references=True))
-        assert path.read_bytes() == whole
-    spoilt = bytearray(whole)
-    spoilt[whole.index(first.tokens.tobytes())] ^= 1
-    path.write_bytes(spoilt)
-    assert same(first, cached_encode(tmp_path, PAIRS, tokenizer, config(), all_references=True))
+    for file in sorted(path.iterdir()):
+        whole = file.read_bytes()
+        spoilt = bytes([whole[0] ^ 1, *whole[1:]])
+        for broken in (None, b"", whole[:-4], spoilt, b"[1, 2]"):
+            file.unlink() if broken is None else file.write_bytes(broken)
+            made = cached_encode(tmp_path, PAIRS, tokenizer, config(), all_references=True)
+            assert same(first, made), (file.name, broken)
+            assert file.read_bytes() == whole
 
     for changes in ({"max_length": 32}, {"loss_on": "all"}, {"too_long": "drop"}):
         cached_encode(tmp_path, PAIRS, tokenizer, config(**changes), all_references=True)
@@ -208,6 +210,50 @@ def test_cache(tmp_path, tokenizer, bare_tokenizer, config, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 7, (
         "each under a name of its own, none left half-written"
     )
+
+
+def test_many_rows_are_encoded_as_one_by_one(tmp_path, tokenizer, config, monkeypatch):
+    """In parts, into files: the tokens, labels and bytes of each row alone, in the same order."""
+    monkeypatch.setattr("harness.data.tokens.encode.AT_ONCE", 7)
+    monkeypatch.setattr("harness.data.tokens.encoded.AT_ONCE", 5)
+    rows = [
+        Example(
+            f"{'é文 ' * (i % 5)}q{i % 4}\n", tuple(f"a{i} " * (j + 1) for j in range(i % 3 + 1))
+        )
+        for i in range(40)
+    ]
+    data = config(max_length=24)
+    whole = cached_encode(tmp_path, rows, tokenizer, data, all_references=True)
+    alone = [encode([row], tokenizer, data, all_references=True) for row in rows]
+    assert not whole.tokens.flags.writeable, "a view of the files that all processes share"
+    for name in ("tokens", "first_label", "label_bytes", "lengths"):
+        wanted = np.concatenate([getattr(one, name) for one in alone])
+        assert np.array_equal(getattr(whole, name), wanted), name
+    assert whole.example.tolist() == [i for i, one in enumerate(alone) for _ in range(len(one))]
+    assert whole.counts["label_tokens"] == sum(one.counts["label_tokens"] for one in alone)
+
+
+def test_a_process_killed_while_it_writes_leaves_no_tokens(
+    tmp_path, tokenizer, config, monkeypatch
+):
+    monkeypatch.setattr("harness.data.tokens.encoded.AT_ONCE", 2)
+    rows = [Example("q:", (f"a{i}",)) for i in range(9)]
+    child = os.fork()
+    if child == 0:
+        append = Columns.append
+
+        def killed_after(columns, part):
+            append(columns, part)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(Columns, "append", killed_after)
+        cached_encode(tmp_path, rows, tokenizer, config(), all_references=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".") and left.name.endswith(".tmp")
+    made = cached_encode(tmp_path, rows, tokenizer, config(), all_references=True)
+    assert same(made, encode(rows, tokenizer, config(), all_references=True))
 
 
 def test_tokenizer_fingerprint(tokenizer, bare_tokenizer):

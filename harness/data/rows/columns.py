@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -102,17 +102,17 @@ def needed_columns(config: DataConfig) -> dict[str, str]:
     return fields | dict([answer_field(config)])
 
 
-def check_rows(
+def checked_rows(
     records: Iterable[tuple[str, Any]], config: DataConfig, seen: Counter[str] | None = None
-) -> list[Row]:
-    """Return the needed columns of every row as text, and count oddities in ``seen``.
+) -> Iterator[Row]:
+    """Yield the needed columns of every row as text, and count oddities in ``seen``.
 
     Raises InputError with the place of the first bad row, or of text decoded with a wrong encoding.
     """
     needed = needed_columns(config)
-    seen, rows = Counter() if seen is None else seen, []
-    garbled = Garbled()
-    for where, row in records:
+    seen = Counter() if seen is None else seen
+    n_rows, garbled = 0, Garbled()
+    for n_rows, (where, row) in enumerate(records, start=1):  # noqa: B007
         if not isinstance(row, dict):
             raise InputError(
                 f"{where} is {_kind(row)}: a row must be an object with named columns."
@@ -133,12 +133,11 @@ def check_rows(
                 checked[column] = [as_text(item, place + " in its list") for item in value]
             else:
                 checked[column] = as_text(value, place)
-        rows.append(checked)
         garbled.look(where, checked.values())
         answer = checked.get(answer_field(config)[0])
         seen["answers_that_say_none_rows"] += isinstance(answer, str) and answer.strip() in _NONE
-    seen["garbled_rows"] += garbled.check(len(rows))
-    return rows
+        yield checked
+    seen["garbled_rows"] += garbled.check(n_rows)
 
 
 def as_text(value: Any, where: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from harness.data.rows.conversations import Turn, opening
 
+_AT_ONCE = 1000  # items that are written as JSON at a time
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)  # a data set has millions
 class Example:
     """One input and every accepted answer.
 
@@ -58,20 +61,49 @@ def fingerprint_examples(examples: Sequence[Example]) -> str:
     return digest([plain(examples), classes] if classes else plain(examples))
 
 
-def plain(examples: Sequence[Example]) -> list[list[object]]:
-    """Return prompt and references of each example, with the turns of conversations."""
-    return [
-        [
+def plain(examples: Iterable[Example]) -> Iterator[list[object]]:
+    """Yield prompt and references of each example, with the turns of conversations."""
+    for example in examples:
+        yield [
             example.prompt,
             *example.references,
             *([example.turns] if example.turns else []),
             *([example.fields] if example.fields else []),
         ]
-        for example in examples
-    ]
 
 
 def digest(content: object) -> str:
-    """Return the sha256 of a value that can be written as JSON."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the sha256 of a value that can be written as JSON.
+
+    Iterators in it count as lists, and are never a list in memory.
+    """
+    found = hashlib.sha256()
+    for part in _json(content):
+        found.update(part.encode())
+    return found.hexdigest()
+
+
+def _json(content: object) -> Iterator[str]:
+    """Yield the compact JSON of ``content``, with sorted keys, in parts."""
+    if isinstance(content, Iterator):
+        between = "["
+        while some := list(islice(content, _AT_ONCE)):
+            yield between + _written(some)[1:-1]
+            between = ","
+        yield "]" if between == "," else "[]"
+    elif isinstance(content, dict):
+        for number, key in enumerate(sorted(content)):
+            yield ("," if number else "{") + _written(key) + ":"
+            yield from _json(content[key])
+        yield "}" if content else "{}"
+    elif isinstance(content, list) and any(isinstance(item, Iterator) for item in content):
+        for number, item in enumerate(content):
+            yield "," if number else "["
+            yield from _json(item)
+        yield "]"
+    else:
+        yield _written(content)
+
+
+def _written(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

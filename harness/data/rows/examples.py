@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,30 +21,33 @@ from harness.errors import InputError, unknown
 
 
 def examples_of(
-    rows: Sequence[Row], config: DataConfig, split: str, counts: dict[str, int]
+    rows: Iterable[Row], config: DataConfig, split: str, counts: dict[str, int]
 ) -> list[Example]:
     """Convert rows to examples. Empty answers are dropped and counted; InputError if none is left."""
     column, field = answer_field(config)
-    if config.is_chat:
-        said = _conversations(rows, config, column)
-        found = [
-            Example(shown(each.before), each.answers, turns=each.before, fields=each.fields)
-            for each in said
-        ]
-        passed_over = [sum(not turn.learned for turn in each.before) for each in said]
-        if any(passed_over):
-            counts[f"{split}_turns_not_learned"] = sum(passed_over)
-    else:
-        asked = [("", ()) if config.is_plain_text else rendered(config, row) for row in rows]
-        found = [
-            Example(prompt, _answers(row[column]), template=own)
-            for (prompt, own), row in zip(asked, rows, strict=True)
-        ]
-    n, examples = len(found), [example for example in found if example.references]
+    n, n_passed_over, examples = 0, 0, []
+    for example in _examples(rows, config, column):
+        n += 1
+        n_passed_over += sum(not turn.learned for turn in example.turns)
+        if example.references:
+            examples.append(example)
+    if n_passed_over:
+        counts[f"{split}_turns_not_learned"] = n_passed_over
     counts[f"{split}_rows_without_answer"] = n - len(examples)
     if not examples:
-        raise InputError(f"All {len(rows)} rows are empty in {field} '{column}'.")
+        raise InputError(f"All {n} rows are empty in {field} '{column}'.")
     return examples
+
+
+def _examples(rows: Iterable[Row], config: DataConfig, column: str) -> Iterator[Example]:
+    if config.is_chat:
+        for said in _conversations(rows, config, column):
+            before = said.before
+            yield Example(shown(before), said.answers, turns=before, fields=said.fields)
+        return
+    for row in rows:
+        prompt, own = ("", ()) if config.is_plain_text else rendered(config, row)
+        yield Example(prompt, _answers(row[column]), template=own)
 
 
 def _answers(value: object) -> tuple[str, ...]:
@@ -59,19 +62,21 @@ class _Conversation(NamedTuple):
     fields: str  # its other fields, as JSON
 
 
-def _conversations(rows: Sequence[Row], config: DataConfig, column: str) -> list[_Conversation]:
-    """Return for each row the turns before the last answer, all its forms and the extra values.
+def _conversations(rows: Iterable[Row], config: DataConfig, column: str) -> Iterator[_Conversation]:
+    """Yield for each row the turns before the last answer, all its forms and the extra values.
 
     The forms are () where the answer is empty.
     """
     if config.messages_column is not None:
-        found = [up_to_the_answer(row[column]) for row in rows]  # pyright: ignore[reportArgumentType]
-        return [
-            _Conversation(before=(), answers=(), fields="")
-            if one is None
-            else _Conversation(before=one[0], answers=(one[1].content,), fields=one[1].fields)
-            for one in found
-        ]
+        for row in rows:
+            one = up_to_the_answer(row[column])  # pyright: ignore[reportArgumentType]
+            if one is None:
+                yield _Conversation(before=(), answers=(), fields="")
+            else:
+                before, answer = one
+                yield _Conversation(before, (answer.content,), answer.fields)
+        return
+    rows = list(rows)  # chains go back and forth in them
     asked = [Turn("user", render(config, row).strip()) for row in rows]
     answers = [_answers(row[column]) for row in rows]
     chains = [[index] for index in range(len(rows))]
@@ -80,15 +85,13 @@ def _conversations(rows: Sequence[Row], config: DataConfig, column: str) -> list
         parents = [str(row[config.parent_id_column]) for row in rows]
         fields = "data.id_column and data.parent_id_column"
         chains = chained(ids, parents, fields, config.limit_chained_samples)
-    said = []
     for chain in chains:
         *before, last = chain
         system = system_turn(config, rows[chain[0]])
         turns = [Turn("system", system)] if system else []
         for index in (index for index in before if answers[index]):
             turns += [asked[index], Turn("assistant", answers[index][0])]
-        said.append(_Conversation(before=(*turns, asked[last]), answers=answers[last], fields=""))
-    return said
+        yield _Conversation(before=(*turns, asked[last]), answers=answers[last], fields="")
 
 
 def number_classes(rows: dict[str, list[Example]], config: DataConfig) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from harness.data.rows.columns import (
 )
 from harness.data.rows.example import Example, digest, merge, plain
 from harness.data.rows.examples import examples_of, number_classes
-from harness.data.rows.files.sources import naming, read_rows
+from harness.data.rows.files.sources import naming, stream_rows
 from harness.data.rows.general import read_general
 from harness.data.rows.overlap import as_examples, without_overlap
 from harness.data.rows.sampling import sample
@@ -57,7 +57,7 @@ def read_splits(config: DataConfig) -> Splits:
     for name, (source, paths) in given.items():
         seen: Counter[str] = Counter()
         with naming(f"data.{name}"):
-            rows[name] = examples_of(read_rows(source, paths, config, seen), config, name, counts)
+            rows[name] = examples_of(stream_rows(source, paths, config, seen), config, name, counts)
         counts |= {f"{name}_{what}": n for what, n in seen.items() if n}
         unique = without_duplicates(rows[name])
         if config.drop_duplicates:

@@ -47,8 +47,12 @@ def plan_epoch(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]
     Depends on the arguments alone.
     """
     assert batch_size >= 1 and n > 0
-    order = np.random.default_rng((seed, epoch)).permutation(n)
+    order = _epoch_order(n, seed, epoch)
     return [order[at : at + batch_size].tolist() for at in range(0, n, batch_size)]
+
+
+def _epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(n)
 
 
 def micro_batches(
@@ -98,7 +102,7 @@ class BatchPlan:
 
     def __init__(self, n_sequences: int, batch_size: int, seed: int) -> None:
         self._n, self._batch_size, self._seed = n_sequences, batch_size, seed
-        self._epoch, self._batches = -1, []
+        self._epoch, self._order = -1, np.zeros(0, int)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -108,9 +112,9 @@ class BatchPlan:
         """Yield the sequences of step 0, 1, ...; each epoch has its own order."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._batches = plan_epoch(self._n, self._batch_size, self._seed, epoch)
+            self._order = _epoch_order(self._n, self._seed, epoch)
             self._epoch = epoch
-        return self._batches[place]
+        return self._order[place * self._batch_size :][: self._batch_size].tolist()
 
 
 class Stream:

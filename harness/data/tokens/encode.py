@@ -8,96 +8,123 @@ text, which is then no label. If the tokenizer has no eos, none is added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.config import DataConfig
 from harness.data.rows.example import Example
-from harness.data.tokens.encode_chats import chat_prompts, encode_chats
-from harness.data.tokens.encoded import Encoded, OneSequence, assemble
+from harness.data.tokens.encode_chats import Chats, chat_prompts
+from harness.data.tokens.encoded import AT_ONCE, Encoded, OneSequence, Tally, assemble, chunks
 from harness.data.tokens.special_tokens import SpecialTokens
-from harness.data.tokens.tokenization import tokenize
+from harness.data.tokens.tokenization import TokenizedPart, tokenize
 from harness.errors import InputError
 
 
 def encode(
-    examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, all_references: bool
+    examples: Sequence[Example],
+    tokenizer: Any,
+    config: DataConfig,
+    *,
+    all_references: bool,
+    folder: Path | None = None,
 ) -> Encoded:
     """Encode one sequence for each reference, or only for the first reference of each example.
 
     ``all_references`` is for training: texts are packed as ``config.packing`` asks, and every assistant
     turn of a conversation is a label. Without it only the last turn is. Plain text longer than
     ``max_length`` becomes several sequences without loss. ``config.too_long`` decides about everything
-    else that is too long. Raises InputError for too_long=error, and if no sequence is left.
+    else that is too long. With a ``folder`` the result is files in it. Raises InputError for
+    too_long=error, and if no sequence is left.
     """
-    if config.is_classification:
-        return _encode_classes(examples, tokenizer, config)
-    if config.is_plain_text:
+    if config.is_plain_text and not config.is_classification:
         texts = [example.references[0] for example in examples]
         packing = config.packing if all_references else "none"
-        return _encode_texts(texts, tokenizer, config.max_length, packing)
-    pack_into = config.max_length if all_references and config.packing == "documents" else None
+        return _encode_texts(texts, tokenizer, config.max_length, packing, folder)
+    tally = Tally()
     if config.is_chat:
-        chats = encode_chats(examples, tokenizer, config, training=all_references)
-        n_asked, said = chats.n_asked, chats.counts
-        lengths = _lengths(config, n_asked, said.pop("n_too_long"), said.pop("longest_tokens"))
-        return assemble(chats.sequences, n_asked, lengths | said, pack_into)
-    pairs = [
-        (index, reference)
-        for index, example in enumerate(examples)
-        for reference in (example.references if all_references else example.references[:1])
-    ]
-    specials = SpecialTokens(tokenizer)
-    asked = [specials.prompt(example.prompt, example.template) for example in examples]
-    answers = [specials.answer(reference) for _, reference in pairs]
-    prompt_parts = tokenize((asked[index] for index, _ in pairs), tokenizer, specials)
-    answer_parts = tokenize(answers, tokenizer, specials)
-    bos, eos = specials.begin, specials.end
-    sequences, n_too_long, longest = [], 0, 0
-    for pair, (index, _) in enumerate(pairs):
-        prompt_part = prompt_parts[asked[index]]
-        answer_part = answer_parts[answers[pair]]
-        n_prompt, n_answer = len(prompt_part.ids), len(answer_part.ids)
-        excess = len(bos) + n_prompt + n_answer + len(eos) - config.max_length
-        longest = max(longest, config.max_length + excess)
-        n_too_long += excess > 0
-        if excess > 0 and config.too_long != "truncate":
-            continue
-        cut = min(max(excess, 0), max(n_prompt - 1, 0))
-        left, right = (cut, n_prompt) if config.truncate == "left" else (0, n_prompt - cut)
-        head = bos + prompt_part.ids[left:right]
-        ids = (head + answer_part.ids + eos)[: config.max_length]
-        # No token predicts the first token of a sequence, even if it belongs to the answer.
-        first = max(1, len(head if config.loss_on == "answer" else bos))
-        n_bytes = prompt_part.bytes_between(first - len(bos) + left, right)
-        n_bytes += answer_part.bytes_between(first - len(head), len(ids) - len(head))
-        sequences.append(OneSequence(ids, first, index, n_bytes, pair))
-    counts = _lengths(config, len(pairs), n_too_long, longest) | specials.counts
-    return assemble(sequences, len(pairs), counts, pack_into)
-
-
-def _encode_classes(examples: Sequence[Example], tokenizer: Any, config: DataConfig) -> Encoded:
-    """Encode `begin text` and the class of each example. Texts that are too long are cut."""
-    specials = SpecialTokens(tokenizer)
-    asked = [specials.prompt(example.prompt, example.template) for example in examples]
-    parts, bos = tokenize(asked, tokenizer, specials), specials.begin
-    sequences, n_too_long, longest = [], 0, 0
-    for index, text in enumerate(asked):
-        ids = parts[text].ids
-        room = config.max_length - len(bos)
-        longest = max(longest, len(bos) + len(ids))
-        n_too_long += len(ids) > room
-        if len(ids) <= room or config.too_long == "truncate":
-            ids = bos + (ids[-room:] if config.truncate == "left" else ids[:room])
-            sequences.append(OneSequence(ids, len(ids) - 1, index, 0, index))
-    counts = _lengths(config, len(examples), n_too_long, longest) | specials.counts
-    packed = assemble(sequences, len(examples), counts)
+        chats = Chats(tokenizer, config, training=all_references)
+        sequences, own = chats.sequences(examples, tally), lambda: chats.counts
+    else:
+        specials = SpecialTokens(tokenizer)
+        form = _classified if config.is_classification else _answered
+        sequences = form(examples, tokenizer, config, specials, tally, all_references)
+        own = lambda: specials.counts  # noqa: E731
+    packs = all_references and config.packing == "documents"
+    encoded = assemble(
+        sequences,
+        tally,
+        counts=lambda: _lengths(config, tally) | own(),
+        pack_into=config.max_length if packs else None,
+        folder=folder,
+    )
+    if not config.is_classification:
+        return encoded
     labels = np.array([-1 if e.label is None else e.label for e in examples], np.int64)
     assert labels.min() >= 0
-    return replace(packed, classes=labels[packed.example])
+    return replace(encoded, classes=labels[encoded.example])
+
+
+def _answered(
+    examples: Sequence[Example],
+    tokenizer: Any,
+    config: DataConfig,
+    specials: SpecialTokens,
+    tally: Tally,
+    all_references: bool,
+) -> Iterator[OneSequence]:
+    """Yield `begin prompt answer [eos]` of each reference."""
+    bos, eos = specials.begin, specials.end
+    for some in chunks(enumerate(examples), AT_ONCE):
+        asked = {index: specials.prompt(each.prompt, each.template) for index, each in some}
+        answers = [
+            (index, specials.answer(reference))
+            for index, example in some
+            for reference in (example.references if all_references else example.references[:1])
+        ]
+        prompt_parts = tokenize(asked.values(), tokenizer, specials)
+        answer_parts = tokenize((answer for _, answer in answers), tokenizer, specials)
+        for index, answer in answers:
+            prompt_part, answer_part = prompt_parts[asked[index]], answer_parts[answer]
+            n_prompt, n_answer = len(prompt_part.ids), len(answer_part.ids)
+            n_tokens = len(bos) + n_prompt + n_answer + len(eos)
+            excess = tally.count(n_tokens, config.max_length)
+            if excess > 0 and config.too_long != "truncate":
+                continue
+            cut = min(max(excess, 0), max(n_prompt - 1, 0))
+            left, right = (cut, n_prompt) if config.truncate == "left" else (0, n_prompt - cut)
+            head = bos + prompt_part.ids[left:right]
+            ids = (head + answer_part.ids + eos)[: config.max_length]
+            # No token predicts the first token of a sequence, even if it belongs to the answer.
+            first = max(1, len(head if config.loss_on == "answer" else bos))
+            n_bytes = prompt_part.bytes_between(first - len(bos) + left, right)
+            n_bytes += answer_part.bytes_between(first - len(head), len(ids) - len(head))
+            yield OneSequence(ids, first, index, n_bytes, tally.n)
+
+
+def _classified(
+    examples: Sequence[Example],
+    tokenizer: Any,
+    config: DataConfig,
+    specials: SpecialTokens,
+    tally: Tally,
+    all_references: bool,
+) -> Iterator[OneSequence]:
+    """Yield `begin text` of each example, whose last token stands for its class; cut if too long."""
+    bos = specials.begin
+    room = config.max_length - len(bos)
+    for some in chunks(enumerate(examples), AT_ONCE):
+        asked = [specials.prompt(example.prompt, example.template) for _, example in some]
+        parts = tokenize(asked, tokenizer, specials)
+        for (index, _), text in zip(some, asked, strict=True):
+            ids = parts[text].ids
+            excess = tally.count(len(bos) + len(ids), config.max_length)
+            if excess <= 0 or config.too_long == "truncate":
+                ids = bos + (ids[-room:] if config.truncate == "left" else ids[:room])
+                yield OneSequence(ids, len(ids) - 1, index, 0, index)
 
 
 def encode_for_language_modelling(
@@ -111,15 +138,15 @@ def encode_for_language_modelling(
     return encode(examples, tokenizer, plain, all_references=True)
 
 
-def _lengths(config: DataConfig, n: int, n_too_long: int, longest: int) -> dict[str, int | str]:
+def _lengths(config: DataConfig, tally: Tally) -> dict[str, int | str]:
     """Return the length counts to report. Raises InputError for data.too_long=error."""
-    if n_too_long and config.too_long == "error":
+    if tally.n_too_long and config.too_long == "error":
         raise InputError(
-            f"{n_too_long} of {n} sequences are longer than data.max_length={config.max_length} "
-            f"tokens; the longest has {longest}. Raise data.max_length, or set data.too_long to "
-            "truncate or drop."
+            f"{tally.n_too_long} of {tally.n} sequences are longer than "
+            f"data.max_length={config.max_length} tokens; the longest has {tally.longest}. Raise "
+            "data.max_length, or set data.too_long to truncate or drop."
         )
-    return {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": config.too_long}
+    return tally.counts(config.too_long)
 
 
 def encode_documents(texts: Sequence[str], tokenizer: Any, max_length: int) -> Encoded:
@@ -140,18 +167,26 @@ def _encode_prompts(examples: Sequence[Example], tokenizer: Any, max_length: int
 def _documents(
     texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int
 ) -> Encoded:
-    parts, bos = tokenize(texts, tokenizer, specials), specials.begin
+    bos, tally = specials.begin, Tally()
     first = max(1, len(bos))
-    sequences, lengths = [], [0]
-    for index, text in enumerate(texts):
-        part = parts[text]
-        ids = (bos + part.ids)[:max_length]
-        n_bytes = part.bytes_between(first - len(bos), len(ids) - len(bos))
-        sequences.append(OneSequence(ids, first, index, n_bytes, index))
-        lengths.append(len(bos) + len(part.ids))
-    n_too_long = sum(length > max_length for length in lengths)
-    counts = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "truncate"}
-    return assemble(sequences, len(texts), counts | specials.counts)
+
+    def sequences() -> Iterator[OneSequence]:
+        for index, part in enumerate(_tokenized(texts, tokenizer, specials)):
+            tally.count(len(bos) + len(part.ids), max_length)
+            ids = (bos + part.ids)[:max_length]
+            n_bytes = part.bytes_between(first - len(bos), len(ids) - len(bos))
+            yield OneSequence(ids, first, index, n_bytes, index)
+
+    return assemble(sequences(), tally, lambda: tally.counts("truncate") | specials.counts)
+
+
+def _tokenized(
+    texts: Sequence[str], tokenizer: Any, specials: SpecialTokens
+) -> Iterator[TokenizedPart]:
+    """Yield the tokens of each of ``texts``. Only some are in memory at a time."""
+    for some in chunks(texts, AT_ONCE):
+        parts = tokenize(some, tokenizer, specials)
+        yield from map(parts.__getitem__, some)
 
 
 def encode_prompts(
@@ -171,7 +206,7 @@ def encode_prompts(
         OneSequence(ids, 1, index, n, index)
         for index, (ids, n) in enumerate(zip(found, n_bytes, strict=True))
     ]
-    return assemble(sequences, len(found), {"n_too_long": 0, "longest_tokens": 0})
+    return assemble(sequences, Tally(len(found)), lambda: {"n_too_long": 0, "longest_tokens": 0})
 
 
 def prompts(
@@ -214,7 +249,11 @@ def pad_id(tokenizer: Any) -> int:
 
 
 def _encode_texts(
-    texts: Sequence[str], tokenizer: Any, max_length: int, packing: str = "none"
+    texts: Sequence[str],
+    tokenizer: Any,
+    max_length: int,
+    packing: str = "none",
+    folder: Path | None = None,
 ) -> Encoded:
     """Encode `begin text eos` in blocks, so that every token of a text is a label exactly once.
 
@@ -222,76 +261,61 @@ def _encode_texts(
     if that is empty with the last token of the block before. Packed by documents, whole blocks are
     combined. As a stream, a block starts anywhere, with the last token of the one before.
     """
-    specials = SpecialTokens(tokenizer)
-    texts = [specials.whole(text) for text in texts]
+    specials, tally = SpecialTokens(tokenizer), Tally()
+    marked = [specials.whole(text) for text in texts]
+    counts = lambda: tally.counts("blocks") | specials.counts  # noqa: E731
     if packing == "stream":
-        return _encode_stream(texts, tokenizer, specials, max_length)
-    parts = tokenize(texts, tokenizer, specials)
+        stream = _streamed(marked, tokenizer, specials, max_length, tally)
+        packed = {"texts_packed": len(texts)}
+        return assemble(stream, tally, lambda: counts() | packed, folder=folder)
+    pack_into = max_length if packing == "documents" else None
+    blocks = _blocks(marked, tokenizer, specials, max_length, tally)
+    return assemble(blocks, tally, counts, pack_into, folder)
+
+
+def _blocks(
+    texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int, tally: Tally
+) -> Iterator[OneSequence]:
     bos, eos = specials.begin, specials.end
     first = max(1, len(bos))
     step = max(1, max_length - first)
-    sequences, n_too_long, longest = [], 0, 0
-    for index, text in enumerate(texts):
-        part = parts[text]
+    for index, part in enumerate(_tokenized(texts, tokenizer, specials)):
         ids = bos + part.ids + eos
-        n_too_long += len(ids) > max_length
-        longest = max(longest, len(ids))
+        tally.count(len(ids), max_length)
         for start in range(first, len(ids), step):
             labels = ids[start : start + step]
             before = bos or ids[start - 1 : start]
             at = start - len(bos)  # the same position in the tokens of the text alone
             n_bytes = part.bytes_between(at, at + len(labels))
-            sequences.append(
-                OneSequence(
-                    ids=before + labels,
-                    first_label=first,
-                    example=index,
-                    label_bytes=n_bytes,
-                    pair=index,
-                )
-            )
-    counts = {"n_too_long": n_too_long, "longest_tokens": longest, "too_long": "blocks"}
-    pack_into = max_length if packing == "documents" else None
-    return assemble(sequences, len(texts), counts | specials.counts, pack_into)
+            yield OneSequence(before + labels, first, index, n_bytes, index)
 
 
-def _encode_stream(
-    texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int
-) -> Encoded:
-    """Encode all texts, each `begin text eos`, as one stream that is cut at every ``max_length``."""
-    parts = tokenize(texts, tokenizer, specials)
+def _streamed(
+    texts: Sequence[str], tokenizer: Any, specials: SpecialTokens, max_length: int, tally: Tally
+) -> Iterator[OneSequence]:
+    """Yield all texts, each `begin text eos`, as one stream that is cut at every ``max_length``."""
     bos, eos = specials.begin, specials.end
-    stream: list[int] = []
-    labels: list[bool] = []
-    n_bytes: list[int] = []
-    owners: list[int] = []
-    lengths = []
-    for index, text in enumerate(texts):
-        part = parts[text]
-        ids = bos + part.ids + eos
-        each = [part.bytes_between(place, place + 1) for place in range(len(part.ids))]
-        stream += ids
-        labels += [place >= max(1, len(bos)) for place in range(len(ids))]
-        n_bytes += [0] * len(bos) + each + [0] * len(eos)
-        owners += [index] * len(ids)
-        lengths.append(len(ids))
-    sequences = []
-    for start in range(0, len(stream) - 1, max_length - 1):
-        here = slice(start, start + max_length)
-        mask = [False, *labels[here][1:]]
-        spelled = sum(n for n, is_label in zip(n_bytes[here], mask, strict=True) if is_label)
+    # Of the tokens that are not cut off yet: id, is a label, bytes, text.
+    waiting: list[tuple[int, bool, int, int]] = []
+
+    def sequence(here: list[tuple[int, bool, int, int]]) -> OneSequence:
+        mask = [False, *(is_label for _, is_label, _, _ in here[1:])]
+        spelled = sum(n for (_, _, n, _), is_label in zip(here, mask, strict=True) if is_label)
         first = mask.index(True) if True in mask else len(mask)
-        sequences.append(
-            OneSequence(
-                ids=stream[here],
-                first_label=first,
-                example=owners[start],
-                label_bytes=spelled,
-                pair=start,
-                labels=mask,
-            )
-        )
-    n_too_long = sum(length > max_length for length in lengths)
-    counts = {"n_too_long": n_too_long, "longest_tokens": max(lengths), "too_long": "blocks"}
-    counts |= {"texts_packed": len(texts)} | specials.counts
-    return assemble(sequences, len(sequences), counts)
+        tally.n += 1
+        ids = [token for token, *_ in here]
+        return OneSequence(ids, first, here[0][3], spelled, pair=tally.n, labels=mask)
+
+    for index, part in enumerate(_tokenized(texts, tokenizer, specials)):
+        ids = bos + part.ids + eos
+        tally.measure(len(ids), max_length)
+        n_bytes = [0] * len(bos) + part.bytes_of_each() + [0] * len(eos)
+        for place, (token, n) in enumerate(zip(ids, n_bytes, strict=True)):
+            waiting.append((token, place >= max(1, len(bos)), n, index))
+        start = 0
+        while len(waiting) - start >= max_length:
+            yield sequence(waiting[start : start + max_length])
+            start += max_length - 1
+        del waiting[:start]
+    if len(waiting) > 1:
+        yield sequence(waiting)

@@ -2,65 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from harness.config import DataConfig
 from harness.data.rows.example import Example
-from harness.data.tokens.chat import ChatFormat
-from harness.data.tokens.encoded import OneSequence
+from harness.data.tokens.chat import ChatFormat, Written
+from harness.data.tokens.encoded import OneSequence, Tally
 from harness.data.tokens.special_tokens import SpecialTokens
 
 
-class Chats(NamedTuple):
-    """Conversations as token sequences."""
+class Chats:
+    """Conversations as token sequences.
 
-    sequences: list[OneSequence]
-    n_asked: int  # number of sequences, including those that are too long
-    counts: dict[str, int]  # for the record
-
-
-def encode_chats(
-    examples: Sequence[Example], tokenizer: Any, config: DataConfig, *, training: bool
-) -> Chats:
-    """Encode conversations, with the number of sequences asked for and counts for the record.
-
-    ``training``: the labels are all answers that the config selects, and every reference of the last
+    In training the labels are all answers that the config selects, and every reference of the last
     answer once. Otherwise they are the first reference of the last answer. Conversations that are too
     long lose their first turns.
     """
-    chat, every = ChatFormat(tokenizer, config), training and not config.only_last_answer
-    room = config.max_length if config.too_long == "truncate" else None
-    found, n_too_long, longest, n_asked = [], 0, 0, 0
-    for index, example in enumerate(examples):
-        for reference in example.references if training else example.references[:1]:
-            turns = example.conversation(reference)
-            for written in chat.sequences(turns, config.loss_on, every, room):
-                n_asked += 1
-                longest = max(longest, written.n_whole)
-                too_long = written.n_whole > config.max_length
-                n_too_long += too_long
-                if too_long and config.too_long != "truncate":
-                    continue
-                ids, labels = written.ids, written.labels
-                first = labels.index(True) if True in labels else len(ids)
-                pairs = zip(written.n_bytes, labels, strict=True)
-                spelled = sum(n for n, is_label in pairs if is_label)
-                found.append(
-                    OneSequence(
-                        ids=ids,
-                        first_label=first,
-                        example=index,
-                        label_bytes=spelled,
-                        pair=n_asked,
-                        labels=labels,
-                    )
-                )
-    counts = {"n_too_long": n_too_long, "longest_tokens": longest, **chat.counts}
-    return Chats(sequences=found, n_asked=n_asked, counts=counts)
+
+    def __init__(self, tokenizer: Any, config: DataConfig, *, training: bool) -> None:
+        self._config, self._training = config, training
+        self._chat = ChatFormat(tokenizer, config)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the counts to report about the conversations so far."""
+        return self._chat.counts
+
+    def sequences(self, examples: Sequence[Example], tally: Tally) -> Iterator[OneSequence]:
+        """Yield the sequences of each conversation, counted in ``tally``."""
+        config, training = self._config, self._training
+        every = training and not config.only_last_answer
+        room = config.max_length if config.too_long == "truncate" else None
+        for index, example in enumerate(examples):
+            for reference in example.references if training else example.references[:1]:
+                turns = example.conversation(reference)
+                for written in self._chat.sequences(turns, config.loss_on, every, room):
+                    excess = tally.count(written.n_whole, config.max_length)
+                    if excess <= 0 or config.too_long == "truncate":
+                        yield _labelled(written, index, tally.n)
+
+
+def _labelled(written: Written, example: int, pair: int) -> OneSequence:
+    ids, labels = written.ids, written.labels
+    first = labels.index(True) if True in labels else len(ids)
+    spelled = sum(n for n, label in zip(written.n_bytes, labels, strict=True) if label)
+    return OneSequence(ids, first, example, spelled, pair, labels)
 
 
 def chat_prompts(

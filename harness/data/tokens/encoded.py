@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from heapq import heappop, heappush
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from harness.data.tokens.columns import Columns
 from harness.errors import InputError
+from harness.records import heartbeat
+
+T = TypeVar("T")
+AT_ONCE = 4096  # sequences that are Python objects at a time
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.first_label)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Return the (n,) lengths of the sequences in tokens."""
         return np.diff(self.offsets)
@@ -52,7 +62,7 @@ class Encoded:
         """Return the (n,) numbers of predicted tokens of the sequences."""
         if self.label_mask is None:
             return self.lengths - self.first_label
-        return np.add.reduceat(self.label_mask.astype(np.int64), self.offsets[:-1])
+        return np.add.reduceat(self.label_mask, self.offsets[:-1], dtype=np.int64)
 
     def sequence(self, index: int) -> np.ndarray:
         """Return the (T,) int32 token ids of one sequence."""
@@ -98,101 +108,154 @@ class OneSequence:
     label_bytes: int
     pair: int  # index of the requested sequence; for plain text, of the document
     labels: list[bool] | None = None  # of each token; None: all from first_label on
-    segments: list[int] | None = (
-        None  # for each token, the number of its text in the packed sequence
-    )
 
-    @property
-    def mask(self) -> list[bool]:
-        """Return for each token whether it is a label."""
-        if self.labels is not None:
-            return self.labels
-        return [place >= self.first_label for place in range(len(self.ids))]
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield ``items`` in lists of up to ``size``."""
+    remaining = iter(items)
+    while some := list(islice(remaining, size)):
+        yield some
+
+
+@dataclass
+class Tally:
+    """Sequences that were asked for, and their lengths in tokens before anything was cut."""
+
+    n: int = 0
+    n_too_long: int = 0
+    longest: int = 0
+
+    def count(self, n_tokens: int, room: int) -> int:
+        """Count one sequence. Returns how many of its tokens are too many for ``room``; may be < 0."""
+        self.n += 1
+        return self.measure(n_tokens, room)
+
+    def measure(self, n_tokens: int, room: int) -> int:
+        """Count a length without a sequence."""
+        self.n_too_long += n_tokens > room
+        self.longest = max(self.longest, n_tokens)
+        return n_tokens - room
+
+    def counts(self, too_long: str) -> dict[str, int | str]:
+        """Return the counts to report, with what was done about sequences that are too long."""
+        found = {"n_too_long": self.n_too_long, "longest_tokens": self.longest}
+        return {**found, "too_long": too_long}
 
 
 def assemble(
-    sequences: Sequence[OneSequence],
-    n_asked: int,
-    counts: dict[str, int | str],
+    sequences: Iterable[OneSequence],
+    tally: Tally,
+    counts: Callable[[], dict[str, int | str]],
     pack_into: int | None = None,
+    folder: Path | None = None,
 ) -> Encoded:
     """Store sequences end to end, without those that have no label. InputError if none is left.
 
-    ``pack_into``: combine several sequences into one of up to that many tokens.
+    ``counts`` is called when all are taken, and by then ``tally`` has counted them. ``pack_into``:
+    combine several sequences into one of up to that many tokens. With a ``folder`` the columns are
+    files in it, not memory.
     """
-    kept = [item for item in sequences if len(item.ids) > item.first_label]
-    if not kept:
+    columns, n_kept = Columns(folder), 0
+    for some in chunks(sequences, AT_ONCE):
+        kept = [item for item in some if len(item.ids) > item.first_label]
+        n_kept += len({item.pair for item in kept})
+        if kept:
+            columns.append(_columns(kept))
+        heartbeat.mark()
+    told = counts()
+    if columns.is_empty:
         raise InputError(
-            f"None of {n_asked} sequences can be used: {counts['n_too_long']} are too long "
-            f"(the longest has {counts['longest_tokens']} tokens), and the others have no token to "
+            f"None of {tally.n} sequences can be used: {told['n_too_long']} are too long "
+            f"(the longest has {told['longest_tokens']} tokens), and the others have no token to "
             "predict. Raise data.max_length or set data.too_long=truncate."
         )
-    n_dropped = n_asked - len({item.pair for item in kept})
+    encoded = encoded_of(columns.close(), told)
+    n_dropped = tally.n - n_kept
     packed: dict[str, int | str] = {}
     if pack_into is not None:
-        packed = {"texts_packed": len(kept)}
-        kept = pack(kept, pack_into)
-    lengths = np.array([len(item.ids) for item in kept])
-    first_label = np.array([item.first_label for item in kept], np.int32)
-    encoded = Encoded(
-        tokens=np.concatenate([np.array(item.ids, np.int32) for item in kept]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        first_label=first_label,
-        example=np.array([item.example for item in kept], np.int32),
-        label_bytes=np.array([item.label_bytes for item in kept], np.int64),
-        counts=counts,
-        label_mask=_mask(kept),
-        segments=_segments(kept),
-    )
+        packed = {"texts_packed": len(encoded)}
+        encoded = _packed(encoded, pack_into, folder)
     found = {
-        "n_sequences": len(kept),
+        "n_sequences": len(encoded),
         "n_dropped": n_dropped,
-        "tokens": int(lengths.sum()),
+        "tokens": int(encoded.offsets[-1]),
         "label_tokens": int(encoded.n_labels.sum()),
     }
-    return replace(encoded, counts=counts | found | packed)
+    return replace(encoded, counts=told | found | packed)
 
 
-def _mask(sequences: Sequence[OneSequence]) -> np.ndarray | None:
-    if all(item.labels is None for item in sequences):
-        return None
-    return np.concatenate([np.array(item.mask, bool) for item in sequences])
+def _columns(items: Sequence[OneSequence]) -> dict[str, np.ndarray]:
+    """Return the columns of some sequences: those of an ``Encoded``, with lengths for offsets."""
+    found = {
+        "tokens": np.fromiter(chain.from_iterable(item.ids for item in items), np.int32),
+        "lengths": np.array([len(item.ids) for item in items], np.int64),
+        "first_label": np.array([item.first_label for item in items], np.int32),
+        "example": np.array([item.example for item in items], np.int32),
+        "label_bytes": np.array([item.label_bytes for item in items], np.int64),
+    }
+    if items[0].labels is not None:  # then all have them
+        labels = chain.from_iterable(item.labels or () for item in items)
+        found["label_mask"] = np.fromiter(labels, np.bool_)
+    return found
 
 
-def _segments(sequences: Sequence[OneSequence]) -> np.ndarray | None:
-    if all(item.segments is None for item in sequences):
-        return None
-    each = (item.segments or [1] * len(item.ids) for item in sequences)
-    return np.concatenate([np.array(numbers, np.int32) for numbers in each])
+def encoded_of(columns: Mapping[str, np.ndarray], counts: dict[str, int | str]) -> Encoded:
+    """Return the ``Encoded`` of columns, of which ``lengths`` give its offsets."""
+    others = {name: array for name, array in columns.items() if name != "lengths"}
+    offsets = np.concatenate([[0], np.cumsum(columns["lengths"])]).astype(np.int64)
+    return Encoded(offsets=offsets, counts=counts, **others)
 
 
-def pack(sequences: Sequence[OneSequence], length: int) -> list[OneSequence]:
-    """Combine whole sequences into few of at most ``length`` tokens, without losing a token.
+def _packed(encoded: Encoded, length: int, folder: Path | None) -> Encoded:
+    """Combine sequences, each a text that sees no other, into few of at most ``length`` tokens."""
+    columns, blocks = Columns(folder), pack(encoded.lengths.tolist(), length)
+    for at in range(0, len(blocks), AT_ONCE):
+        some = blocks[at : at + AT_ONCE]
+        order = np.concatenate(some)
+        begins = np.concatenate([[0], np.cumsum([len(block) for block in some])])[:-1]
+        texts, lengths = encoded.take(order), encoded.lengths[order]
+        mask = texts.label_mask
+        if mask is None:
+            places = np.arange(len(texts.tokens)) - np.repeat(texts.offsets[:-1], lengths)
+            mask = places >= np.repeat(texts.first_label, lengths)
+        number = np.arange(len(order)) - np.repeat(begins, [len(block) for block in some]) + 1
+        part = {
+            "tokens": texts.tokens,
+            "lengths": np.add.reduceat(lengths, begins),
+            "first_label": texts.first_label[begins],
+            "example": texts.example[begins],
+            "label_bytes": np.add.reduceat(texts.label_bytes, begins),
+            "label_mask": mask,
+            "segments": np.repeat(number, lengths).astype(np.int32),
+        }
+        columns.append(part)
+        heartbeat.mark()
+    return encoded_of(columns.close(), encoded.counts)
 
-    Best fit decreasing: the longest first, each where it leaves the least room.
+
+def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Divide texts of some lengths in tokens into few blocks of at most ``room``, none cut.
+
+    Best fit decreasing: the longest first, each where it leaves the least room, and among those in the
+    first block.
     """
-    rooms: list[tuple[int, int]] = []  # (remaining room, block), sorted
+    open_blocks: dict[int, list[int]] = {}  # remaining room → heap of its blocks
+    rooms: list[int] = []  # those remaining, sorted: no more than there are lengths
     blocks: list[list[int]] = []
-    lengths = [len(item.ids) for item in sequences]
-    for index in sorted(range(len(sequences)), key=lambda i: (-lengths[i], i)):
-        at = bisect_left(rooms, (lengths[index], -1))
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        at = bisect_left(rooms, lengths[index])
         if at == len(rooms):
-            blocks.append([index])
-            insort(rooms, (length - lengths[index], len(blocks) - 1))
+            block, left = len(blocks), room
+            blocks.append([])
         else:
-            room, block = rooms.pop(at)
-            blocks[block].append(index)
-            insort(rooms, (room - lengths[index], block))
-    return [_joined([sequences[i] for i in sorted(block)]) for block in sorted(map(sorted, blocks))]
-
-
-def _joined(parts: Sequence[OneSequence]) -> OneSequence:
-    return OneSequence(
-        ids=[token for part in parts for token in part.ids],
-        first_label=parts[0].first_label,
-        example=parts[0].example,
-        label_bytes=sum(part.label_bytes for part in parts),
-        pair=parts[0].pair,
-        labels=[is_label for part in parts for is_label in part.mask],
-        segments=[number for number, part in enumerate(parts, start=1) for _ in part.ids],
-    )
+            left = rooms[at]
+            block = heappop(open_blocks[left])
+            if not open_blocks[left]:
+                del open_blocks[left], rooms[at]
+        blocks[block].append(index)
+        left -= lengths[index]
+        if left not in open_blocks:
+            open_blocks[left] = []
+            insort(rooms, left)
+        heappush(open_blocks[left], block)
+    return sorted(map(sorted, blocks))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.config import DataConfig
 from harness.data.rows.chat_template import template_of
-from harness.data.rows.example import Example, fingerprint_examples
+from harness.data.rows.example import Example, digest, fingerprint_examples
+from harness.data.tokens.columns import described, read
 from harness.data.tokens.encode import Encoded, encode
+from harness.data.tokens.encoded import encoded_of
 from harness.data.tokens.special_tokens import begins_with
+from harness.records.disk_usage import remove
 
-_FORM = 2  # increase it when `encode` changes the sequences of an input
+_FORM = 3  # increase it when `encode` changes the sequences of an input, or the files change
 _OPTIONAL = ("classes", "label_mask", "segments")
-_ARRAYS = tuple(f.name for f in fields(Encoded) if f.name not in ("counts", *_OPTIONAL))
+_ARRAYS = ("tokens", "first_label", "example", "label_bytes")
+_CONTENT = "content.json"  # written last: types, sizes and checksums of the other files
 
 
 def cached_encode(
@@ -33,25 +32,25 @@ def cached_encode(
     *,
     all_references: bool,
 ) -> Encoded:
-    """Return the result of `encode`, from ``folder`` if an earlier call had the same input."""
+    """Return the result of `encode`, in files under ``folder`` that all processes map.
+
+    They are read if an earlier call had the same input, and written otherwise. Processes that begin
+    together take turns with ``shared_work``, so that one of them encodes.
+    """
     key = [
         _FORM,
         fingerprint_examples(examples),
+        digest(example.template for example in examples),
         tokenizer_fingerprint(tokenizer),
         [config.loss_on, config.max_length, config.too_long, config.is_plain_text],
         [config.packing, config.truncate],
-        [example.template for example in examples],
         [template_of(tokenizer, config), config.template_arguments, config.only_last_answer]
         if config.is_chat
         else None,
         all_references,
     ]
-    path = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest() + ".npz")
-    found = _load(path)
-    if found is None:
-        found = encode(examples, tokenizer, config, all_references=all_references)
-        _save(path, found)
-    return found
+    path = folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return _load(path) or _made(path, examples, tokenizer, config, all_references)
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
@@ -67,24 +66,40 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _save(path: Path, encoded: Encoded) -> None:
-    """Write to a temporary file and rename. No fsync: a truncated file is detected and redone."""
-    buffer = io.BytesIO()
-    arrays = {name: getattr(encoded, name) for name in (*_ARRAYS, *_OPTIONAL)}
-    arrays = {name: array for name, array in arrays.items() if array is not None}
-    np.savez(buffer, counts=np.array(json.dumps(encoded.counts)), **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _made(
+    path: Path,
+    examples: Sequence[Example],
+    tokenizer: Any,
+    config: DataConfig,
+    all_references: bool,
+) -> Encoded:
+    """Encode into the folder ``path``, which is complete or absent whenever the process is killed."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    aside.write_bytes(buffer.getbuffer())
-    aside.replace(path)
+    remove(aside)
+    aside.mkdir(parents=True)
+    try:
+        encoded = encode(examples, tokenizer, config, all_references=all_references, folder=aside)
+        if encoded.classes is not None:
+            (aside / "classes").write_bytes(encoded.classes.tobytes())
+        columns = {"lengths": encoded.lengths}
+        for name in (*_ARRAYS, *_OPTIONAL):
+            array = getattr(encoded, name)
+            if array is not None:
+                columns[name] = array
+        content = {"columns": described(aside, columns), "counts": encoded.counts}
+        (aside / _CONTENT).write_text(json.dumps(content), encoding="utf-8")
+        remove(path)  # a broken one; who has mapped its files keeps them
+        aside.rename(path)
+    except BaseException:
+        remove(aside)
+        raise
+    return encoded
 
 
 def _load(path: Path) -> Encoded | None:
-    """Load a file; None if it is absent or corrupt. Zip files have a checksum of every array."""
+    """Map the columns in a folder; None if it is absent, or if a file in it is not as it was."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in _ARRAYS}
-            arrays |= {name: data.get(name) for name in _OPTIONAL}
-            return Encoded(**arrays, counts=json.loads(str(data["counts"])))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        content = json.loads((path / _CONTENT).read_text(encoding="utf-8"))
+        return encoded_of(read(path, content["columns"]), content["counts"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

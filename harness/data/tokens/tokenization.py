@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from harness.data.tokens.special_tokens import SpecialTokens
@@ -35,11 +36,19 @@ class TokenizedPart:
             return self._n_bytes(self.text)
         if self._encoding is None:  # a tokenizer written in Python has no offsets
             return len(self._tokenizer.decode(self.ids[start:stop]).encode())
-        places = [0, *(begin for begin, _ in self._encoding.offsets[1:]), len(self.text)]
-        return self._n_bytes(self.text[places[start] : places[stop]])
+        return self._n_bytes(self.text[self._places[start] : self._places[stop]])
+
+    def bytes_of_each(self) -> list[int]:
+        """Return the UTF-8 bytes of each token."""
+        return [self.bytes_between(place, place + 1) for place in range(len(self.ids))]
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Return the character at which each token begins, and the end of the text."""
+        return [0, *(begin for begin, _ in self._encoding.offsets[1:]), len(self.text)]
 
     def _n_bytes(self, text: str) -> int:
-        return len(self._specials.restored(text).encode())
+        return len(text if text.isascii() else self._specials.restored(text).encode())
 
 
 def tokenize(
@@ -61,6 +70,6 @@ def tokenize(
     batch = tokenizer(plain, add_special_tokens=False, return_attention_mask=False, verbose=False)
     encodings = getattr(batch, "encodings", None) or [None] * len(plain)
     return parts | {
-        text: TokenizedPart(text, list(ids), encoding, tokenizer, specials)
+        text: TokenizedPart(text, ids, encoding, tokenizer, specials)
         for text, ids, encoding in zip(plain, batch["input_ids"], encodings, strict=True)
     }

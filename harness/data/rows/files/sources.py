@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import DataConfig
-from harness.data.rows.columns import Row, check_rows
+from harness.data.rows.columns import Row, checked_rows
 from harness.data.rows.files.arrow import hub, parquet
 from harness.data.rows.files.csv_tables import table
 from harness.data.rows.files.encodings import decoded, opened_text
@@ -48,8 +48,18 @@ def read_rows(
     file or several, relative to the current directory; for source 'hub' one split name or several.
     Skipped oddities are counted in ``seen``. Raises InputError with file and line for unusable rows.
     """
-    records = read_records(source, paths_or_split, config.name, config.subset, seen)
-    return check_rows(records, config, seen)
+    return list(stream_rows(source, paths_or_split, config, seen))
+
+
+def stream_rows(
+    source: str,
+    paths_or_split: str | list[str],
+    config: DataConfig,
+    seen: Counter[str] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of ``read_rows`` one by one. Raises its errors at the row that has one."""
+    records = _records(source, paths_or_split, config.name, config.subset, seen)
+    return checked_rows(records, config, seen)
 
 
 def read_records(
@@ -60,20 +70,33 @@ def read_records(
     seen: Counter[str] | None = None,
 ) -> list[Located]:
     """Return every row with its place. Columns are not checked yet. InputError if there is no row."""
+    return list(_records(source, paths_or_split, name, subset, seen))
+
+
+def _records(
+    source: str,
+    paths_or_split: str | list[str],
+    name: str | None,
+    subset: str | None,
+    seen: Counter[str] | None,
+) -> Iterator[Located]:
     given = [paths_or_split] if isinstance(paths_or_split, str) else list(paths_or_split)
     if source == "hub":
         assert name is not None
-        return [record for split in given for record in hub(name, subset, split)]
+        for split in given:
+            yield from hub(name, subset, split)
+        return
     if source not in _READERS:
         raise unknown("data.source", source, [*_READERS, "hub", "builtin"])
     given = pages_of(given) if source == "pages" else given
-    seen, records = Counter() if seen is None else seen, []
+    seen = Counter() if seen is None else seen
     for item in given:
-        found = list(_of_url(source, item, seen) if is_url(item) else _of_file(source, item, seen))
-        if not found:
+        rows = _of_url(source, item, seen) if is_url(item) else _of_file(source, item, seen)
+        n_rows = 0
+        for n_rows, record in enumerate(rows, start=1):  # noqa: B007
+            yield record
+        if n_rows == 0:
             raise InputError(f"{item} holds no rows.")
-        records += found
-    return records
 
 
 def _of_file(source: str, item: str, seen: Counter[str]) -> Iterator[Located]:
