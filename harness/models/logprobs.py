@@ -39,6 +39,11 @@ class LogProbs:
         """True if only the k most probable tokens are stored."""
         return self.ids is not None
 
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of the stored tensors."""
+        return self.values.nbytes + (0 if self.ids is None else self.ids.nbytes)
+
     def rows(self, index: Tensor) -> LogProbs:
         """Return the log-probabilities at the label tokens ``index``, in that order."""
         return LogProbs(self.values[index], None if self.ids is None else self.ids[index])

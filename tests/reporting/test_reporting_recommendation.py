@@ -211,17 +211,19 @@ def test_without_items_intervals_decide(tmp_path):
     assert not any("significantly" in line for line in (advice.headline, *advice.reasons))
 
 
-def test_validation_that_ranks_otherwise_is_pointed_out(tmp_path):
+@pytest.mark.parametrize(("of_full", "disagrees"), [(10.0, True), (90.0, False)])
+def test_validation_that_ranks_otherwise_is_pointed_out(tmp_path, of_full, disagrees):
     maker = Maker(tmp_path, n=30)
     confirmed(maker, replace(FULL, error=0.02), LORA)
-    for profile, value in ((FULL, 10.0), (LORA, 90.0)):
+    for profile, value in ((FULL, of_full), (LORA, 90.0)):
         folder = maker.trial(profile, 0)
         record = read_record(folder)
         assert record is not None
         wrong = replace(record.measurements["validation.bleu"], value=value)
         write_record(folder, replace(record, measurements={"validation.bleu": wrong}))
     advice = advised(tmp_path)
-    assert any("disagree on the best" in line for line in advice.cautions)
+    assert any("disagree on the best" in line for line in advice.cautions) is disagrees
+    assert any("agree on the best" in line for line in advice.cautions) is disagrees
     assert any("not have the same" in line for line in advice.cautions) is False
 
 

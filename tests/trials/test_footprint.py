@@ -12,8 +12,11 @@ from test_out_of_memory import scarce
 from harness.models.pool import checksums
 from harness.records import read_record
 from harness.training.allocation import AllocationMeter
+from harness.trials.cost import Clock
+from harness.trials.footprints.evaluation_seconds import scoring
 from harness.trials.footprints.measured_steps import footprints
 from harness.trials.run import run_trial
+from harness.trials.tuning import Tuning, Watch
 
 PLAIN = ("training.batch_size=4", "training.max_steps=6", "training.optimizer=adamw")
 
@@ -101,6 +104,19 @@ def test_a_run_that_is_shorter_than_what_is_looked_at(measure):
     found = measure("method=lora", "training.max_steps=1")
     assert found["infeasible"] is None and found["total_steps"] == 1
     assert found["step_seconds"] > 0 and found["optimizer_gb"] > 0
+
+
+def test_the_bytes_of_the_bases_log_probabilities_are_foretold(bench, small_trial, tmp_path):
+    config = small_trial(*PLAIN)
+    inputs = bench.inputs(config)
+    held = bench.before(config, inputs)
+    known = [r for ref in (held.watched, held.final) for r in (ref.general, ref.drift) if r]
+    with bench.pool.lend(config.model, None) as base:
+        of_job = job(tmp_path, bench.cache, config)
+        tuning = Tuning(of_job, bench, inputs, base, Clock("cpu"), Watch(), dry=True)
+        foretold = scoring(tuning, inputs, evaluations=1).reference_bytes
+    ids = [one.ids.nbytes for one in known if one.ids is not None]
+    assert foretold == sum(one.values.nbytes for one in known) + sum(ids) > 0
 
 
 def test_one_that_diverges_is_not_left_out_for_want_of_memory(measure):

@@ -148,8 +148,10 @@ def _validation_disagrees(run: SweepRecords, candidates: CandidateSet) -> list[s
     if len(scored) < 2:
         return []
     sign = -1.0 if candidates.maximize else 1.0
-    by_validation = [c for _, c in sorted(scored, key=lambda pair: (sign * pair[0], pair[1].label))]
-    by_test = by_quality(by_validation, candidates.maximize)
+    on_validation = {candidate.label: value for value, candidate in scored}
+    by_test = by_quality([candidate for _, candidate in scored], candidates.maximize)
+    # The sort is stable: equal validation scores agree with any order on test.
+    by_validation = sorted(by_test, key=lambda one: sign * on_validation[one.label])
     if [c.label for c in by_test] == [c.label for c in by_validation]:
         return []
     first, top = by_validation[0], by_test[0]

@@ -1,8 +1,9 @@
-"""Estimates of the seconds that a trial's evaluations take, from one batch of each kind."""
+"""Estimates of what a trial's evaluations take, from one batch of each kind."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,8 +19,16 @@ from harness.trials.workbench import Inputs
 NEW_TOKENS = 8  # tokens of answers, to measure their speed
 
 
-def scoring_seconds(tuning: Tuning, inputs: Inputs, evaluations: int) -> float:
-    """Estimate the seconds of all evaluations of a run from one batch of its longest texts.
+@dataclass(frozen=True)
+class Scoring:
+    """Estimated cost of scoring: seconds of a run, and bytes of the base's log-probabilities."""
+
+    seconds: float = 0.0
+    reference_bytes: int = 0  # held by the process during the whole trial
+
+
+def scoring(tuning: Tuning, inputs: Inputs, evaluations: int) -> Scoring:
+    """Estimate the scoring of a run from one batch of its longest texts.
 
     ``evaluations``: their number on the way, beside the one at the end. Log-probabilities under the
     base are held meanwhile, as for KL.
@@ -29,7 +38,13 @@ def scoring_seconds(tuning: Tuning, inputs: Inputs, evaluations: int) -> float:
     scored = _texts(inputs.final) + evaluations * _texts(inputs.watched)
     longest = next((part for part in reversed(scored) if part.classes is None), None)
     if longest is None:
-        return 0.0
+        return Scoring()
+    compared = [
+        part
+        for texts in (inputs.final, inputs.watched)
+        for part in (texts.drift, texts.general)
+        if part is not None
+    ]
     order = np.argsort(-longest.lengths, kind="stable")
     batch = longest.take(order[: evaluation.batch_size].tolist())
     known = base_logprobs(
@@ -39,11 +54,16 @@ def scoring_seconds(tuning: Tuning, inputs: Inputs, evaluations: int) -> float:
         device=device,
         top_k=evaluation.top_k_logprobs,
         memory_gb=evaluation.cache_gb,
+        beside=max(compared, key=lambda part: part.n_labels.sum(), default=None),
     )
     began = time.perf_counter()
     sequence_nll(tuning.model, batch, evaluation.batch_size, device, reference=known)
     a_token = (time.perf_counter() - began) / batch.lengths.sum()
-    return float(a_token * sum(part.lengths.sum() for part in scored))
+    labels = sum(part.n_labels.sum() for part in compared)
+    return Scoring(
+        seconds=float(a_token * sum(part.lengths.sum() for part in scored)),
+        reference_bytes=int(known.nbytes * labels / batch.n_labels.sum()),
+    )
 
 
 def _texts(texts: Texts) -> list[Encoded]:

@@ -26,14 +26,14 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.device_memory import available_gb, peak_gb, reset_peak
 from harness.training.distributed.team import ALONE
 from harness.trials.cost import Clock
-from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring_seconds
+from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring
 from harness.trials.footprints.step_meter import COUNTED, TIMED, Enough, StepMeter
 from harness.trials.job import Job
 from harness.trials.run import device_name
 from harness.trials.tuning import GO_ON, Tuning, Watch
 from harness.trials.workbench import Inputs, Workbench, quantization_of
 
-FORMAT = 5  # increase it when the measurement changes
+FORMAT = 6  # increase it when the measurement changes
 SAMPLED_STEPS = 64  # of an epoch, for the cost of a mean step
 
 
@@ -90,16 +90,19 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
             return found  # unrelated to memory: the trial itself will report it
         if not meter.seconds:
             return replace(found, infeasible=tuning.reason or tuning.status)
+        reference_gb = 0.0
         evaluations = steps // (config.training.eval_every or max(1, steps // 4))
         try:
             found = replace(found, **_memory(tuning, meter))
             with computing(tuning.model):
+                scored = scoring(tuning, inputs, evaluations)
+                reference_gb = scored.reference_bytes / 1e9
                 found = replace(
                     found,
                     step_seconds=_step_seconds(
                         meter.seconds, inputs.train, few.train, tuning.progress.micro_batch_size
                     ),
-                    scoring_seconds=scoring_seconds(tuning, inputs, evaluations),
+                    scoring_seconds=scored.seconds,
                     answering_seconds=answering_seconds(tuning, inputs),
                 )
         except (RuntimeError, MemoryError) as error:
@@ -107,7 +110,14 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
                 raise
             why = f"out of memory while answering: {first_line(error)}"
             found = replace(found, infeasible=why)
-        return replace(found, evaluation_peak_gb=peak_gb(device))
+        found = replace(found, evaluation_peak_gb=peak_gb(device))
+    if device.startswith("cuda"):  # the log-probabilities of the base are in the host's memory
+        return found
+    return replace(
+        found,
+        peak_gb=found.peak_gb + reference_gb,
+        evaluation_peak_gb=found.evaluation_peak_gb + reference_gb,
+    )
 
 
 def _as_long(config: TrialConfig, steps: int) -> TrialConfig:
