@@ -118,6 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.compose.objectives import check_general, check_values, that_tell
     from harness.data.rows.splits import read_splits
     from harness.launch.choose import check_launcher, launcher_for
+    from harness.models.loading.base_card import fetch_base_card
     from harness.models.loading.base_fingerprint import stored_fingerprint
     from harness.models.loading.location import check_model, pinned_revision
     from harness.search.planning.first_rates import with_first_rates
@@ -128,6 +129,8 @@ def run(arguments: Sequence[str]) -> int:
         for base in bases:
             check_model(base)
         revisions = {base: pinned_revision(base) for base in dict.fromkeys(bases)}
+        for base, revision in revisions.items():
+            fetch_base_card(replace(base, revision=revision))
     plans = tuple(plan.pinned(revisions[base]) for plan, base in zip(plans, bases, strict=True))
     plans, first_rates = with_first_rates(plans)
     first = plans[0].trial({})

@@ -42,7 +42,8 @@ def test_the_built_in_configuration_runs_here(tmp_path):
     assert list(lines) == [
         *("python", "packages", "versions", "cpu", "disk", "gpu"),
         *("nf4", "fp4", "int8", "adamw_8bit", "paged_adamw_8bit"),
-        *("model", "data", "general-text", "replay", "metrics", "tasks", "storage"),
+        *("model", "licence", "languages", "pretraining", "biases"),
+        *("data", "general-text", "replay", "metrics", "tasks", "storage"),
         *("tracking", "launcher"),
     ]
     assert not [what for what, (status, _) in lines.items() if status == "FAIL"]

@@ -18,17 +18,38 @@ def check_model(setup: Setup) -> Iterator[Finding]:
     """Check the model.
 
     A built-in model generates a token. The files of a local model are opened. A hub model is looked
-    up. Raises InputError if it cannot be used.
+    up. Then comes what its card says. Raises InputError if it cannot be used.
     """
+    from harness.models.loading import location
+    from harness.models.loading.base_card import UNKNOWN, describe_base, fetch_base_card
+
+    config = setup.first.model
+    location.check_model(config)
+    yield from _usable_model(config, setup.device)
+    fetch_base_card(config)
+    card = describe_base(config)
+    if card is None:
+        yield Finding("licence", WARN, "unknown, as are languages, data and biases: no model card")
+    for name, text in (card or {}).items():
+        yield Finding(_ON_THE_CARD[name], WARN if text == UNKNOWN else OK, text[:LONGEST])
+
+
+_ON_THE_CARD = {
+    "licence": "licence",
+    "languages": "languages",
+    "training data": "pretraining",
+    "biases and limitations": "biases",
+}
+
+
+def _usable_model(config: ModelConfig, device: str) -> Iterator[Finding]:
     from harness.models.load import load_tokenizer
     from harness.models.loading import location
     from harness.models.loading.skeleton import load_skeleton
 
-    config = setup.first.model
-    location.check_model(config)
     path = Path(location.model_path(config))
     if config.name in ("builtin", "builtin_chat"):
-        yield Finding("model", OK, _generate_token(config, setup.device))
+        yield Finding("model", OK, _generate_token(config, device))
         return
     if not path.is_dir():
         found = _on_hub(config.name, config.revision)

@@ -290,13 +290,9 @@ def _base(facts: CardFacts) -> Iterator[str]:
             "machine that exported this model."
         )
         return
-    licence = card.licence_name or card.licence
-    link = f" ({card.licence_link})" if card.licence_link else ""
-    yield f"Licence, as its card says: {licence or 'unknown'}{link}."
-    yield f"Languages, as its card says: {', '.join(card.languages) or 'unknown'}."
-    data = card.training_data or ", ".join(card.datasets)
-    yield f"Training data, as its card says: {data or 'unknown'}"
-    yield f"Biases and limitations, as its card says: {card.biases or 'unknown'}"
+    for name, text in card.described().items():
+        end = "" if text.endswith((".", "…")) else "."
+        yield f"{name[0].upper()}{name[1:]}, as its card says: {text}{end}"
 
 
 def _provenance(facts: CardFacts) -> Iterator[str]:

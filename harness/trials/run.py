@@ -17,6 +17,7 @@ from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge.judging import add_judged
 from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
+from harness.models.loading.base_card import describe_base
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.weights.master_weights import computing
 from harness.records import Record, heartbeat, write_record
@@ -215,6 +216,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
         **environment(),
         "device": device_name(tuning.bench.device),
         "model": tuning.base.provenance,
+        "base_card": describe_base(config.model),
         "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
         "written": how_written(inputs.tokenizer, config.data),
         "answers": asdict(inputs.final.answers),

@@ -63,3 +63,14 @@ def test_only_a_card_on_this_machine_is_read(model_config, tmp_path):
     (tmp_path / "README.md").write_text(CARD)
     assert read_base_card(local) == parsed(CARD)
     assert read_base_card(replace(model_config, name="nobody/nothing", revision=None)) is None
+
+
+def test_a_card_is_described_with_what_it_leaves_open():
+    said = parsed(CARD.replace("ships", "ships\x1b[2J")).described()
+    assert said == {
+        "licence": "tiny-license (https://example.org/license)",
+        "languages": "en, no",
+        "training data": "Tales of the sea, written by hand. A little.",
+        "biases and limitations": "It knows ships [2J only.",  # nothing that a terminal obeys
+    }
+    assert set(BaseCard().described().values()) == {"unknown"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from harness.models.loading.location import model_path
 
 LONGEST = 600  # limit on the quoted characters of a section
 LARGEST = 2_000_000  # limit on the size of a card in bytes
+NETWORK_SECONDS = 5.0
+UNKNOWN = "unknown"
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$", re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 SECTIONS = {
@@ -35,6 +38,18 @@ class BaseCard:
     training_data: str | None = None  # beginning of the section, on one line
     biases: str | None = None
 
+    def described(self) -> dict[str, str]:
+        """Return licence, languages, training data and biases as texts; 'unknown' where not said."""
+        link = f" ({self.licence_link})" if self.licence_link else ""
+        licence = self.licence_name or self.licence
+        found = {
+            "licence": licence and f"{licence}{link}",
+            "languages": ", ".join(self.languages),
+            "training data": self.training_data or ", ".join(self.datasets),
+            "biases and limitations": self.biases,
+        }
+        return {name: _printable(text) if text else UNKNOWN for name, text in found.items()}
+
 
 def read_base_card(config: ModelConfig) -> BaseCard | None:
     """Return the contents of the base's README.md, from its folder or the hub's cache.
@@ -48,6 +63,31 @@ def read_base_card(config: ModelConfig) -> BaseCard | None:
         return parsed(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
+
+
+def describe_base(config: ModelConfig) -> dict[str, str] | None:
+    """Return what the card on this machine says, as texts; None without a card."""
+    card = read_base_card(config)
+    return None if card is None else card.described()
+
+
+def fetch_base_card(config: ModelConfig) -> None:
+    """Download the card of a model on the hub, where it is not in the cache. It may be missing."""
+    if Path(model_path(config)).is_dir() or _place(config) is not None:
+        return
+    from huggingface_hub import constants, hf_hub_download
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    with suppress(Exception):  # no network, no card, no permission: what it says stays unknown
+        hf_hub_download(
+            config.name, "README.md", revision=config.revision, etag_timeout=NETWORK_SECONDS
+        )
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` on one line, without characters that would control a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _place(config: ModelConfig) -> Path | None:

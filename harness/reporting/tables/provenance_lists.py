@@ -123,6 +123,7 @@ def facts(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, str]]:
     sweep = run.sweep
     lines = [(say("sweep"), sweep.name), (say("command"), sweep.command)]
     lines += [(say("created"), sweep.created), (say("model"), sweep.model)]
+    lines += _base_cards(run)
     lines += [(say("data"), sweep.data), (say("limits"), f.settings(sweep.limits) or say("none"))]
     for part in (phrase("search"), phrase("confirm")):
         values: Mapping[str, Any] = getattr(sweep, part)
@@ -145,6 +146,30 @@ def facts(run: SweepRecords, candidates: CandidateSet) -> list[tuple[str, str]]:
         )
         lines.append((path, "; ".join(told)))
     return [(name, value) for name, value in lines if value is not None]
+
+
+_ON_THE_CARD = {
+    "licence": phrase("licence of the base, as its card says"),
+    "languages": phrase("languages of the base, as its card says"),
+    "training data": phrase("training data of the base, as its card says"),
+    "biases and limitations": phrase("known biases of the base, as its card says"),
+}
+
+
+def _base_cards(run: SweepRecords) -> list[tuple[str, str]]:
+    """Return what the cards of the bases say. Records of earlier versions hold none."""
+    known = [row.record.provenance for row in run.rows if "base_card" in row.record.provenance]
+    found: dict[str, dict[str, None]] = {}
+    for card in (provenance["base_card"] for provenance in known):
+        for part, text in (card or {}).items():
+            if part in _ON_THE_CARD:
+                found.setdefault(part, {})[say("unknown") if text == "unknown" else str(text)] = (
+                    None
+                )
+    if known and not found:
+        unknown = say("unknown: it was not on the machine of the trials")
+        return [(say("card of the base"), unknown)]
+    return [(say(_ON_THE_CARD[part]), "; ".join(texts)) for part, texts in found.items()]
 
 
 def warnings(run: SweepRecords) -> list[str]:

@@ -14,6 +14,7 @@ from harness.config.strict import from_mapping
 from harness.data.rows.files.web_pages import describe_pages
 from harness.data.rows.splits import Splits, read_splits
 from harness.errors import InputError, Stopped
+from harness.models.loading.base_card import fetch_base_card
 from harness.models.loading.base_fingerprint import stored_fingerprint
 from harness.models.loading.location import check_model, pinned_revision
 from harness.paths import user_path
@@ -148,4 +149,6 @@ def pinned(plan: MethodPlan) -> MethodPlan:
     model = plan.trial({}).model
     with phase("looking up the model"):
         check_model(model)
-        return plan.pinned(pinned_revision(model))
+        plan = plan.pinned(pinned_revision(model))
+        fetch_base_card(plan.trial({}).model)
+        return plan

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.evaluation.collector import MeasurementCollector
+from harness.models.loading.base_card import describe_base
 from harness.records import Record, write_record
 from harness.records.provenance import environment
 from harness.training.loop import Progress
@@ -50,6 +51,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
             measured = measure(job, model, inputs, before, quantized, device)
         size = _sizes(model, saved)
         provenance = dict(base.provenance)
+        card = describe_base(config.model)
     doubts = [] if saved is None else saved.doubts(config.model)
     record = _record(job, inputs, before, measured, device)
     cost = clock.cost(Progress(), measured.generation_tokens_per_second) | size | measured.cost
@@ -58,7 +60,7 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     record = replace(
         record,
         cost=cost,
-        provenance=record.provenance | {"model": provenance, "warnings": doubts},
+        provenance=record.provenance | {"model": provenance, "base_card": card, "warnings": doubts},
     )
     write_items(job.path, measured, before.final)
     write_record(job.path, record)
