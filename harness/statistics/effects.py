@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.language import say
 from harness.statistics.rank_correlation import mean_ranks
 from harness.statistics.scores import Array
 
@@ -70,7 +71,9 @@ def _grouped(values: Sequence[Any]) -> tuple[NDArray[np.intp], list[str]]:
     thirds = (mean_ranks(np.asarray(values, float)) - 1) * GROUPS // len(values)
     _, labels = np.unique(thirds, return_inverse=True)
     own = [np.asarray(values)[labels == group] for group in range(labels.max() + 1)]
-    return labels, [f"{group.min():.2g} to {group.max():.2g}" for group in own]
+    return labels, [
+        say("{low:.2g} to {high:.2g}", low=group.min(), high=group.max()) for group in own
+    ]
 
 
 def _holm(found: Sequence[Effect]) -> list[Effect]:

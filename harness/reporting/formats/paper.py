@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from harness.language import in_language, language, say
 from harness.records import write_text
+from harness.reporting.figures.front_and_rank import all_figures
 from harness.reporting.formats.content import Content
 from harness.reporting.read import read_report
 from harness.reporting.table import Table
@@ -94,11 +98,30 @@ def _tables(content: Content) -> Mapping[str, Table]:
 def _write_figures(content: Content, folder: Path) -> None:
     import vl_convert
 
-    for name, picture in content.pictures.items():
+    pictures = content.pictures
+    if language() == "ja" and not has_japanese_font():
+        print(
+            say("No Japanese font on this machine: figures have English labels."), file=sys.stderr
+        )
+        with in_language("en"):
+            chosen = content.recommendation.chosen
+            pictures = all_figures(content.run, content.candidates, chosen)
+    for name, picture in pictures.items():
         svg = _alone(picture.svg)
         write_text(folder / f"{name}.svg", svg)
         (folder / f"{name}.pdf").write_bytes(vl_convert.svg_to_pdf(svg))
         (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=PIXELS))
+
+
+def has_japanese_font() -> bool:
+    """Return True if a font of this machine has Japanese characters."""
+    from matplotlib.font_manager import findSystemFonts, get_font
+
+    for path in findSystemFonts():
+        with suppress(OSError, RuntimeError):  # a damaged font
+            if ord("学") in get_font(path).get_charmap():
+                return True
+    return False
 
 
 def _alone(svg: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.language import say, say_each
+from harness.language import phrase, say, say_each
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.overlap_counts import (
     NAMES,
@@ -15,7 +15,31 @@ from harness.reporting.evidence.overlap_counts import (
 )
 from harness.reporting.table import Cell, Table
 
-SETS = ("train", "validation", "test", "general_documents", "general_test_documents")
+# Sets of texts, as the records name them.
+SETS = {
+    "train": phrase("train"),
+    "validation": phrase("validation"),
+    "test": phrase("test"),
+    "general_documents": phrase("general documents"),
+    "general_test_documents": phrase("general test documents"),
+}
+# Irregularities, each counted for one of the sets.
+COUNTED = (
+    phrase("rows without answer"),
+    phrase("duplicate rows"),
+    phrase("duplicate rows dropped"),
+    phrase("rows dropped for overlap"),
+    phrase("left out by limit"),
+    phrase("turns not learned"),
+    phrase("garbled rows"),
+    phrase("answers that say none rows"),
+    phrase("empty lines"),
+    phrase("crlf line ends"),
+    phrase("byte order marks"),
+    phrase("documents left out by limit"),
+    phrase("test documents left out by limit"),
+    phrase("documents dealt from general"),
+)
 SIZES = (*SETS, "replay_documents", "train_prompts")
 
 
@@ -44,12 +68,18 @@ def data(run: SweepRecords) -> Data:
 def _counts(counts: Mapping[str, Any]) -> Iterator[str]:
     sizes = {name: counts[name] for name in SETS if counts.get(name)}
     if sizes:
-        texts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in sizes.items())
+        texts = say(", ").join(f"{say(SETS[name])} {n:,}" for name, n in sizes.items())
         yield say("Texts: {texts}.", texts=texts)
     odd = {n: v for n, v in counts.items() if isinstance(v, int) and v and n not in SIZES}
     if odd:
-        counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in odd.items())
-        yield say("Counted: {counts}.", counts=counts)
+        listed = say(", ").join(f"{_counted(name)} {n:,}" for name, n in odd.items())
+        yield say("Counted: {listed}.", listed=listed)
+
+
+def _counted(name: str) -> str:
+    """Return the words for a count of the records: 'train rows without answer'."""
+    of, _, what = name.replace("_", " ").partition(" ")
+    return f"{say(of)} {say(what)}".strip()
 
 
 def _table(pairs: Sequence[Mapping[str, Any]], n: Any, least: Any) -> Table:
@@ -62,7 +92,8 @@ def _table(pairs: Sequence[Mapping[str, Any]], n: Any, least: Any) -> Table:
     rows = []
     for pair in pairs:
         numbers = [pair[kind] for kind in ("prompt", "near", "ngram")]
-        cells = [Cell(str(pair["of"])), Cell(str(pair["within"])), _number(pair["items"])]
+        sets = [Cell(say(str(pair[end]))) for end in ("of", "within")]
+        cells = [*sets, _number(pair["items"])]
         rows.append((*cells, *map(_number, numbers)))
     note = say(
         "Near-duplicate: the 5-character runs of two texts (prompt and answer, lower "
@@ -82,8 +113,8 @@ def _closest(pairs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str
         for example in pair.get("examples") or ():
             about = say(
                 "{of} and {within}, similarity {similarity:.2f}",
-                of=pair["of"],
-                within=pair["within"],
+                of=say(str(pair["of"])),
+                within=say(str(pair["within"])),
                 similarity=example["similarity"],
             )
             first, second = example["texts"]

@@ -66,21 +66,22 @@ def _advice(asked: Needed, n: int, best, decision: Decision, candidates: Candida
         by_seeds = say(
             "about {needed:,} seeds a candidate instead of {seeds}", needed=asked.seeds, seeds=seeds
         )
-    first, second = (by_items, by_seeds) if asked.binding == "items" else (by_seeds, by_items)
+    options = [(by_items, asked.items), (by_seeds, asked.seeds)]
+    (first, enough), (second, also) = options if asked.binding == "items" else options[::-1]
     to_find = say(
         "To detect a difference of the margin, {margin},",
         margin=in_quality(candidates, decision.margin),
     )
-    if asked.items is None and asked.seeds is None:
+    if enough is None and also is None:
         return say("{to_find} both must grow: neither is enough alone.", to_find=to_find)
-    if first.startswith("no number"):
+    if not enough:
         return say(
             "{to_find} {first} alone is enough, but {second} would be.",
             to_find=to_find,
             first=first,
             second=second,
         )
-    if second.startswith("no number"):
+    if not also:
         return say(
             "{to_find} use {first}; {second} alone is enough.",
             to_find=to_find,
