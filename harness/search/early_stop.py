@@ -4,7 +4,8 @@ With one objective, the search ends when the expected regret of the best trial i
 validation split can resolve. A Gaussian process bounds the regret (Makarova et al. 2022, automatic
 termination; Optuna's ``RegretBoundEvaluator``).
 With several objectives, it ends when the last trials have not improved the front: its hypervolume
-grew by less than a given share, and the best quality by less than its margin.
+grew by less than a given share, and the best quality by less than its margin. It goes on while a third
+of a setting's range has not been tried, for the last trials say nothing about that.
 """
 
 from __future__ import annotations
@@ -51,10 +52,13 @@ class Stopping:
         known = read_json(self._path) or {}
         write_json(self._path, {**known, self._method: {"trials": trials, "reason": reason}})
 
-    def expects_nothing(self, trials: Callable[[], Sequence[FrozenTrial]]) -> str | None:
+    def expects_nothing(
+        self, trials: Callable[[], Sequence[FrozenTrial]], open_: Callable[[], str | None]
+    ) -> str | None:
         """Return why no better trial is expected; None if one may come, or without ``search.stop``.
 
-        ``trials`` returns the complete trials that keep all limits, in order.
+        ``trials`` returns the complete trials that keep all limits, in order. ``open_`` returns a
+        setting of which a large part has not been tried (``untried.untried``), or None.
         """
         if self._search.stop == "none":
             return None
@@ -64,7 +68,8 @@ class Stopping:
         self._judged_at = len(judged) + max(1, len(judged) // 20)
         if len(self._ways) == 1:
             return self._regret(judged)
-        return self._growth(judged)
+        reason = self._growth(judged)
+        return None if reason is None or open_() is not None else reason
 
     def _growth(self, judged: Sequence[FrozenTrial]) -> str | None:
         n, share = self._search.stop_trials, self._search.stop_share

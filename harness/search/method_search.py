@@ -89,7 +89,10 @@ class MethodSearch:
     def _is_over(self) -> bool:
         """Return whether the budget is used up or no improvement is to be expected."""
         if self._stopping.reason is None:
-            why = self._spending.used_up() or self._stopping.expects_nothing(self._study.judged)
+            study = self._study
+            why = self._spending.used_up() or self._stopping.expects_nothing(
+                study.judged, study.untried
+            )
             if why is not None:
                 self._stopping.stop(why, self._study.told)
         return self._stopping.reason is not None

@@ -261,6 +261,22 @@ def test_what_diverges_or_does_not_fit_is_not_proposed_again_and_again(name, mor
     assert len(study.judged()) == without.count(False)
 
 
+def test_with_one_objective_too_tpe_proposes_less_of_what_diverges_than_random_search():
+    """The best lies at the edge of the half that diverges. With Optuna's own share it was 37 %."""
+    without, n = [], 24
+    for seed in range(6):
+        asked = ("method.r=8", f"search.trials={n}", f"seed={seed}")
+        sweep, plans = composed(*RANGES, *ONE, *asked)
+        study = MethodStudy(plans["lora"], sweep, optuna.storages.InMemoryStorage())
+        for number in range(n):
+            rate = study.ask().values["training.learning_rate"]
+            bad = rate > 1e-3
+            ended(study, number, "diverged" if bad else "complete", None if bad else 1e4 * rate)
+            if number >= n // 3:
+                without.append(bad)
+    assert sum(without) / len(without) < 0.3
+
+
 @pytest.mark.parametrize(
     ("status", "seen"), [("diverged", True), ("infeasible", True), ("failed", False)]
 )

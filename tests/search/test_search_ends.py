@@ -11,7 +11,9 @@ import optuna
 import pytest
 from sweeping import FakeLauncher, Killed, composed, drive, measurement
 
+from harness.config.search_space import Choice, Interval
 from harness.search.early_stop import Stopping
+from harness.search.untried import untried, widest_gap
 from harness.statistics.pareto import hypervolume, reference_point
 
 TWO = ("method=full,lora", "name=s", "search.trials=6", "confirm.finalists=0")
@@ -93,7 +95,10 @@ def test_budgets_in_other_currencies(budget, cost):
 
 
 def test_stopped_is_stopped():
-    """The front does not grow: both end early, and a resumed sweep knows it even without the study."""
+    """The front does not grow: both end early, and a resumed sweep knows it even without the study.
+
+    LoRA goes on until it has tried each of its ranks.
+    """
     flat = {"validation.bleu": 5.0, "forgetting.kl": 0.1}
 
     def fault(job):
@@ -104,7 +109,10 @@ def test_stopped_is_stopped():
     asked = (*TWO, "search.trials=30", "search.stop=expected", "search.stop_trials=4")
     launcher = FakeLauncher(fault=fault)
     drive(launcher, *asked)
-    assert sorted(methods(launcher)) == ["full"] * 7 + ["lora"] * 7  # 4 + 2 objectives + 1
+    assert methods(launcher).count("full") == 7  # 4 + 2 objectives + 1
+    ranks = [job.config.method["r"] for job in launcher.submitted if job.method == "lora"]
+    assert 7 <= len(ranks) < 30 and ranks.index(ranks[-1]) == len(ranks) - 1
+    assert {*ranks} == {2, 4, 8, 16, 32, 64}
     reason = json.loads(Path("runs/s/stopped.json").read_text())["full"]["reason"]
     assert "not grown by more than 1 % over the last 4 trials" in reason
     Path("runs/s/study.db").unlink()
@@ -123,12 +131,12 @@ def trials_of(rows):
     ]
 
 
-def judge(folder, trials, *ways):
+def judge(folder, trials, *ways, untried=None):
     sweep, _ = composed("method=full")
     search = replace(sweep.search, stop="expected", stop_trials=5)
     objectives = dict(zip(("validation.bleu", "forgetting.kl"), ways, strict=False))
     stopping = Stopping(folder / "stopped.json", "full", search, objectives)
-    return stopping.expects_nothing(lambda: trials)
+    return stopping.expects_nothing(lambda: trials, lambda: untried)
 
 
 def test_a_front_that_grows_is_not_stopped(tmp_path):
@@ -136,7 +144,32 @@ def test_a_front_that_grows_is_not_stopped(tmp_path):
     assert judge(tmp_path, trials_of(growing), "maximize", "minimize") is None
     stuck = growing[:6] + [(0.1, [1.0, 0.9])] * 5
     assert judge(tmp_path, trials_of(stuck), "maximize", "minimize") is not None
+    assert judge(tmp_path, trials_of(stuck), "maximize", "minimize", untried="method.r") is None
     assert judge(tmp_path, trials_of(stuck[:-1]), "maximize", "minimize") is None
+
+
+@pytest.mark.parametrize(
+    ("dimension", "values", "gap"),
+    [
+        (Interval(0.0, 1.0), [], 1.0),
+        (Interval(0.0, 1.0), [0.2, 0.9], 0.7),
+        (Interval(1e-5, 1e-2, log=True), [1e-5, 1e-3, 1e-2], 2 / 3),
+        (Interval(1, 3, integer=True), [1, 2, 3], 0.0),
+        (Interval(1, 3, integer=True), [3], 2 / 3),
+        (Interval(2, 64, log=True, integer=True), [*range(2, 65)], 0.0),
+        (Interval(0, 8, integer=True, step=4), [0, 8], 1 / 3),
+    ],
+)
+def test_the_widest_part_of_a_range_that_was_not_tried(dimension, values, gap):
+    assert widest_gap(dimension, values) == pytest.approx(gap)
+
+
+def test_a_setting_is_untried_while_a_third_of_it_is():
+    space = {"x": Interval(0.0, 1.0), "r": Choice((4, 8))}
+    tried = [{"x": x, "r": 4} for x in (0.1, 0.4, 0.7)]
+    assert untried(space, tried[:2]) == "x"
+    assert untried(space, tried) == "r"
+    assert untried(space, [*tried, {"x": 0.1, "r": 8}]) is None
 
 
 def test_the_largest_gain_in_quality_is_not_overlooked(tmp_path):

@@ -37,6 +37,7 @@ from harness.search.optuna_studies.samplers import (
     seed_of,
 )
 from harness.search.optuna_studies.storage import study_name
+from harness.search.untried import untried
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -127,6 +128,11 @@ class MethodStudy:
             and "repeats" not in trial.user_attrs
             and all(excess <= 0 for excess in trial.constraints.values())
         ]
+
+    def untried(self) -> str | None:
+        """Return a setting of which a third of the range, or a choice, has not been tried; or None."""
+        ended = [trial for trial in self._asked() if trial.state.is_finished()]
+        return untried(self.plan.space, [self._decoded(trial.params) for trial in ended])
 
     def ask(self, values: Mapping[str, Any] | None = None) -> Proposal | None:
         """Start the next trial and return it; None if the sampler is exhausted, as after a whole grid.
