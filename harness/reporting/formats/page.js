@@ -202,6 +202,7 @@
     await vegaEmbed("#front-chart", spec, {
       ast: true, renderer: "svg", mode: "vega-lite",
       actions: { export: true, source: false, compiled: false, editor: false },
+      i18n: { SVG_ACTION: say("Save as SVG"), PNG_ACTION: say("Save as PNG"), CLICK_TO_VIEW_ACTIONS: say("Click to view actions") },
       downloadFileName: "front", tooltip: { theme: dark ? "dark" : "light" },
     });
   }
