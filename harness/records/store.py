@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,19 @@ def to_jsonl(rows: Iterable[Any]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def read_jsonl(path: Path) -> list[Any]:
-    """Return all complete rows; [] if the file is absent. Partial lines are skipped."""
+def read_jsonl(path: Path, containing: Collection[str] = ()) -> list[Any]:
+    """Return all complete rows; [] if the file is absent. Partial lines are skipped.
+
+    With ``containing``, so are lines that have none of these texts, without parsing them.
+    """
     rows = []
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return rows
     for line in text.split("\n"):  # not splitlines(), which also splits at U+2028 in model output
+        if containing and not any(text in line for text in containing):
+            continue
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -143,6 +143,36 @@ def test_diverged_with_one_seed_is_not_recommended(tmp_path):
     assert advice.chosen and advice.chosen.method == "prompt_tuning"
 
 
+@pytest.mark.parametrize(
+    ("own_rate", "limits", "said"),
+    [
+        (3e-3, {}, "on the same texts of the search, with one seed each"),
+        (None, {}, "the choice with new seeds on those of the test. It stands out"),
+        (3e-3, {"peak_memory_gb": 3}, None),
+    ],
+)
+def test_a_search_trial_that_dominates_the_choice_is_named(tmp_path, own_rate, limits, said):
+    """``own_rate``: the rate of the choice, which the search tried too; None: it did not."""
+    maker = Maker(tmp_path, n=40)
+    confirmed(maker, LORA, seeds=())
+    rate = own_rate or 2.9e-3
+    for number, seed in enumerate((101, 102)):
+        maker.trial(replace(LORA, memory_gb=1.0), number, stage="confirm", seed=seed, rate=rate)
+    if own_rate:
+        maker.trial(replace(LORA, memory_gb=1.0), 0, rate=own_rate)
+    maker.trial(LORA, 1, rate=3e-4)  # the best rate: better, and it forgets less
+    maker.trial(LORA, 2, rate=3e-1)
+    maker.trial(LORA, 3, rate=2e-4, status="pruned")
+    maker.sweep(methods=["lora"], limits=limits)
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.chosen.settings["training.learning_rate"] == rate
+    named = [line for line in advice.cautions if "dominates" in line]
+    assert len(named) == (said is not None)
+    if said:
+        assert named[0].startswith("Search trial 1 of lora (r=8, lr=3e-4) dominates lora r=8, lr=")
+        assert said in named[0] and "raise confirm.finalists" in named[0]
+
+
 def test_one_method_one_seed(tmp_path):
     confirmed(Maker(tmp_path, n=30), LORA, seeds=(101,))
     advice = advised(tmp_path)

@@ -153,7 +153,7 @@ def distinguishing(rows: Iterable[FinishedTrial]) -> list[str]:
     always: dict[str, Any] = dict.fromkeys(ALWAYS_SHOWN)
     for row in rows:
         always.update(derived(row.record))
-        for path, value in settings_of(row.record).items():
+        for path, value in row.settings.items():
             if path.startswith(("method.", "training.", "retention.")) and path != "method.name":
                 seen.setdefault(path, set()).add(str(value))
     first = [path for path in always if path in seen]

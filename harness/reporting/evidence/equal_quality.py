@@ -90,7 +90,7 @@ def _resampled(
 
     All trials answered the same validation items and read the same texts, so all are resampled alike.
     """
-    items = {m: [read_items(row.folder) for row in rows] for m, rows in own.items()}
+    items = {m: [read_items(row.folder, names) for row in rows] for m, rows in own.items()}
     scores: dict[str, list[Array]] = {method: [] for method in own}
     for name in names:
         shapes = {each[name].shape if name in each else () for of in items.values() for each in of}

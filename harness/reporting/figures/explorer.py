@@ -11,7 +11,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.base_scores import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.ranking import ranked, second_measurements
 from harness.reporting.figures.style import SHAPES, Look, on_dark
 from harness.reporting.verdict.contest import tie_letters
@@ -117,8 +117,7 @@ def _search_trial(
         measured = record.value(objective if name == quality else name)
         if measured is not None and math.isfinite(measured):
             values[name] = [measured]
-    settings = settings_of(record)
-    values |= _single(record.cost.get, settings)
+    values |= _single(record.cost.get, row.settings)
     return {
         "label": say("{method} trial {trial}", method=record.method, trial=record.trial),
         "method": record.method,

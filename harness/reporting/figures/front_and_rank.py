@@ -12,7 +12,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.base_scores import base_measurement
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.families import families, family
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.memory_figure import memory_figure
 from harness.reporting.figures.style import (
@@ -83,9 +83,12 @@ def front_figure(
     tried = (
         search_points(run, objective(run, candidates), forgetting) if candidates.confirmed else []
     )
-    for row, (quality, moved) in tried:
-        colour, marker = look[row.record.method]
-        axes.scatter(moved, quality, s=20, c=colour, marker=marker, alpha=0.25, linewidths=0)
+    for method in run.sweep.methods:
+        own = [values for row, values in tried if row.record.method == method]
+        if own:
+            colour, marker = look[method]
+            quality, moved = zip(*own, strict=True)
+            axes.scatter(moved, quality, s=20, c=colour, marker=marker, alpha=0.25, linewidths=0)
     points = [(c.quality.value, c.forgetting.value) for c in shown if c.quality and c.forgetting]
     directions = ("maximize" if candidates.maximize else "minimize", "minimize")
     best = sorted((points[i] for i in front(points, directions)), key=lambda p: p[1])
@@ -179,8 +182,7 @@ def _frame(axes: Axes, shown, tried: list[tuple[float, ...]], base: float | None
 
 def capacity_of(row: FinishedTrial) -> float | None:
     """Return the size of an adapter: its rank, or its number of virtual tokens."""
-    values = settings_of(row.record)
-    known = (values.get(path) for path in CAPACITY)
+    known = (row.settings.get(path) for path in CAPACITY)
     return next((float(v) for v in known if isinstance(v, int | float) and v > 0), None)
 
 

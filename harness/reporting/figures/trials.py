@@ -11,7 +11,6 @@ from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.folders.run_folder import (
     FinishedTrial,
     SweepRecords,
-    flat,
     read_curves,
 )
 from harness.reporting.evidence.ranking import ranked
@@ -169,7 +168,7 @@ def learning_rate_figure(run: SweepRecords, look: Look) -> Picture | None:
     name = run.sweep.objectives[0][0]
     points = []
     for row, (quality,) in search_points(run, name):
-        rate = flat(row.record.config).get("training.learning_rate")
+        rate = row.settings.get("training.learning_rate")
         if isinstance(rate, int | float) and rate > 0:
             points.append((row.record.method, float(rate), quality))
     if len({rate for _, rate, _ in points}) < 2:

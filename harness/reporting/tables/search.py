@@ -12,7 +12,7 @@ from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
-from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords, settings_of
+from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.table import Cell, Table
 from harness.statistics.budget import expected_best
 from harness.statistics.effects import effects
@@ -78,7 +78,7 @@ def effects_table(run: SweepRecords) -> Table:
         own = [r for r in own if r.record.status in ("complete", "diverged")]
         if len(own) < ENOUGH:
             continue
-        settings = [settings_of(row.record) for row in own]
+        settings = [row.settings for row in own]
         searched = {
             path: values
             for path in distinguishing(own)
@@ -205,7 +205,7 @@ def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
         own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
         paths = distinguishing(own)
         for row in own:
-            record, values = row.record, settings_of(row.record)
+            record, values = row.record, row.settings
             settings = f.settings({p: values[p] for p in paths if p in values})
             cells = [Cell(method, "method"), Cell(str(record.trial), "number"), Cell(settings)]
             cells.append(Cell(say(record.status), "" if record.status == "complete" else "quiet"))

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
+from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.comparable import how_measured
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.ranking import by_quality
+from harness.reporting.evidence.searched.dominating import dominating
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.measured_cautions import (
     answer_cautions,
@@ -40,6 +42,8 @@ def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) ->
     found += written_cautions(run)
     found += answer_cautions(candidates)
     found += _validation_disagrees(run, candidates)
+    if decision.chosen is not None:
+        found += _dominated(run, candidates, decision.chosen)
     for candidate in candidates.members:
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]
         if failed and candidate.rows:
@@ -175,6 +179,39 @@ def _validation_disagrees(run: SweepRecords, candidates: CandidateSet) -> list[s
             top_tested=tested[0],
             first_tested=tested[1],
         )
+    ]
+
+
+def _dominated(run: SweepRecords, candidates: CandidateSet, chosen: Candidate) -> list[str]:
+    """Return a caution that names the search trial which beat the choice in quality and forgetting."""
+    found = dominating(run, candidates, chosen)
+    if found is None:
+        return []
+    row, values = found.trials[0]
+    own = [r for r in run.rows if r.record.method == row.record.method]
+    shown = f.settings({p: row.settings[p] for p in distinguishing(own) if p in row.settings})
+    (quality, forgetting), unit = found.names, f.unit(found.names[1])
+    text = (
+        f"Search trial {row.record.trial} of {row.record.method}"
+        f"{f' ({shown})' if shown else ''} dominates {chosen.label}: {f.title(quality)} "
+        f"{f.score(quality, values[0])} against {f.score(quality, found.own[0])}, "
+        f"{f.title(forgetting)} {f.score(forgetting, values[1])} against "
+        f"{f.score(forgetting, found.own[1])} {unit}. "
+    )
+    if len(found.trials) > 1:
+        text += f"So do {len(found.trials) - 1} more. "
+    if found.same_texts:
+        text += "Both were measured on the same texts of the search, with one seed each. "
+    else:
+        text += (
+            "It was measured with one seed on the texts of the search, the choice with new seeds on "
+            "those of the test. "
+        )
+        text += "On the same texts it is not better in both. " * found.searched
+    tried = sum(r.record.stage == "search" for r in run.rows)
+    return [
+        f"{text}It stands out among {tried} trials, which is partly luck, and was not confirmed: "
+        "raise confirm.finalists to find out."
     ]
 
 
