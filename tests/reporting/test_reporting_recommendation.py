@@ -146,7 +146,7 @@ def test_diverged_with_one_seed_is_not_recommended(tmp_path):
 @pytest.mark.parametrize(
     ("own_rate", "limits", "said"),
     [
-        (3e-3, {}, "on the same texts of the search, with one seed each"),
+        (3e-3, {}, "Both have one seed and the same texts of the search"),
         (None, {}, "the choice with new seeds on those of the test. It stands out"),
         (3e-3, {"peak_memory_gb": 3}, None),
     ],

@@ -6,21 +6,19 @@ from collections.abc import Sequence
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.comparable import how_measured
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
-from harness.reporting.evidence.ranking import by_quality
-from harness.reporting.evidence.searched.dominating import dominating
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.measured_cautions import (
     answer_cautions,
     overlap_cautions,
     retention_cautions,
+    search_cautions,
     written_cautions,
 )
 from harness.statistics.measurements.definitions import kind_of
-from harness.statistics.measurements.names import DRIFT_KL, TEST, VALIDATION
+from harness.statistics.measurements.names import DRIFT_KL
 
 STEADY = 0.8  # share of redraws with the same choice, below which a caution is shown
 
@@ -41,9 +39,7 @@ def cautions(run: SweepRecords, candidates: CandidateSet, decision: Decision) ->
     found += retention_cautions(candidates)
     found += written_cautions(run)
     found += answer_cautions(candidates)
-    found += _validation_disagrees(run, candidates)
-    if decision.chosen is not None:
-        found += _dominated(run, candidates, decision.chosen)
+    found += search_cautions(run, candidates, decision.chosen)
     for candidate in candidates.members:
         failed = [r for r in candidate.other_rows if r.record.status == "failed"]
         if failed and candidate.rows:
@@ -129,89 +125,6 @@ def _left_out(chosen: Candidate) -> list[str]:
             percent=100 * adapted["adapted_share"],
             stacked_percent=100 * adapted["stacked_share"],
         )
-    ]
-
-
-def _validation_disagrees(run: SweepRecords, candidates: CandidateSet) -> list[str]:
-    """Return a caution if validation ranks another finalist first than test does."""
-    if not candidates.confirmed or not candidates.quality.startswith(TEST):
-        return []
-    name = candidates.quality.replace(TEST, VALIDATION, 1)
-    searched = {
-        (row.record.method, row.record.configuration): row.record.value(name)
-        for row in run.rows
-        if row.record.stage == "search" and row.record.status == "complete"
-    }
-    scored: list[tuple[float, Candidate]] = []
-    for candidate in candidates.members:
-        value = searched.get((candidate.method, candidate.configuration))
-        if value is None and name in candidate.estimates:
-            value = candidate.estimates[name].value
-        if value is not None and candidate.quality is not None:
-            scored.append((value, candidate))
-    if len(scored) < 2:
-        return []
-    sign = -1.0 if candidates.maximize else 1.0
-    on_validation = {candidate.label: value for value, candidate in scored}
-    by_test = by_quality([candidate for _, candidate in scored], candidates.maximize)
-    # The sort is stable: equal validation scores agree with any order on test.
-    by_validation = sorted(by_test, key=lambda one: sign * on_validation[one.label])
-    if [c.label for c in by_test] == [c.label for c in by_validation]:
-        return []
-    first, top = by_validation[0], by_test[0]
-    if first is top:
-        return [
-            say("Validation and test agree on the best finalist, but not on the order below it.")
-        ]
-    values = {c.label: f.score(name, value) for value, c in scored}
-    tested = [f.score(candidates.quality, c.quality.value) for c in (top, first) if c.quality]
-    return [
-        say(
-            "Validation and test disagree on the best finalist: {name} puts {first} first "
-            "({first_value}; {top} {top_value}), {quality} puts {top} first ({top_tested}; "
-            "{first} {first_tested}).",
-            name=f.title(name),
-            first=first.label,
-            first_value=values[first.label],
-            top=top.label,
-            top_value=values[top.label],
-            quality=f.title(candidates.quality),
-            top_tested=tested[0],
-            first_tested=tested[1],
-        )
-    ]
-
-
-def _dominated(run: SweepRecords, candidates: CandidateSet, chosen: Candidate) -> list[str]:
-    """Return a caution that names the search trial which beat the choice in quality and forgetting."""
-    found = dominating(run, candidates, chosen)
-    if found is None:
-        return []
-    row, values = found.trials[0]
-    own = [r for r in run.rows if r.record.method == row.record.method]
-    shown = f.settings({p: row.settings[p] for p in distinguishing(own) if p in row.settings})
-    (quality, forgetting), unit = found.names, f.unit(found.names[1])
-    text = (
-        f"Search trial {row.record.trial} of {row.record.method}"
-        f"{f' ({shown})' if shown else ''} dominates {chosen.label}: {f.title(quality)} "
-        f"{f.score(quality, values[0])} against {f.score(quality, found.own[0])}, "
-        f"{f.title(forgetting)} {f.score(forgetting, values[1])} against "
-        f"{f.score(forgetting, found.own[1])} {unit}. "
-    )
-    if len(found.trials) > 1:
-        text += f"So do {len(found.trials) - 1} more. "
-    if found.same_texts:
-        text += "Both were measured on the same texts of the search, with one seed each. "
-    else:
-        text += (
-            "It was measured with one seed on the texts of the search, the choice with new seeds on "
-            "those of the test. "
-        )
-        text += "On the same texts it is not better in both. " * found.searched
-    tried = sum(r.record.stage == "search" for r in run.rows)
-    return [
-        f"{text}It stands out among {tried} trials, which is partly luck, and was not confirmed: "
-        "raise confirm.finalists to find out."
     ]
 
 

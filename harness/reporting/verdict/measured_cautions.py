@@ -1,4 +1,4 @@
-"""Cautions about what scores were measured on: truncated answers, texts like those trained on."""
+"""Cautions about what scores were measured on: truncated answers, known texts, validation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
+from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.overlap_counts import (
@@ -16,7 +17,9 @@ from harness.reporting.evidence.overlap_counts import (
     overlap_pairs,
     provenance_of_most,
 )
-from harness.statistics.measurements.names import DRIFT_KL, FORGETTING
+from harness.reporting.evidence.ranking import by_quality
+from harness.reporting.evidence.searched.dominating import dominating
+from harness.statistics.measurements.names import DRIFT_KL, FORGETTING, TEST, VALIDATION
 
 LOOK_BACK = ("replay_share", "kl_weight", "ewc_weight")  # options that train on data.replay
 FEW = 1.0  # percent of answers that may be cut without a caution
@@ -155,3 +158,110 @@ def written_cautions(run: SweepRecords) -> list[str]:
             )
         )
     return found
+
+
+def search_cautions(
+    run: SweepRecords, candidates: CandidateSet, chosen: Candidate | None
+) -> list[str]:
+    """Return cautions where the scores of the search speak against the order of the finalists."""
+    found = _validation_disagrees(run, candidates)
+    return found if chosen is None else found + _dominated(run, candidates, chosen)
+
+
+def _validation_disagrees(run: SweepRecords, candidates: CandidateSet) -> list[str]:
+    """Return a caution if validation ranks another finalist first than test does."""
+    if not candidates.confirmed or not candidates.quality.startswith(TEST):
+        return []
+    name = candidates.quality.replace(TEST, VALIDATION, 1)
+    searched = {
+        (row.record.method, row.record.configuration): row.record.value(name)
+        for row in run.rows
+        if row.record.stage == "search" and row.record.status == "complete"
+    }
+    scored: list[tuple[float, Candidate]] = []
+    for candidate in candidates.members:
+        value = searched.get((candidate.method, candidate.configuration))
+        if value is None and name in candidate.estimates:
+            value = candidate.estimates[name].value
+        if value is not None and candidate.quality is not None:
+            scored.append((value, candidate))
+    if len(scored) < 2:
+        return []
+    sign = -1.0 if candidates.maximize else 1.0
+    on_validation = {candidate.label: value for value, candidate in scored}
+    by_test = by_quality([candidate for _, candidate in scored], candidates.maximize)
+    # The sort is stable: equal validation scores agree with any order on test.
+    by_validation = sorted(by_test, key=lambda one: sign * on_validation[one.label])
+    if [c.label for c in by_test] == [c.label for c in by_validation]:
+        return []
+    first, top = by_validation[0], by_test[0]
+    if first is top:
+        return [
+            say("Validation and test agree on the best finalist, but not on the order below it.")
+        ]
+    values = {c.label: f.score(name, value) for value, c in scored}
+    tested = [f.score(candidates.quality, c.quality.value) for c in (top, first) if c.quality]
+    return [
+        say(
+            "Validation and test disagree on the best finalist: {name} puts {first} first "
+            "({first_value}; {top} {top_value}), {quality} puts {top} first ({top_tested}; "
+            "{first} {first_tested}).",
+            name=f.title(name),
+            first=first.label,
+            first_value=values[first.label],
+            top=top.label,
+            top_value=values[top.label],
+            quality=f.title(candidates.quality),
+            top_tested=tested[0],
+            first_tested=tested[1],
+        )
+    ]
+
+
+def _dominated(run: SweepRecords, candidates: CandidateSet, chosen: Candidate) -> list[str]:
+    """Return a caution that names the search trial which beat the choice in quality and forgetting."""
+    found = dominating(run, candidates, chosen)
+    if found is None:
+        return []
+    row, values = found.trials[0]
+    own = [r for r in run.rows if r.record.method == row.record.method]
+    shown = {p: row.settings[p] for p in distinguishing(own) if p in row.settings}
+    (quality, forgetting), more = found.names, len(found.trials) - 1
+    parts = [
+        say(
+            "Search trial {trial} of {method} ({settings}) dominates {chosen}: {quality} {value} "
+            "against {own}, {forgetting} {moved} against {own_moved} {unit}.",
+            trial=row.record.trial,
+            method=row.record.method,
+            settings=f.settings(shown),
+            chosen=chosen.label,
+            quality=f.title(quality),
+            value=f.score(quality, values[0]),
+            own=f.score(quality, found.own[0]),
+            forgetting=f.title(forgetting),
+            moved=f.score(forgetting, values[1]),
+            own_moved=f.score(forgetting, found.own[1]),
+            unit=f.unit(forgetting),
+        )
+    ]
+    if more:
+        parts.append(counted(more, " So does {n} more.", " So do {n} more."))
+    if found.same_texts:
+        parts.append(say(" Both have one seed and the same texts of the search."))
+    else:
+        parts.append(
+            say(
+                " It was measured with one seed on the texts of the search, the choice with new seeds "
+                "on those of the test."
+            )
+        )
+        if found.searched:
+            parts.append(say(" On the same texts it is not better in both."))
+    parts.append(
+        say(
+            " It stands out among {n} trials, which is partly luck, and was not confirmed: raise "
+            "confirm.finalists to find out.",
+            n=sum(r.record.stage == "search" for r in run.rows),
+        )
+    )
+    return ["".join(parts)]
