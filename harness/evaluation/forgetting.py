@@ -9,37 +9,64 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.evaluation.base_reference import Reference
 from harness.evaluation.collector import MeasurementCollector
-from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
+from harness.evaluation.likelihood import (
+    by_example,
+    n_labels,
+    nll_and_divergences,
+    sequence_nll,
+)
 from harness.evaluation.texts import Texts
 from harness.models.logprobs import LogProbs
 from harness.statistics.measurements.names import DRIFT_KL
 from harness.statistics.scores import aggregate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
 
 def forgetting(
     measured: MeasurementCollector,
-    prefix: str,
     model: nn.Module,
     texts: Texts,
-    reference: Reference,
+    references: Mapping[str, Reference],
     config: EvaluationConfig,
     device: str,
 ) -> None:
     """Add KL from the base and rise of the NLL on general text: overall, by domain, worst domain.
 
-    The rise is signed: text that became easier counts against text that became harder. ``nll_lost``
-    and ``nll_gained`` separate the two by document, and ``nll`` is lost minus gained. For
-    classifiers, forgetting is measured on the fine-tuned body with the base model's original output
-    layer, which stays frozen.
+    ``references`` names the bases to compare with, all in one pass: ``forgetting`` for the untouched
+    base. The rise is signed: text that became easier counts against text that became harder.
+    ``nll_lost`` and ``nll_gained`` separate the two by document, and ``nll`` is lost minus gained.
+    For classifiers, forgetting is measured on the fine-tuned body with the base model's original
+    output layer, which stays frozen.
     """
-    encoded, kept = texts.general, reference.general
-    if encoded is None or kept is None:
+    known = {
+        prefix: (reference, reference.general)
+        for prefix, reference in references.items()
+        if reference.general is not None
+    }
+    if texts.general is None or not known:
         return
+    kept = [general for _, general in known.values()]
+    nll, *divergences = nll_and_divergences(model, texts.general, config.batch_size, device, kept)
+    for (prefix, (reference, general)), kl in zip(known.items(), divergences, strict=True):
+        _add(measured, prefix, texts, reference, general, nll, kl)
+
+
+def _add(
+    measured: MeasurementCollector,
+    prefix: str,
+    texts: Texts,
+    reference: Reference,
+    kept: LogProbs,
+    nll: np.ndarray,
+    kl: np.ndarray,
+) -> None:
+    encoded = texts.general
+    assert encoded is not None
     assert reference.general_nll is not None, "measured with its log-probabilities"
-    nll, kl = sequence_nll(model, encoded, config.batch_size, device, kept)
     counts = n_labels(encoded)
     kl_columns = by_example(encoded, kl, counts)
     nll_columns = by_example(encoded, nll, counts, reference.general_nll)

@@ -13,7 +13,7 @@ from harness.models.logprobs import LogProbs
 from harness.models.scoring import scored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -26,7 +26,6 @@ def sequence_nll(
 def sequence_nll(
     model: nn.Module, encoded: Encoded, batch_size: int, device: str, reference: LogProbs
 ) -> tuple[np.ndarray, np.ndarray]: ...
-@torch.no_grad()
 def sequence_nll(
     model: nn.Module,
     encoded: Encoded,
@@ -36,11 +35,29 @@ def sequence_nll(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (n,) summed NLL in nats of each sequence's labels, and the summed KL from ``reference``.
 
+    See ``nll_and_divergences``.
+    """
+    if reference is None:
+        return nll_and_divergences(model, encoded, batch_size, device)[0], None
+    nll, kl = nll_and_divergences(model, encoded, batch_size, device, [reference])
+    return nll, kl
+
+
+@torch.no_grad()
+def nll_and_divergences(
+    model: nn.Module,
+    encoded: Encoded,
+    batch_size: int,
+    device: str,
+    references: Sequence[LogProbs] = (),
+) -> np.ndarray:
+    """Return (1 + k, n) sums over each sequence's labels in nats: NLL, and KL from k references.
+
     The scores come from logits, never from ``outputs.loss``, to which a method may add a penalty.
     Logits are computed in chunks. ``batch_size`` is halved if memory runs out.
     """
     model.eval()
-    sums = torch.zeros(2, len(encoded), dtype=torch.float64)
+    sums = torch.zeros(1 + len(references), len(encoded), dtype=torch.float64)
     start = 0
 
     def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -49,18 +66,16 @@ def sequence_nll(
             logits = logits.float()
             targets = batch.targets[rows]
             losses = [torch.nn.functional.cross_entropy(logits, targets, reduction="none")]
-            if reference is not None:
-                losses.append(reference.divergence(logits, start + rows.start))
+            losses += [known.divergence(logits, start + rows.start) for known in references]
             found.append(torch.stack(losses))
             del logits  # free the memory before the next chunk is computed
         return batch.rows, torch.cat(found, dim=1)
 
     for indices, (rows, values) in scored(model, encoded, batch_size, device, read):
         places = torch.tensor(indices)[rows.cpu()]
-        sums[: len(values)].index_add_(1, places, values.double().cpu())
+        sums.index_add_(1, places, values.double().cpu())
         start += len(places)
-    nll, kl = sums.numpy()
-    return nll, None if reference is None else kl
+    return sums.numpy()
 
 
 def by_example(encoded: Encoded, *columns: np.ndarray) -> np.ndarray:

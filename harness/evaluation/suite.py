@@ -28,11 +28,19 @@ def evaluate(
     reference: Reference,
     config: EvaluationConfig,
     device: str,
+    quantized: Reference | None = None,
 ) -> MeasurementCollector:
-    """Measure likelihood and answers on the split, forgetting and drift; benchmarks run elsewhere."""
+    """Measure likelihood and answers on the split, forgetting and drift; benchmarks run elsewhere.
+
+    ``quantized``: the base as the method stores it. Forgetting from it excludes the effect of
+    quantization.
+    """
     measured = MeasurementCollector(config.bootstrap_resamples)
     quality(measured, model, tokenizer, texts, config, device)
-    forgetting(measured, "forgetting", model, texts, reference, config, device)
+    references = {"forgetting": reference}
+    if quantized is not None:
+        references["forgetting_from_quantized"] = quantized
+    forgetting(measured, model, texts, references, config, device)
     drift(measured, model, texts, reference, config, device)
     return measured
 

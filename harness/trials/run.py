@@ -13,7 +13,6 @@ from harness.errors import first_line, is_out_of_memory
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference
 from harness.evaluation.collector import MeasurementCollector
-from harness.evaluation.forgetting import forgetting
 from harness.evaluation.judge.judging import add_judged
 from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
@@ -172,17 +171,9 @@ def measure(
 ) -> MeasurementCollector:
     """Measure a tuned model: quality and forgetting; for finalists also tasks and probes."""
     evaluation = job.config.evaluation
-    measured = evaluate(model, inputs.tokenizer, inputs.final, before.final, evaluation, device)
-    if quantized is not None:  # separates the effect of quantization from that of training
-        forgetting(
-            measured,
-            "forgetting_from_quantized",
-            model,
-            inputs.final,
-            quantized,
-            evaluation,
-            device,
-        )
+    measured = evaluate(
+        model, inputs.tokenizer, inputs.final, before.final, evaluation, device, quantized
+    )
     if job.is_final or evaluation.judge.during_search:
         add_judged(measured, before.final.outputs, evaluation, Path(job.cache) / "judge")
     if before.tasks is not None:

@@ -88,7 +88,9 @@ def score_stage(
             scores.append(found.measurements[measurement].to_json())
         if origin is not None:
             moved = MeasurementCollector(evaluation.bootstrap_resamples)
-            forgetting(moved, "forgetting", base.model, texts[0], origin, evaluation, bench.device)
+            forgetting(
+                moved, base.model, texts[0], {"forgetting": origin}, evaluation, bench.device
+            )
             general = {name: m.to_json() for name, m in moved.measurements.items()}
         if benchmarks.wanted(evaluation):
             results = benchmarks.base_results(bench.cache / "tasks", base, evaluation, bench.device)
