@@ -213,7 +213,7 @@ def _packed(encoded: Encoded, length: int, folder: Path | None) -> Encoded:
         some = blocks[at : at + AT_ONCE]
         order = np.concatenate(some)
         begins = np.concatenate([[0], np.cumsum([len(block) for block in some])])[:-1]
-        texts, lengths = encoded.take(order), encoded.lengths[order]
+        texts, lengths = encoded.take(order.tolist()), encoded.lengths[order]
         mask = texts.label_mask
         if mask is None:
             places = np.arange(len(texts.tokens)) - np.repeat(texts.offsets[:-1], lengths)
