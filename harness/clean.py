@@ -3,7 +3,7 @@
 Deletes checkpoints of finished trials, and partial files of killed processes. Keeps records,
 curves, outputs, adapters, and checkpoints of trials that can still resume. For ``runs`` as a whole
 it also deletes cache files (tokens, base measurements, stages before the task) that were not used
-for ``cache_days=30``. All of them can be computed again.
+for ``cache_days=30``, and the oldest beyond a bound. All of them can be computed again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from harness.arguments import command_arguments
 from harness.errors import InputError, unknown
 from harness.paths import user_path
 from harness.records.disk_usage import (
+    MOST_GB,
+    beyond_bound,
     gigabytes,
     last_used,
     partial_files,
@@ -36,8 +38,9 @@ Free disk space that finished trials no longer need.
 
 Deletes checkpoints of trials that have ended, and files that a killed process left half written. Keeps
 records, curves, outputs, adapters, and checkpoints of trials that can still resume. For runs as a
-whole, also deletes files of the cache that were not used for cache_days days (30). All of them can be
-made again. plan=true prints what would be deleted and deletes nothing.
+whole, also deletes files of the cache that were not used for cache_days days (30), and the oldest where
+they are too many (5 GB of the base's measurements, 10 GB of tokens, 40 GB of stages before the task).
+All of them can be made again. plan=true prints what would be deleted and deletes nothing.
 
 exit codes: 0 done, 2 wrong input"""
 CACHE_DAYS = 30.0
@@ -154,7 +157,7 @@ def of_sweep(sweep: Path) -> list[Freed]:
 
 
 def of_cache(cache: Path, days: float) -> list[Freed]:
-    """Return entries of the cache neither read nor written for ``days`` days.
+    """Return entries of the cache not used for ``days`` days, and the oldest of too many.
 
     An entry is a file, or a folder whose files were made together and are of use together.
     """
@@ -168,6 +171,9 @@ def of_cache(cache: Path, days: float) -> list[Freed]:
                 old.append(path)
         if old:
             parts.append(Freed(f"{folder}: not used for {days:g} days", tuple(old)))
+        beyond = [path for path in beyond_bound(folder) if path not in old]
+        if beyond:
+            parts.append(Freed(f"{folder}: beyond {MOST_GB[folder.name]:g} GB", tuple(beyond)))
     return parts
 
 

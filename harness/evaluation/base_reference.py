@@ -24,10 +24,11 @@ from harness.models.loading.base_fingerprint import base_fingerprint
 from harness.models.logprobs import LogProbs, base_logprobs
 from harness.models.quantization import Quantization
 from harness.records import Measurement, read_json, write_json
+from harness.records.disk_usage import keep_bound, mark_used
 from harness.records.fingerprint import digest, evaluation_identity
 from harness.statistics.measurements.names import GENERAL_BITS_PER_BYTE, GENERAL_PERPLEXITY
 
-FORMAT = 2
+FORMAT = 3
 KEPT_IN_MEMORY = 4
 BENCHMARK_FIELDS = (  # measured elsewhere
     *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),
@@ -97,6 +98,7 @@ class ReferenceStore:
                 found, whole = _measure(base, key, texts, config, device, beside)
                 if whole:  # else not kept, so that another process tries the missing ones again
                     _save(self.folder / key, found)
+                    keep_bound(self.folder)
             self._keep(found)
         return self._recent[key]
 
@@ -183,9 +185,8 @@ def _save(folder: Path, reference: Reference) -> None:
     for name in ("general", "drift"):
         kept: LogProbs | None = getattr(reference, name)
         if kept is not None:
-            tensors[f"{name}.values"] = kept.values
-            if kept.ids is not None:
-                tensors[f"{name}.ids"] = kept.ids
+            named = kept.tensors.items()
+            tensors |= {f"{name}.{key}": each for key, each in named if each is not None}
     aside = folder / f".logprobs.{os.getpid()}.tmp"  # several workers may measure it at once
     save_file(tensors, aside)
     aside.replace(folder / "logprobs.safetensors")
@@ -203,14 +204,17 @@ def _load(folder: Path, key: str) -> Reference | None:
     data = read_json(folder / "reference.json")
     if data is None:
         return None
+    mark_used(folder)
     try:
         tensors = load_file(folder / "logprobs.safetensors")
     except (OSError, SafetensorError):
         return None
 
     def kept(name: str) -> LogProbs | None:
-        values = tensors.get(f"{name}.values")
-        return None if values is None else LogProbs(values, tensors.get(f"{name}.ids"))
+        begin = f"{name}."
+        return LogProbs.from_tensors(
+            {key.removeprefix(begin): t for key, t in tensors.items() if key.startswith(begin)}
+        )
 
     try:
         nll = data["general_nll"]

@@ -12,7 +12,7 @@ from harness.models.scoring import scored
 from harness.models.views import output_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 
 BLOCK = 2**17  # entries
+# Log-probabilities of the whole vocabulary are kept in 16 bits, as multiples of this, in nats: off by
+# at most half of it. Those of the EXACT most probable tokens, which decide a KL, are not rounded.
+STEP = 2.0**-11
+LOWEST = -(2**16 - 1) * STEP  # -32; a token of less probability counts as one of e^-32
+EXACT = 32
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,46 @@ class LogProbs:
 
     ``values`` is (K, vocabulary) if that fits into memory, with ``ids`` None. Otherwise both are
     (K, k), the k most probable tokens. The remaining mass then counts as one outcome, and the KL is
-    a lower bound.
+    a lower bound. ``values`` are floats in nats, or int16 multiples of STEP with ``exact`` beside them.
     """
 
     values: Tensor
     ids: Tensor | None
+    exact: tuple[Tensor, Tensor] | None = None  # (K, EXACT) float32 and their tokens
+
+    @classmethod
+    def of(cls, log_probs: Tensor, top_k: int | None = None) -> LogProbs:
+        """Keep (K, vocabulary) float log-probabilities, or only the ``top_k`` largest of each row."""
+        top = log_probs.topk(min(top_k or EXACT, log_probs.shape[-1]), dim=-1)
+        kept = (top.values, top.indices.int())
+        return cls(*kept) if top_k else cls(_rounded(log_probs), None, kept)
+
+    @classmethod
+    def joined(cls, parts: Sequence[LogProbs]) -> LogProbs:
+        """Return the rows of several, in order."""
+        found: dict[str, Tensor | None] = {}
+        for name in parts[0].tensors:
+            each = [tensor for part in parts if (tensor := part.tensors[name]) is not None]
+            found[name] = torch.cat(each) if each else None
+        joined = cls.from_tensors(found)
+        assert joined is not None
+        return joined
+
+    @property
+    def tensors(self) -> dict[str, Tensor | None]:
+        """Return the tensors by name, for ``from_tensors``."""
+        exact, ids = self.exact or (None, None)
+        return {"values": self.values, "ids": self.ids, "exact": exact, "exact_ids": ids}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor | None]) -> LogProbs | None:
+        """Return what has these ``tensors``; None without any."""
+        values, exact, ids = (tensors.get(name) for name in ("values", "exact", "exact_ids"))
+        if values is None:
+            return None
+        return cls(
+            values, tensors.get("ids"), None if exact is None or ids is None else (exact, ids)
+        )
 
     @property
     def is_cut(self) -> bool:
@@ -42,28 +82,51 @@ class LogProbs:
     @property
     def nbytes(self) -> int:
         """Return the bytes of the stored tensors."""
-        return self.values.nbytes + (0 if self.ids is None else self.ids.nbytes)
+        return sum(tensor.nbytes for tensor in self.tensors.values() if tensor is not None)
 
-    def rows(self, index: Tensor) -> LogProbs:
+    def rows(self, index: Tensor | slice) -> LogProbs:
         """Return the log-probabilities at the label tokens ``index``, in that order."""
-        return LogProbs(self.values[index], None if self.ids is None else self.ids[index])
+        return self._of(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> LogProbs:
+        """Return the same on a device."""
+        return self._of(lambda tensor: tensor.to(device))
+
+    def _of(self, change: Callable[[Tensor], Tensor]) -> LogProbs:
+        tensors = {name: None if t is None else change(t) for name, t in self.tensors.items()}
+        changed = LogProbs.from_tensors(tensors)
+        assert changed is not None
+        return changed
 
     def divergence(self, logits: Tensor, start: int) -> Tensor:
         """Return (R,) KL(base ‖ tuned) in nats for (R, vocabulary) logits, from row ``start``."""
         other = torch.log_softmax(logits.float(), dim=-1)
-        base = self.values[start : start + len(logits)].to(other.device)
-        if self.ids is None:
-            return _divergence(base, other)
-        ids = self.ids[start : start + len(logits)].to(other.device)
-        picked = other.gather(-1, ids.long())
-        return _divergence(base, picked) + _terms(_rest(base), _rest(picked))
+        base = self._of(lambda tensor: tensor[start : start + len(logits)].to(other.device))
+        # A CPU's cache holds a block, a GPU all rows at once.
+        rows = max(1, len(other) if other.is_cuda else BLOCK // base.values.shape[-1])
+        places = range(0, len(other), rows)
+        return torch.cat(
+            [base.rows(slice(at, at + rows))._divergence(other[at : at + rows]) for at in places]
+        )
+
+    def _divergence(self, other: Tensor) -> Tensor:
+        if self.ids is not None:
+            picked = other.gather(-1, self.ids.long())
+            return _terms(self.values, picked).sum(-1) + _terms(_rest(self.values), _rest(picked))
+        if self.exact is None:
+            return _terms(self.values, other).sum(-1)
+        other = other.clamp(min=LOWEST)
+        base = (self.values.float() + 2**15) * -STEP
+        # What would be kept as the same number is equal, so that a base does not differ from itself.
+        base = torch.where(_rounded(other) == self.values, other, base)
+        exact, ids = self.exact
+        return _terms(base.scatter(-1, ids.long(), exact), other).sum(-1)
 
 
-def _divergence(base: Tensor, other: Tensor) -> Tensor:
-    """Return (R,) sums of the terms over (R, n) log-probabilities, in blocks that fit a CPU's cache."""
-    rows = max(1, len(base) if base.is_cuda else BLOCK // base.shape[-1])
-    blocks = zip(base.split(rows), other.split(rows), strict=True)
-    return torch.cat([_terms(p, q).sum(-1) for p, q in blocks])
+def _rounded(log_probs: Tensor) -> Tensor:
+    """Return log-probabilities as int16: the nearest multiples of STEP."""
+    steps = (log_probs.detach().clamp(min=LOWEST) / -STEP).round()
+    return (steps - 2**15).to(torch.int16)
 
 
 def _terms(base: Tensor, other: Tensor) -> Tensor:
@@ -102,21 +165,14 @@ def base_logprobs(
     texts = [encoded] if beside is None else [encoded, beside]
     n_labels = max(int(each.n_labels.sum()) for each in texts)
     vocabulary = output_layer(model).weight.shape[0]
-    keep_all = n_labels * vocabulary * 4 <= memory_gb * 2**30
+    keep_all = n_labels * vocabulary * 2 <= memory_gb * 2**30
 
     def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> list[LogProbs]:
         stored = []
         for _, logits in chunks:
             log_probs = torch.log_softmax(logits.float(), dim=-1)
-            if keep_all:
-                stored.append(LogProbs(log_probs.cpu(), None))
-            else:
-                top = log_probs.topk(min(top_k, vocabulary), dim=-1)
-                stored.append(LogProbs(top.values.cpu(), top.indices.int().cpu()))
+            stored.append(LogProbs.of(log_probs, None if keep_all else top_k).to("cpu"))
         return stored
 
     batches = scored(model, encoded, batch_size, device, read)
-    parts = [part for _, batch_parts in batches for part in batch_parts]
-    values = torch.cat([part.values for part in parts])
-    ids = [part.ids for part in parts if part.ids is not None]
-    return LogProbs(values, torch.cat(ids) if ids else None)
+    return LogProbs.joined([part for _, batch_parts in batches for part in batch_parts])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import InputError
@@ -13,6 +15,10 @@ from harness.terminal import phases
 
 # Files in a trial's folder that serve to resume it, or are partial.
 TO_GO_ON_FROM = ("checkpoint", "checkpoint-first", "selected")
+# The most that parts of the cache hold. Their entries are made again in seconds (tokens of a million
+# rows in minutes), and a sweep of one base uses few of them: rarely more than 1, 2 and 35 GB.
+MOST_GB = {"base": 5.0, "tokens": 10.0, "first_stage": 40.0}
+IN_USE_SECONDS = 3600.0
 LEFT_OVER = ("adapter.tmp", "alive", "checkpoint_seconds", phases.FILE)
 
 
@@ -34,20 +40,52 @@ def size_of(path: Path) -> int:
 
 
 def last_used(path: Path) -> float:
-    """Return when a file, or any file below a folder, was last read or written, in Unix seconds.
+    """Return when an entry of the cache was last read or written, in Unix seconds.
 
-    By the file system's times, which may be a day late for reading.
+    An entry is a file or a folder. Programs say so with ``mark_used``, since many file systems do not
+    keep the time of reading.
     """
-    files = [path] if path.is_symlink() or not path.is_dir() else path.rglob("*")
     times = [0.0]
-    for file in files:
+    for file in [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]:
         try:
             status = file.lstat()
         except OSError:
             continue  # deleted after it was listed
-        if file.is_symlink() or not file.is_dir():
-            times.append(max(status.st_mtime, status.st_atime))
+        listed = file.is_dir() and not file.is_symlink()  # looking into a folder is no use of it
+        times.append(status.st_mtime if listed else max(status.st_mtime, status.st_atime))
     return max(times)
+
+
+def mark_used(path: Path) -> None:
+    """Record that an entry of the cache was used now."""
+    with suppress(OSError):  # a cache that may only be read, or deleted by another process
+        os.utime(path)
+
+
+def beyond_bound(folder: Path) -> list[Path]:
+    """Return entries of a part of the cache to delete so that the rest is within MOST_GB.
+
+    Those come first that were not used for longest. None that was used within the last hour: a trial
+    may be about to read it.
+    """
+    most = MOST_GB.get(folder.name)
+    if most is None or not folder.is_dir():
+        return []
+    entries = sorted((last_used(path), path) for path in folder.iterdir())
+    room = most * 1e9 - sum(size_of(path) for _, path in entries)
+    found = []
+    for used, path in entries:
+        if room >= 0 or used > time.time() - IN_USE_SECONDS:
+            break
+        found.append(path)
+        room += size_of(path)
+    return found
+
+
+def keep_bound(folder: Path) -> None:
+    """Delete what ``beyond_bound`` returns. Called after something was added."""
+    for path in beyond_bound(folder):
+        remove(path)
 
 
 def gigabytes(n_bytes: int) -> str:

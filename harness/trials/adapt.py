@@ -16,6 +16,7 @@ from harness.errors import refused_by_library
 from harness.methods.base import AdaptContext, FirstStage, Method
 from harness.models.load import Base
 from harness.models.weights.master_weights import assign
+from harness.records.disk_usage import keep_bound, mark_used
 from harness.records.fingerprint import digest
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.distributed.team import RankSignal, Team
@@ -166,6 +167,7 @@ def _keep(path: Path, model: nn.Module, before: Earlier) -> None:
     trained = {n: p.detach().cpu() for n, p in model.named_parameters() if p.requires_grad}
     save_file(trained, aside, metadata={"before": json.dumps(asdict(before))})
     aside.replace(path)
+    keep_bound(path.parent)
 
 
 def _restored(path: Path, model: nn.Module) -> Earlier | None:
@@ -178,6 +180,7 @@ def _restored(path: Path, model: nn.Module) -> Earlier | None:
             before = Earlier(**json.loads(file.metadata()["before"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+    mark_used(path)
     named = dict(model.named_parameters())
     if any(name not in named or named[name].shape != t.shape for name, t in tensors.items()):
         return None

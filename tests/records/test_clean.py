@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from harness.clean import main
-from harness.records.disk_usage import gigabytes, size_of
+from harness.records.disk_usage import (
+    MOST_GB,
+    beyond_bound,
+    gigabytes,
+    keep_bound,
+    mark_used,
+    size_of,
+)
 
 MB = b"x" * 1_000_000
 
@@ -128,3 +135,21 @@ def test_sizes(tmp_path):
     assert size_of(tmp_path) == 1_000_003
     assert size_of(tmp_path / "gone") == 0
     assert [gigabytes(n) for n in (0, 3_000_000, 1_270_000_000)] == ["0 GB", "0.003 GB", "1.27 GB"]
+
+
+def test_a_part_of_the_cache_beyond_its_bound(runs, monkeypatch):
+    """The least recently used go, never one that a trial may be about to read."""
+    base = runs / ".cache" / "base"
+    for days, name in enumerate(("now", "new", "old", "oldest")):
+        file = put(base / name / "logprobs.safetensors")
+        for path in (file, file.parent):
+            os.utime(path, (time.time() - days * 86400,) * 2)
+    monkeypatch.setitem(MOST_GB, "base", 0.0021)  # of 0.004
+    assert [path.name for path in beyond_bound(base)] == ["oldest", "old"]
+    mark_used(base / "oldest")
+    assert [path.name for path in beyond_bound(base)] == ["old", "new"]
+    monkeypatch.setitem(MOST_GB, "base", 0.0)
+    keep_bound(base)
+    assert sorted(path.name for path in base.iterdir()) == ["now", "oldest"]
+    monkeypatch.setitem(MOST_GB, "base", 5.0)
+    assert main([str(runs)]) == 0 and (base / "now").exists()

@@ -16,7 +16,7 @@ from harness.data.tokens.columns import described, read
 from harness.data.tokens.encode import Encoded, encode
 from harness.data.tokens.encoded import encoded_of
 from harness.data.tokens.special_tokens import begins_with
-from harness.records.disk_usage import remove
+from harness.records.disk_usage import keep_bound, mark_used, remove
 
 _FORM = 3  # increase it when `encode` changes the sequences of an input, or the files change
 _OPTIONAL = ("classes", "label_mask", "segments")
@@ -90,6 +90,7 @@ def _made(
         (aside / _CONTENT).write_text(json.dumps(content), encoding="utf-8")
         remove(path)  # a broken one; who has mapped its files keeps them
         aside.rename(path)
+        keep_bound(path.parent)
     except BaseException:
         remove(aside)
         raise
@@ -100,6 +101,7 @@ def _load(path: Path) -> Encoded | None:
     """Map the columns in a folder; None if it is absent, or if a file in it is not as it was."""
     try:
         content = json.loads((path / _CONTENT).read_text(encoding="utf-8"))
+        mark_used(path)
         return encoded_of(read(path, content["columns"]), content["counts"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
