@@ -18,6 +18,7 @@ from harness.evaluation.base_reference import Reference
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.suite import evaluate
 from harness.evaluation.texts import Texts
+from harness.language import recorded
 from harness.methods.base import AdaptContext, Method
 from harness.models.logits import logits_at
 from harness.models.pool import ModelPool
@@ -78,7 +79,7 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
             "quantized": bool(evaluation.quantization),
             "update": evaluation.update_analysis,
         }
-        note = f"not possible, there is no merged model: {reason}"
+        note = recorded("not possible, there is no merged model: {reason}", reason=reason)
         return {name: Outcome(note=note) for name, wished in asked.items() if wished}
 
     found: dict[str, Outcome] = {}
@@ -124,7 +125,7 @@ def _attempt(make: Callable[[], Outcome]) -> Outcome:
     try:
         return make()
     except torch.OutOfMemoryError as error:
-        return Outcome(note=f"out of memory: {str(error).splitlines()[0]}")
+        return Outcome(note=recorded("out of memory: {error}", error=str(error).splitlines()[0]))
 
 
 @phase("merging, and measuring the result")
@@ -139,12 +140,14 @@ def _merged(trained: Trained, model: nn.Module) -> Outcome:
     measured[name] = Measurement(difference, unit_of(name), len(logits), None, signature)
     notes = []
     if not (trained.adapter / "adapter_config.json").exists():
-        notes.append("the whole model is already saved in adapter/")
+        notes.append(recorded("the whole model is already saved in adapter/"))
     elif trained.config.evaluation.merged:
         _save(trained.folder / "merged", model, trained.plan.tokenizer)
-        notes.append("in merged/")
+        notes.append(recorded("in merged/"))
     if trained.method.base_quantization or trained.config.model.quantization != "none":
-        notes.append("trained with quantized base weights, merged into those at full precision")
+        notes.append(
+            recorded("trained with quantized base weights, merged into those at full precision")
+        )
     speed = again.generation_tokens_per_second
     return Outcome(measured, stored_bytes(model), _notes(again, *notes), speed)
 
@@ -167,7 +170,10 @@ def _quantized(trained: Trained, model: nn.Module, scheme: str) -> Outcome:
 
 def _notes(measured: MeasurementCollector, *notes: str) -> str | None:
     """Join the notes with the reasons for missing values."""
-    missing = [f"{name} is missing: {why}" for name, why in measured.missing.items()]
+    missing = [
+        recorded("{name} is missing: {why}", name=name, why=why)
+        for name, why in measured.missing.items()
+    ]
     return "; ".join([*notes, *missing]) or None
 
 

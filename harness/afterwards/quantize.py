@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.config.evaluation import QUANTIZATIONS
 from harness.errors import InputError
+from harness.language import recorded
 from harness.models.weights.stored_bytes import quantizable_layers, stored_bytes
 
 if TYPE_CHECKING:
@@ -80,12 +81,13 @@ def _int8(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.quantization import Int8WeightOnlyConfig
 
     _apply(model, Int8WeightOnlyConfig(set_inductor_config=False), _layers(model))
-    return "int8 weights with a scale per row"
+    return recorded("int8 weights with a scale per row")
 
 
 def _w8a8(model: nn.Module, calibration: Iterable[Batch]) -> str:
     _apply(model, _dynamic_int8(), _layers(model))
-    return "int8 weights with a scale per row; int8 activations with a scale per token, at run time"
+    activations = recorded("int8 activations with a scale per token, at run time")
+    return f"{recorded('int8 weights with a scale per row')}; {activations}"
 
 
 def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
@@ -103,7 +105,9 @@ def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
     _apply(model, config(QuantizationStep.PREPARE), _layers(model))
     n = _calibrate(model, calibration)
     _apply(model, config(QuantizationStep.CONVERT), _instances(model, SmoothQuantObservedLinear))
-    return f"as w8a8, smoothed with α = {SMOOTHING:g} on {n} training sequences"
+    return recorded(
+        "as w8a8, smoothed with α = {alpha:g} on {n} training sequences", alpha=SMOOTHING, n=n
+    )
 
 
 def _int4(model: nn.Module, calibration: Iterable[Batch]) -> str:
@@ -127,7 +131,8 @@ def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
     _apply(model, AWQConfig(base, QuantizationStep.PREPARE), groups.layers)
     n = _calibrate(model, calibration)
     _apply(model, AWQConfig(base, QuantizationStep.CONVERT), _instances(model, AWQObservedLinear))
-    return f"{groups.note}; scaled by activations of {n} training sequences"
+    scaled = recorded("scaled by activations of {n} training sequences", n=n)
+    return f"{groups.note}; {scaled}"
 
 
 def _nf4(model: nn.Module, calibration: Iterable[Batch]) -> str:
@@ -143,7 +148,7 @@ def _nf4(model: nn.Module, calibration: Iterable[Batch]) -> str:
         packed.bias = layer.bias
         packed.support_avx512bf16_for_cpu = False  # as in harness/models/load.py
         model.set_submodule(name, packed.to(layer.weight.device))
-    return "4-bit NormalFloat in blocks of 64, double quantization"
+    return recorded("4-bit NormalFloat in blocks of 64, double quantization")
 
 
 SCHEMES: dict[str, Callable[[Any, Iterable[Any]], str]] = {
@@ -249,7 +254,9 @@ def _groups(model: nn.Module) -> _Groups:
             "evaluation.quantization=int4 and awq cannot be used with this model: the input of no "
             f"linear layer is a multiple of {min(GROUP_SIZES)}."
         )
-    note = f"int4 weights in groups of {size}, the rest in bfloat16"
+    note = recorded("int4 weights in groups of {size}, the rest in bfloat16", size=size)
     if len(chosen) < len(layers):
-        note += f"; {len(layers) - len(chosen)} of {len(layers)} layers do not divide into groups"
+        left = len(layers) - len(chosen)
+        undivided = recorded("{n} of {of} layers do not divide into groups", n=left, of=len(layers))
+        note = f"{note}; {undivided}"
     return _Groups(layers=chosen, size=size, note=note)

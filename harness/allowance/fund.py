@@ -18,6 +18,7 @@ from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.sweep import Allowance, allowance
+from harness.language import recorded
 from harness.records import Record
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
@@ -124,7 +125,7 @@ class Fund:
             return {}, over
         candidates = self._candidates()
         if not candidates.confirmed:
-            return {}, "no run of a finalist completed"
+            return {}, recorded("no run of a finalist completed")
         pair, question = deciding(candidates)
         if not pair:
             return {}, question
@@ -133,7 +134,10 @@ class Fund:
         if affordable == seeds:
             if not due and sum(seeds.values()) > last:
                 over = self._look(read_race(self._folder.path))
-            return {}, over or f"the budget is spent, and this was still open: {question}"
+            spent = recorded(
+                "the budget is spent, and this was still open: {question}", question=question
+            )
+            return {}, over or spent
         return affordable, None
 
     def _look(self, race: Race) -> str | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.language import recorded
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.contest import contest
@@ -40,7 +41,7 @@ def look(candidates: CandidateSet) -> Look:
     """Judge the ``candidates`` by the report's rule."""
     decision, able = decide(candidates.members, candidates, draws=0), _able(candidates)
     if decision is None:
-        return Look({}, "no finalist can be recommended")
+        return Look({}, recorded("no finalist can be recommended"))
     ahead, reaches = _leads(able, candidates)
     surely = ahead - reaches
     dropped = {
@@ -60,7 +61,7 @@ def deciding(candidates: CandidateSet) -> tuple[tuple[Candidate, ...], str]:
     """Return the finalists that need more seeds, and the open question. Makes no claim."""
     decision, able = decide(candidates.members, candidates, draws=0), _able(candidates)
     if decision is None:
-        return (), "no finalist can be recommended"
+        return (), recorded("no finalist can be recommended")
     ahead, reaches = _leads(able, candidates)
     pair, question = _pair(able, range(len(able)), ahead + reaches, decision)
     if not pair and decision.step not in ("few", "blind"):  # the next look will probably end it
@@ -91,13 +92,13 @@ def _pair(
     k) is the largest lead of i over j that the data allow.
     """
     if decision.step in ("few", "blind"):
-        return [], "no number of seeds would lead to a choice"
+        return [], recorded("no number of seeds would lead to a choice")
 
     if not decision.admissible:
         above = [i for i in left if decision.standing(able[i]).better_than_base is not False]
         leader = (above or list(left))[0]
         if len(left) == 1 and above:
-            return [], f"only {able[leader].label} is left"
+            return [], recorded("only {label} is left", label=able[leader].label)
         return _against_rival(able, left, at_most, leader, decision.margin)
     chosen = decision.chosen
     assert chosen is not None
@@ -107,10 +108,15 @@ def _pair(
     if open_yet:
         nearest = min(open_yet, key=lambda i: max(at_most[j, i] for j in left if j != i))
         pair, question = _against_rival(able, left, at_most, nearest, decision.margin)
-        return pair, f"{question} It forgets less than {chosen.label}."
+        return pair, recorded(
+            "{question} It forgets less than {label}.", question=question, label=chosen.label
+        )
     return (
         [],
-        f"{chosen.label} is shown to be within the margin, and no other finalist forgets less",
+        recorded(
+            "{label} is shown to be within the margin, and no other finalist forgets less",
+            label=chosen.label,
+        ),
     )
 
 
@@ -119,8 +125,12 @@ def _against_rival(
 ) -> tuple[list[int], str]:
     j = max((j for j in left if j != i), key=lambda j: at_most[j, i], default=None)
     if j is None or at_most[j, i] <= margin:
-        return [i], f"{able[i].label}: is it better than the untouched base?"
-    return [i, j], f"{able[i].label} against {able[j].label}: is the first within the margin?"
+        return [i], recorded("{label}: is it better than the untouched base?", label=able[i].label)
+    return [i, j], recorded(
+        "{label} against {other}: is the first within the margin?",
+        label=able[i].label,
+        other=able[j].label,
+    )
 
 
 def _forgets_less(candidate: Candidate, chosen: Candidate) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.language import recorded
 from harness.records import Measurement
 from harness.statistics.measurements.definitions import unit_of
 from harness.statistics.resampling import bootstrap_scores, draw_counts, percentile_interval
@@ -56,7 +57,7 @@ class MeasurementCollector:
                 interval = percentile_interval(bootstrap_scores(name, statistics, counts))
         self.items[name] = statistics
         if not math.isfinite(value):
-            self.miss(name, f"it is no finite number: {value}", for_good=True)
+            self.miss(name, recorded("it is no finite number: {value}", value=value), for_good=True)
             return
         if interval is not None and not all(map(math.isfinite, interval)):
             interval = None
@@ -66,7 +67,7 @@ class MeasurementCollector:
     def add_value(self, name: str, value: float, n: int, signature: str) -> None:
         """Add a score of n examples that per-example statistics cannot give. It has no interval."""
         if not math.isfinite(value):
-            self.miss(name, f"it is no finite number: {value}", for_good=True)
+            self.miss(name, recorded("it is no finite number: {value}", value=value), for_good=True)
             return
         self.measurements[name] = Measurement(value, unit_of(name), n, None, signature)
 

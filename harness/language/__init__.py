@@ -8,11 +8,13 @@ English, and a test fails.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib.resources import files
+from string import Formatter
 from typing import Literal, get_args
 
 from harness.errors import InputError
@@ -25,12 +27,16 @@ __all__ = [
     "in_language",
     "language",
     "phrase",
+    "recorded",
+    "recorded_catalogue",
+    "retold",
     "say",
     "say_each",
 ]
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+LONGEST = 1000  # characters of a recorded sentence; a longer text is a library's
 _current: ContextVar[Language] = ContextVar("language", default="en")
 
 
@@ -58,6 +64,24 @@ def phrase(text: str) -> str:
     return text
 
 
+def recorded(template: str, /, **values: object) -> str:
+    """Return a sentence for a record, which is always in English; ``retold`` translates it."""
+    return template.format(**values) if values else template
+
+
+def retold(text: str) -> str:
+    """Return a recorded sentence in the current language, and its values that are sentences too.
+
+    What no catalogue of recorded sentences has stays as it is, such as the message of a library.
+    """
+    patterns = _recorded_patterns(_current.get()) if len(text) <= LONGEST else ()
+    for pattern, translation in patterns:
+        found = pattern.fullmatch(text)
+        if found is not None:
+            return translation.format(**{name: retold(v) for name, v in found.groupdict().items()})
+    return text
+
+
 def language() -> Language:
     """Return the language that ``say`` speaks here."""
     return _current.get()
@@ -79,6 +103,29 @@ def in_language(name: str) -> Iterator[None]:
 @cache
 def catalogue(name: Language) -> Mapping[str, str]:
     """Return English template → translation; empty for English."""
-    if name == "en":
-        return {}
-    return json.loads(files("harness.language").joinpath(f"{name}.json").read_text("utf-8"))
+    return _read(f"{name}.json") if name != "en" else {}
+
+
+@cache
+def recorded_catalogue(name: Language) -> Mapping[str, str]:
+    """Return the same for the sentences of records."""
+    return _read(f"{name}_recorded.json") if name != "en" else {}
+
+
+def _read(file: str) -> Mapping[str, str]:
+    return json.loads(files("harness.language").joinpath(file).read_text("utf-8"))
+
+
+@cache
+def _recorded_patterns(name: Language) -> list[tuple[re.Pattern[str], str]]:
+    """Return (pattern of an English sentence, translation), those of the most letters first."""
+    found = []
+    for template, translation in recorded_catalogue(name).items():
+        pattern, own = "", 0
+        for literal, place, _, _ in Formatter().parse(template):
+            pattern, own = pattern + re.escape(literal), own + len(literal)
+            if place is not None:
+                again = f"(?P<{place}>" in pattern
+                pattern += f"(?P={place})" if again else f"(?P<{place}>.+)"
+        found.append((own, re.compile(pattern, re.DOTALL), translation))
+    return [(pattern, text) for _, pattern, text in sorted(found, key=lambda each: -each[0])]

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.language import recorded
 from harness.models.weights.stored_bytes import number_of_weights
 
 if TYPE_CHECKING:
@@ -63,10 +64,9 @@ def caution(method: Method, stacked: float) -> str | None:
     """Return a warning if ``method`` adapts linear layers but a share ``stacked`` is in 3-D tensors."""
     if not stacked or not hasattr(method, "target_modules"):
         return None
-    return (
-        f"{stacked:.0%} of the model's weights are matrices stacked in 3-D tensors, such as those "
-        "of a "
-        "mixture's experts. They are not linear layers: method.target_modules does not reach "
-        "them, and "
-        "quantization leaves them unchanged"
+    return recorded(
+        "{share:.0%} of the model's weights are matrices stacked in 3-D tensors, such as those of a "
+        "mixture's experts. They are not linear layers: method.target_modules does not reach them, and "
+        "quantization leaves them unchanged",
+        share=stacked,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.language import recorded
 from harness.records import read_json
 
 
@@ -18,14 +19,17 @@ def read_standing(folder: Path, step: int) -> dict[str, Any] | None:
 
 def pruned_reason(step: int, steps: int, standing: Mapping[str, Any] | None) -> str:
     """Return the reason for the record: step, evaluation, rank, and the best values seen there."""
-    stopped = f"stopped at step {step} of {steps}"
     if standing is None:
-        return stopped
+        return recorded("stopped at step {step} of {steps}", step=step, steps=steps)
     against = ", ".join(
         f"{name} {value:.4g} (best {standing['best'][name]:.4g})"
         for name, value in standing["values"].items()
     )
-    return (
-        f"{stopped}: rank {standing['rank']} of {standing['trials']} trials at evaluation "
-        f"{standing['evaluation']}, of which {standing['kept']} go on; {against}"
+    return recorded(
+        "stopped at step {step} of {steps}: rank {rank} of {trials} trials at evaluation {evaluation}, "
+        "of which {kept} go on; {against}",
+        step=step,
+        steps=steps,
+        against=against,
+        **{key: standing[key] for key in ("rank", "trials", "evaluation", "kept")},
     )

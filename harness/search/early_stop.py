@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from harness.config import SearchConfig
+from harness.language import recorded
 from harness.records import read_json, write_json
 from harness.statistics.comparing.margins import margin_of
 from harness.statistics.comparing.replicates import to_scale
@@ -80,9 +81,11 @@ class Stopping:
         now, then = (hypervolume(part, self._ways, corner) for part in (points, points[:-n]))
         if now <= 0 or now > then * (1 + share) or self._improved(points[:, 0], n):
             return None
-        return (
-            f"the front has not grown by more than {100 * share:g} % over the last {n} trials "
-            "(hypervolume), nor the best quality by more than its margin"
+        return recorded(
+            "the front has not grown by more than {percent:g} % over the last {n} trials "
+            "(hypervolume), nor the best quality by more than its margin",
+            percent=100 * share,
+            n=n,
         )
 
     def _improved(self, quality: Array, n: int) -> bool:
@@ -109,7 +112,9 @@ class Stopping:
         error = float(np.median(errors))
         if bound >= error:
             return None
-        return (
-            f"no trial is expected to be better than the best by more than {bound:.3g}, and the "
-            f"standard error on validation is {error:.3g}"
+        return recorded(
+            "no trial is expected to be better than the best by more than {bound:.3g}, and the "
+            "standard error on validation is {error:.3g}",
+            bound=bound,
+            error=error,
         )

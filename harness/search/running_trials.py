@@ -11,6 +11,7 @@ import yaml
 
 from harness.config import SweepConfig
 from harness.errors import DiskFull, InputError
+from harness.language import recorded
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended, Launcher
 from harness.records import (
     Record,
@@ -30,7 +31,7 @@ from harness.trials.job import Job
 
 POLL_SECONDS = 0.03
 LOST = "lost.jsonl"  # in a trial's folder: one line for each worker that crashed
-NO_ROOM_REASON = (
+NO_ROOM_REASON = recorded(
     "out of memory on one of the trial's devices; with launcher.sharding=fsdp a step is not taken "
     "anew in smaller micro-batches: lower training.batch_size and raise "
     "training.gradient_accumulation_steps by as much"
@@ -72,7 +73,7 @@ class RunningTrials:
         why = self.needs[job.method].too_large(asdict(job.config))
         if why is None or job.config.stage != "search":
             return False
-        record = job.record("infeasible", reason=f"not begun: {why}")
+        record = job.record("infeasible", reason=recorded("not begun: {why}", why=why))
         write_record(job.path, record)
         self._left_out.append((job, record))
         return True
@@ -106,16 +107,21 @@ class RunningTrials:
             raise DiskFull(stopped(job.path))
         if end.lost == NO_ROOM:
             return self._given_up(job, job.record("infeasible", reason=NO_ROOM_REASON))
-        why = f"with exit code {end.lost}"
+        why = recorded("with exit code {code}", code=end.lost)
         if end.lost == -9:  # a system that is out of memory sends SIGKILL too
-            why += " (killed by hand, with its node, or because memory ran out)"
+            why = recorded(
+                "with exit code {code} (killed by hand, with its node, or because memory ran out)",
+                code=end.lost,
+            )
         if end.oom_killed:
-            why = "killed by the system, which had no memory left"
+            why = recorded("killed by the system, which had no memory left")
         if end.hung is not None:
-            why = f"killed because it hung: no progress for {end.hung:g} minutes"
+            why = recorded("killed because it hung: no progress for {n:g} minutes", n=end.hung)
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker exited": why}])
         if job.attempt > self._sweep.launcher.retries:
-            reason = f"its worker exited {job.attempt} times, the last time {why}"
+            reason = recorded(
+                "its worker exited {n} times, the last time {why}", n=job.attempt, why=why
+            )
             status = "infeasible" if end.oom_killed else "failed"
             return self._given_up(job, job.record(status, reason=reason))
         self.submit(job)

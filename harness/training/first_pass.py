@@ -10,6 +10,7 @@ import torch
 
 from harness.data.tokens.batches import collate
 from harness.errors import is_out_of_memory
+from harness.language import recorded
 from harness.models.cached.continuing import continued
 from harness.models.logits import logits_at
 from harness.models.text_layers import kind_of
@@ -52,9 +53,15 @@ def freeze_unreached_parameters(
     if not unreached:
         return []
     n, n_others = sum(p.numel() for p in unreached.values()), len(unreached) - 1
-    suffix = f" and {n_others} others" if n_others else ""
     return [
-        f"{n:,} parameters get no gradient from text and are frozen: {next(iter(unreached))}{suffix}"
+        recorded(
+            "{n:,} parameters get no gradient from text and are frozen: {first} and {others} others"
+            if n_others
+            else "{n:,} parameters get no gradient from text and are frozen: {first}",
+            n=n,
+            first=next(iter(unreached)),
+            others=n_others,
+        )
     ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.language import recorded
 from harness.training.distributed.team import SynchronizedExit
 
 
@@ -13,8 +15,21 @@ class Diverged(SynchronizedExit):
     """The loss or a parameter is no longer finite."""
 
     def __init__(self, step: int, reason: str) -> None:
-        super().__init__(f"{reason} at step {step}")
+        super().__init__(reason)
         self.step = step
+
+
+def check_finite(losses: Mapping[str, float], step: int) -> None:
+    """Raise Diverged if a loss of this step is not finite."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            reason = recorded(
+                "the {loss} became {value} at step {step}",
+                loss=name.replace("_", " "),
+                value=value,
+                step=step,
+            )
+            raise Diverged(step, reason)
 
 
 class Interrupted(SynchronizedExit):

@@ -12,6 +12,7 @@ from harness.config import TrainingConfig
 from harness.data.tokens.batches import Batch, collate, count_labels
 from harness.data.tokens.encode import Encoded
 from harness.errors import is_out_of_memory
+from harness.language import recorded
 from harness.methods.base import AdaptContext, Method
 from harness.models.label_logits import LabelLogits
 from harness.models.logits import logits_at
@@ -25,7 +26,7 @@ from harness.training.criterion import Criterion, mean_nll
 from harness.training.device_memory import synchronize
 from harness.training.distributed.sharding import UnshardedModel, wrap_for_training
 from harness.training.distributed.team import ALONE, OutOfMemory, RankSignal, Team
-from harness.training.hooks import Diverged, Hooks, Interrupted
+from harness.training.hooks import Diverged, Hooks, Interrupted, check_finite
 from harness.training.optimizers import build_optimizer, with_rounding
 from harness.training.parameters import with_own_rates
 from harness.training.resume import Progress, Saver, random_state, restore, set_random_state
@@ -151,9 +152,7 @@ def train(
                 wrapped, method, criterion, augmentation, step, config, accelerator, progress
             )
             wrapped.sum_gradients(list(trained.values()))
-            for name, value in losses.items():
-                if not math.isfinite(value):
-                    raise Diverged(step + 1, f"the {name.replace('_', ' ')} became {value}")
+            check_finite(losses, step + 1)
             if config.max_grad_norm is not None:
                 norm = wrapped.clip(accelerator, list(trained.values()), config.max_grad_norm)
             optimizer.step()
@@ -172,7 +171,8 @@ def train(
         return progress
     ends = dict(plain.named_parameters())
     if not all(bool(ends[name].isfinite().all()) for name in trained):
-        raise Diverged(progress.step, "a parameter became NaN or infinite")
+        reason = recorded("a parameter became NaN or infinite at step {step}", step=progress.step)
+        raise Diverged(progress.step, reason)
     return progress
 
 
@@ -217,13 +217,15 @@ def _accumulate(
             return dict(zip(losses, summed, strict=True)), int(tokens)
         wrapped.model.zero_grad(set_to_none=True)
         if progress.micro_batch_size == 1:
-            raise OutOfMemory("one example at a time does not fit into memory")
+            raise OutOfMemory(recorded("one example at a time does not fit into memory"))
         torch.cuda.empty_cache()
         set_random_state(random_before)
         progress.micro_batch_size = max(1, progress.micro_batch_size // 2)
         progress.warnings.append(
-            f"out of memory: micro-batch halved to {progress.micro_batch_size}, "
-            "the effective batch is unchanged"
+            recorded(
+                "out of memory: micro-batch halved to {n}, the effective batch is unchanged",
+                n=progress.micro_batch_size,
+            )
         )
 
 

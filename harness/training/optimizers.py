@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
+from harness.language import recorded
 from harness.training.precision.rounding import StochasticRounding
 
 if TYPE_CHECKING:
@@ -65,8 +66,12 @@ def build_optimizer(
         # Replaces the method of this object, so that its class name stays that of bitsandbytes.
         optimizer.load_state_dict = partial(_load_paged, optimizer)
         if device == "cpu":
-            reason = "a CPU has no paging; the state is unpaged"
-            warnings.append(f"training.optimizer={name}: {reason}")
+            warnings.append(
+                recorded(
+                    "training.optimizer={name}: a CPU has no paging; the state is unpaged",
+                    name=name,
+                )
+            )
     return optimizer, warnings
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import TrainingConfig
+from harness.language import recorded
 from harness.methods import Method
 from harness.statistics.measurements.names import (
     FORGETTING_KL,
@@ -97,10 +98,18 @@ class Selection:
     def describe(self) -> dict[str, Any]:
         """Return the step, the criterion, and whether it keeps the limit, for the record."""
         beyond, _ = self.rank(self.values)
-        why = "the best quality of all evaluated steps"
+        why = recorded("the best quality of all evaluated steps")
         if self.limit is not None:
-            why = f"the best quality with {FORGETTING_KL} of at most {self.limit:g}"
+            why = recorded(
+                "the best quality with {name} of at most {limit:g}",
+                name=FORGETTING_KL,
+                limit=self.limit,
+            )
         if beyond:
-            why = f"none had {FORGETTING_KL} of at most {self.limit:g}: the one that forgot least"
+            why = recorded(
+                "none had {name} of at most {limit:g}: the one that forgot least",
+                name=FORGETTING_KL,
+                limit=self.limit,
+            )
         shown = {name: self.values.get(name) for name in (self.quality, FORGETTING_KL)}
         return {"step": self.best, "by": self.quality, "limit": self.limit, "why": why, **shown}

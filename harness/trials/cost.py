@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.config import LimitsConfig, TrainingConfig
+from harness.language import recorded
 from harness.models.quantization import CLASS_HEAD
 from harness.models.weights.stored_bytes import number_of_weights
 from harness.training.device_memory import peak_gb, reset_peak
@@ -99,11 +100,21 @@ def check_size(limits: LimitsConfig, sizes: dict[str, float]) -> None:
 def check_limits(limits: LimitsConfig, clock: Clock) -> None:
     seconds = clock.preparation_seconds + clock.train_seconds
     if limits.minutes is not None and seconds > 60 * limits.minutes:
-        raise Infeasible(f"{seconds / 60:.2f} minutes; limits.minutes={limits.minutes:g}")
+        raise Infeasible(
+            recorded(
+                "{minutes:.2f} minutes; limits.minutes={limit:g}",
+                minutes=seconds / 60,
+                limit=limits.minutes,
+            )
+        )
     memory = clock.peak_gb
     if limits.peak_memory_gb is not None and memory > limits.peak_memory_gb:
         raise Infeasible(
-            f"{memory:.2f} GB in training; limits.peak_memory_gb={limits.peak_memory_gb:g}"
+            recorded(
+                "{memory:.2f} GB in training; limits.peak_memory_gb={limit:g}",
+                memory=memory,
+                limit=limits.peak_memory_gb,
+            )
         )
 
 

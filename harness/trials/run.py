@@ -16,6 +16,7 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge.judging import add_judged
 from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
+from harness.language import recorded
 from harness.models.loading.base_card import describe_base
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.weights.master_weights import computing
@@ -104,8 +105,10 @@ def _tuned(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                why = f"out of memory in the final measurements: {first_line(error)}"
-                tuning.status, tuning.reason = "infeasible", why
+                tuning.status = "infeasible"
+                tuning.reason = recorded(
+                    "out of memory in the final measurements: {error}", error=first_line(error)
+                )
         job.check_own()
         write_items(job.path, found.measured, before.final)
         return _record(tuning, before, found), found.kept

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import methods
 from harness.errors import first_line, is_out_of_memory
+from harness.language import recorded
 from harness.methods import AdaptContext
 from harness.methods.base import FirstStage
 from harness.methods.coverage import Coverage, caution, coverage, stacked_share
@@ -131,7 +132,8 @@ class Tuning:
             # Caused by the optimizer's state or by an evaluation during training.
             if not is_out_of_memory(error):
                 raise
-            self.status, self.reason = "infeasible", f"out of memory: {first_line(error)}"
+            self.status = "infeasible"
+            self.reason = recorded("out of memory: {error}", error=first_line(error))
         self.watch.flush()
 
     def comparable(self, step: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, nodes
@@ -38,11 +38,22 @@ def sentences() -> dict[str, str]:
     return found
 
 
-def of_python(tree: ast.AST) -> Iterator[str]:
+def recorded_sentences() -> dict[str, str]:
+    """Return template → file that writes it into records."""
+    found: dict[str, str] = {}
+    for path in sorted(HARNESS.rglob("*.py")):
+        source = path.read_text("utf-8")
+        if "recorded(" in source and path.parent.name != "language":
+            for text in of_python(ast.parse(source), {"recorded": 1}):
+                found.setdefault(text, str(path.relative_to(HARNESS)))
+    return found
+
+
+def of_python(tree: ast.AST, speakers: Mapping[str, int] = SPEAKERS) -> Iterator[str]:
     """Yield the constant templates of calls, both ends of 'one if n == 1 else many' included."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            for argument in node.args[: SPEAKERS.get(node.func.id, 0)]:
+            for argument in node.args[: speakers.get(node.func.id, 0)]:
                 yield from _constants(argument)
 
 

@@ -7,10 +7,21 @@ import re
 from string import Formatter
 
 import pytest
-from sentences import of_page, of_python, sentences
+from sentences import of_page, of_python, recorded_sentences, sentences
 
 from harness.errors import InputError
-from harness.language import LANGUAGES, catalogue, counted, in_language, language, say
+from harness.language import (
+    LANGUAGES,
+    LONGEST,
+    catalogue,
+    counted,
+    in_language,
+    language,
+    recorded,
+    recorded_catalogue,
+    retold,
+    say,
+)
 
 TRANSLATED = [name for name in LANGUAGES if name != "en"]
 NO_VALUES = re.compile(r"\{validation\.bits_per_byte: minimize\}")  # a setting, as it is typed
@@ -23,16 +34,18 @@ def places(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name}
 
 
+@pytest.mark.parametrize("read", [catalogue, recorded_catalogue])
 @pytest.mark.parametrize("name", TRANSLATED)
-def test_every_sentence_is_translated_and_nothing_else(name):
-    said, known = sentences(), catalogue(name)
+def test_every_sentence_is_translated_and_nothing_else(name, read):
+    said, known = sentences() if read is catalogue else recorded_sentences(), read(name)
     assert {text: where for text, where in said.items() if text not in known} == {}
     assert [text for text in known if text not in said] == []
 
 
+@pytest.mark.parametrize("read", [catalogue, recorded_catalogue])
 @pytest.mark.parametrize("name", TRANSLATED)
-def test_a_translation_has_the_same_values(name):
-    known = catalogue(name)
+def test_a_translation_has_the_same_values(name, read):
+    known = read(name)
     assert {text: t for text, t in known.items() if places(text) != places(t)} == {}
     assert [text for text, t in known.items() if not t.strip() and text.strip()] == []
 
@@ -67,6 +80,33 @@ def test_a_sentence_is_said_in_the_language_of_its_context():
 def test_braces_are_text_where_there_are_no_values():
     assert say("objectives={a: minimize}") == "objectives={a: minimize}"
     assert say("{x}", x="{y} {0.__class__}") == "{y} {0.__class__}"  # values are not templates
+
+
+def test_a_recorded_sentence_is_english_and_retold_with_the_sentences_in_it():
+    with in_language("ja"):
+        loss = "the {loss} became {value} at step {step}"
+        reason = recorded(loss, loss="loss", value="nan", step=35)
+        text = recorded("not begun: {why}", why=reason)
+        assert text == "not begun: the loss became nan at step 35"
+        assert retold(text) == "開始せず: loss がステップ 35 で nan になりました"
+        assert retold("a library's {own} message") == "a library's {own} message"
+        assert retold("not begun: " + "x" * LONGEST).startswith("not begun")
+    assert retold(text) == text  # in English
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_every_recorded_sentence_is_found_again(name):
+    """Each is formatted, as into a record, and translated with its own template, not with another's."""
+    for template, translation in recorded_catalogue(name).items():
+        values: dict[str, object] = {}
+        for place in places(template):
+            number = re.search(rf"\{{{place}:[^}}]+\}}", template)
+            values[place] = 7 if number else f"<{place}>"
+        text = recorded(template, **values)
+        shown = {place: re.search(r"7\S*|<\w+>", str(value))[0] for place, value in values.items()}
+        with in_language(name):
+            told = retold(text)
+        assert re.sub(r"7[\d.]*%?|700%", "7", told) == translation.format(**shown), template
 
 
 def test_an_unknown_language_is_refused_with_those_there_are():

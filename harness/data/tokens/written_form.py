@@ -8,6 +8,7 @@ from harness.config import DataConfig
 from harness.data.rows.chat_template import Template, template_of
 from harness.data.rows.conversations import Turn
 from harness.data.tokens.special_tokens import SpecialTokens
+from harness.language import recorded
 
 
 def how_written(tokenizer: Any, data: DataConfig) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def how_written(tokenizer: Any, data: DataConfig) -> dict[str, Any]:
     if not data.is_plain_text and not data.is_classification:
         found |= {"prompts": "prompt template", "prompt_template": data.prompt_template}
         if template_of(tokenizer, data) is not None:
-            found["hint"] = (
+            found["hint"] = recorded(
                 "The model has a chat template, but data.chat is false: prompts differ from those "
                 "that it was tuned on. data.chat=true writes prompts with the template."
             )

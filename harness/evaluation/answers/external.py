@@ -18,6 +18,7 @@ import numpy as np
 from harness.config.metrics import OWN, external_path, measured_as
 from harness.errors import InputError, nearest
 from harness.evaluation.collector import MeasurementCollector
+from harness.language import recorded
 
 TRIED = 8  # answers that a script is tried on
 
@@ -74,7 +75,9 @@ def add_external(
     try:
         result = module.compute(predictions=list(texts), references=given)
     except Exception as error:  # a stranger's script: whatever it raises is the reason
-        measured.miss(name, f"evaluate's {metric} failed: {_said(error)}")
+        measured.miss(
+            name, recorded("evaluate's {metric} failed: {error}", metric=metric, error=_said(error))
+        )
         return
     values = result if isinstance(result, Mapping) else {"score": result}
     script = str(getattr(module, "_hash", None) or "?")[:16]
@@ -84,7 +87,14 @@ def add_external(
     )
     kept = {key: value for key, value in values.items() if _numbers(value, len(texts)) is not None}
     if not kept:
-        measured.miss(name, f"evaluate's {metric} gave no number, but {sorted(values)}")
+        measured.miss(
+            name,
+            recorded(
+                "evaluate's {metric} gave no number, but {values}",
+                metric=metric,
+                values=sorted(values),
+            ),
+        )
     for key, value in kept.items():
         full = name if len(kept) == 1 else f"{name}.{key}"
         numbers = _numbers(value, len(texts))

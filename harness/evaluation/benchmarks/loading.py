@@ -21,6 +21,7 @@ from harness.config import EvaluationConfig
 from harness.errors import InputError, unknown
 from harness.evaluation.benchmarks.choices import SUFFIX, generated_twin
 from harness.evaluation.benchmarks.task_folder import Folder, contents, read_folder
+from harness.language import recorded
 
 SEED = 1234  # lm-eval's own default, of few-shot examples among others
 
@@ -71,7 +72,9 @@ def _load(fields: str, files: tuple[str, ...]) -> Loaded:
             if not _out_of_reach(error):
                 what = f"{type(error).__name__}: {_first_line(error)}"
                 raise InputError(f"task {asked!r} cannot be used: {what}") from error
-            loaded.missing[asked] = f"its data cannot be reached: {_first_line(error)}"
+            loaded.missing[asked] = recorded(
+                "its data cannot be reached: {error}", error=_first_line(error)
+            )
             continue
         for task in found:
             if task.task_name in loaded.tasks:

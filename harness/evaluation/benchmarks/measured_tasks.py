@@ -10,6 +10,7 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.evaluation.benchmarks.results import Results, TaskScores
 from harness.evaluation.collector import MeasurementCollector
+from harness.language import recorded
 from harness.records import Measurement
 from harness.statistics.clusters import mean_error, mean_interval
 from harness.statistics.measurements.definitions import unit_of
@@ -102,7 +103,7 @@ def _put_corpus(
     """Add a score that lm-eval computes over all items at once. It has no statistics by item."""
     value, low, high = found or (None, None, None)
     if value is None or not math.isfinite(value):
-        measured.miss(name, "lm-eval's own function gives no finite number")
+        measured.miss(name, recorded("lm-eval's own function gives no finite number"))
         return
     interval = None if low is None or high is None else (low, high)
     signature = f"{_signature(scores, metric)}|bootstrap over items"

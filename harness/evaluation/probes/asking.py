@@ -18,6 +18,7 @@ from harness.evaluation.probes.instructions import InstructionProbe
 from harness.evaluation.probes.knowledge import KnowledgeProbe
 from harness.evaluation.probes.probe import Answers, Probe, Questions
 from harness.evaluation.texts import Texts
+from harness.language import recorded
 from harness.models.load import Base
 from harness.records import Measurement, read_json, write_json
 
@@ -90,7 +91,7 @@ def ask_base(
         try:
             answers = answers_to(probe)
         except NotTheModels as error:
-            measured.miss(probe.name, f"of the untouched base {error}")
+            measured.miss(probe.name, recorded("of the untouched base {error}", error=error))
             continue
         answered.append((probe, answers))
         probe.add_levels(measured, answers, answers)

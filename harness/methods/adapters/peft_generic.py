@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.config.strict import from_mapping, require
 from harness.errors import refused_by_library, unknown
+from harness.language import recorded
 from harness.methods.base import AdaptContext, Method
 from harness.methods.targets import chosen_modules, resolve_targets
 from harness.methods.with_peft import put_adapter
@@ -67,7 +68,7 @@ class Peft(Method):
     def cannot_merge(self) -> str | None:
         if self.peft_type not in ("LILY", "BEFT"):
             return None
-        return f"peft has no merging for {self.peft_type}"
+        return recorded("peft has no merging for {kind}", kind=self.peft_type)
 
     def check(self, model: nn.Module) -> None:
         known = settable(config_class(self.peft_type))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from harness.config.strict import require
 from harness.errors import InputError
+from harness.language import recorded
 from harness.methods.base import AdaptContext, Method, trainable
 from harness.methods.low_rank import lora_starts
 from harness.methods.low_rank.scaling import resolve_alpha
@@ -76,9 +77,8 @@ class LoRA(Method):
     def cannot_merge(self) -> str | None:
         if self.init != "loftq":
             return None
-        return (
-            "its adapter contains the error of quantization, which a base at full precision does "
-            "not "
+        return recorded(
+            "its adapter contains the error of quantization, which a base at full precision does not "
             "have"
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypedDict
 
 from harness.config.strict import require
 from harness.errors import InputError
+from harness.language import recorded
 from harness.methods.base import AdaptContext, Method
 from harness.methods.sizing import largest_within
 from harness.models.views import as_pretrained, input_embeddings
@@ -40,7 +41,7 @@ class VirtualTokens(Method):
 
     @property
     def cannot_merge(self) -> str:
-        return "virtual tokens precede the input and are not part of any weight"
+        return recorded("virtual tokens precede the input and are not part of any weight")
 
     def size(self, model: nn.Module) -> tuple[int, int]:
         """Return the trained parameters of one virtual token, and those shared by all of them."""

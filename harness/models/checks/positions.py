@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import ModelConfig
 from harness.errors import InputError
+from harness.language import recorded
 from harness.models.loading.skeleton import load_skeleton
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ class Positions:
         """Return a warning if a text of ``longest`` tokens exceeds the context length, else None."""
         if self.made_for is None or longest <= self.made_for:
             return None
-        return (
-            f"the longest text has {longest} tokens, and the model was made for {self.made_for} "
-            "(max_position_embeddings): on longer texts its answers may be worse, whatever the "
-            "method; "
-            "data.max_length shortens texts"
+        return recorded(
+            "the longest text has {longest} tokens, and the model was made for {made_for} "
+            "(max_position_embeddings): on longer texts its answers may be worse, whatever the method; "
+            "data.max_length shortens texts",
+            longest=longest,
+            made_for=self.made_for,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.language import say
+from harness.language import retold, say
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepSettings
 from harness.reporting.formatting import gigabytes, score
@@ -27,11 +27,13 @@ def problems(
                     else "{status} with seed {seed}",
                     status=say(row.record.status),
                     seed=row.record.seed,
-                    reason=row.record.reason,
+                    reason=retold(row.record.reason or ""),
                 )
             )
     if not found and all(row.record.status != "complete" for row in group):
-        reasons = sorted({row.record.reason or say(row.record.status) for row in group})
+        reasons = sorted(
+            {retold(row.record.reason or "") or say(row.record.status) for row in group}
+        )
         found.append(say("no seed completed: {reasons}", reasons="; ".join(reasons)))
     limits = sweep.limits
     memory, parameters = cost.get("peak_memory_gb"), cost.get("trainable_parameters")

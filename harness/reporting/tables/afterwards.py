@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.language import say, say_each
+from harness.language import retold, say, say_each
 from harness.records import Measurement, Outcome
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -91,7 +91,7 @@ def _scores(measured: Mapping[str, Measurement], names: list[str]) -> Iterator[C
 
 def _how(outcome: Outcome) -> str:
     difference = outcome.measurements.get(MERGED_DIFFERENCE)
-    parts = [outcome.note] if outcome.note else []
+    parts = [retold(part) for part in (outcome.note or "").split("; ") if part]
     if difference is not None:
         parts.append(
             say("logits differ by at most {largest}", largest=f.setting(float(difference.value)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from harness.language import say, say_each
+from harness.language import retold, say, say_each
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.equal_quality import MatchedQuality
@@ -220,7 +220,7 @@ def _selected(order: list[Candidate], marked: int | None) -> Table:
         if not chosen:
             continue
         steps = ", ".join(str(one["step"]) for one in chosen)
-        why = "; ".join(dict.fromkeys(str(one["why"]) for one in chosen))
+        why = "; ".join(dict.fromkeys(retold(str(one["why"])) for one in chosen))
         cells = _cells(candidate, (steps, str(found[0].get("steps", f.MISSING))))
         rows.append((*cells, Cell(say("{why} (by {by})", why=why, by=chosen[0]["by"]))))
     note = say(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from harness.language import phrase, say
+from harness.language import phrase, retold, say
 from harness.records.disk_usage import gigabytes, size_of
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -178,7 +178,7 @@ def warnings(run: SweepRecords) -> list[str]:
         str(warning) for row in run.rows for warning in row.record.provenance.get("warnings") or ()
     )
     return [
-        say("{text} ({n} of {trials} trials)", text=text, n=n, trials=len(run.rows))
+        say("{text} ({n} of {trials} trials)", text=retold(text), n=n, trials=len(run.rows))
         for text, n in counts.most_common(30)
     ]
 
@@ -195,7 +195,7 @@ def missing(run: SweepRecords) -> list[str]:
             name=name,
             times=times,
             n=n,
-            reason=reason.rstrip("."),
+            reason=retold(reason.rstrip(".")),
         )
         for (name, reason), times in counts.most_common(30)
     ]

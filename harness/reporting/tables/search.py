@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.language import phrase, say, say_each
+from harness.language import phrase, retold, say, say_each
 from harness.records import STATUSES, Record
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import distinguishing
@@ -249,7 +249,7 @@ def failures_table(run: SweepRecords) -> Table:
             Cell(str(row.record.trial), "number"),
             Cell(str(row.record.seed), "number"),
             Cell(say(row.record.status)),
-            Cell(row.record.reason or say("no reason recorded")),
+            Cell(retold(row.record.reason) if row.record.reason else say("no reason recorded")),
         )
         for row in run.rows
         if row.record.status != "complete"

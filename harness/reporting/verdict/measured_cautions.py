@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.language import counted, say
+from harness.language import counted, retold, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
@@ -138,7 +138,7 @@ def written_cautions(run: SweepRecords) -> list[str]:
     provenance = provenance_of_most(run)
     tokens = (provenance.get("data") or {}).get("tokens") or {}
     hint = (provenance.get("written") or {}).get("hint")
-    found = [str(hint)] if hint else []
+    found = [retold(str(hint))] if hint else []
     as_text = tokens.get("values_with_special_tokens_as_text")
     if as_text:
         found.append(

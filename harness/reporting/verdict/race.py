@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.language import say
+from harness.language import retold, say
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.statistics.comparing.looks import level_at
@@ -43,5 +43,9 @@ def race_in_words(run: SweepRecords, candidates: CandidateSet) -> list[str]:
     if candidates.looks > race.looks or not race.rounds[-1].said:
         return [say("{text}. It has not ended; this is its state.", text=text)]
     return [
-        say("{text}. It ended because {why}.", text=text, why=race.rounds[-1].said.rstrip(".?"))
+        say(
+            "{text}. It ended because {why}.",
+            text=text,
+            why=retold(race.rounds[-1].said).rstrip(".?"),
+        )
     ]

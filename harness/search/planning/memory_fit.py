@@ -18,6 +18,7 @@ from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.search_space import Choice, Dimension, Interval, Space, points, value_at
 from harness.errors import InputError
+from harness.language import recorded
 from harness.records.footprint import Footprint
 from harness.search.planning.needs import UNKNOWN, MeasuredConfig, MethodMemory, Values, remaining
 
@@ -88,18 +89,36 @@ class _Fitting:
             smallest = dict(least.values)
         if not self._fits(smallest):
             why = self._look(smallest).too_large
-            left_out = [f"{self.plan.method}: {why}, with every searched value at its smallest"]
+            left_out = [
+                recorded(
+                    "{method}: {why}, with every searched value at its smallest",
+                    method=self.plan.method,
+                    why=why,
+                )
+            ]
             return MethodMemory(list(self._measured.values()), {}, left_out, why)
         kept, left_out = {}, []
         for key, dimension in self._space.items():
             kept[key] = self._kept(key, dimension, smallest)
             if kept[key] != list(dimension.ends()):
                 left = remaining(dimension, kept[key])
-                left_out.append(f"{self.plan.method}: of {key}={dimension} only {left} fits")
+                words = recorded(
+                    "{method}: of {key}={dimension} only {left} fits",
+                    method=self.plan.method,
+                    key=key,
+                    dimension=dimension,
+                    left=left,
+                )
+                left_out.append(words)
         needs = MethodMemory(list(self._measured.values()), kept, left_out)
         for named in self._sweep.search.configs:
             if not needs.fits(self.plan, named):
-                left_out.append(f"{self.plan.method}: {dict(named)} of search.configs")
+                words = recorded(
+                    "{method}: {settings} of search.configs",
+                    method=self.plan.method,
+                    settings=dict(named),
+                )
+                left_out.append(words)
         return needs
 
     def _fits(self, values: Values) -> bool:

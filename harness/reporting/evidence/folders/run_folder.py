@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from harness.errors import InputError
-from harness.language import say
+from harness.language import retold, say
 from harness.records import Record, read_json, read_jsonl, read_record
 from harness.records.curve_rows import on_the_same_texts
 from harness.records.footprint import Footprint
@@ -103,7 +103,7 @@ def load_run(folder: Path) -> SweepRecords:
                 "The search of {method} ended after {trials} trials: {reason}.",
                 method=method,
                 trials=stop["trials"],
-                reason=stop["reason"],
+                reason=retold(str(stop["reason"])),
             )
         )
     order = {method: i for i, method in enumerate(sweep.methods)}
@@ -119,7 +119,7 @@ def load_run(folder: Path) -> SweepRecords:
     )
     footprints, left_out = read_plan(folder)
     remarks += [
-        say("Left out, because it does not fit into memory: {words}.", words=words)
+        say("Left out, because it does not fit into memory: {words}.", words=retold(words))
         for words in left_out
     ]
     return SweepRecords(
