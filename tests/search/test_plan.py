@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 from sweeping import composed
 
+from harness.data.rows.splits import read_splits
 from harness.records.footprint import Footprint
 from harness.search.planning.ask_worker import NoWorkerAnswered
 from harness.search.planning.expected_cost import expected_cost, unmeasured
 from harness.search.planning.measurer import Measurer
 from harness.search.planning.memory_fit import find_needs
 from harness.search.planning.needs import MeasuredConfig, MethodMemory
-from harness.search.planning.show import memory_table
+from harness.search.planning.show import held_out, memory_table
 
 SWEEP = ("name=s", "search.trials=10", "confirm.finalists=2", "confirm.seeds=3", "tracking=none")
 # 100 steps of 0.5 s, 6 s of scoring, 4 s of answers: a minute.
@@ -79,6 +80,29 @@ def test_a_terminal_of_80_columns_shows_methods_and_their_values_whole():
     assert "lora" in lines and "full" in lines
     assert [line.split()[0] for line in lines if "20,000.0" in line] == ["r=8", "r=128", "as"]
     assert any(line.startswith("as configured ") for line in lines)
+
+
+def test_a_sample_of_the_validation_rows_is_measured_unless_a_limit_is_typed(tmp_path):
+    rows = "".join(f'{{"prompt": "p{n}", "answer": "a"}}\n' for n in range(1600))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    said = []
+    for typed in ((), ("data.validation_limit=null",), ("data.validation_limit=1200",)):
+        given = (
+            "data=jsonl",
+            f"data.train={tmp_path / 'rows.jsonl'}",
+            "data.validation_fraction=0.8",
+        )
+        _, plans = composed(*SWEEP, "method=lora", *given, *typed)
+        data = plans["lora"].trial({}).data
+        splits = read_splits(data)
+        said.append(held_out(splits, data))
+        places = [int(example.prompt.strip()[1:]) for example in splits.validation]
+        assert max(places[:1000]) > 1100, "at random, not the first"
+    assert said == [
+        "1,000 examples, a random sample of 1,280 (data.validation_limit=1000); test 160",
+        "1,280 examples; test 160",
+        "1,200 examples, a random sample of 1,280 (data.validation_limit=1200); test 160",
+    ]
 
 
 def test_an_error_in_one_methods_steps_is_its_own(tmp_path, monkeypatch):

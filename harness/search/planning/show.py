@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.compose.method_plan import MethodPlan
-from harness.config import SweepConfig
+from harness.config import DataConfig, SweepConfig
 from harness.config.search_space import Choice, Dimension
 from harness.data.rows.splits import Splits
 from harness.search.method_budget import WORDS, search_budget
@@ -185,6 +185,18 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def held_out(splits: Splits, data: DataConfig) -> str:
+    """Describe the examples of validation and test, and what a limit left out of them."""
+    said = []
+    for name, limit in (("validation", data.validation_limit), ("test", data.test_limit)):
+        n, left_out = len(getattr(splits, name)), splits.counts.get(f"{name}_left_out_by_limit", 0)
+        words = f"{n:,}{' examples' if name == 'validation' else ''}"
+        if left_out:
+            words += f", a random sample of {n + left_out:,} (data.{name}_limit={limit})"
+        said.append(words)
+    return f"{said[0]}; test {said[1]}"
+
+
 def _say_data(plan: MethodPlan, splits: Splits, counts: Mapping[str, Any], say: Lines) -> None:
     train, first = counts["train"], plan.trial({})
     training = first.training
@@ -196,10 +208,15 @@ def _say_data(plan: MethodPlan, splits: Splits, counts: Mapping[str, Any], say: 
         f"{len(splits.train):,} examples, {train['n_sequences']:,} sequences, "
         f"{train['tokens']:,} tokens; steps: {steps} of {effective} sequences",
     )
-    say("validation", f"{len(splits.validation):,} examples; test {len(splits.test):,}")
+    say("validation", held_out(splits, first.data))
     documents, domains = sum(map(len, splits.general.values())), len(splits.general)
     in_domains = f"{domains} domain{'s' if domains != 1 else ''}"
-    say("general", f"{documents:,} documents in {in_domains}, on which forgetting is measured")
+    left_out = splits.counts.get("general_documents_left_out_by_limit", 0)
+    sampled = f", a random sample of {documents + left_out:,} (data.general_limit)" * bool(left_out)
+    say(
+        "general",
+        f"{documents:,} documents in {in_domains}{sampled}, on which forgetting is measured",
+    )
     too_long = train["n_too_long"]
     if too_long:
         say(
