@@ -9,11 +9,11 @@ import re
 from typing import Any
 
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-DATA = re.compile(r'<script type="application/json" id="front-data">(.*?)</script>', re.DOTALL)
+DATA = re.compile(r'<script type="application/json" id="([\w-]+)-data">(.*?)</script>', re.DOTALL)
 
 
 def without_scripts(page: str) -> str:
-    """Return the page without its scripts and the data of its chart.
+    """Return the page without its scripts and the data of its charts.
 
     Each script must be one that the page's own security policy allows by its SHA-256.
     """
@@ -25,8 +25,8 @@ def without_scripts(page: str) -> str:
     return DATA.sub("", SCRIPT.sub("", page))
 
 
-def chart_of(page: str) -> dict[str, Any]:
-    """Return the values behind the interactive front."""
-    found = DATA.search(page)
-    assert found, "the page has no chart"
-    return json.loads(found[1])
+def chart_of(page: str, name: str = "front") -> dict[str, Any]:
+    """Return the values behind an interactive chart: 'front' or 'settings'."""
+    found = {match[1]: match[2] for match in DATA.finditer(page)}
+    assert name in found, "the page has no such chart"
+    return json.loads(found[name])

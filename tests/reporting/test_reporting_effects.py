@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import build
 
 from harness.reporting.evidence.folders.run_folder import SweepRecords, load_run
-from harness.reporting.tables.search import effects_table
+from harness.reporting.tables.searched.effects_table import effects_table
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from synthetic_run import PROFILES, Maker
 from harness.reporting import build_report
 from harness.reporting.figures.style import COLOURS, KNOWN_METHODS, MARKERS, SHAPES, palette
 from harness.reporting.formats import page_libraries
-from harness.reporting.formats.page import order
+from harness.reporting.formats.page import OWN_SCRIPTS, order
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_scripts_are_allowed_by_their_digest_and_by_nothing_else(page):
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy and "unsafe-eval" not in policy[1]
     assert "unsafe-inline" not in policy[1].split("style-src")[0]
-    assert len(SCRIPT.findall(page)) == 3  # charts, tables, our own
+    assert len(SCRIPT.findall(page)) == 4  # charts, tables, our own two
 
 
 def test_libraries_define_what_the_page_calls(tmp_path, monkeypatch):
@@ -42,8 +42,9 @@ def test_libraries_define_what_the_page_calls(tmp_path, monkeypatch):
         assert "</script" not in script.lower() and "<script" not in script.lower()
 
 
-def test_every_element_that_the_script_asks_for_is_on_the_page(page):
-    own = files("harness.reporting.formats").joinpath("page.js").read_text("utf-8")
+@pytest.mark.parametrize("script", OWN_SCRIPTS)
+def test_every_element_that_the_script_asks_for_is_on_the_page(page, script):
+    own = files("harness.reporting.formats").joinpath(script).read_text("utf-8")
     for name in re.findall(r'getElementById\("([^"]+)"\)', own):
         assert f'id="{name}"' in page, name
 
@@ -66,6 +67,30 @@ def test_the_chart_shows_the_numbers_of_the_report(page, report_folder):
         t for t in report["trials"] if t["stage"] != "confirm" and t["status"] == "complete"
     ]
     assert sum(p["stage"] == "search" for p in chart["points"]) == len(searched)
+
+
+def test_the_chart_of_settings_has_every_search_trial_and_no_score_that_was_not_measured(
+    page, report_folder
+):
+    chart = chart_of(page, "settings")
+    report = json.loads((report_folder / "report.json").read_text("utf-8"))
+    searched = {(t["method"], t["trial"]): t for t in report["trials"] if t["stage"] != "confirm"}
+    names = [objective["key"] for objective in chart["objectives"]]
+    assert names == list(report["sweep"]["objectives"])
+    seen = 0
+    for method in chart["methods"]:
+        keys = [setting["key"] for setting in method["settings"]]
+        assert "training.learning_rate" in keys
+        assert method["plane"] == ([0, 1] if len(keys) > 1 else None), "size, then rate"
+        for trial in method["trials"]:
+            told = searched[method["name"], trial["n"]]
+            assert trial["status"] == told["status"]
+            complete = told["status"] == "complete"
+            own = [told["measurements"][name] if complete else None for name in names]
+            assert trial["scores"] == own
+            seen += 1
+    assert seen == len(searched)
+    assert {t["status"] for m in chart["methods"] for t in m["trials"]} > {"complete", "diverged"}
 
 
 def test_a_script_in_a_label_stays_text(tmp_path):

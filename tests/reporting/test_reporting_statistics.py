@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from harness.statistics.budget import expected_best, running_best
+from harness.statistics.budget import best_of, expected_best
 from harness.statistics.comparing.power import minimal_detectable_difference, needed
 from harness.statistics.comparing.standard_errors import Error
 from harness.statistics.pareto import front, hypervolume
@@ -48,9 +49,23 @@ def test_o34_expected_best():
     assert unbiased == pytest.approx([2.5, 10 / 3, 3.75, 4.0])
 
 
-def test_running_best_counts_trials_without_a_score():
-    assert running_best([None, 2.0, 1.0, None, 3.0], True) == [None, 2.0, 2.0, 2.0, 3.0]
-    assert running_best([2.0, 3.0, 1.0], False) == [2.0, 2.0, 1.0]
+@pytest.mark.parametrize("maximize", [True, False])
+def test_the_best_of_n_is_that_of_all_draws(maximize):
+    """Against an enumeration: without replacement for the mean, with it for the band."""
+    scores, better = [3.0, None, 1.0, 2.5, 5.0], max if maximize else min
+    found = best_of(scores, range(1, 6), maximize)
+    assert [one.n for one in found] == [2, 3, 4, 5]  # one trial of five has no score
+    for one in found:
+        drawn = [[s for s in draw if s is not None] for draw in combinations(scores, one.n)]
+        assert one.mean == pytest.approx(np.mean([better(draw) for draw in drawn if draw]))
+        again = [[s for s in draw if s is not None] for draw in product(scores, repeat=one.n)]
+        bests = np.sort([better(draw) for draw in again if draw])
+        ends = np.quantile(bests, (0.1, 0.9), method="inverted_cdf")
+        assert (one.low, one.high) == pytest.approx(tuple(ends))
+    complete = [0.3, 0.1, 0.7, 0.2]
+    means = [one.mean for one in best_of(complete, range(1, 5), True)]
+    assert means == pytest.approx([expected_best(complete, n) for n in range(1, 5)])
+    assert best_of([None, None], [1, 2], maximize) == []
 
 
 def test_o36_hypervolume_and_front():

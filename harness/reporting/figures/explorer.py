@@ -45,7 +45,7 @@ def explorer(
     names = [candidates.quality, candidates.forgetting, *second_measurements(candidates)]
     if any(FORGETTING_TASKS in c.estimates for c in order):
         names.append(FORGETTING_TASKS)
-    axes = [{"key": name, **_axis(name)} for name in names]
+    axes = [{"key": name, **axis_of(name)} for name in names]
     axes += [{"key": key, "title": say(title), "better": better} for key, title, better in COSTS]
     axes += [
         {"key": RATE, "title": say("learning rate"), "better": ""},
@@ -89,7 +89,8 @@ def explorer(
     }
 
 
-def _axis(name: str) -> dict[str, str]:
+def axis_of(name: str) -> dict[str, str]:
+    """Return title and better side of a measurement's axis."""
     unit, direction = f.unit(name), METRIC_DEFINITIONS[kind_of(name)].direction
     title = f.title(name) + (f", {unit}" if unit else "")
     return {"title": title, "better": "more" if direction == "maximize" else "less"}

@@ -14,6 +14,7 @@ from harness.reporting.evidence.candidates import CAPACITY, Candidate, Candidate
 from harness.reporting.evidence.families import families, family
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.ranking import ranked
+from harness.reporting.figures.best_of_n import best_of_n_figure
 from harness.reporting.figures.memory_figure import memory_figure
 from harness.reporting.figures.style import (
     FEW,
@@ -32,7 +33,6 @@ from harness.reporting.figures.style import (
 )
 from harness.reporting.figures.subspaces import subspace_figure
 from harness.reporting.figures.trials import (
-    budget_figure,
     cost_figure,
     curves_figure,
     learning_rate_figure,
@@ -52,7 +52,7 @@ def all_figures(
             front_figure(run, candidates, chosen, look),
             capacity_figure(run, candidates, look),
             curves_figure(candidates, look),
-            budget_figure(run, look),
+            best_of_n_figure(run, look),
             learning_rate_figure(run, look),
             cost_figure(candidates, look),
             memory_figure(run.footprints),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from harness.language import phrase, say
 from harness.reporting import formatting as f
@@ -26,7 +25,6 @@ from harness.reporting.figures.style import (
     panels,
     svg,
 )
-from harness.statistics.budget import running_best
 from harness.statistics.measurements.names import (
     DRIFT_KL,
     FORGETTING_KL,
@@ -119,46 +117,6 @@ def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     width = max(1, len(points) // 60)
     stretches = [points[i : i + width] for i in range(0, len(points), width)]
     return [(s[-1][0], sum(v for _, v in s) / len(s)) for s in stretches]
-
-
-def budget_figure(run: SweepRecords, look: Look) -> Picture | None:
-    """Best score so far against the number of trials, by method."""
-    if not run.sweep.objectives:
-        return None
-    name, direction = run.sweep.objectives[0]
-    figure, (axes,) = panels(1, 10.9, 3.7)
-    ends = []
-    for method in run.sweep.methods:
-        own = [r.record for r in run.rows if r.record.method == method]
-        own = sorted((r for r in own if r.stage != "confirm"), key=lambda r: r.trial)
-        scores = [r.value(name) if r.status == "complete" else None for r in own]
-        curve = running_best(scores, direction == "maximize")
-        points = [(i, best) for i, best in enumerate(curve, 1) if best is not None]
-        if not points:
-            continue
-        colour, marker = look[method]
-        x, y = zip(*points, strict=True)
-        axes.step(x, y, where="post", c=colour, label=method)
-        axes.scatter(x[-1], y[-1], c=colour, marker=marker, s=28, zorder=3)
-        ends.append(
-            say("{method} {score} after {n}", method=method, score=f.score(name, y[-1]), n=len(own))
-        )
-    if not ends or max(axes.get_xlim()) < 1.5:
-        return None
-    locator = axes.xaxis.get_major_locator()
-    assert isinstance(locator, MaxNLocator)
-    locator.set_params(integer=True)
-    axes.set_xlabel(say("trials spent"))
-    axes.set_ylabel(say("best {name} so far", name=f.title(name)))
-    legend_beside(figure)
-    alt = say(
-        "Best {name} so far by number of trials: {ends}.", name=f.title(name), ends="; ".join(ends)
-    )
-    caption = say(
-        "At the same number of trials every method has had the same budget. Pruned and failed trials "
-        "count as trials."
-    )
-    return Picture("budget", say("Best of n trials"), svg(figure, "budget", alt), alt, caption)
 
 
 def learning_rate_figure(run: SweepRecords, look: Look) -> Picture | None:

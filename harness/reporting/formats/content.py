@@ -15,6 +15,7 @@ from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.evidence.ranking import ranked
 from harness.reporting.figures.explorer import explorer
 from harness.reporting.figures.front_and_rank import all_figures, objective
+from harness.reporting.figures.settings_explorer import settings_explorer
 from harness.reporting.figures.style import Picture, palette
 from harness.reporting.table import Table
 from harness.reporting.tables import leaderboard, provenance_lists
@@ -27,6 +28,8 @@ from harness.reporting.tables.memory_table import memory_table
 from harness.reporting.tables.outputs import AnswerExample, examples
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.quantization_tables import quantization_tables
+from harness.reporting.tables.searched.effects_table import effects_table
+from harness.reporting.tables.searched.importance_table import importance_table
 from harness.reporting.tables.split_scores import split_scores
 from harness.reporting.tables.task_tables import task_scores_table, tasks_table
 from harness.reporting.tables.variants import variant_tables
@@ -66,6 +69,7 @@ class Content:
     quantization: tuple[tuple[str, Table], ...]
     budget: Table
     effects: Table
+    importance: Table  # its note alone, where trials are too few
     search: Table
     failures: Table
     data: Data
@@ -78,6 +82,7 @@ class Content:
     updates: Table
     pictures: dict[str, Picture]
     explorer: dict[str, Any] | None  # values of the interactive front
+    settings: dict[str, Any] | None  # values of the interactive chart of settings
     examples: tuple[AnswerExample, ...]
     knowledge: Knowledge
     commands: list[tuple[str, str]]
@@ -122,7 +127,8 @@ def gather(run: SweepRecords) -> Content:
         memory=memory_table(run.footprints),
         quantization=tuple(quantization_tables(run, candidates)),
         budget=search_tables.budget_table(run, measured, candidates.maximize),
-        effects=search_tables.effects_table(run),
+        effects=effects_table(run),
+        importance=importance_table(run),
         search=search_tables.search_table(run, candidates),
         failures=search_tables.failures_table(run),
         data=data(run),
@@ -135,6 +141,7 @@ def gather(run: SweepRecords) -> Content:
         updates=update_table(candidates),
         pictures=all_figures(run, candidates, chosen),
         explorer=explorer(run, candidates, chosen, palette(run.sweep.methods), measured),
+        settings=settings_explorer(run, palette(run.sweep.methods)),
         examples=examples(order, candidates.quality.split(".")[0]),
         knowledge=knowledge(candidates, order),
         commands=search_tables.commands(run.rows),

@@ -38,6 +38,7 @@ def render(content: Content) -> str:
         lines += _table(title, variants)
     lines += _table(say("Search"), content.budget)
     lines += _table(say("Settings that matter"), content.effects)
+    lines += _table(say("Importance of settings"), content.importance)
     lines += _table(say("Cost"), content.cost)
     lines += _table(say("Where memory goes"), content.memory)
     for title, table in content.quantization:

@@ -1,7 +1,7 @@
 "use strict";
 // What a page does besides being read: light and dark, copying commands, sorting and filtering
 // tables, and the front with axes of one's choice. Everything is also there without it.
-(() => {
+const page = (() => {
   const root = document.documentElement;
   const translated = JSON.parse(document.querySelector("#sentences")?.textContent ?? "{}");
   const say = (text, values = {}) => (translated[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -12,6 +12,37 @@
   };
   const redrawn = [];  // functions that draw again in another theme
   const redraw = () => redrawn.forEach((draw) => draw());
+
+  const shown = (number) => {
+    const size = Math.abs(number);
+    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return number.toExponential(1);
+    return number.toLocaleString("en", { maximumSignificantDigits: size >= 100 ? 6 : 3 });
+  };
+  const colours = () => {
+    const style = getComputedStyle(root);
+    return Object.fromEntries(["ink", "quiet", "line", "paper"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  };
+  const embed = (place, spec, name) => {
+    const { ink, quiet, line } = colours();
+    return vegaEmbed(place, {
+      $schema: "https://vega.github.io/schema/vega-lite/v6.json", background: null, ...spec,
+      config: {
+        font: getComputedStyle(document.body).fontFamily, view: { stroke: null },
+        axis: { labelColor: quiet, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12.5, titleFontWeight: 500 },
+        legend: { labelColor: ink, titleColor: ink, labelFontSize: 12.5 },
+      },
+    }, {
+      ast: true, renderer: "svg", mode: "vega-lite",
+      actions: { export: true, source: false, compiled: false, editor: false },
+      i18n: { SVG_ACTION: say("Save as SVG"), PNG_ACTION: say("Save as PNG"), CLICK_TO_VIEW_ACTIONS: say("Click to view actions") },
+      downloadFileName: name, tooltip: { theme: isDark() ? "dark" : "light" },
+    });
+  };
+  return { root, say, find, isDark, redrawn, redraw, shown, colours, embed };
+})();
+
+(() => {
+  const { root, say, find, isDark, redrawn, redraw, shown } = page;
 
   root.classList.add("has-scripts");
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
@@ -62,7 +93,7 @@
   const data = document.getElementById("front-data");
   if (!data || !globalThis.vegaEmbed) {
     find(".drawn").forEach((one) => one.classList.remove("drawn"));
-    find(".choices, .chart").forEach((one) => one.remove());
+    find(".first .choices, .first .chart").forEach((one) => one.remove());
     return;
   }
   const front = JSON.parse(data.textContent);
@@ -84,11 +115,6 @@
   if (leading < 2 || leading === front.points.length) zoom.parentElement.remove();
   zoom.addEventListener("change", () => draw());
 
-  const shown = (number) => {
-    const size = Math.abs(number);
-    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return number.toExponential(1);
-    return number.toLocaleString("en", { maximumSignificantDigits: size >= 100 ? 6 : 3 });
-  };
   const told = (value) => value.length < 3 ? shown(value[0])
     : `${shown(value[0])} [${shown(value[1])}, ${shown(value[2])}]`;
 
@@ -135,9 +161,7 @@
   async function draw() {
     const [x, y] = [choices.x.value, choices.y.value];
     const dark = isDark();
-    const style = getComputedStyle(root);
-    const [ink, quiet, line, paper] = ["--ink", "--quiet", "--line", "--paper"]
-      .map((name) => style.getPropertyValue(name).trim());
+    const { ink, quiet } = page.colours();
     let rows = rowsFor(x, y);
     if (!search.checked) rows = rows.filter((row) => row.stage !== "search");
     const methods = front.methods.filter((m) => rows.some((row) => row.method === m.name));
@@ -171,8 +195,7 @@
     const finalists = ["finalist", "chosen", "not eligible"];
     const base = { encoding: place, mark: { type: "point", filled: true, clip: true } };
     const spec = {
-      $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-      width: "container", height: wide ? 360 : 300, background: null, autosize: { type: "fit", contains: "padding" },
+      width: "container", height: wide ? 360 : 300, autosize: { type: "fit", contains: "padding" },
       data: { values: rows },
       layer: [
         { transform: only("search"), mark: { ...base.mark, size: 34 },
@@ -193,18 +216,8 @@
         { transform: only(...finalists), mark: { ...base.mark, size: 110, opacity: 1 },
           encoding: { ...place, color: colour, shape, opacity: faded(1), tooltip, description: { field: "said" } } },
       ],
-      config: {
-        font: getComputedStyle(document.body).fontFamily, view: { stroke: null },
-        axis: { labelColor: quiet, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12.5, titleFontWeight: 500 },
-        legend: { labelColor: ink, labelFontSize: 12.5 },
-      },
     };
-    await vegaEmbed("#front-chart", spec, {
-      ast: true, renderer: "svg", mode: "vega-lite",
-      actions: { export: true, source: false, compiled: false, editor: false },
-      i18n: { SVG_ACTION: say("Save as SVG"), PNG_ACTION: say("Save as PNG"), CLICK_TO_VIEW_ACTIONS: say("Click to view actions") },
-      downloadFileName: "front", tooltip: { theme: dark ? "dark" : "light" },
-    });
+    await page.embed("#front-chart", spec, "front");
   }
   redrawn.push(draw);
   draw();

@@ -22,6 +22,9 @@ JAPANESE_FONTS = (
 )
 
 
+OWN_SCRIPTS = ("page.js", "settings.js")  # the second draws the chart of settings
+
+
 @dataclass(frozen=True)
 class Script:
     """A script inside the page. The content security policy allows only scripts with these digests."""
@@ -59,17 +62,19 @@ def _sentences() -> dict[str, str]:
     """Return the translations of what the page's own script writes; none for English."""
     if language() == "en":
         return {}
-    return {text: say(text) for text in re.findall(r'\bsay\("([^"]+)"', _own_script())}
+    own = "".join(map(_own_script, OWN_SCRIPTS))
+    return {text: say(text) for text in re.findall(r'\bsay\("([^"]+)"', own)}
 
 
-def _own_script() -> str:
-    return files("harness.reporting.formats").joinpath("page.js").read_text("utf-8")
+def _own_script(name: str) -> str:
+    return files("harness.reporting.formats").joinpath(name).read_text("utf-8")
 
 
 def _scripts(content: Content) -> list[Script]:
     """Return what the page needs: the chart library only where there is a chart."""
-    charts = page_libraries.charts() if content.explorer else ""
-    scripts = (charts, page_libraries.tables(), _own_script())
+    charts = page_libraries.charts() if content.explorer or content.settings else ""
+    own = [_own_script(name) for name in OWN_SCRIPTS[: 2 if content.settings else 1]]
+    scripts = (charts, page_libraries.tables(), *own)
     return [Script(text) for text in scripts if text]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,13 +12,12 @@ from harness.reporting.evidence.candidate_set import distinguishing
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
+from harness.reporting.evidence.searched.settings import final_score
 from harness.reporting.table import Cell, Table
 from harness.statistics.budget import expected_best
-from harness.statistics.effects import effects
 from harness.statistics.pareto import hypervolume, reference_point
 
 STAGES = (phrase("search"), phrase("confirm"), phrase("single"))
-ENOUGH = 12  # trials of a method, before the effects of its settings are looked at
 
 
 def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
@@ -63,70 +61,6 @@ def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
     return Table(headers, tuple(rows), note)
 
 
-INDEPENDENT = ("random", "grid", "qmc")  # samplers that do not look at outcomes
-
-
-def effects_table(run: SweepRecords) -> Table:
-    """A row a searched setting of a method: how much of the trials' order goes with it."""
-    headers = say_each(
-        "Method", "Setting", "Trials", "Outcome", "Best", "Share", "By chance", "p (all settings)"
-    )
-    independent = run.sweep.search.get("sampler") in INDEPENDENT
-    rows = []
-    for method in run.sweep.methods:
-        own = [r for r in run.rows if r.record.method == method and r.record.stage != "confirm"]
-        own = [r for r in own if r.record.status in ("complete", "diverged")]
-        if len(own) < ENOUGH:
-            continue
-        settings = [row.settings for row in own]
-        searched = {
-            path: values
-            for path in distinguishing(own)
-            if None not in (values := [of.get(path) for of in settings])
-        }
-        for objective, way in run.sweep.objectives[:2]:
-            outcome = [_outcome(row.record, objective, way) for row in own]
-            for effect in effects(searched, outcome):
-                clear = independent and effect.p_family <= 0.05
-                rows.append(
-                    (
-                        Cell(method, "method"),
-                        Cell(effect.key),
-                        Cell(str(len(own)), "number"),
-                        Cell(f.title(objective)),
-                        Cell(effect.best, "number"),
-                        Cell(f"{100 * effect.share:.0f} %", "number strong" if clear else "number"),
-                        Cell(f"{100 * effect.by_chance:.0f} %", "number"),
-                        Cell(f.p_value(effect.p_family) if independent else f.MISSING, "number"),
-                    )
-                )
-    note = say(
-        "Share: of the variance of the trials' ranks, what stands between the values "
-        "of a setting (of many values: between their lower, middle and upper third); a "
-        "diverged trial ranks last. By chance: what a setting without effect is "
-        "expected to have. Best: the values whose trials rank best. "
-    )
-    note += (
-        say(
-            "p is a permutation test, adjusted for all settings of the method and outcome; "
-            "a share with p below .05 is in bold. The others are not shown to matter, "
-            "which does not show that they do not."
-        )
-        if independent
-        else say(
-            "Untested: this sampler draws where earlier trials did well, so trials are not "
-            "independent. search.sampler=random makes it a test."
-        )
-    )
-    return Table(headers, tuple(rows), note)
-
-
-def _outcome(record: Record, objective: str, way: str) -> float:
-    """The score of a complete trial, of which more is better; below all others where there is none."""
-    value = _final(record, objective)
-    return -math.inf if value is None else value if way == "maximize" else -value
-
-
 def _hypervolumes(run: SweepRecords, search: Sequence[Record]) -> tuple[dict[str, str], str]:
     """Return the hypervolume that each method's trials cover in two objectives, and its definition.
 
@@ -137,7 +71,7 @@ def _hypervolumes(run: SweepRecords, search: Sequence[Record]) -> tuple[dict[str
     names, ways = [name for name, _ in objectives], [way for _, way in objectives]
     points: dict[str, list[list[float]]] = {}
     for record in search:
-        own = [_final(record, name) for name in names]
+        own = [final_score(record, name) for name in names]
         if len(names) == 2 and None not in own:
             points.setdefault(record.method, []).append([v for v in own if v is not None])
     together = [point for own in points.values() for point in own]
@@ -174,13 +108,8 @@ def _base(
 
 
 def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:
-    values = [_final(record, name) for record in records if record.method == method]
+    values = [final_score(record, name) for record in records if record.method == method]
     return [value for value in values if value is not None]
-
-
-def _final(record: Record, name: str) -> float | None:
-    """Return the score of a complete trial; those of other trials are not comparable."""
-    return record.value(name) if record.status == "complete" else None
 
 
 def trial_seconds(record: Record) -> float | None:

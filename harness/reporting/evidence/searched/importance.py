@@ -15,11 +15,12 @@ from harness.statistics.scores import Array
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 FEWEST = (
     40  # trials from which on both find the most important of four settings in 90 % of searches
 )
-RESAMPLES = 8
+RESAMPLES = 5
 TREES, DEPTH = 8, 5  # of a forest; the time of a deeper one grows with the square of the trials
 TOP = 1 / 3  # share of the trials that count as good in PED-ANOVA
 FEW = (
@@ -122,11 +123,16 @@ def _both(
 def _study(
     settings: Mapping[str, _Codes], as_numbers: Set[str], ranks: Array, rows: NDArray[np.intp]
 ) -> Study:
-    """Return a study in memory of these rows; settings that are not numbers are names."""
+    """Return a study of these rows, which storage would copy; settings not ``as_numbers`` are names."""
     import optuna
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    class Listed(optuna.Study):
+        def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+            return trials
+
     spaces, columns = {}, {}
     for key, codes in settings.items():
         last = int(codes.values.max())
@@ -136,13 +142,22 @@ def _study(
         else:
             spaces[key] = CategoricalDistribution([str(code) for code in range(last + 1)])
             columns[key] = [str(code) for code in codes.values]
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(
-        optuna.trial.create_trial(
+    trials = [
+        optuna.trial.FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=optuna.trial.TrialState.COMPLETE,
+            value=float(ranks[row]),
+            datetime_start=None,
+            datetime_complete=None,
             params={key: columns[key][row] for key in spaces},
             distributions=spaces,
-            value=float(ranks[row]),
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
         )
-        for row in rows
-    )
-    return study
+        for number, row in enumerate(rows.tolist())
+    ]
+    storage = optuna.storages.InMemoryStorage()
+    storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "search")
+    return Listed("search", storage)

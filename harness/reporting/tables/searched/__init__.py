@@ -1,0 +1,1 @@
+"""Tables of what the outcomes of a search depend on."""
