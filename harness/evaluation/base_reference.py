@@ -28,7 +28,7 @@ from harness.records.disk_usage import keep_bound, mark_used
 from harness.records.fingerprint import digest, evaluation_identity
 from harness.statistics.measurements.names import GENERAL_BITS_PER_BYTE, GENERAL_PERPLEXITY
 
-FORMAT = 3
+FORMAT = 4
 KEPT_IN_MEMORY = 4
 BENCHMARK_FIELDS = (  # measured elsewhere
     *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),

@@ -52,10 +52,7 @@ def classification(
     encoded = texts.sequences
     assert encoded.classes is not None
     logprobs = class_logprobs(model, encoded, batch_size, device)
-    signature = f"split:{texts.split}|classes:{logprobs.shape[1]}|head:concat pooling"
-    how = {"accuracy": "|mean", "macro_f1": "|mean over classes said or true", "loss": "|mean"}
-    for kind, statistics in class_statistics(logprobs, encoded.classes).items():
-        measured.add(f"{texts.split}.{kind}", statistics, signature + how[kind])
+    _add(measured, texts, logprobs, "concat pooling")
     predicted = logprobs.argmax(axis=1)
     examples = [texts.examples[index] for index in encoded.example]
     measured.predictions = [
@@ -67,3 +64,23 @@ def classification(
         }
         for example, place in zip(examples, predicted, strict=True)
     ]
+
+
+def most_frequent_class(measured: MeasurementCollector, texts: Texts) -> None:
+    """Add the scores of a guesser that knows only how frequent each class of the split is."""
+    classes = texts.sequences.classes
+    assert classes is not None
+    counts = np.bincount(classes, minlength=len(texts.labels))
+    with np.errstate(divide="ignore"):
+        logprobs = np.log(counts / counts.sum())
+    _add(measured, texts, np.tile(logprobs, (len(classes), 1)), "most frequent class")
+
+
+def _add(measured: MeasurementCollector, texts: Texts, logprobs: np.ndarray, head: str) -> None:
+    """Add the scores of (n, classes) ``logprobs``."""
+    classes = texts.sequences.classes
+    assert classes is not None
+    signature = f"split:{texts.split}|classes:{logprobs.shape[1]}|head:{head}"
+    how = {"accuracy": "|mean", "macro_f1": "|mean over classes said or true", "loss": "|mean"}
+    for kind, statistics in class_statistics(logprobs, classes).items():
+        measured.add(f"{texts.split}.{kind}", statistics, signature + how[kind])

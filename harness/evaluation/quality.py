@@ -10,7 +10,7 @@ import numpy as np
 from harness.config import EvaluationConfig
 from harness.config.metrics import measured_as
 from harness.evaluation.answers.configured import add_answers
-from harness.evaluation.classification import classification
+from harness.evaluation.classification import classification, most_frequent_class
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate, how_generated
@@ -34,12 +34,14 @@ def quality(
     """Add perplexity, bits per byte and the configured metrics of ``texts.split``.
 
     The metrics are missing if the generated answers are found not to be the model's own. A
-    classifier gets accuracy, macro F1 and loss instead. Its base model has no class head, so nothing
-    is added for it.
+    classifier gets accuracy, macro F1 and loss instead. Its base model has no class head, and gets
+    those of the best constant answer, which a classifier must beat.
     """
     if texts.sequences.classes is not None:
         if has_class_head(model):
             classification(measured, model, texts, config.batch_size, device)
+        else:
+            most_frequent_class(measured, texts)
         return
     nll, _ = sequence_nll(model, texts.sequences, config.batch_size, device)
     signature = f"split:{texts.split}|loss:labels|refs:first|weight:token"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -27,7 +29,11 @@ def test_a_classifier_from_job_to_record(bench, trial_config, tmp_path, method):
     assert not [
         name for name in (*measured, *record.base) if "perplexity" in name and "test" in name
     ]
-    assert "test.accuracy" not in record.base  # it is no classifier
+    classes = Counter(row["references"][0] for row in read_jsonl(tmp_path / "predictions.jsonl"))
+    (_, most), n = classes.most_common(1)[0], classes.total()
+    assert record.base["test.accuracy"].value == most / n  # it is no classifier: the best guess
+    entropy = -sum(c / n * math.log(c / n) for c in classes.values())
+    assert record.base["test.loss"].value == pytest.approx(entropy)
     assert "output layer:the base's" in measured["forgetting.kl"].signature
     assert "forgetting.tasks" in measured  # it is a language model still
     curve = next(row for row in rows(tmp_path) if row["kind"] == "evaluation")["measurements"]

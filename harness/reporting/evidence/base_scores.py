@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.config.metrics import OF_CLASSES
+from harness.language import say
 from harness.records import Measurement
 from harness.reporting.evidence.folders.run_folder import FinishedTrial
 
@@ -11,3 +13,12 @@ from harness.reporting.evidence.folders.run_folder import FinishedTrial
 def base_measurement(rows: Iterable[FinishedTrial], name: str) -> Measurement | None:
     """Return the untouched base's value from the first record that has it, else None."""
     return next((row.record.base[name] for row in rows if name in row.record.base), None)
+
+
+def base_name(quality: str) -> str:
+    """Return the words for what the measurement ``quality`` is compared with.
+
+    A classifier's base has no class head, so the floor is the best constant answer.
+    """
+    of_classes = quality.rpartition(".")[2] in OF_CLASSES
+    return say("most frequent class") if of_classes else say("untouched base")

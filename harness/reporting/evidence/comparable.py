@@ -16,6 +16,8 @@ from harness.reporting.evidence.folders.run_folder import FinishedTrial
 _WORST = re.compile(r"\|domain:[^|]*\(the worst of \d+\)")
 # the derived answer length depends on the tokenizer, but follows the same rule,
 _AS_LONG_AS_REFERENCES = re.compile(r"\|max_new_tokens:auto\(\d+\)")
+# the floor of a classifier has no class head,
+_HEAD = re.compile(r"\|head:[^|]*")
 # and chat models are asked in their template, which the table of knowledge shows.
 _ASKED = re.compile(r"\|form:(completion|chat|completion\+chat)(?=\|)")
 
@@ -55,7 +57,7 @@ def same_way(one: Measurement, other: Measurement) -> bool:
 def how_measured(measured: Measurement) -> str:
     """Return the signature without the parts that may differ between comparable values."""
     how = _AS_LONG_AS_REFERENCES.sub("|max_new_tokens:auto", measured.signature)
-    return _ASKED.sub("", _WORST.sub("|domain:the worst", how))
+    return _HEAD.sub("", _ASKED.sub("", _WORST.sub("|domain:the worst", how)))
 
 
 def _kept(row: FinishedTrial, ruling: dict[str, str]) -> FinishedTrial:

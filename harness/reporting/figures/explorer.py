@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.language import counted, phrase, say
 from harness.reporting import formatting as f
-from harness.reporting.evidence.base_scores import base_measurement
+from harness.reporting.evidence.base_scores import base_measurement, base_name
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
@@ -136,7 +136,7 @@ def _base(run: SweepRecords, names: Sequence[str], forgetting: str) -> dict[str,
         return None
     values[forgetting] = [0.0]
     return {
-        "label": say("untouched base"),
+        "label": base_name(names[0]),
         "method": "",
         "stage": "base",
         "of": say("not tuned"),

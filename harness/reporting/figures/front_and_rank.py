@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from harness.language import say
 from harness.reporting import formatting as f
-from harness.reporting.evidence.base_scores import base_measurement
+from harness.reporting.evidence.base_scores import base_measurement, base_name
 from harness.reporting.evidence.candidates import CAPACITY, Candidate, CandidateSet
 from harness.reporting.evidence.families import families, family
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
@@ -121,16 +121,15 @@ def front_figure(
                 linewidths=1.4, zorder=4,
             )  # fmt: skip
     base = base_measurement(run.rows, candidates.quality)
+    of_base = base_name(candidates.quality)
     if base is not None:
-        axes.scatter(
-            0.0, base.value, s=60, marker="*", c=INK, zorder=3, label=say("untouched base")
-        )
+        axes.scatter(0.0, base.value, s=60, marker="*", c=INK, zorder=3, label=of_base)
     outside = _frame(axes, shown, [values for _, values in tried], base.value if base else None)
     axes.set_xlabel(less_is_better(axis_title(forgetting)))
     axes.set_ylabel(less_is_better(f.title(candidates.quality), not candidates.maximize))
     found, labels = axes.get_legend_handles_labels()
     handles = dict(zip(labels, found, strict=True))
-    order = [name for name in (*run.sweep.methods, say("untouched base")) if name in handles]
+    order = [name for name in (*run.sweep.methods, of_base) if name in handles]
     legend_beside(figure, {name: handles[name] for name in order})
     alt = say("Quality against forgetting. ") + "; ".join(
         f"{c.label}: {f.score(c.quality.name, c.quality.value)} {f.title(c.quality.name)}, "

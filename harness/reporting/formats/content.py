@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
+from harness.reporting.evidence.base_scores import base_name
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.commands import command
@@ -188,7 +189,7 @@ def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:
         elif base is None:
             beside = say("base not measured")
         else:
-            beside = say("untouched base: {score}", score=f.score(name, base.value))
+            beside = say("{of}: {score}", of=base_name(name), score=f.score(name, base.value))
         label = f.title(name) + (f", {unit}" if unit else "")
         numbers.append(KeyNumber(label, value, interval, beside))
     memory, time = chosen.cost.get("peak_memory_gb"), chosen.cost.get("train_seconds")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.language import say, say_each
 from harness.reporting import formatting as f
+from harness.reporting.evidence.base_scores import base_name
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.ranking import ranked, second_measurements
@@ -86,7 +87,7 @@ def _base_rows(order: Sequence[Candidate], candidates: CandidateSet, headers, ex
         if candidates.quality in candidate.base:
             bases.setdefault(candidate.base[candidates.quality].value, []).append(candidate)
     for group in bases.values():
-        label = say("untouched base")
+        label = base_name(candidates.quality)
         if len(bases) > 1:
             label = say(
                 "base of {methods}", methods=", ".join(dict.fromkeys(c.method for c in group))

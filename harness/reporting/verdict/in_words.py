@@ -6,6 +6,7 @@ import math
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
+from harness.reporting.evidence.base_scores import base_name
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.decision import Decision
@@ -113,11 +114,12 @@ def _gained(chosen: Candidate, candidates: CandidateSet) -> list[str]:
     better = quality.value > base.value if candidates.maximize else quality.value < base.value
     return [
         say(
-            "Gained: {quality} goes from {base} (untouched base) to {tuned}."
+            "Gained: {quality} goes from {base} ({of}) to {tuned}."
             if better
-            else "Not gained: {quality} goes from {base} (untouched base) to {tuned}.",
+            else "Not gained: {quality} goes from {base} ({of}) to {tuned}.",
             quality=f.title(candidates.quality),
             base=f.score(candidates.quality, base.value),
+            of=base_name(candidates.quality),
             tuned=estimate_text(quality),
         )
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
+from harness.reporting.evidence.base_scores import base_name
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.verdict.cautions import cautions, unfinished
@@ -133,7 +134,9 @@ def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
     text = say("Quality: {label} scores best, {quality}", label=best.label, quality=quality)
     if base is not None:
         text += say(
-            "; the untouched base scores {base}", base=f.score(candidates.quality, base.value)
+            "; {of}: {base}",
+            of=base_name(candidates.quality),
+            base=f.score(candidates.quality, base.value),
         )
     return [
         say("{text}. No candidate is shown to be better than its own base.", text=text),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.language import say
 from harness.reporting import formatting as f
+from harness.reporting.evidence.base_scores import base_name
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.contest import compare
@@ -51,7 +52,7 @@ def why_not(decision: Decision, candidates: CandidateSet) -> list[tuple[str, str
 def _not_admitted(candidate: Candidate, decision: Decision, candidates: CandidateSet) -> str:
     standing = decision.standing(candidate)
     if standing.better_than_base is False:
-        return say("not shown to be better than the untouched base")
+        return say("not shown to be better than: {of}", of=base_name(candidates.quality))
     gap = difference(standing.difference, candidates)
     if standing.difference.different:
         return say("worse in quality: {gap}", gap=gap)
