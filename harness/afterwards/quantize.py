@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 CALIBRATION_SEQUENCES = 16  # training sequences, one at a time, so that no padding is observed
 GROUP_SIZES = (128, 64, 32)  # supported by the int4 kernel; arXiv:2306.00978 uses 128
 SMOOTHING = 0.5  # α of arXiv:2211.10438 Eq. 4
-ON_A_CPU = ("int4", "awq")  # they use torchao's 4-bit CPU kernel
+INC = ("inc_rtn", "inc_gptq")  # by Intel Neural Compressor
+ON_A_CPU = ("int4", "awq", *INC)  # torchao's 4-bit CPU kernel; INC was tried on a CPU only
+GROUPED = ("int4", "awq", *INC)
 
 
 def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None:
@@ -33,18 +35,19 @@ def check_schemes(schemes: Iterable[str], model: nn.Module, device: str) -> None
     """
     for scheme in schemes:
         at = f"evaluation.quantization={scheme}"
-        if scheme != "nf4" and find_spec("torchao") is None:
+        package, extra = ("neural_compressor", "inc") if scheme in INC else ("torchao", "ptq")
+        if scheme != "nf4" and find_spec(package) is None:
             raise InputError(
-                f"{at} needs torchao, which is not installed: pip install 'finetune-harness[ptq]'. "
-                "Without it: nf4."
+                f"{at} needs {package}, which is not installed: "
+                f"pip install 'finetune-harness[{extra}]'. Without it: nf4."
             )
         if scheme in ON_A_CPU and device != "cpu":
             others = ", ".join(name for name in QUANTIZATIONS if name not in ON_A_CPU)
             raise InputError(f"{at} runs on a CPU only, and this is {device}; here: {others}.")
         if not _layers(model):
             raise InputError(f"{at} cannot be used with this model: it has no nn.Linear layer.")
-        if scheme in ON_A_CPU:
-            _groups(model)
+        if scheme in GROUPED:
+            groups_of(model)
         try:
             _try(scheme, device)
         except Exception as error:  # backends raise many types
@@ -65,15 +68,21 @@ def quantized(model: nn.Module, scheme: str, calibration: Iterable[Batch]) -> Qu
     """Return a copy of ``model`` with quantized linear layers, its bytes, and a description.
 
     ``model`` is at full precision and stays unchanged. Embeddings and the output layer are not
-    quantized. ``calibration`` yields batches of one sequence, used only by smoothquant and awq. For
+    quantized. ``calibration`` yields batches of one sequence, used by smoothquant, awq and gptq. For
     awq the inputs of every layer are kept in memory. The bytes include the scales.
     """
-    assert scheme in SCHEMES, scheme
+    assert scheme in QUANTIZATIONS, scheme
     logging.getLogger("torchao").setLevel(
         logging.ERROR
     )  # hides warnings about kernels for other machines
     copied = copy.deepcopy(model).requires_grad_(False).eval()
-    how = SCHEMES[scheme](copied, calibration)
+    if scheme in INC:
+        from harness.afterwards.neural_compressor import compressed
+
+        groups = groups_of(copied)
+        copied, how = compressed(copied, scheme, groups.layers, groups.size, calibration)
+    else:
+        how = SCHEMES[scheme](copied, calibration)
     return Quantized(model=copied, n_bytes=stored_bytes(copied), how=how)
 
 
@@ -113,7 +122,7 @@ def _smoothquant(model: nn.Module, calibration: Iterable[Batch]) -> str:
 def _int4(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 
-    groups = _groups(_in_bfloat16(model))
+    groups = groups_of(_in_bfloat16(model))
     config = PrototypeInt4WeightOnlyConfig(group_size=groups.size, set_inductor_config=False)
     _apply(model, config, groups.layers)
     return groups.note
@@ -126,7 +135,7 @@ def _awq(model: nn.Module, calibration: Iterable[Batch]) -> str:
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     from torchao.quantization.quantize_.common.quantization_step import QuantizationStep
 
-    groups = _groups(_in_bfloat16(model))
+    groups = groups_of(_in_bfloat16(model))
     base = PrototypeInt4WeightOnlyConfig(group_size=groups.size, set_inductor_config=False)
     _apply(model, AWQConfig(base, QuantizationStep.PREPARE), groups.layers)
     n = _calibrate(model, calibration)
@@ -159,7 +168,7 @@ SCHEMES: dict[str, Callable[[Any, Iterable[Any]], str]] = {
     "awq": _awq,
     "nf4": _nf4,
 }
-assert set(SCHEMES) == set(QUANTIZATIONS)
+assert {*SCHEMES, *INC} == set(QUANTIZATIONS)
 
 
 def _layers(model: nn.Module) -> dict[str, Any]:
@@ -234,13 +243,13 @@ def _in_bfloat16(model: nn.Module) -> nn.Module:
     return model
 
 
-class _Groups(NamedTuple):
+class Groups(NamedTuple):
     layers: dict[str, Any]
     size: int
     note: str
 
 
-def _groups(model: nn.Module) -> _Groups:
+def groups_of(model: nn.Module) -> Groups:
     """Return the layers that divide into groups, the group size that fits most of them, and a note."""
     layers = _layers(model)
 
@@ -251,12 +260,12 @@ def _groups(model: nn.Module) -> _Groups:
     chosen = fitting(size)
     if not chosen:
         raise InputError(
-            "evaluation.quantization=int4 and awq cannot be used with this model: the input of no "
-            f"linear layer is a multiple of {min(GROUP_SIZES)}."
+            f"evaluation.quantization={', '.join(GROUPED)} cannot be used with this model: the input "
+            f"of no linear layer is a multiple of {min(GROUP_SIZES)}."
         )
     note = recorded("int4 weights in groups of {size}, the rest in bfloat16", size=size)
     if len(chosen) < len(layers):
         left = len(layers) - len(chosen)
         undivided = recorded("{n} of {of} layers do not divide into groups", n=left, of=len(layers))
         note = f"{note}; {undivided}"
-    return _Groups(layers=chosen, size=size, note=note)
+    return Groups(layers=chosen, size=size, note=note)

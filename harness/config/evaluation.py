@@ -13,6 +13,19 @@ from harness.config.tasks import check_task_settings
 from harness.errors import InputError, unknown
 
 QUANTIZATIONS = ("int8", "int4", "w8a8", "smoothquant", "awq", "nf4")  # after training
+QUANTIZATIONS += ("inc_rtn", "inc_gptq")  # by Intel Neural Compressor
+# Known names that cannot run here, with the reason.
+NOT_RUN = {
+    "inc_smoothquant": (
+        "Intel Neural Compressor's SmoothQuant needs intel_extension_for_pytorch, which has no release "
+        "for the versions of torch that this project needs. smoothquant is the same scheme by torchao"
+    ),
+    "inc_awq": (
+        "Intel Neural Compressor's AWQ traces the model to find where scales can be merged, and cannot "
+        "trace those of today's transformers. Without that it was no better than rounding. awq is the "
+        "same scheme by torchao"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,9 @@ class EvaluationConfig:
         n = self.agreement_prompts
         require(n >= 0, "evaluation.agreement_prompts", n, "0 or more")
         for scheme in self.quantization:
+            if scheme in NOT_RUN:
+                at = f"evaluation.quantization={scheme}"
+                raise InputError(f"{at} cannot be used: {NOT_RUN[scheme]}.")
             if scheme not in QUANTIZATIONS:
                 raise unknown("scheme in evaluation.quantization", scheme, QUANTIZATIONS)
         for share in self.interpolation:

@@ -12,7 +12,7 @@ from running import job, logits_of, plan_for
 from torch.nn.functional import kl_div
 
 from harness.afterwards import check_schemes
-from harness.afterwards.quantize import SCHEMES, quantized
+from harness.afterwards.quantize import INC, SCHEMES, quantized
 from harness.errors import InputError
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.pool import checksums
@@ -147,7 +147,33 @@ def test_rows_that_do_not_divide_into_groups_stay(calibration):
         check_schemes(["int4"], llama(48, 40), "cpu")
 
 
+@pytest.mark.skipif(find_spec("neural_compressor") is None, reason="needs harness[inc]")
+def test_neural_compressor(pool, model_config, calibration, distance):
+    """GPTQ looks at the training data, so it is nearer on them than rounding is."""
+    with pool.lend(model_config, None) as base:
+        before = checksums(base.model)
+        done = {scheme: quantized(base.model, scheme, calibration) for scheme in INC}
+        assert checksums(base.model) == before
+        rest = stored_bytes(base.model) - 4 * WEIGHTS
+    far = {scheme: distance(made.model) for scheme, made in done.items()}
+    assert far["inc_gptq"] < far["inc_rtn"] / 2 < 1
+    for scheme, made in done.items():  # 4 bits, and in 16 bits a scale per group and a bias
+        assert rest + WEIGHTS // 2 <= made.n_bytes <= rest + WEIGHTS // 2 * 1.2, scheme
+        assert "Intel Neural Compressor" in made.how
+
+
 # -- before anything is spent
+
+
+@pytest.mark.parametrize(
+    ("scheme", "why"),
+    [("inc_smoothquant", "needs intel_extension_for_pytorch"), ("inc_awq", "cannot trace")],
+)
+def test_what_neural_compressor_cannot_do_here_is_refused_with_the_reason(
+    trial_config, scheme, why
+):
+    with pytest.raises(InputError, match=rf"{scheme} cannot be used: .*{why}.*by torchao"):
+        trial_config(f"evaluation.quantization=[{scheme}]")
 
 
 def test_a_scheme_that_there_is_not(trial_config):
@@ -163,6 +189,10 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, model_config):
             check_schemes([scheme], skeleton, "cpu")
             continue
         with pytest.raises(InputError, match=rf"{scheme} needs torchao.*\[ptq\]"):
+            check_schemes([scheme], skeleton, "cpu")
+    monkeypatch.setitem(sys.modules, "neural_compressor", None)
+    for scheme in INC:
+        with pytest.raises(InputError, match=rf"{scheme} needs neural_compressor.*\[inc\]"):
             check_schemes([scheme], skeleton, "cpu")
 
 
