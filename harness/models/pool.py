@@ -86,10 +86,10 @@ def _freeze_library_objects() -> None:
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Return name → two hashes of the bits of each parameter, buffer and quantization constant."""
     tensors = stored_tensors(model)
-    return {name: _hash_bits(tensor.detach()) for name, tensor in tensors.items()}
+    return {name: hash_bits(tensor.detach()) for name, tensor in tensors.items()}
 
 
-def _hash_bits(tensor: Tensor) -> tuple[int, int]:
+def hash_bits(tensor: Tensor) -> tuple[int, int]:
     """Return the exclusive or, and the wrapping sum of squares, of a tensor's 8-byte words.
 
     Both would detect little over single bytes. In a plain sum, two changed signs could cancel.

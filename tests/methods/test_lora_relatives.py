@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from skeletons import PLAN, configured
 
 from harness import methods
 from harness.errors import InputError
+from harness.methods.low_rank import lora, lora_starts, remembered_svd
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.models.quantization import Quantization
 
@@ -198,6 +200,44 @@ def test_eva_begins_in_the_directions_of_the_inputs(lend, trial_config, encoded)
         exact = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[: len(a)]
         if len(a):
             assert float((a @ exact.T).square().sum()) > 0.99 * len(a), name
+
+
+@pytest.mark.parametrize("name", ["pissa", "loftq"])
+def test_a_base_is_decomposed_once(lend, monkeypatch, name):
+    """To the bit what a full decomposition gives, also at a smaller rank; peft's own for PiSSA."""
+    calls, original = [], torch.linalg.svd
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return original(*arguments, **options)
+
+    def whole(error, rank):
+        left, values, right = counted(error, full_matrices=False)
+        return left[:, :rank], values[:rank], right[:rank]
+
+    def started(r, forgetful=False):
+        monkeypatch.setattr(torch.linalg, "svd", counted)
+        calls.clear()
+        monkeypatch.setattr(remembered_svd, "_kept", {} if forgetful else kept)
+        if forgetful:  # as the library calls it
+            monkeypatch.setattr(lora, "remembering", lambda rank: nullcontext())
+            monkeypatch.setattr(lora_starts, "svd", whole)
+        method = configured(name, r=r)
+        with lend(method.base_quantization) as base:
+            torch.manual_seed(0)
+            tuned = method.adapt(base.model, PLAN)
+            state = {key: tensor.clone() for key, tensor in tuned.state_dict().items()}
+        monkeypatch.undo()
+        return state, len(calls)
+
+    kept = {}
+    n_layers = started(8)[1]
+    again, smaller = started(8), started(3)
+    assert n_layers > 8 and again[1] == smaller[1] == 0
+    for r, (state, _) in ((8, again), (3, smaller)):
+        alone, n = started(r, forgetful=True)
+        assert n == n_layers and state.keys() == alone.keys()
+        assert all(torch.equal(state[key], alone[key]) for key in alone)
 
 
 def test_loftq_takes_back_what_quantization_rounded_off(lend):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from harness import builtin
 from harness.errors import InputError
 from harness.models.load import load_base
+from harness.models.loading import base_fingerprint
 from harness.models.loading.base_fingerprint import stored_fingerprint
 from harness.models.loading.location import pinned_revision
 
@@ -65,6 +67,38 @@ def test_every_file_that_is_read_counts(tmp_path, model_config):
     read = ("chat_template.jinja", "a.tiktoken", "vocab.bpe", "additional_chat_templates/b.jinja")
     others = [fingerprint(f"m{i}", **{file: "x"}) for i, file in enumerate(read)]
     assert len({plain, *others, fingerprint("other", **{read[0]: "y"})}) == 6
+
+
+def test_large_files_are_hashed_once_until_they_are_written_to(tmp_path, model_config, monkeypatch):
+    folder, read = tmp_path / "model", []
+    shutil.copytree(builtin.MODEL, folder)
+    config = replace(model_config, name=str(folder))
+    unkept = stored_fingerprint(config)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(base_fingerprint, "LARGE", 10_000)
+    monkeypatch.setattr(base_fingerprint, "SETTLED_NS", -(10**18))
+    whole = base_fingerprint._read_sha256
+    monkeypatch.setattr(
+        base_fingerprint, "_read_sha256", lambda file: read.append(file.name) or whole(file)
+    )
+
+    def found() -> str:
+        stored_fingerprint.cache_clear()  # as another process
+        read.clear()
+        return stored_fingerprint(config)
+
+    assert found() == unkept and "model.safetensors" in read
+    assert found() == unkept and "model.safetensors" not in read and "config.json" in read
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    times = weights.stat()
+    weights.write_bytes(content)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # of the same size and time
+    assert found() != unkept
+    for kept in (tmp_path / "cache").rglob("*.json"):
+        kept.write_text("[")
+    assert found() != unkept and "model.safetensors" in read
 
 
 def test_a_configuration_that_asks_for_tuples_changes_nothing(tmp_path, trial_config):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.errors import InputError
 from harness.models.logits import logits_at
+from harness.records import heartbeat
 
 if TYPE_CHECKING:
     from harness.data.tokens.batches import Batch
@@ -128,6 +129,7 @@ def largest(scores: Sequence[Tensor], k: int) -> list[Tensor]:
     low, high = 0, 2**31 - 1
     while low < high:
         middle = (low + high + 1) // 2
+        heartbeat.mark()
         if sum(int((part >= middle).sum()) for part in bits) >= k:
             low = middle
         else:

@@ -197,12 +197,19 @@ class RandomMask(Mask):
     """
 
     def scores(self, model: nn.Module, context: AdaptContext) -> dict[str, Tensor]:
-        """Return uniform scores in [0, 1), drawn on the CPU so that every device has the same mask."""
+        """Return uniform scores in [0, 1), drawn on the device: a CPU would take minutes for billions.
+
+        A seed has another mask on another kind of device. Checkpoints hold the mask itself.
+        """
         import torch
 
-        generator = torch.Generator().manual_seed(context.seed)
-        named = model.named_parameters()
-        return {name: torch.rand(p.shape, generator=generator) for name, p in named}
+        from harness.records import heartbeat
+
+        generator, scores = torch.Generator(context.device).manual_seed(context.seed), {}
+        for name, parameter in model.named_parameters():
+            scores[name] = torch.rand(parameter.shape, generator=generator, device=context.device)
+            heartbeat.mark()
+        return scores
 
 
 def _sizes(model: nn.Module) -> dict[str, int]:

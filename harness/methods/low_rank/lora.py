@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -10,6 +11,7 @@ from harness.errors import InputError
 from harness.language import recorded
 from harness.methods.base import AdaptContext, Method, trainable
 from harness.methods.low_rank import lora_starts
+from harness.methods.low_rank.remembered_svd import remembering
 from harness.methods.low_rank.scaling import resolve_alpha
 from harness.methods.sizing import largest_within
 from harness.methods.targets import check_rank, chosen_modules, largest_rank, peft_targets
@@ -125,7 +127,8 @@ class LoRA(Method):
         )
         # EVA creates its factors later, so no memory is allocated for them here.
         chosen = chosen_modules(model, self.target_modules)
-        tuned = put_adapter(model, config, chosen, low_cpu_mem_usage=self.init == "eva")
+        with remembering(self.r) if self.init == "pissa" else nullcontext():
+            tuned = put_adapter(model, config, chosen, low_cpu_mem_usage=self.init == "eva")
         if self.use_dora:
             lora_starts.check_directions(tuned)
         if self.init in lora_starts.TAKEN_FROM_BASE:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from harness.config.strict import require
 from harness.errors import InputError
 from harness.methods.base import AdaptContext
+from harness.methods.low_rank.remembered_svd import svd
 from harness.methods.targets import Shapes, refuse_conv1d
 from harness.models.views import as_peft, as_pretrained
 
@@ -162,7 +163,7 @@ def loftq(tuned: nn.Module) -> None:
         weight = weight.T if isinstance(original, Conv1D) else weight
         rounded = dequantize_module_weight(layer.get_base_layer())
         error = weight.detach().to(rounded.device).float() - rounded.float()
-        left, values, right = torch.linalg.svd(error, full_matrices=False)
-        root = (values[: a.shape[0]] / layer.scaling["default"]).sqrt()
-        a.data = (root[:, None] * right[: len(root)]).to(a.device, a.dtype)
-        b.data = (left[:, : len(root)] * root).to(b.device, b.dtype)
+        left, values, right = svd(error, a.shape[0])
+        root = (values / layer.scaling["default"]).sqrt()
+        a.data = (root[:, None] * right).to(a.device, a.dtype)
+        b.data = (left * root).to(b.device, b.dtype)
