@@ -13,14 +13,18 @@ from harness.models.load import Base, load_base, load_tokenizer
 from harness.models.quantization import Quantization
 from harness.models.views import as_pretrained
 from harness.models.weights.master_weights import forget_compute_dtypes
-from harness.models.weights.stored_bytes import stored_tensors
+from harness.models.weights.stored_bytes import stored_bytes, stored_tensors
 from harness.terminal.phases import phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
+
+
+_Key = tuple[ModelConfig, Quantization | None]
+ROOM = 6  # bases that the host's free memory must have room for before one is parked in it
 
 
 @dataclass
@@ -32,11 +36,20 @@ class _PooledBase:
 
 
 class ModelPool:
-    """Pool that lends bases. A base that was changed, or not returned, is loaded again."""
+    """Pool that lends bases. A base that was changed, or not returned, is loaded again.
 
-    def __init__(self, device: str) -> None:
+    Beside a trial only its own base is on the device. Others wait in the host's memory.
+    """
+
+    def __init__(self, device: str, host_gb: Callable[[], float] | None = None) -> None:
+        """Park bases in the host's memory by turns if ``host_gb`` tells how much of it is free.
+
+        None is for a CPU: there a second base would count in the peaks of trials.
+        """
         self.device = device
-        self._kept: dict[tuple[ModelConfig, Quantization | None], _PooledBase] = {}
+        self._host_gb = host_gb
+        self._kept: dict[_Key, _PooledBase] = {}  # on the device, ready to be lent
+        self._parked: dict[_Key, _PooledBase] = {}  # in the memory of the host
         self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
 
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -55,7 +68,9 @@ class ModelPool:
         key = (config, quantization)
         pooled = self._kept.pop(key, None)
         if pooled is None:
-            self._kept.clear()  # two bases may not fit into memory
+            self._clear_device()
+            pooled = self._unparked(key)
+        if pooled is None:
             with phase(f"loading {config.name}"):
                 _freeze_library_objects()
                 gc.collect()  # models contain reference cycles
@@ -68,6 +83,29 @@ class ModelPool:
         if list(checksums(pooled.base.model).items()) == list(pooled.checksums.items()):
             pooled.base.model.requires_grad_(False).eval()
             self._kept[key] = pooled
+
+    def _clear_device(self) -> None:
+        """Take the base that is not lent off the device: two may not fit beside a trial.
+
+        Methods take turns, so it is soon needed again. It waits in the host's memory if that has room
+        for several, since each worker of the machine may do the same. Quantized ones are loaded
+        again: what moves with their constants depends on the library.
+        """
+        for key, pooled in self._kept.items():
+            size = stored_bytes(pooled.base.model) / 1e9
+            if self._host_gb and key[1] is None and self._host_gb() > ROOM * size:
+                pooled.base.model.to("cpu")
+                self._parked[key] = pooled
+        self._kept.clear()
+
+    def _unparked(self, key: _Key) -> _PooledBase | None:
+        """Return a parked base on the device; None without one, or if a bit of it has changed."""
+        pooled = self._parked.pop(key, None)
+        if pooled is None:
+            return None
+        gc.collect()
+        pooled.base.model.to(self.device)
+        return pooled if checksums(pooled.base.model) == pooled.checksums else None
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from harness.models.weights.weight_normality import base_weights
 from harness.records import Measurement, read_json, write_json
 from harness.records.fingerprint import digest
 from harness.terminal.phases import phase
+from harness.training.device_memory import available_gb
 from harness.training.distributed.team import ALONE, Team
 from harness.training.first_pass import check_generation
 from harness.trials.shared_work import shared_work
@@ -78,7 +80,8 @@ class Workbench:
         self.device = device
         self.cache = cache
         self.team = team  # the processes that train together
-        self.pool = ModelPool(device)
+        on_gpu = device.startswith("cuda")
+        self.pool = ModelPool(device, partial(available_gb, "cpu") if on_gpu else None)
         self.references = ReferenceStore(cache / "base")
         self.answers = AnswerStore(cache / "answers")
         self._overlaps: dict[str, dict[str, Any]] = {}

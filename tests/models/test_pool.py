@@ -65,6 +65,29 @@ def test_adapters_are_taken_out(own, trial_config, method):
         assert not any(p.requires_grad for p in second.model.parameters())
 
 
+def test_bases_that_take_turns_are_loaded_once_where_the_host_has_room(model_config):
+    """Parked, and lent again with the bits that they had; a spoilt one is loaded anew."""
+    free = [100.0]
+    pool, other = ModelPool("cpu", lambda: free[0]), replace(model_config, attention="eager")
+    assert other != model_config
+
+    def lent(config, quantization=None):
+        with pool.lend(config, quantization) as base:
+            return base
+
+    nf4 = Quantization("nf4", True)
+    first, second, third = lent(model_config), lent(other), lent(model_config, nf4)
+    assert lent(model_config) is first and lent(other) is second
+    assert lent(model_config, nf4) is not third, "quantized ones are not moved"
+    assert len(pool._kept) == 1, "one beside a trial"
+    with torch.no_grad():
+        second.model.lm_head.weight[3, 4] += 1
+    assert lent(model_config) is first and lent(other) is not second
+    free[0] = 0.0
+    lent(model_config)
+    assert lent(other) is not first and lent(model_config) is not first
+
+
 def test_kinds_are_kept_apart(own):
     with own() as full, own(Quantization("nf4", True)) as quantized:
         assert full.model is not quantized.model
