@@ -94,7 +94,7 @@ class ModelPool:
         for key, pooled in self._kept.items():
             size = stored_bytes(pooled.base.model) / 1e9
             if self._host_gb and key[1] is None and self._host_gb() > ROOM * size:
-                pooled.base.model.to("cpu")
+                _move(pooled.base, "cpu")
                 self._parked[key] = pooled
         self._kept.clear()
 
@@ -104,8 +104,13 @@ class ModelPool:
         if pooled is None:
             return None
         gc.collect()
-        pooled.base.model.to(self.device)
+        _move(pooled.base, self.device)
         return pooled if checksums(pooled.base.model) == pooled.checksums else None
+
+
+def _move(base: Base, device: str) -> None:
+    model: nn.Module = base.model
+    model.to(device)
 
 
 @cache

@@ -212,6 +212,20 @@ def test_five_thousand_rows_in_seconds():
     assert [found["pairs"][0][kind] for kind in ("prompt", "near", "ngram")] == [300, 300, 300]
 
 
+def test_many_rows_are_compared_in_parts(monkeypatch):
+    """The same counts and texts: runs that are common in all parts together are common."""
+    rng = random.Random(4)
+    rows = [" ".join(rng.choices(WORDS, k=30)) for _ in range(600)]
+    phrase = " ".join(rng.choices(WORDS, k=15))
+    rows = [f"{row} {phrase}" if i % 40 == 0 else row for i, row in enumerate(rows)]
+    train = tuple(Example(f"row {i}", (text,)) for i, text in enumerate(rows))
+    test = (*train[::50], Example("new", (f"other {phrase} words",)))
+    whole = overlap(splits(train=train, test=test), 13, 0.8)
+    monkeypatch.setattr("harness.data.rows.overlap.AT_ONCE", 10_000)
+    assert overlap(splits(train=train, test=test), 13, 0.8) == whole
+    assert [whole["pairs"][0][kind] for kind in ("prompt", "near", "ngram")] == [12, 12, 12]
+
+
 E2E = Path(__file__).parents[2].parent / "shared" / "data" / "e2e"
 
 

@@ -13,10 +13,10 @@ A held-out item (an example or a document) is compared in three ways, by its wor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 
@@ -34,11 +34,10 @@ from harness.data.rows.shingles import (
 )
 from harness.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
+T = TypeVar("T")
 OVERLAP_KINDS = ("prompt", "near", "ngram")  # each finds more than the one before
 COMMON = (10, 0.01)  # words in more items than this number and this share of all are ignored
+AT_ONCE = 2**23  # characters, whose sets of runs take half a gigabyte
 _PER_BAND, _VERIFIED, _SLACK = 8, 4, 0.2
 _SHOWN, _SHOWN_CHARACTERS = 2, 240
 
@@ -74,7 +73,8 @@ class Side:
 
     @cached_property
     def signatures(self) -> np.ndarray:
-        return signatures(char_shingles(self.texts))
+        parts = chunks_of(self.texts, len)
+        return np.concatenate([signatures(char_shingles(part)) for part in parts])
 
     @cached_property
     def bands(self) -> np.ndarray:
@@ -128,21 +128,82 @@ def near(side: Side, other: Side, least: float) -> dict[int, TextMatch]:
 
 def sharing_ngrams(side: Side, other: Side) -> set[int]:
     """Find the items of ``side`` that share an n-gram with ``other`` that holds no common run."""
-    shared = np.intersect1d(side.ngrams.values, other.ngrams.values)
-    telling = np.isin(side.ngrams.values, shared)
-    if not telling.any():
-        return set()
-    telling &= ~_holds_common(side, _common(side, other))
-    return set(side.owner[side.ngrams.owners[telling]].tolist())
+    found = Comparison(side, 1.0)
+    found.look_for_ngrams(other)
+    return found.ngram
 
 
-def _common(side: Side, other: Side) -> np.ndarray:
-    """Return the runs of n/2 words in more items than COMMON allows, over both sides together."""
-    number, share = COMMON
-    most = max(number, share * (side.n_items + other.n_items))
-    values = np.unique(side.halves.values)
-    items = sum(_items_with(values, of.halves, of.owner) for of in (side, other))
-    return values[items > most]
+class Comparison:
+    """Overlap of one split with others, which may be the parts of a split that is too large at once.
+
+    ``prompt`` and ``ngram`` are items of ``side``, ``near`` has the best match of each.
+    """
+
+    def __init__(self, side: Side, least: float) -> None:
+        self.side, self.least = side, least
+        self.prompt: set[int] = set()
+        self.near: dict[int, TextMatch] = {}
+        self._n_others = 0
+        self._shared = np.zeros(0, np.uint64)  # n-grams
+        self._items: np.ndarray | None = None  # that hold each of the side's runs of n/2 words
+
+    def look(self, other: Side) -> None:
+        """Compare with the texts of ``other``."""
+        self.prompt |= same_prompt(self.side, other)
+        for item, match in near(self.side, other, self.least).items():
+            best = self.near.get(item)
+            if best is None or match.similarity > best.similarity:
+                self.near[item] = replace(match, other=match.other + self._n_others)
+        self.look_for_ngrams(other)
+
+    def look_for_ngrams(self, other: Side) -> None:
+        side = self.side
+        self._n_others += other.n_items
+        shared = np.intersect1d(side.ngrams.values, other.ngrams.values)
+        self._shared = np.union1d(self._shared, shared)
+        if self._items is None:
+            self._items = _items_with(self._runs, side.halves, side.owner)
+        self._items = self._items + _items_with(self._runs, other.halves, other.owner)
+
+    @cached_property
+    def _runs(self) -> np.ndarray:
+        return np.unique(self.side.halves.values)
+
+    @property
+    def ngram(self) -> set[int]:
+        """Return the items that share an n-gram that holds no common run."""
+        side = self.side
+        telling = np.isin(side.ngrams.values, self._shared)
+        if self._items is None or not telling.any():
+            return set()
+        number, share = COMMON
+        most = max(number, share * (side.n_items + self._n_others))
+        telling &= ~_holds_common(side, self._runs[self._items > most])
+        return set(side.owner[side.ngrams.owners[telling]].tolist())
+
+
+def parts(examples: Sequence[Example], n: int) -> Iterator[Side]:
+    """Yield the sides of parts of ``examples``."""
+
+    def size(example: Example) -> int:
+        return len(example.prompt) + sum(map(len, example.references))
+
+    for part in chunks_of(examples, size):
+        yield Side(part, n)
+
+
+def chunks_of(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield ``items`` in lists, each of about AT_ONCE characters. ``size`` counts those of an item."""
+    some: list[T] = []
+    characters = 0
+    for item in items:
+        some.append(item)
+        characters += size(item)
+        if characters >= AT_ONCE:
+            yield some
+            some, characters = [], 0
+    if some:
+        yield some
 
 
 def _holds_common(side: Side, common: np.ndarray) -> np.ndarray:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 from harness.data.rows.overlap import (
     _SHOWN,
     _SHOWN_CHARACTERS,
+    Comparison,
     Side,
     as_examples,
-    near,
-    same_prompt,
-    sharing_ngrams,
+    parts,
 )
+from harness.records import heartbeat
 
 
 def overlap(splits: Splits, n: int, least: float) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def overlap(splits: Splits, n: int, least: float) -> dict[str, Any]:
     Each of ``pairs`` has ``of`` (held out), ``within``, the number of items of ``of``, how many of
     them overlap by each of OVERLAP_KINDS, and a few of the most similar texts. Nothing is dropped.
     """
-    sides = {name: Side(examples, n) for name, examples in _sets(splits).items()}
+    sets = _sets(splits)
+    held_out = {name: Side(sets[name], n) for name in ("validation", "test", "general")}
     looked_at = [
         ("validation", "train"),
         ("test", "train"),
@@ -34,22 +35,28 @@ def overlap(splits: Splits, n: int, least: float) -> dict[str, Any]:
         ("general", "train"),
         ("general", "replay"),
     ]
-    pairs = [
-        {"of": of, "within": within, **_counted(sides[of], sides[within], least)}
+    found = {
+        (of, within): Comparison(held_out[of], least)
         for of, within in looked_at
-        if sides[of].n_items and sides[within].n_items
-    ]
+        if sets[of] and sets[within]
+    }
+    for name, examples in sets.items():
+        comparisons = [each for (_, within), each in found.items() if within == name]
+        for part in parts(examples, n) if comparisons else ():
+            for each in comparisons:
+                each.look(part)
+            heartbeat.mark()
+    pairs = [{"of": of, "within": within, **_counted(each)} for (of, within), each in found.items()]
     return {"ngram": n, "similarity": least, "pairs": pairs}
 
 
-def _counted(side: Side, other: Side, least: float) -> dict[str, Any]:
-    matches = near(side, other, least)
-    closest = sorted(matches.values(), key=lambda match: (-match.similarity, match.item))
+def _counted(found: Comparison) -> dict[str, Any]:
+    closest = sorted(found.near.values(), key=lambda match: (-match.similarity, match.item))
     return {
-        "items": side.n_items,
-        "prompt": len(same_prompt(side, other)),
-        "near": len(matches),
-        "ngram": len(sharing_ngrams(side, other)),
+        "items": found.side.n_items,
+        "prompt": len(found.prompt),
+        "near": len(found.near),
+        "ngram": len(found.ngram),
         "examples": [
             {
                 "similarity": round(match.similarity, 4),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
@@ -42,6 +41,14 @@ def normalized(text: str) -> str:
     return " ".join(_WORD.findall(text.casefold()))
 
 
+class _WordNumbers(dict[str, int]):
+    """Numbers of words, each computed once."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = _number_of(word)
+        return number
+
+
 @dataclass(frozen=True)
 class Words:
     """Words of n texts, end to end, as numbers that are the same in every call."""
@@ -52,11 +59,15 @@ class Words:
     @classmethod
     def of(cls, texts: Sequence[str]) -> Words:
         """Build from ``normalized`` texts."""
-        split = [text.split() for text in texts]
-        lengths = np.array([len(words) for words in split], np.int64)
-        numbers = {word: _number_of(word) for word in set().union(*split)}
-        flat = map(numbers.__getitem__, chain.from_iterable(split))
-        return cls(np.fromiter(flat, np.uint64, int(lengths.sum())), lengths)
+        lengths, known = np.zeros(len(texts), np.int64), _WordNumbers()
+
+        def flat() -> Iterator[int]:
+            for place, text in enumerate(texts):
+                words = text.split()
+                lengths[place] = len(words)
+                yield from map(known.__getitem__, words)
+
+        return cls(np.fromiter(flat(), np.uint64), lengths)
 
     def ngrams(self, n: int) -> Sets:
         """Return the runs of ``n`` words of each text, in order; none if it is shorter."""

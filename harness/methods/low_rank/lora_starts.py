@@ -163,7 +163,7 @@ def loftq(tuned: nn.Module) -> None:
         weight = weight.T if isinstance(original, Conv1D) else weight
         rounded = dequantize_module_weight(layer.get_base_layer())
         error = weight.detach().to(rounded.device).float() - rounded.float()
-        left, values, right = svd(error, a.shape[0])
+        left, values, right = svd(error, cast(int, layer.r["default"]))
         root = (values / layer.scaling["default"]).sqrt()
         a.data = (root[:, None] * right).to(a.device, a.dtype)
         b.data = (left * root).to(b.device, b.dtype)
