@@ -15,10 +15,14 @@ def base_measurement(rows: Iterable[FinishedTrial], name: str) -> Measurement | 
     return next((row.record.base[name] for row in rows if name in row.record.base), None)
 
 
+def is_of_classes(quality: str) -> bool:
+    """Return whether the measurement ``quality`` is of a classifier."""
+    return quality.rpartition(".")[2] in OF_CLASSES
+
+
 def base_name(quality: str) -> str:
     """Return the words for what the measurement ``quality`` is compared with.
 
     A classifier's base has no class head, so the floor is the best constant answer.
     """
-    of_classes = quality.rpartition(".")[2] in OF_CLASSES
-    return say("most frequent class") if of_classes else say("untouched base")
+    return say("most frequent class") if is_of_classes(quality) else say("untouched base")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
-from harness.reporting.evidence.base_scores import base_name
+from harness.reporting.evidence.base_scores import base_name, is_of_classes
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.verdict.cautions import cautions, unfinished
@@ -28,6 +28,7 @@ from harness.reporting.verdict.wording import (
     shortfall,
 )
 from harness.statistics.comparing.margins import FEWEST_ITEMS
+from harness.statistics.measurements.names import VALIDATION
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,14 @@ def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
             of=base_name(candidates.quality),
             base=f.score(candidates.quality, base.value),
         )
+    kind = "loss" if is_of_classes(candidates.quality) else "bits_per_byte"
     return [
         say("{text}. No candidate is shown to be better than its own base.", text=text),
         say(
             "To show a gain, try more training (training.max_steps or training.epochs), "
             "other learning rates, a more sensitive measurement "
-            "(objectives={validation.bits_per_byte: minimize}) or more test examples."
+            "(objectives={{{sensitive}: minimize}}) or more test examples.",
+            sensitive=f"{VALIDATION}{kind}",
         ),
     ]
 
