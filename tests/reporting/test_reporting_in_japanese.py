@@ -20,7 +20,8 @@ from harness.reporting.formats.terminal_board import announce
 
 REPORTING = Path(__file__).parents[2] / "harness" / "reporting"
 ENGLISH = re.compile(r"[A-Za-z']{2,}(?: [A-Za-z']{2,}){2,}")  # three words or more
-NAMES = ("bits per byte", "top k and tail")  # of a metric, and of a part of a signature
+# of a metric, of a part of a signature, and of authors
+NAMES = ("bits per byte", "top k and tail", "Dodge et al")
 
 
 class Visible(HTMLParser):
