@@ -31,7 +31,7 @@ def compressed(
     ``model`` is changed. ``calibration`` yields batches of one sequence, used by GPTQ.
     """
     import torch
-    from neural_compressor.torch import quantization
+    from neural_compressor.torch import quantization  # pyright: ignore[reportMissingImports]
 
     kinds = {
         "inc_rtn": quantization.RTNConfig,

@@ -6,7 +6,7 @@ import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.config import ModelConfig
 from harness.models.load import Base, load_base, load_tokenizer
@@ -109,7 +109,7 @@ class ModelPool:
 
 
 def _move(base: Base, device: str) -> None:
-    model: nn.Module = base.model
+    model: Any = base.model  # transformers' decorated ``to`` has no usable type
     model.to(device)
 
 

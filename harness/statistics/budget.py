@@ -36,7 +36,7 @@ def best_of(scores: Sequence[float | None], sizes: Sequence[int], maximize: bool
     sign = 1.0 if maximize else -1.0
     ordered = np.sort([sign * score for score in scores if score is not None])
     total, known = len(scores), len(ordered)
-    places = np.arange(total - known, total + 1)  # trials that a score is not worse than
+    places = np.arange(total - known, total + 1.0)  # trials that a score is not worse than
     found = []
     for n in sizes:
         below = _share_of_draws(places, n, total)
