@@ -15,6 +15,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from harness.evaluation.decoding import Decoding, penalized, spread
+from harness.language import recorded
 from harness.models.logits import logits_at
 
 if TYPE_CHECKING:
@@ -80,10 +81,16 @@ def check_own_words(
     n, far = len(below), int((below > tie).sum())
     if far > max(share * n, float(share > 0)):
         raise NotTheModels(
-            f"the answers are not what the model says: {far} of {n} checked tokens are not the "
-            "likeliest by a plain forward pass over the same text, by up to "
-            f"{float(below.max()):.3g} nats (ties: {tie:.2g}). The fault lies in how answers are "
-            "generated, here or in the installed transformers and peft; likelihoods do not depend on it"
+            recorded(
+                "the answers are not what the model says: {far} of {n} checked tokens are not the "
+                "likeliest by a plain forward pass over the same text, by up to {most:.3g} nats (ties: "
+                "{tie:.2g}). The fault lies in how answers are generated, here or in the installed "
+                "transformers and peft; likelihoods do not depend on it",
+                far=far,
+                n=n,
+                most=float(below.max()),
+                tie=tie,
+            )
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from harness.config.metrics import OWN
 from harness.evaluation.answers.answer_scores import answer_statistics
 from harness.evaluation.answers.scripts import writes_without_spaces
+from harness.language import recorded
 from harness.statistics.scores import Array, aggregate
 
 MOST = 200  # answers that are checked, spaced evenly over all
@@ -23,12 +24,13 @@ SCALE = 100.0  # score of perfect answers, except in the metrics of ``PERFECT``
 PERFECT = {"ter": 0.0}
 BY_SPACES = ("13a", "intl", "none")  # BLEU tokenizers that split words at spaces
 INSTEAD = ("exact_match", "chrf", "token_f1")
-NOTHING_COUNTED = "have nothing that it counts"  # for metrics that are not in ``LACK``
+NOTHING_COUNTED = recorded("have nothing that it counts")  # for metrics that are not in ``LACK``
 LACK = {
-    "bleu": "have fewer than the four words in a row that BLEU counts",
-    "rouge2": "have fewer than two words",
+    "bleu": recorded("have fewer than the four words in a row that BLEU counts"),
+    "rouge2": recorded("have fewer than two words"),
     **dict.fromkeys(
-        ("exact_match", "token_f1"), "are empty or alike without case, punctuation and articles"
+        ("exact_match", "token_f1"),
+        recorded("are empty or alike without case, punctuation and articles"),
     ),
 }
 
@@ -66,7 +68,9 @@ def instead(references: Sequence[Sequence[str]], tokenize: str) -> str:
 def look_at_classes(names: Sequence[str]) -> Sight:
     """Check accuracy and macro F1 on texts of these true classes."""
     one = len(set(names)) == 1
-    why = f"all {len(names)} texts are of one class, so that always saying it is right"
+    why = recorded(
+        "all {n} texts are of one class, so that always saying it is right", n=len(names)
+    )
     return Sight(len(names), len(names) if one else 0, why if one else None)
 
 
@@ -80,9 +84,12 @@ def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -
         return Sight(
             n,
             n,
-            f"the references are written without spaces, so that by evaluation.tokenize={tokenize} a "
-            "sentence is one word and BLEU 0 for every answer that is not a reference; use "
-            "evaluation.tokenize=char (any such script), zh (Chinese) or ja-mecab (Japanese)",
+            recorded(
+                "the references are written without spaces, so that by evaluation.tokenize={tokenize} "
+                "a sentence is one word and BLEU 0 for every answer that is not a reference; use "
+                "evaluation.tokenize=char (any such script), zh (Chinese) or ja-mecab (Japanese)",
+                tokenize=tokenize,
+            ),
         )
     right = [max(texts, key=len) for texts in references]
     answer_sets = (right, [""] * n, _others(right, references))
@@ -95,9 +102,20 @@ def _look(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str) -
     unseen = int((unreached | alike).sum())
     if abs(good - PERFECT.get(metric, SCALE)) <= SCALE / 2 and 2 * alike.sum() <= n:
         return Sight(n, unseen, None)
-    scores = f"the right answers themselves score {good:.1f}, no answer {none:.1f}"
-    scores += f" and those of other examples {other:.1f}" if good == other != none else ""
-    return Sight(n, unseen, f"{scores}: {unseen} of {n} {LACK.get(metric, NOTHING_COUNTED)}")
+    why = recorded(
+        "the right answers themselves score {good:.1f}, no answer {none:.1f} and those of other "
+        "examples {other:.1f}: {unseen} of {n} {lack}"
+        if good == other != none
+        else "the right answers themselves score {good:.1f}, no answer {none:.1f}: {unseen} of {n} "
+        "{lack}",
+        good=good,
+        none=none,
+        other=other,
+        unseen=unseen,
+        n=n,
+        lack=LACK.get(metric, NOTHING_COUNTED),
+    )
+    return Sight(n, unseen, why)
 
 
 def _others(right: Sequence[str], references: Sequence[Sequence[str]]) -> list[str]:

@@ -15,6 +15,7 @@ from harness.evaluation.answers.tokenizers import check_tokenizer
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge.rubric import read_rubric
 from harness.evaluation.sight import Sight, instead, look, look_at_classes
+from harness.language import recorded
 
 BLIND = "cannot tell right answers from wrong ones on these data"
 
@@ -101,7 +102,11 @@ def add_answers(
     blind = blindness(references, config)
     for metric in config.metrics:
         if metric in blind:
-            measured.miss(f"{split}.{metric}", f"it {BLIND}: {blind[metric]}", for_good=True)
+            why = recorded(
+                "it cannot tell right answers from wrong ones on these data: {why}",
+                why=blind[metric],
+            )
+            measured.miss(f"{split}.{metric}", why, for_good=True)
         elif is_external(metric):
             add_external(measured, split, metric, texts, references, how)
         elif metric != JUDGE:

@@ -17,6 +17,7 @@ from harness.config.metrics import JUDGE
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge import endpoint
 from harness.evaluation.judge.rubric import SYSTEM, question, read_rubric, score_in
+from harness.language import recorded
 from harness.records import read_json, write_json
 from harness.records.fingerprint import digest
 
@@ -87,7 +88,12 @@ class Judge:
         n, missing = len(asked), sum(score is None for score in scores)
         if missing:
             common = "; ".join(f"{text} ({k})" for text, k in reasons.most_common(3))
-            why = f"{missing} of {n} answers have no score: {common}"
+            why = recorded(
+                "{missing} of {n} answers have no score: {common}",
+                missing=missing,
+                n=n,
+                common=common,
+            )
             if missing == n or missing > self.config.most_missing * n:
                 measured.miss(name, why)
                 return
