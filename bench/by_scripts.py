@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 WATCHES = 4  # evaluations during training, as in our default
-LOWEST, HIGHEST = 3e-4, 1e-2  # learning rates
+RATES = {"full": (2e-4, 2e-3), "lora": (1e-3, 5e-3)}  # lowest and highest learning rate
 RANKS = (4, 8, 16, 32)
 
 
@@ -72,7 +72,7 @@ def main() -> None:
 def configurations(method: str, n: int) -> list[dict[str, Any]]:
     """Return ``n`` configurations at random, the same at every call."""
     draw = np.random.default_rng(0)
-    rates = np.exp(draw.uniform(np.log(LOWEST), np.log(HIGHEST), n)).round(6).tolist()
+    rates = np.exp(draw.uniform(*np.log(RATES[method]), n)).round(6).tolist()
     ranks = draw.choice(RANKS, n).tolist() if method == "lora" else [None] * n
     return [{"method": method, "rate": a, "rank": b} for a, b in zip(rates, ranks, strict=True)]
 
