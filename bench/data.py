@@ -2,6 +2,8 @@
 
     python -m bench.data [--rows 100000] [--tokens 150] [--model DIR] [--before CHECKOUT] [--out FILE]
 
+Results beside this file: data.json.
+
 Makes a file of random rows from words of the included texts, each row another one. Three fresh
 processes: the first reads the rows and tokenizes them into an empty cache, the second does what
 every further worker of a sweep does, and a third takes all training batches of an epoch. With

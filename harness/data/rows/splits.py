@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import builtin
 from harness.config import DataConfig
 from harness.config.strict import require
+from harness.data.collection import uncollected
 from harness.data.rows.chat_template import read_template
 from harness.data.rows.columns import (
     needed_columns,
@@ -56,7 +57,7 @@ def read_splits(config: DataConfig) -> Splits:
     rows = {}
     for name, (source, paths) in given.items():
         seen: Counter[str] = Counter()
-        with naming(f"data.{name}"):
+        with naming(f"data.{name}"), uncollected():
             rows[name] = examples_of(stream_rows(source, paths, config, seen), config, name, counts)
         counts |= {f"{name}_{what}": n for what, n in seen.items() if n}
         unique = without_duplicates(rows[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from harness.data.collection import uncollected
 from harness.data.tokens.columns import Columns
 from harness.errors import InputError
 from harness.records import heartbeat
@@ -156,12 +158,14 @@ def assemble(
     files in it, not memory.
     """
     columns, n_kept = Columns(folder), 0
-    for some in chunks(sequences, AT_ONCE):
-        kept = [item for item in some if len(item.ids) > item.first_label]
-        n_kept += len({item.pair for item in kept})
-        if kept:
-            columns.append(_columns(kept))
-        heartbeat.mark()
+    with uncollected():
+        for some in chunks(sequences, AT_ONCE):
+            kept = [item for item in some if len(item.ids) > item.first_label]
+            n_kept += len({item.pair for item in kept})
+            if kept:
+                columns.append(_columns(kept))
+            gc.collect(0)  # only new objects: templates may leave cycles
+            heartbeat.mark()
     told = counts()
     if columns.is_empty:
         raise InputError(
