@@ -19,6 +19,7 @@ from harness.methods.coverage import caution, stacked_share
 from harness.models.checks.positions import positions
 from harness.models.loading.skeleton import load_skeleton, weights_dtype
 from harness.models.quantization import Quantization
+from harness.records.disk_usage import remove
 from harness.terminal.phases import phase
 from harness.training.augmentation import described
 from harness.training.distributed.shardable import check_shardable
@@ -30,8 +31,20 @@ from harness.trials.workbench import Workbench, quantization_of
 def check(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     """Check every configuration of ``spec["configs"]`` on the model's skeleton and the tokenized data.
 
-    Returns counts that the plan shows. Raises InputError for the first unusable configuration.
+    Returns counts that the plan shows. Raises InputError for the first unusable configuration; the
+    tokens that were written for it are then removed, because a refused sweep leaves no files.
     """
+    tokens = bench.cache / "tokens"
+    before = set(tokens.glob("*"))
+    try:
+        return _checked(spec, bench)
+    except InputError:
+        for path in set(tokens.glob("*")) - before:
+            remove(path)
+        raise
+
+
+def _checked(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     counts: dict[ModelConfig, dict[str, Any]] = {}  # all share the same data
     cautions: dict[str, None] = {}
     longest: dict[ModelConfig, int] = {}  # most tokens of any text, for each model
