@@ -65,7 +65,7 @@ def _checked(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             afterwards.check_schemes(config.evaluation.quantization, skeleton, bench.device)
             tokenizer = bench.pool.tokenizer(config.model)
             splits = bench.splits(config.data)
-            train = bench.train_tokens(config)
+            train = bench.train_tokens(config, keep=False)
             counts[config.model] = {
                 "parameters": sum(p.numel() for p in skeleton.parameters()),
                 "train": train.counts,

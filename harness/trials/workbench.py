@@ -13,7 +13,7 @@ from harness.config import DataConfig, EvaluationConfig, ModelConfig, TrialConfi
 from harness.data.rows.example import Example
 from harness.data.rows.overlap_report import overlap
 from harness.data.rows.splits import Splits, read_splits
-from harness.data.tokens.encode import Encoded
+from harness.data.tokens.encode import Encoded, encode
 from harness.data.tokens.token_cache import cached_encode
 from harness.errors import refused_by_library
 from harness.evaluation import benchmarks
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from harness.models.load import Base
 
+WORTH_KEEPING = 50_000  # rows that take ten seconds to tokenize
 OVERLAP_FORMAT = 1  # increase this when `overlap` changes
 
 
@@ -127,9 +128,16 @@ class Workbench:
             replay=replay,
         )
 
-    def train_tokens(self, config: TrialConfig) -> Encoded:
-        """Return the tokenized train split. Workers that begin together tokenize it once."""
-        return self._tokenized(self.splits(config.data).train, config.model, config.data)
+    def train_tokens(self, config: TrialConfig, keep: bool = True) -> Encoded:
+        """Return the tokenized train split. Workers that begin together tokenize it once.
+
+        Without ``keep`` nothing is written that takes only seconds to make again.
+        """
+        examples = self.splits(config.data).train
+        if not keep and len(examples) < WORTH_KEEPING:
+            tokenizer = self.pool.tokenizer(config.model)
+            return encode(examples, tokenizer, config.data, all_references=True)
+        return self._tokenized(examples, config.model, config.data)
 
     def _tokenized(
         self, examples: Sequence[Example], model: ModelConfig, data: DataConfig

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from harness.data.tokens import token_cache
 from harness.trials.shared_work import shared_work
+from harness.trials.workbench import Workbench
 
 
 def test_two_divide_the_parts_and_each_part_is_made_once(tmp_path):
@@ -49,3 +54,29 @@ def test_a_killed_process_holds_nobody_up(tmp_path):
             assert not waiting.done()
             holder.send_signal(signal.SIGKILL)
             assert waiting.result(timeout=10) == {"a": "made"}
+
+
+def test_processes_that_begin_together_tokenize_once(tmp_path, pool, small_trial, monkeypatch):
+    """A check of few rows leaves no files; of the processes that train, one writes the tokens."""
+    bench, config = Workbench("cpu", tmp_path / "cache"), small_trial("method=lora")
+    bench.pool = pool
+    checked = bench.train_tokens(config, keep=False)
+    assert not (tmp_path / "cache").exists()
+    made, encode = tmp_path / "made", token_cache.encode
+
+    def counted(*arguments, **options):
+        with made.open("a") as file:
+            file.write("x")
+        time.sleep(0.2)
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(token_cache, "encode", counted)
+    child = os.fork()
+    if child == 0:
+        bench.train_tokens(config)
+        os._exit(0)
+    kept = bench.train_tokens(config)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert made.read_text() == "x" and np.array_equal(kept.tokens, checked.tokens)
+    (folder,) = (tmp_path / "cache" / "tokens").iterdir()
+    assert not folder.name.startswith(".")
