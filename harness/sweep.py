@@ -144,6 +144,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from harness.allowance.budget_argument import Account
     from harness.allowance.costs import CostTable
+    from harness.allowance.cuts import possible_cuts
     from harness.search.driver import Driver
     from harness.search.planning.expected_cost import planned_trials
     from harness.search.planning.measurer import Measurer
@@ -157,6 +158,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = SweepFolder(sweep)
     account = Account(sweep, folder, arguments, began)
     sweep = account.sweep
+    plans, splits = account.cut(plans, splits)  # of a sweep that is resumed
     folder.open()
     cache = folder.path / "plan" if sweep.plan else folder.cache  # a plan leaves no files
     launcher = launcher_for(sweep.launcher, cache, folder.path / "workers", folder.lock)
@@ -179,7 +181,10 @@ def run(arguments: Sequence[str]) -> int:
             counts = driver.check()
             check_values(sweep.objectives, counts.get("without", {}))
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
-            sweep = account.divide(CostTable(sweep, plans, needs, splits), launcher.size)
+            costs, cuts = CostTable(sweep, plans, needs, splits), possible_cuts(plans, splits)
+            sweep = account.divide(costs, cuts, launcher.size)
+            plans, splits = account.cut(plans, splits)
+            needs, data = account.cut_needs(needs), splits.fingerprint
             show_plan(
                 sweep, plans, splits, counts, needs, first_rates, launcher.size, terminal.console
             )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.allowance.costs import CostTable
-from harness.allowance.division import Division, Typed, divide, smallest
+from harness.allowance.cuts import ITEMS, STEPS, cut, cut_needs
+from harness.allowance.division import Cuts, Division, Typed, divide, smallest
 from harness.allowance.fund import REPORT_SECONDS, Fund
 from harness.allowance.ledger import Ledger, Purchase, read_ledger, worker_seconds, write_ledger
+from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.sweep import Allowance
+from harness.data.rows.splits import Splits
 from harness.errors import InputError
+from harness.search.planning.needs import MethodMemory
 from harness.search.sweep_folder import SweepFolder
 
 CHOSEN = ("search.trials", "search.pruner", "confirm.finalists", "confirm.seeds")
@@ -45,21 +50,36 @@ class Account:
         """
         self._folder, self._began = folder, began
         self._typed = typed_keys(sweep, arguments)
-        self._chosen: dict[str, Any] = {}
         self.lines: list[str] = []  # shown with the plan
         ledger = Ledger() if sweep.plan else check_budget(sweep, folder.path)
+        if not (folder.path / "sweep.yaml").exists():
+            ledger = Ledger()  # killed before it began: it is divided again
+        self._chosen = dict(ledger.chosen)
         self.sweep = with_chosen(sweep, ledger, self._typed)
 
-    def divide(self, costs: CostTable, workers: int) -> SweepConfig:
+    def divide(self, costs: CostTable, cuts: Cuts, workers: int) -> SweepConfig:
         """Divide the budget of a new sweep and return the sweep with the chosen values.
 
+        ``cuts`` are the possible ones; ``cut`` and ``cut_needs`` make those that were chosen.
         Raises InputError if the budget is too small.
         """
         if self.sweep.allowance is not None:
             spent = time.monotonic() - self._began
-            self._chosen, self.lines = plan_budget(self.sweep, costs, self._typed, workers, spent)
+            self._chosen, self.lines = plan_budget(
+                self.sweep, costs, self._typed, cuts, workers, spent
+            )
             self.sweep = with_chosen(self.sweep, Ledger(chosen=self._chosen), self._typed)
         return self.sweep
+
+    def cut(
+        self, plans: Sequence[MethodPlan], splits: Splits
+    ) -> tuple[tuple[MethodPlan, ...], Splits]:
+        """Return plans and splits with the chosen number of steps and test items."""
+        return cut(plans, splits, self._chosen)
+
+    def cut_needs(self, needs: Mapping[str, MethodMemory]) -> dict[str, MethodMemory]:
+        """Return the measured costs of the cut plans."""
+        return cut_needs(needs, self._chosen)
 
     def funds(self, costs: CostTable, workers: int, resumed: bool) -> Fund:
         """Record the purchase in the ledger, and return the fund that limits the driver."""
@@ -132,7 +152,7 @@ def with_chosen(sweep: SweepConfig, ledger: Ledger, typed: Typed) -> SweepConfig
 
 
 def plan_budget(
-    sweep: SweepConfig, costs: CostTable, typed: Typed, workers: int, spent: float
+    sweep: SweepConfig, costs: CostTable, typed: Typed, cuts: Cuts, workers: int, spent: float
 ) -> tuple[dict[str, Any], list[str]]:
     """Divide the budget; ``spent`` seconds of wall-clock time are already used.
 
@@ -150,9 +170,10 @@ def plan_budget(
     else:
         hours = bought.device_hours(launcher.price_per_hour) / launcher.devices_per_trial
         seconds, kept = max(0.0, 3600 * hours - spent), spent
-    division = divide(each, seconds, typed)
+    division = divide(each, seconds, typed, cuts)
     if division is None:
-        raise InputError(_too_little(bought, sweep, smallest(each, typed), kept, workers))
+        least = smallest(each, typed, cuts)
+        raise InputError(_too_little(bought, sweep, costs, least, kept, workers))
     k = len(each)
     chosen = {
         "search.trials": division.trials,
@@ -163,19 +184,22 @@ def plan_budget(
     open_: dict[str, object] = dict(
         zip(CHOSEN, (typed.trials, typed.pruner, typed.finalists, typed.seeds), strict=True)
     )
-    lines = _lines(division, sweep, k, seconds, workers)
-    return {key: v for key, v in chosen.items() if open_[key] is None}, lines
+    lines = _lines(division, cuts, sweep, k, seconds)
+    found: dict[str, Any] = {key: v for key, v in chosen.items() if open_[key] is None}
+    if division.steps < 1:
+        found[STEPS] = division.steps
+    if division.items < cuts.items:
+        found[ITEMS] = division.items
+    return found, lines
 
 
-def _lines(
-    division: Division, sweep: SweepConfig, k: int, seconds: float, workers: int
-) -> list[str]:
+def _lines(division: Division, cuts: Cuts, sweep: SweepConfig, k: int, seconds: float) -> list[str]:
     bought = sweep.allowance
     assert bought is not None
     per = f" for each of {k} methods" if k > 1 else ""
     pruning = "without pruning" if division.pruner == "none" else f"pruned by {division.pruner}"
     runs = f"{division.runs} confirm runs" if division.runs else "no confirm runs"
-    return [
+    lines = [
         f"budget       {bought.text}: {seconds / 60:.3g} minutes of workers are left for trials. At "
         f"these costs: {division.trials} trials{per}, {pruning}, then {runs} of {division.finalists} "
         f"finalists{per}",
@@ -183,10 +207,27 @@ def _lines(
         f"margin, in {100 * division.chance:.0f} % of sweeps made up after the built-in example. Costs "
         "are measured on the way: trials follow them, and seeds go to the finalists that decide",
     ]
+    if division.steps < 1:
+        lines.append(
+            f"             Trials take {100 * division.steps:g} % of the configured steps: with all of "
+            "them no division fits, or fewer of them make a right choice more likely. Train what is "
+            "chosen with all steps. training.max_steps or training.epochs, if typed, are kept"
+        )
+    if division.items < cuts.items:
+        lines.append(
+            f"             Finalists answer {division.items} of {cuts.items} test examples, for more "
+            "trials or seeds. data.test_limit, if typed, is kept"
+        )
+    return lines
 
 
 def _too_little(
-    bought: Allowance, sweep: SweepConfig, least: float, kept: float, workers: int
+    bought: Allowance,
+    sweep: SweepConfig,
+    costs: CostTable,
+    least: float,
+    kept: float,
+    workers: int,
 ) -> str:
     launcher = sweep.launcher
     if bought.kind == "time":
@@ -197,8 +238,20 @@ def _too_little(
         if bought.kind == "money":
             unit, price = bought.text.strip()[-3:].lower(), launcher.price_per_hour or 1.0
         need = f"budget={hours * price:.2g}{unit}"
+    each = ", ".join(f"{method} {seconds:.3g} s" for method, seconds in costs.searched.items())
     return (
         f"budget={bought.text!r} is too little for one trial of each method and two seeds of each "
-        f"one's best: by the measured steps that takes about {need}. Name fewer methods, fewer steps "
+        f"one's best: by the measured steps that takes about {need}. A trial as configured was "
+        f"measured to take: {each}{_load(launcher.name)}. What else ran at that time is in these "
+        "figures, so on a quiet machine less may do. Else name fewer methods, fewer steps "
         "(training.max_steps), or fewer examples to answer (data.test_limit, data.validation_limit)."
     )
+
+
+def _load(launcher: str) -> str:
+    """Return how busy this machine was, if it is the one that was measured and reports it."""
+    try:
+        busy = os.getloadavg()[0] if launcher == "local" else None
+    except (OSError, AttributeError):
+        busy = None
+    return "" if busy is None else f", at a load of {busy:.1f} on {os.cpu_count()} cores"

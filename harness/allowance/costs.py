@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from harness.allowance.division import MethodCost
 from harness.allowance.ledger import worker_seconds
@@ -28,12 +29,14 @@ class CostTable:
         splits: Splits,
     ) -> None:
         self.methods = [plan.method for plan in plans]
+        self.test_items = len(splits.test)
+        self._test = len(splits.test) / max(1, len(splits.validation))
+        more = self._test if splits.validation else 1.0
         self._planned = {
-            plan.method: _planned(sweep, plan, needs[plan.method].measured[0].footprint)
+            plan.method: _planned(sweep, plan, needs[plan.method].measured[0].footprint, more)
             for plan in plans
             if needs[plan.method].measured and needs[plan.method].none_fits is None
         }
-        self._test = len(splits.test) / max(1, len(splits.validation))
         self._found: dict[tuple[str, str], dict[str, float]] = {}  # by fingerprint
 
     def add(self, record: Record) -> None:
@@ -51,6 +54,11 @@ class CostTable:
         """Return the costs of the methods that fit into memory."""
         return [self._of(method) for method in self._planned]
 
+    @property
+    def searched(self) -> dict[str, float]:
+        """Return the worker seconds of a whole search trial, by method."""
+        return {method: self._of(method).search for method in self._planned}
+
     def confirm(self, method: str) -> float:
         """Return the worker seconds of one confirmation run."""
         return self._of(method).confirm
@@ -60,22 +68,32 @@ class CostTable:
         search = self._mean(method, "search") or planned.search
         pruned = self._mean(method, "search") or planned.pruned
         estimated = self._mean(method, "confirm, estimated") or planned.confirm
-        return MethodCost(search, self._mean(method, "confirm") or estimated, pruned)
+        confirm = self._mean(method, "confirm") or estimated
+        return replace(planned, search=search, confirm=confirm, pruned=pruned)
 
     def _mean(self, method: str, stage: str) -> float | None:
         found = self._found.get((method, stage))
         return sum(found.values()) / len(found) if found else None
 
 
-def _planned(sweep: SweepConfig, plan: MethodPlan, steps: Footprint) -> MethodCost:
-    """Estimate a method's costs from a few measured steps. Assumes answers of the maximum length."""
-    whole = steps.trial_seconds
+def _planned(sweep: SweepConfig, plan: MethodPlan, steps: Footprint, test: float) -> MethodCost:
+    """Estimate a method's costs from a few measured steps. Assumes answers of the maximum length.
+
+    ``test``: size of the test split, in validation splits.
+    """
+    whole, answering = steps.trial_seconds, steps.answering_seconds
     training, search = plan.trial({}).training, sweep.search
+    trained = steps.step_seconds * steps.total_steps
+    found = MethodCost(
+        search=whole,
+        confirm=whole + (test - 1) * answering,
+        training=trained,
+        answering=test * answering,
+    )
     every = training.eval_every or max(1, steps.total_steps // 4)
     rung = search.grace_evaluations * every / max(1, steps.total_steps)
     if rung > 0.5:  # the first rung comes too late for pruning to save time
-        return MethodCost(whole, whole)
+        return found
     goes_on = 1 / search.reduction_factor
-    trained = steps.step_seconds * steps.total_steps * (rung + goes_on * (1 - rung))
-    rest = steps.scoring_seconds + steps.answering_seconds
-    return MethodCost(whole, whole, trained + goes_on * rest)
+    rest = steps.scoring_seconds + answering
+    return replace(found, pruned=trained * (rung + goes_on * (1 - rung)) + goes_on * rest)

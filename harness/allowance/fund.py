@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.allowance.costs import CostTable
-from harness.allowance.division import Division, Typed, divide
+from harness.allowance.division import Cuts, Division, Typed, divide
 from harness.allowance.ledger import (
     Purchase,
     read_ledger,
@@ -79,7 +79,9 @@ class Fund:
         if self._buys_seeds or self._typed.trials is not None:
             return self._sweep.search.trials
         if self._division is None:
-            self._division = divide(self._costs.each, self._capacity(), self._fixed())
+            self._division = divide(
+                self._costs.each, self._capacity(), self._fixed(), Cuts(self._costs.test_items)
+            )
         return max(begun, 1 if self._division is None else self._division.trials)
 
     def take(self, record: Record) -> None:

@@ -12,6 +12,8 @@ from sweeping import CONTENT, FakeLauncher, Killed, composed, record_of
 
 from harness.allowance.budget_argument import Account
 from harness.allowance.costs import CostTable
+from harness.allowance.cuts import possible_cuts
+from harness.allowance.division import Cuts, MethodCost, Typed, divide
 from harness.allowance.ledger import read_ledger, worker_seconds
 from harness.data.rows.splits import Splits
 from harness.errors import InputError
@@ -27,7 +29,8 @@ from harness.search.sweep_folder import SweepFolder, describe
 
 MINUTE = 60.0  # of every trial
 TRUTH = {"full": 40.0, "lora": 39.5, "ia3": 20.0}
-THREE = ("method=full,lora,ia3", "name=s", "search.sampler=random")
+STEPS = "training.max_steps=100"  # typed, so that the plan keeps them
+THREE = ("method=full,lora,ia3", "name=s", "search.sampler=random", STEPS)
 FEW = ("search.trials=1", "confirm.finalists=1", "budget=0.4gpuh")  # 24 trials, 3 of the search
 LITTLE = ("confirm.finalists=1", "budget=0.35gpuh")  # 21 trials
 
@@ -49,7 +52,7 @@ def made_up(job):
     moved = Measurement(0.5, "nats/token", 100, (0.4, 0.6), "made up")
     return {
         "measurements": {f"{split}.bleu": score, "forgetting.kl": moved},
-        "cost": {"train_seconds": MINUTE},
+        "cost": {"train_seconds": MINUTE * (config["training"]["max_steps"] or 100) / 100},
     }
 
 
@@ -72,9 +75,14 @@ def drive(launcher, *arguments):
     folder.open()
     try:
         resumed = (folder.path / "sweep.yaml").exists()
-        costs = CostTable(sweep, plans, needs, splits())
+        data = splits()
+        plans, data = account.cut(plans, data)
+        costs = CostTable(sweep, plans, needs, data)
         if not resumed:
-            sweep = account.divide(costs, 1)
+            sweep = account.divide(costs, possible_cuts(plans, data), 1)
+            plans, data = account.cut(plans, data)
+            needs = account.cut_needs(needs)
+            costs = CostTable(sweep, plans, needs, data)
         funds = account.funds(costs, 1, resumed)
         models = {plan.method: CONTENT[0] for plan in plans}
         if not resumed:
@@ -212,3 +220,40 @@ def test_the_smallest_sweep_that_is_named_fits():
         raced("budget=0.1gpuh")
     records, _ = raced("budget=0.16gpuh")
     assert len(records) == 9
+
+
+def test_fewer_test_items_are_planned_where_they_take_the_time():
+    costs = [MethodCost(20.0, 110.0, training=10.0, answering=90.0)] * 3
+    whole = divide(costs, 2400.0, Typed(), Cuts(1000))
+    cut = divide(costs, 2400.0, Typed(), Cuts(1000, of_items=True))
+    assert whole is not None and whole.items == 1000
+    assert cut is not None and cut.items < 1000 and cut.chance > whole.chance + 0.05
+    assert cut.runs > whole.runs or cut.trials > whole.trials
+    few = divide(costs, 2400.0, Typed(), Cuts(60, of_items=True))
+    assert few is not None and few.items == 60, "too few to leave any out"
+    cheap = [MethodCost(110.0, 110.0, training=100.0, answering=1.0)] * 3
+    kept = divide(cheap, 9000.0, Typed(), Cuts(1000, of_items=True, of_steps=True))
+    assert kept is not None and kept.items == 1000, "they cost nothing"
+
+
+def test_fewer_steps_are_planned_where_no_sweep_fits_with_all():
+    costs = [MethodCost(60.0, 60.0, training=60.0)] * 3
+    assert divide(costs, 400.0, Typed(), Cuts()) is None
+    cut = divide(costs, 400.0, Typed(), Cuts(of_steps=True))
+    assert cut is not None and cut.steps < 1 and cut.seconds <= 400
+    enough = divide(costs, 7200.0, Typed(), Cuts(of_steps=True))
+    assert enough is not None and enough.steps == 1.0
+
+
+def test_a_sweep_with_fewer_steps_says_so_keeps_its_budget_and_is_resumed():
+    given = ("method=full,lora,ia3", "name=s", "search.sampler=random", "budget=0.1gpuh")
+    own = FakeLauncher(fault=lambda job: ("record", made_up(job)))
+    records = drive(own, *given)
+    shares = {job.config.training.max_steps or 100 for job in own.submitted}
+    assert len(shares) == 1 and max(shares) < 100
+    assert worker_seconds(records) <= 360
+    assert all(f"training.max_steps={max(shares)}" in job.overrides for job in own.submitted)
+    again = FakeLauncher(fault=lambda job: ("record", made_up(job)))
+    assert drive(again, *given) and not again.submitted
+    with pytest.raises(InputError, match=r"full 60 s, lora 60 s.*on a quiet machine less may do"):
+        drive(FakeLauncher(), *given[:1], STEPS, "name=t", "budget=0.1gpuh")

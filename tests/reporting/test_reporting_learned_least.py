@@ -113,6 +113,9 @@ def test_bleu_0_at_a_perplexity_of_billions(tmp_path, base, chosen):
     assert (advice.chosen.method if advice.chosen else None) == chosen
     if chosen is None:
         assert advice.headline == "No recommendation: fine-tuning has not been shown to help."
+        assert any("test BLEU does not separate" in line for line in advice.reasons)
+        assert any("try more training" in line for line in advice.reasons)
+        assert not any("bits_per_byte" in line for line in advice.reasons), "a likelihood decides"
     assert not any("difference of about 0.0" in line for line in advice.reasons)
 
 

@@ -27,7 +27,8 @@ from harness.reporting.verdict.wording import (
     numbers,
     shortfall,
 )
-from harness.statistics.comparing.margins import FEWEST_ITEMS
+from harness.statistics.comparing.margins import FEWEST_ITEMS, INSTEAD_OF_BLIND
+from harness.statistics.measurements.definitions import kind_of
 from harness.statistics.measurements.names import VALIDATION
 
 
@@ -139,9 +140,20 @@ def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
             of=base_name(candidates.quality),
             base=f.score(candidates.quality, base.value),
         )
+    reasons = [say("{text}. No candidate is shown to be better than its own base.", text=text)]
+    if candidates.blind is not None:
+        reasons.append(_blind(candidates))
+    if kind_of(candidates.quality) in INSTEAD_OF_BLIND:
+        return [
+            *reasons,
+            say(
+                "To show a gain, try more training (training.max_steps or training.epochs), "
+                "other learning rates or more test examples."
+            ),
+        ]
     kind = "loss" if is_of_classes(candidates.quality) else "bits_per_byte"
     return [
-        say("{text}. No candidate is shown to be better than its own base.", text=text),
+        *reasons,
         say(
             "To show a gain, try more training (training.max_steps or training.epochs), "
             "other learning rates, a more sensitive measurement "
@@ -149,6 +161,16 @@ def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
             sensitive=f"{VALIDATION}{kind}",
         ),
     ]
+
+
+def _blind(candidates: CandidateSet) -> str:
+    assert candidates.blind is not None
+    return say(
+        "{blind} does not separate the candidates: it is the same for all, or near 0. "
+        "{quality} decides instead.",
+        blind=f.title(candidates.blind),
+        quality=f.title(candidates.quality),
+    )
 
 
 def _reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
@@ -171,14 +193,7 @@ def _reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
         )
     ]
     if candidates.blind is not None:
-        reasons.append(
-            say(
-                "{blind} does not separate the candidates: it is the same for all, or near 0. "
-                "{quality} decides instead.",
-                blind=f.title(candidates.blind),
-                quality=f.title(candidates.quality),
-            )
-        )
+        reasons.append(_blind(candidates))
     if len(decision.standings) > 1:
         reasons.append(_margin(decision, candidates))
     worse = [s for s in decision.standings if s.difference.different]
