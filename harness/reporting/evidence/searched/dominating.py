@@ -40,6 +40,8 @@ def dominating(run: SweepRecords, candidates: CandidateSet, chosen: Candidate) -
     if quality is None or forgetting is None or not candidates.confirmed:
         return None
     names = (candidates.quality.replace(TEST, VALIDATION, 1), forgetting.name)
+    if names[0] == names[1]:  # a search for little forgetting alone
+        return None
     known = {(c.method, c.configuration) for c in candidates.members}
     first, others = None, []
     for row in run.rows:
