@@ -118,7 +118,7 @@ class Workbench:
         replay = None
         if config.retention.looks_back:
             documents = [Example("", (text,)) for text in splits.replay]
-            replay = self._tokenized(documents, config.model, data.of_texts())
+            replay = self._tokenized(documents, config, data.of_texts())
         return Inputs(
             splits=splits,
             tokenizer=tokenizer,
@@ -137,17 +137,18 @@ class Workbench:
         if not keep and len(examples) < WORTH_KEEPING:
             tokenizer = self.pool.tokenizer(config.model)
             return encode(examples, tokenizer, config.data, all_references=True)
-        return self._tokenized(examples, config.model, config.data)
+        return self._tokenized(examples, config, config.data)
 
     def _tokenized(
-        self, examples: Sequence[Example], model: ModelConfig, data: DataConfig
+        self, examples: Sequence[Example], config: TrialConfig, data: DataConfig
     ) -> Encoded:
-        tokenizer, folder = self.pool.tokenizer(model), self.cache / "tokens"
+        tokenizer, folder = self.pool.tokenizer(config.model), self.cache / "tokens"
 
         def tokenized() -> Encoded:
             return cached_encode(folder, examples, tokenizer, data, all_references=True)
 
-        key = digest([self.splits(data).fingerprint, asdict(model), asdict(data)], 16)
+        content = self.splits(config.data).fingerprint
+        key = digest([content, asdict(config.model), asdict(data)], 16)
         return shared_work(self.cache / "under_way", key, {"tokens": tokenized})["tokens"]
 
     def before(

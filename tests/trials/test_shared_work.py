@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from harness.data.tokens import token_cache
+from harness.trials import workbench
 from harness.trials.shared_work import shared_work
 from harness.trials.workbench import Workbench
 
@@ -80,3 +81,15 @@ def test_processes_that_begin_together_tokenize_once(tmp_path, pool, small_trial
     assert made.read_text() == "x" and np.array_equal(kept.tokens, checked.tokens)
     (folder,) = (tmp_path / "cache" / "tokens").iterdir()
     assert not folder.name.startswith(".")
+
+
+def test_the_text_to_replay_is_tokenized_without_reading_the_data_again(
+    tmp_path, pool, small_trial, monkeypatch
+):
+    bench, read, reads = Workbench("cpu", tmp_path), workbench.read_splits, []
+    bench.pool = pool
+    monkeypatch.setattr(workbench, "read_splits", lambda data: reads.append(1) or read(data))
+    inputs = bench.inputs(
+        small_trial("method=lora", "retention.replay_share=0.34", "data.replay=builtin")
+    )
+    assert inputs.replay is not None and len(reads) == 1
