@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         with phase("reading the configuration"):
-            from harness.compose.command_line import compose_sweep
+            from harness.compose.command_line import compose_from_data
 
-            sweep, plans = compose_sweep(arguments)
+            sweep, plans, _ = compose_from_data(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
