@@ -55,12 +55,13 @@ class Worker:
     def run(self, folder: Path) -> None:
         from harness.training.distributed.team import TeamBroken
         from harness.training.loop import Interrupted
-        from harness.trials.ownership import Superseded
+        from harness.trials.ownership import Superseded, attempt_in
 
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
+        attempt = spec.get("attempt")
         heartbeat.begin(folder)
-        phases.write_phases(folder)
+        phases.write_phases(folder, lambda: attempt_in(folder) in (None, attempt))
         try:
             if spec.get("kind") == "check":
                 from harness.trials.check import check

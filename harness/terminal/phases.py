@@ -55,10 +55,15 @@ def show_phases() -> None:
     direct(_Spinner() if sys.stderr.isatty() else _Lines())
 
 
-def write_phases(folder: Path) -> None:
-    """Write the phases of this process to a file in ``folder``, for a process that waits."""
+def write_phases(folder: Path, owned: Callable[[], bool] = lambda: True) -> None:
+    """Write the phases of this process to a file in ``folder``, for a process that waits.
+
+    Nothing is written or deleted once ``owned()`` is false: the folder is another process's then.
+    """
 
     def write(text: str | None) -> None:
+        if not owned():
+            return
         with suppress(OSError):  # a full disk is reported by what matters more
             if text is None:
                 (folder / FILE).unlink(missing_ok=True)

@@ -193,8 +193,9 @@ def test_without_general_text_nothing_is_claimed(
     measured = MeasurementCollector(100)
     _, reference = store_and_reference
     with lend() as base:
-        about = (base.model, bare, replace(reference, general=None, general_nll=None))
-        forgetting_module.forgetting(measured, "forgetting", *about, config.evaluation, "cpu")
+        none = {"forgetting": replace(reference, general=None, general_nll=None)}
+        about = (base.model, bare, none, config.evaluation, "cpu")
+        forgetting_module.forgetting(measured, *about)
     assert measured.measurements == {}
 
 
