@@ -53,7 +53,7 @@
       concat: method.settings.map((setting, at) => {
         const x = setting.number
           ? { field: "value", type: "quantitative", title: setting.title, scale: { ...(setting.log ? { type: "log" } : { zero: false }), nice: false, padding: 10 },
-            axis: { tickCount: 5, format: "~g", ...(setting.ticks && { values: setting.ticks }) } }
+            axis: { tickCount: 5, format: ".2~g", ...(setting.ticks && { values: setting.ticks }) } }
           : { field: "value", type: "ordinal", title: setting.title };
         return {
           width, height: 220,
