@@ -27,7 +27,8 @@ ROOT = Path(__file__).parent.parent.parent
 NAME = "s"
 STEPS = 80  # what is stopped in its first quarter must not be done before the signal arrives
 EVERY = 4  # steps between checkpoints
-A_PHASE = re.compile(r"\d\d:\d\d:\d\d  [^|%]+ …")  # the one kind of line on standard error: no remark of a library
+# The one kind of line on standard error: no remark of a library.
+A_PHASE = re.compile(r"\d\d:\d\d:\d\d  [^|%]+ …")
 COMMAND = [
     *SMALL,
     *("method=lora", f"name={NAME}", "search.trials=2", "confirm.finalists=1", "confirm.seeds=1"),
