@@ -22,8 +22,8 @@ NOT_RUN = {
     ),
     "inc_awq": (
         "Intel Neural Compressor's AWQ traces the model to find where scales can be merged, and cannot "
-        "trace those of today's transformers. Without that it was no better than rounding. awq is the "
-        "same scheme by torchao"
+        "trace those of today's transformers. Without that it was not reliably better than "
+        "rounding. awq is the same scheme by torchao"
     ),
 }
 

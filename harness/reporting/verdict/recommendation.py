@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 from harness.language import counted, say
 from harness.reporting import formatting as f
-from harness.reporting.evidence.base_scores import base_name, is_of_classes
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import SweepRecords
 from harness.reporting.verdict.cautions import cautions, unfinished
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.detectable import detectable_difference, power
-from harness.reporting.verdict.in_words import few_examples, headline, in_words
+from harness.reporting.verdict.in_words import headline, in_words
 from harness.reporting.verdict.race import race_in_words
 from harness.reporting.verdict.rule import decide, spent
 from harness.reporting.verdict.what_would_change import problems_of, without_problems, would_change
-from harness.reporting.verdict.why_not import why_not
+from harness.reporting.verdict.why_not import blind_in_words, why_none, why_not
 from harness.reporting.verdict.wording import (
     as_compared,
     cost_words,
@@ -27,9 +26,6 @@ from harness.reporting.verdict.wording import (
     numbers,
     shortfall,
 )
-from harness.statistics.comparing.margins import FEWEST_ITEMS, INSTEAD_OF_BLIND
-from harness.statistics.measurements.definitions import kind_of
-from harness.statistics.measurements.names import VALIDATION
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def recommend(run: SweepRecords, candidates: CandidateSet) -> Recommendation:
         headline=headline(decision, candidates),
         meaning=tuple(in_words(decision, candidates)),
         reasons=(
-            *(_reasons(decision, candidates) if chosen else _why_none(decision, candidates)),
+            *(_reasons(decision, candidates) if chosen else why_none(decision, candidates)),
             *race_in_words(run, candidates),
         ),
         runners_up=tuple(why_not(decision, candidates)),
@@ -109,70 +105,6 @@ def _nothing(run: SweepRecords, candidates: CandidateSet) -> Recommendation:
     )
 
 
-def _why_none(decision: Decision, candidates: CandidateSet) -> list[str]:
-    best = decision.best
-    if decision.step == "few":
-        return [
-            say(
-                "Quality was measured on {examples}. Below {least}, neither an interval "
-                "nor a difference is meaningful. Raise data.test_fraction or data.test_limit, "
-                "or give a larger data.test. Separating methods takes a hundred examples or "
-                "more.",
-                examples=few_examples(decision),
-                least=FEWEST_ITEMS,
-            )
-        ]
-    if decision.step == "blind":
-        return [
-            say(
-                "{quality} is the same for all candidates, or near 0. No likelihood of the "
-                "same texts was measured that could decide instead. Name another measurement "
-                "in objectives.",
-                quality=f.title(candidates.quality),
-            )
-        ]
-    base = best.base.get(candidates.quality)
-    quality = named(candidates.quality, estimate_text(best.quality))
-    text = say("Quality: {label} scores best, {quality}", label=best.label, quality=quality)
-    if base is not None:
-        text += say(
-            "; {of}: {base}",
-            of=base_name(candidates.quality),
-            base=f.score(candidates.quality, base.value),
-        )
-    reasons = [say("{text}. No candidate is shown to be better than its own base.", text=text)]
-    if candidates.blind is not None:
-        reasons.append(_blind(candidates))
-    if kind_of(candidates.quality) in INSTEAD_OF_BLIND:
-        return [
-            *reasons,
-            say(
-                "To show a gain, try more training (training.max_steps or training.epochs), "
-                "other learning rates or more test examples."
-            ),
-        ]
-    kind = "loss" if is_of_classes(candidates.quality) else "bits_per_byte"
-    return [
-        *reasons,
-        say(
-            "To show a gain, try more training (training.max_steps or training.epochs), "
-            "other learning rates, a more sensitive measurement "
-            "(objectives={{{sensitive}: minimize}}) or more test examples.",
-            sensitive=f"{VALIDATION}{kind}",
-        ),
-    ]
-
-
-def _blind(candidates: CandidateSet) -> str:
-    assert candidates.blind is not None
-    return say(
-        "{blind} does not separate the candidates: it is the same for all, or near 0. "
-        "{quality} decides instead.",
-        blind=f.title(candidates.blind),
-        quality=f.title(candidates.quality),
-    )
-
-
 def _reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
     best, chosen = decision.best, decision.chosen
     assert chosen is not None
@@ -193,7 +125,7 @@ def _reasons(decision: Decision, candidates: CandidateSet) -> list[str]:
         )
     ]
     if candidates.blind is not None:
-        reasons.append(_blind(candidates))
+        reasons.append(blind_in_words(candidates))
     if len(decision.standings) > 1:
         reasons.append(_margin(decision, candidates))
     worse = [s for s in decision.standings if s.difference.different]
