@@ -120,7 +120,7 @@ class LogProbs:
         # What would be kept as the same number is equal, so that a base does not differ from itself.
         base = torch.where(_rounded(other) == self.values, other, base)
         exact, ids = self.exact
-        return _terms(base.scatter(-1, ids.long(), exact), other).sum(-1)
+        return _terms(base.scatter(-1, ids.long(), exact.clamp(min=LOWEST)), other).sum(-1)
 
 
 def _rounded(log_probs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from running import fit
 
 from harness.evaluation.likelihood import sequence_nll
 from harness.evaluation.texts import prepare
-from harness.models.logprobs import base_logprobs
+from harness.models.logprobs import LogProbs, base_logprobs
 
 K = 16
 
@@ -61,3 +61,11 @@ def test_kl_is_that_of_float64(lend, trial_config, splits, encoded, tmp_path, ra
     assert ours == pytest.approx(exact, rel=1e-3, abs=1e-4)
     assert bound == pytest.approx(exact_bound, rel=1e-3, abs=1e-4)
     assert (exact_bound <= exact).all() and exact_bound.sum() > 0
+
+
+@pytest.mark.parametrize("sharpness", [3.0, 15.0, 40.0])
+def test_a_model_does_not_differ_from_itself(sharpness):
+    """At any sharpness: at 40 most of the probabilities are below those that are kept."""
+    logits = sharpness * torch.randn(16, 3000, generator=torch.Generator().manual_seed(1))
+    known = LogProbs.of(torch.log_softmax(logits, dim=-1))
+    assert known.divergence(logits, 0).abs().max() == 0
