@@ -194,17 +194,18 @@ def run(arguments: Sequence[str]) -> int:
                 _leave_nothing(launcher, folder, cache)
                 return 0
             write_needs(folder.path, needs)
-        needs = read_needs(folder.path, plans)
+        needs, budget = read_needs(folder.path, plans), None
         if sweep.budget is not None:
             costs = CostTable(sweep, plans, needs, splits)
             funds = account.funds(costs, launcher.size, resumes)
+            budget = funds.on_screen()
             driver = Driver(
                 sweep, plans, folder, launcher, terminal, models=models, data=data, funds=funds
             )
         if not resumes:
             folder.remember(describe(sweep, plans, models=models, data=data, typed=arguments))
         mirror = start_mirror(sweep, folder.path)
-        terminal.expect(planned_trials(sweep, plans, needs), launcher.size)
+        terminal.expect(planned_trials(sweep, plans, needs), launcher.size, budget)
         terminal.progress.write(folder.path)
         with terminal:
             records = driver.run(needs)

@@ -24,6 +24,7 @@ from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.evidence.race_file import Race, Round, read_race, write_race
+from harness.search.screen.spending import Budget
 from harness.search.sweep_folder import SweepFolder
 from harness.statistics.comparing.looks import is_due
 
@@ -62,10 +63,27 @@ class Fund:
         for record in folder.all_records(costs.methods):
             costs.add(record)
 
+    def on_screen(self) -> Budget | None:
+        """Return the budget as the screen shows it while it is spent; None if it is spent."""
+        purchase = self._ledger.open
+        if purchase is None:
+            return None
+        bought, launcher = self._bought(purchase), self._sweep.launcher
+        text = bought.text.removeprefix("+")
+        if bought.kind == "time":
+            spent = self._earlier + time.monotonic() - self._began
+            return Budget(text, bought.amount, bought.amount, spent, time.time())
+        hours = bought.device_hours(launcher.price_per_hour) / launcher.devices_per_trial
+        return Budget(text, bought.amount, 3600 * hours, purchase.preparing - purchase.before, None)
+
     # --- search -----------------------------------------------------------------------------------
 
+    @property
+    def open(self) -> bool:
+        return not (self._typed.trials or self._buys_seeds)
+
     def most_trials(self, plan: MethodPlan) -> int:
-        most = self._sweep.search.trials if self._typed.trials or self._buys_seeds else MOST_TRIALS
+        most = MOST_TRIALS if self.open else self._sweep.search.trials
         return min(most, plan.n_configurations or most)
 
     def trials(self, begun: int) -> int:

@@ -101,7 +101,7 @@ class Driver:
 
     def _search(self) -> None:
         budgets = {plan.method: self._funds.most_trials(plan) for plan in self._plans}
-        self._watcher.phase("search", sum(budgets.values()))
+        self._watcher.phase("search", None if self._funds.open else sum(budgets.values()))
         searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
 
         def next_job() -> Job | None:

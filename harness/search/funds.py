@@ -14,6 +14,11 @@ from harness.search.method_budget import search_budget
 class Funds(Protocol):
     """Interface that limits the driver. ``harness.allowance`` implements it for time and money."""
 
+    @property
+    def open(self) -> bool:
+        """True if the number of search trials is only decided while they run."""
+        ...
+
     def most_trials(self, plan: MethodPlan) -> int:
         """Return the largest number of search trials that a method may ever get."""
         ...
@@ -35,6 +40,8 @@ class Funds(Protocol):
 
 class AsConfigured:
     """Gives ``search.trials`` to each method and ``confirm.seeds`` to each finalist, in one round."""
+
+    open = False
 
     def __init__(self, sweep: SweepConfig) -> None:
         self._sweep = sweep

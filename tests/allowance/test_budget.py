@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -87,9 +88,10 @@ def drive(launcher, *arguments):
         models = {plan.method: CONTENT[0] for plan in plans}
         if not resumed:
             folder.remember(describe(sweep, plans, models, CONTENT[1], arguments))
+        terminal = Terminal(sweep)
+        terminal.expect({}, 1, funds.on_screen())
         driver = Driver(
-            sweep, plans, folder, launcher, Terminal(sweep), models=models, data=CONTENT[1],
-            funds=funds,
+            sweep, plans, folder, launcher, terminal, models=models, data=CONTENT[1], funds=funds,
         )  # fmt: skip
         return driver.run(needs)
     finally:
@@ -109,8 +111,13 @@ def stage(records, name):
     return [record for record in records if record.stage == name]
 
 
-def test_the_budget_is_kept_and_every_method_gets_as_many_trials():
+def test_the_budget_is_kept_and_every_method_gets_as_many_trials(capsys):
     records, _ = raced("budget=1gpuh")
+    lines = capsys.readouterr().out.splitlines()
+    assert "search: as many trials as the budget allows" in lines[0]
+    spent = [float(words) for words in re.findall(r"([\d.]+) of 1gpuh spent", "\n".join(lines))]
+    assert len(spent) == len(records) and spent == sorted(spent) and 0.8 < spent[-1] <= 1.0
+    assert not re.search(r"search \d+/", "\n".join(lines)), "no total is known before the end"
     searched = stage(records, "search")
     counts = {m: sum(r.method == m for r in searched) for m in TRUTH}
     assert len({*counts.values()}) == 1 and min(counts.values()) >= 2, counts

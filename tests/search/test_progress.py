@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,9 @@ from rich.console import Console
 from sweeping import composed, record_of
 
 from harness.records import append_jsonl, write_json, write_record
-from harness.search.screen.live import screen
-from harness.search.screen.progress import Planned, RunningTrial, SweepProgress, duration
+from harness.search.screen.live import head, screen
+from harness.search.screen.progress import Planned, RunningTrial, SweepProgress
+from harness.search.screen.spending import Budget, duration
 from harness.status import main
 from harness.trials.job import Job
 
@@ -82,6 +84,25 @@ def test_at_the_end_nothing_is_left(progress):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_budget_is_shown_by_what_is_spent_of_it(tmp_path, progress, capsys):
+    """By the clock, also where another process reads it; or by the seconds of trials."""
+    progress.end(record(seconds=10.0))
+    progress.budget = Budget("2h", 7200.0, 7200.0, 600.0, time.time() - 120)
+    assert head(progress) == "search 1 · 12 min of 2h spent"
+    assert progress.share_done == pytest.approx(0.1, abs=1e-3)
+    assert progress.seconds_left() == pytest.approx(6480, abs=5)
+    folder = folder_of(tmp_path, progress)
+    with (folder / "lock").open("r") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main([str(folder), "json=true"]) == 0
+        found = json.loads(capsys.readouterr().out)
+    assert found["budget"] == {"typed": "2h", "share_spent": pytest.approx(0.1, abs=1e-3)}
+    assert found["trials"]["search"] == {"ended": 1, "planned": None}
+    progress.budget = Budget("3usd", 3.0, 3600.0, 350.0, None)
+    assert head(progress) == "search 1 · 0.3 of 3usd spent"
+    assert progress.seconds_left() == (3600 - 360) / 2, "of two workers"
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])

@@ -12,7 +12,6 @@ from harness.records.measurement import shown
 from harness.search.screen.progress import (
     RunningTrial,
     SweepProgress,
-    duration,
     measured,
     settings_of,
 )
@@ -36,18 +35,22 @@ def screen(progress: SweepProgress) -> RenderableType:
 
 
 def head(progress: SweepProgress) -> str:
-    """Return stage, counts and time left in one line."""
-    counts = [
-        f"{stage} {progress.count(stage)}/{progress.total(stage)}"
-        for stage in ("search", "confirm")
-        if progress.total(stage)
-    ]
+    """Return stage, counts and time left in one line; the trials of a budget have no total."""
+    counts = [text for stage in ("search", "confirm") if (text := _count(progress, stage))]
     statuses = progress.statuses()
     counts += [f"{n} {status}" for status, n in sorted(statuses.items()) if status != "complete"]
-    left = progress.seconds_left()
+    left = progress.left_in_words()
     if left is not None:
-        counts.append(f"about {duration(left)} left")
+        counts.append(left)
     return " · ".join(counts)
+
+
+def _count(progress: SweepProgress, stage: str) -> str:
+    """Return 'search 2/8', 'search 2' on a budget, or nothing for a stage without trials."""
+    n, total = progress.count(stage), progress.total(stage)
+    if progress.budget is not None:
+        return f"{stage} {n}" if n or stage == "search" else ""
+    return f"{stage} {n}/{total}" if total else ""
 
 
 def summary(record: Record, progress: SweepProgress) -> str:
@@ -69,10 +72,9 @@ def scores(record: Record, progress: SweepProgress) -> str:
 
 
 def _head(progress: SweepProgress) -> RenderableType:
-    total = sum(progress.total(stage) for stage in ("search", "confirm"))
     line = Table.grid(padding=(0, 1))
     line.add_row(
-        ProgressBar(total=max(1, total), completed=len(progress.ended), width=24),
+        ProgressBar(total=1.0, completed=progress.share_done, width=24),
         Text(head(progress)),
     )
     return line

@@ -20,7 +20,7 @@ from harness.search.screen.progress import (
     Planned,
     RunningTrial,
     SweepProgress,
-    read_planned,
+    read_expected,
     settings_of,
 )
 
@@ -49,8 +49,17 @@ class Status:
             "seconds_since_progress": self.silent_seconds,
             "seconds_left": progress.seconds_left() if self.state == RUNNING else None,
             "trials": {
-                stage: {"ended": progress.count(stage), "planned": progress.total(stage) or None}
+                stage: {
+                    "ended": progress.count(stage),
+                    "planned": None if progress.budget else progress.total(stage) or None,
+                }
                 for stage in ("search", "confirm")
+            },
+            "budget": None
+            if progress.budget is None
+            else {
+                "typed": progress.budget.text,
+                "share_spent": progress.share_done,
             },
             "statuses": dict(progress.statuses()),
             "running": [
@@ -104,9 +113,13 @@ def read_status(folder: Path) -> Status:
         what = "no folder of a sweep" if folder.is_dir() else "no such folder"
         raise InputError(f"{folder}: {what}. Give one such as runs/NAME.")
     sweep = _sweep(folder)
-    planned, workers, report = read_planned(folder)
+    expected = read_expected(folder)
+    report = expected.report
     progress = SweepProgress(
-        dict(sweep.get("objectives") or {}), planned or _planned(sweep), workers
+        dict(sweep.get("objectives") or {}),
+        expected.planned or _planned(sweep),
+        expected.workers,
+        expected.budget if owner is not None and report is None else None,
     )
     signs = []
     for trial in sorted(folder.glob("trials/*/*")):

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.config.search_space import value_at
 from harness.records import Record, read_json, write_json
+from harness.search.screen.spending import Budget, duration, seconds_of
 from harness.statistics.measurements.names import TEST, VALIDATION
 
 FILE = "progress.json"  # in the sweep's folder: what is planned, and where the report lies
-SECONDS = ("train", "preparation", "evaluation", "base", "overhead")  # of a trial, in its cost
 _LEAST_LEFT = 0.1  # share of a trial that is left after its last step: the last measurements
 
 
@@ -64,6 +64,7 @@ class SweepProgress:
     objectives: Mapping[str, str]
     planned: dict[str, Planned] = field(default_factory=dict)
     workers: int = 1
+    budget: Budget | None = None  # that decides how many trials there will be
     stage: str = "search"
     # by method and fingerprint
     running: dict[tuple[str, str], RunningTrial] = field(default_factory=dict)
@@ -101,8 +102,29 @@ class SweepProgress:
                 return pick(found, key=lambda pair: pair[0])[1]
         return None
 
+    def left_in_words(self) -> str | None:
+        """Return 'about 12 min left', or what is spent of a budget; None if nothing is known."""
+        if self.budget is not None:
+            return self.budget.in_words(self.ended)
+        left = self.seconds_left()
+        return None if left is None else f"about {duration(left)} left"
+
+    @property
+    def share_done(self) -> float:
+        """Share of the planned trials that have ended, or of the budget that is spent."""
+        if self.budget is not None:
+            return min(1.0, self.budget.spent_seconds(self.ended) / self.budget.seconds)
+        total = sum(self.total(stage) for stage in ("search", "confirm"))
+        return min(1.0, len(self.ended) / max(1, total))
+
     def seconds_left(self) -> float | None:
-        """Return the expected seconds until the last planned trial has ended; None if not known."""
+        """Return the expected seconds until the last planned trial has ended; None if not known.
+
+        Of a budget, all that is not spent: it may end earlier, where a choice is shown.
+        """
+        if self.budget is not None:
+            left = max(0.0, self.budget.seconds - self.budget.spent_seconds(self.ended))
+            return left if self.budget.since is not None else left / self.workers
         left = 0.0
         trials = 0
         done = Counter((record.method, record.stage) for record in self.ended)
@@ -145,20 +167,32 @@ class SweepProgress:
         content = {
             "planned": {method: asdict(planned) for method, planned in self.planned.items()},
             "workers": self.workers,
+            "budget": None if self.budget is None else asdict(self.budget),
             "report": None if report is None else str(report),
         }
         write_json(folder / FILE, content)
 
 
-def read_planned(folder: Path) -> tuple[dict[str, Planned], int, str | None]:
-    """Return what ``write`` wrote: planned trials, workers, and the report; nothing if unreadable."""
+class Expected(NamedTuple):
+    """Content of ``progress.json``."""
+
+    planned: dict[str, Planned]
+    workers: int = 1
+    report: str | None = None
+    budget: Budget | None = None
+
+
+def read_expected(folder: Path) -> Expected:
+    """Return what ``write`` wrote; nothing if it is unreadable."""
     found = read_json(folder / FILE)
     try:
         assert isinstance(found, dict)
         planned = {str(method): Planned(**each) for method, each in found["planned"].items()}
-        return planned, int(found["workers"]), found["report"]
+        bought = found.get("budget")
+        budget = None if bought is None else Budget(**bought)
+        return Expected(planned, int(found["workers"]), found["report"], budget)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
-        return {}, 1, None
+        return Expected({})
 
 
 def measured(name: str, record: Record) -> str:
@@ -166,24 +200,10 @@ def measured(name: str, record: Record) -> str:
     return name.replace(VALIDATION, TEST) if record.stage == "confirm" else name
 
 
-def seconds_of(record: Record) -> float:
-    """Return the seconds that a trial took of its worker."""
-    return sum(record.cost.get(f"{part}_seconds", 0.0) for part in SECONDS)
-
-
 def settings_of(config: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
     """Return the searched values of a configuration in short: 'r=8 learning_rate=0.003'."""
     values = {key: value_at(dict(config), key) for key in searched}
     return " ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in values.items())
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as a person says them: '40 s', '12 min', '3.5 h', '2.1 days'."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def _short(value: Any) -> str:

@@ -16,9 +16,9 @@ from harness.search.screen.progress import (
     Planned,
     RunningTrial,
     SweepProgress,
-    duration,
     settings_of,
 )
+from harness.search.screen.spending import Budget
 from harness.trials.job import Job
 
 REFRESHES = 2  # of the live screen, a second
@@ -31,7 +31,8 @@ class Terminal:
         self.console = Console(stderr=False, highlight=False)
         self.progress = SweepProgress(dict(sweep.objectives))
         self._reported: set[tuple[str, str]] = set()  # a missing value is reported once
-        self._round = (0, 0)  # ended and planned trials of the present phase
+        # Ended and planned trials of the present phase; None planned: a budget decides.
+        self._round: tuple[int, int | None] = (0, 0)
         self._live = Live(
             console=self.console,
             get_renderable=lambda: screen(self.progress),
@@ -48,14 +49,19 @@ class Terminal:
         if self._live.is_started:
             self._live.stop()
 
-    def expect(self, planned: Mapping[str, Planned], workers: int) -> None:
+    def expect(
+        self, planned: Mapping[str, Planned], workers: int, budget: Budget | None = None
+    ) -> None:
         """Take what the plan foresees, from which the time left follows."""
         self.progress.planned, self.progress.workers = dict(planned), workers
+        self.progress.budget = budget
 
-    def phase(self, text: str, trials: int) -> None:
+    def phase(self, text: str, trials: int | None) -> None:
         self.progress.stage, self._round = text, (0, trials)
         if not self.console.is_terminal:  # there the screen shows them
-            self.say(f"{time.strftime('%H:%M:%S')} {text}: {trials} trial{'s' * (trials != 1)}")
+            number = "as many trials as the budget allows" if trials is None else f"{trials} trial"
+            number += "s" * (trials not in (None, 1))
+            self.say(f"{time.strftime('%H:%M:%S')} {text}: {number}")
 
     def started(self, job: Job) -> None:
         settings = settings_of(job.to_json()["config"], job.searched)
@@ -78,11 +84,11 @@ class Terminal:
         done, total = self._round[0] + 1, self._round[1]
         self._round = (done, total)
         settings = settings_of(record.config, record.provenance.get("search_space", {}))
-        number = f"{self.progress.stage} {done}/{total}"
-        left = self.progress.seconds_left()
+        number = f"{self.progress.stage} {done}{'' if total is None else f'/{total}'}"
+        left = self.progress.left_in_words()
         seconds = f"{record.cost.get('train_seconds', 0.0):.1f} s"
         if left is not None:
-            seconds += f", about {duration(left)} left"
+            seconds += f", {left}"
         self.say(
             f"{time.strftime('%H:%M:%S')} {number:>13}  {record.method:<14} {settings:<34} "
             f"{scores(record, self.progress)}  ({seconds})"
