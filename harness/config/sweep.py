@@ -131,6 +131,14 @@ class ReportConfig:
     """The report that a sweep ends with."""
 
     language: Language
+    large_forgetting: (
+        float | None
+    )  # factor on general perplexity that the headline states; null: none
+
+    def __post_init__(self) -> None:
+        limit = self.large_forgetting
+        accepted = "null, or a factor above 1 on the perplexity of general text"
+        require(limit is None or limit > 1, "report.large_forgetting", limit, accepted)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from harness.reporting.evidence.folders.run_folder import (
     guessed_objectives,
     load_run,
 )
-from harness.reporting.verdict.kept_model import ADAPTER, has_model, kept_model
+from harness.reporting.verdict.next_steps import ADAPTER, has_model, kept_model
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 from harness.statistics.measurements.names import TEST, VALIDATION
 

@@ -11,8 +11,7 @@ from harness.errors import InputError
 from harness.export.chosen_trial import choose
 from harness.records import append_jsonl, read_record
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, load_run
-from harness.reporting.verdict.kept_model import kept_model
-from harness.reporting.verdict.next_steps import next_steps
+from harness.reporting.verdict.next_steps import kept_model, next_steps
 
 
 @pytest.fixture

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from harness.language import say
-from harness.reporting.evidence.candidates import ALWAYS_SHOWN, Candidate, CandidateSet
+from harness.reporting.evidence.candidates import (
+    ALWAYS_SHOWN,
+    LARGE_FORGETTING,
+    Candidate,
+    CandidateSet,
+)
 from harness.reporting.evidence.comparable import comparable
 from harness.reporting.evidence.estimates import Estimate, estimate, shared_items, with_intervals
 from harness.reporting.evidence.folders.run_folder import (
@@ -79,9 +84,16 @@ def candidate_set(run: SweepRecords) -> CandidateSet:
         remarks=tuple(dict.fromkeys(remarks)),
         margin=sweep.confirm.get("margin"),
         seed=sweep.seed,
+        large_forgetting=_large_forgetting(sweep),
         looks=_looks(run, confirm),
     )
     return _seeing(found)
+
+
+def _large_forgetting(sweep: SweepSettings) -> float | None:
+    """Return the configured limit of the headline; the default for sweeps that name none."""
+    given = sweep.report.get("large_forgetting", LARGE_FORGETTING)
+    return given if given is None or isinstance(given, int | float) else LARGE_FORGETTING
 
 
 def _looks(run: SweepRecords, confirm: Sequence[FinishedTrial]) -> int:

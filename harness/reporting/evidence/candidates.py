@@ -15,6 +15,7 @@ from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.scores import Array
 
 CAPACITY = ("method.r", "method.target_r", "method.num_virtual_tokens", "method.rank")
+LARGE_FORGETTING = 2.0  # where a sweep says nothing else; see harness.reporting.verdict.price
 ALWAYS_SHOWN = (*CAPACITY, "training.learning_rate")
 
 
@@ -73,4 +74,5 @@ class CandidateSet:
     margin: float | None = None  # in quality, as configured; None: the metric's default
     seed: int = 0  # of the sweep; seeds the redraws of the decision
     blind: str | None = None  # the requested measurement, if it separates no candidates
+    large_forgetting: float | None = LARGE_FORGETTING  # factor on general perplexity; None: never
     looks: int = 0  # number of looks at the race so far; 0 if all seeds ran at once

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from harness.language import counted, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.base_scores import base_name
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.decision import Decision
+from harness.reporting.verdict.price import condition, if_it_matters, multiple
 from harness.reporting.verdict.wording import (
     cost_words,
     estimate_text,
@@ -41,16 +40,17 @@ def headline(decision: Decision, candidates: CandidateSet) -> str:
         using = say(
             "Confirm {named_choice} with new seeds before using it", named_choice=named_choice
         )
+    if not decision.firm and decision.step != "only" and candidates.confirmed:
+        using += say(" for now")
+    using += condition(chosen, candidates)
     title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
     if decision.step == "only":
         return say("{using}: the only candidate that can be recommended.", using=using)
     if not decision.firm:
-        now = say(" for now") if candidates.confirmed else ""
         return say(
-            "{using}{now}: it scores best in {title}, but no candidate is shown to be "
+            "{using}: it scores best in {title}, but no candidate is shown to be "
             "within {within_best}.",
             using=using,
-            now=now,
             title=title,
             within_best=within_best,
         )
@@ -99,7 +99,11 @@ def in_words(decision: Decision, candidates: CandidateSet) -> list[str]:
     chosen = decision.chosen
     if chosen is None:
         return []
-    return [*gained_and_lost(chosen, candidates), *_runner_up(decision, candidates)]
+    return [
+        *gained_and_lost(chosen, candidates),
+        *if_it_matters(decision, candidates),
+        *_runner_up(decision, candidates),
+    ]
 
 
 def gained_and_lost(candidate: Candidate, candidates: CandidateSet) -> list[str]:
@@ -155,9 +159,9 @@ def _elsewhere(chosen: Candidate) -> list[str]:
 
 def _times(rise: float, low: float | None, high: float | None) -> str:
     """Write a ratio of perplexities: '2.49 [2.20, 2.81] times the base\\'s'."""
-    ratio = f"{math.exp(rise):.2f}"
+    ratio = f"{multiple(rise):.2f}"
     if low is not None and high is not None:
-        ratio += f" [{math.exp(low):.2f}, {math.exp(high):.2f}]"
+        ratio += f" [{multiple(low):.2f}, {multiple(high):.2f}]"
     return say("{ratio} times the base's", ratio=ratio)
 
 

@@ -45,6 +45,7 @@ class SweepSettings:
     limits: Mapping[str, float] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
     confirm: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
     created: str | None = None
     model: str | None = None
     data: str | None = None
@@ -180,6 +181,7 @@ def _read_sweep(folder: Path, rows: list[FinishedTrial], remarks: list[str]) -> 
         limits={k: float(v) for k, v in mapping("limits").items() if isinstance(v, int | float)},
         search=mapping("search"),
         confirm=mapping("confirm"),
+        report=mapping("report"),
         created=text("created"),
         model=text("model"),
         data=text("data"),
