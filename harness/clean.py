@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.arguments import command_arguments
-from harness.errors import InputError, unknown
+from harness.errors import InputError, refused_paths, unknown
 from harness.paths import user_path
 from harness.records.disk_usage import (
     MOST_GB,
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        run(typed(arguments))
+        with refused_paths():
+            run(typed(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

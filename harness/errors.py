@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -90,6 +91,31 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     wording = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
     return isinstance(error, RuntimeError) and any(words in str(error) for words in wording)
+
+
+# Answers of the operating system to a path that a user gave, and that no retry changes.
+_OF_PATHS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
+
+
+@contextmanager
+def refused_paths() -> Iterator[None]:
+    """Context that turns the system's refusal of a path into InputError: not permitted, no folder.
+
+    For commands whose paths are their arguments.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_PATHS or error.filename is None:
+            raise
+        raise InputError(f"{error.filename!s} cannot be used: {error.strerror}.") from error
 
 
 class Resumable(Exception):

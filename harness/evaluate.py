@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.arguments import command_arguments
-from harness.errors import InputError
+from harness.errors import InputError, refused_paths
 from harness.terminal.phases import phase
 
 USAGE = """\
@@ -35,7 +35,8 @@ IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 invalid input, 130 stopped."""
     try:
-        return run(command_arguments(arguments))
+        with refused_paths():
+            return run(command_arguments(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.arguments import command_arguments
-from harness.errors import InputError
+from harness.errors import InputError, refused_paths
 
 USAGE = """\
 Write a sweep of your own as a commented YAML, from a data file and what you type.
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     try:
-        file, command = write_sweep(arguments)
+        with refused_paths():
+            file, command = write_sweep(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.arguments import command_arguments, is_true, separated
-from harness.errors import InputError
+from harness.errors import InputError, refused_paths
 from harness.terminal.phases import phase
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
         paper, runs = is_true(settings, "paper"), [user_path(place) for place in places]
         name, spoken = _checked(settings.get("name")), settings.get("language")
-        with phase("reading the records and writing the report"):
+        with phase("reading the records and writing the report"), refused_paths():
             folder = build_report(runs, reports, name, paper, spoken)
     except InputError as error:
         print(error, file=sys.stderr)

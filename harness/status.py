@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.arguments import command_arguments, is_true, separated
-from harness.errors import InputError
+from harness.errors import InputError, refused_paths
 from harness.paths import user_path
 
 USAGE = """\
@@ -27,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     try:
-        folder, as_json = _read(arguments)
         from harness.search.screen.of_folder import read_status
 
-        status = read_status(folder)
+        with refused_paths():
+            folder, as_json = _read(arguments)
+            status = read_status(folder)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.arguments import command_arguments
-from harness.errors import InputError, Resumable
+from harness.errors import InputError, Resumable, refused_paths
 from harness.paths import user_path
 from harness.terminal.phases import phase
 from harness.terminal.remarks import keep_remarks
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resumes the sweep."""
     arguments = command_arguments(arguments)
     try:
-        return run(arguments)
+        with refused_paths():
+            return run(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -146,6 +147,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.allowance.costs import CostTable
     from harness.allowance.cuts import possible_cuts
     from harness.search.driver import Driver
+    from harness.search.limits import check_reachable
     from harness.search.planning.expected_cost import planned_trials
     from harness.search.planning.measurer import Measurer
     from harness.search.planning.memory_fit import find_needs
@@ -174,13 +176,13 @@ def run(arguments: Sequence[str]) -> int:
         resumes = not sweep.plan and folder.resumes(description)
         if not sweep.plan:
             keep_remarks(folder.path)
-            terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
         if not resumes:  # otherwise this was checked before
             if not sweep.plan:
                 launcher.start()
             counts = driver.check()
             check_values(sweep.objectives, counts.get("without", {}))
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))
+            check_reachable(sweep.limits, plans, needs)
             costs, cuts = CostTable(sweep, plans, needs, splits), possible_cuts(plans, splits)
             sweep = account.divide(costs, cuts, launcher.size)
             plans, splits = account.cut(plans, splits)
@@ -204,6 +206,7 @@ def run(arguments: Sequence[str]) -> int:
             )
         if not resumes:
             folder.remember(describe(sweep, plans, models=models, data=data, typed=arguments))
+        terminal.say(f"{folder.path}: {', '.join(plan.method for plan in plans)}")
         mirror = start_mirror(sweep, folder.path)
         terminal.expect(planned_trials(sweep, plans, needs), launcher.size, budget)
         terminal.progress.write(folder.path)

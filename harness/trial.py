@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.arguments import command_arguments
-from harness.errors import InputError, Stopped
+from harness.errors import InputError, Stopped, refused_paths
 from harness.terminal.phases import phase
 
 USAGE = """\
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     75 means preempted or a full disk. After 75 and 130 the same command resumes the trial."""
     try:
-        return run(command_arguments(arguments))
+        with refused_paths():
+            return run(command_arguments(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

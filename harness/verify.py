@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.arguments import command_arguments
-from harness.errors import InputError
+from harness.errors import InputError, refused_paths
 from harness.paths import user_path
 from harness.records import Record, read_jsonl, read_record
 
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        return run(arguments)
+        with refused_paths():
+            return run(arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

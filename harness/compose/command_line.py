@@ -21,7 +21,7 @@ from harness.compose.accepted_values import accepted
 from harness.compose.folders import conf_dir, own_folder
 from harness.compose.inferred import general_text, missing_overrides
 from harness.compose.key_comments import explain, explain_sweep
-from harness.compose.keys import SWEEP_KEYS, checked_name, opened
+from harness.compose.keys import SWEEP_KEYS, check_folders, checked_name, opened
 from harness.compose.method_plan import MethodPlan, plain
 from harness.compose.objectives import resolve_objectives
 from harness.compose.tree import method_trees
@@ -110,6 +110,7 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
     if isinstance(whole["search"], dict):
         for key in ("space", "rate"):  # already in the plans
             whole["search"].pop(key, None)
+    check_folders(whole)
     whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
     return from_mapping(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 
@@ -149,6 +150,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
         (name,) = compose.methods()[:1]
         plan, tree = compose.method(name, [name])
     whole = plain(tree)
+    check_folders(whole)
     whole["name"] = checked_name(whole["name"]) or "by-hand"
     return plan, whole
 

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override  # noqa: TID251 - this fol
 
 from harness.compose import override_grammar
 from harness.config import DataConfig
-from harness.data.rows.files.sources import SOURCE_OF_SUFFIX, first_rows, naming
+from harness.data.rows.files.sources import SOURCE_OF_SUFFIX, check_file, first_rows, naming
 from harness.data.rows.files.web_pages import is_url
 from harness.errors import InputError
 from harness.paths import user_path
@@ -44,7 +44,8 @@ COLUMN_KEYS = tuple(
     f"data.{key}"
     for key in ("prompt_column", "answer_column", "text_column", "label_column", "messages_column")
 )
-SHAPES = (*COLUMN_KEYS, "data.prompt_template")
+TEMPLATE = "data.prompt_template"
+SHAPES = (*COLUMN_KEYS, TEMPLATE)
 TABLES = ("csv", "jsonl", "json", "parquet")
 _CONVERTED = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "Save the sheet as CSV in UTF-8."),
@@ -72,13 +73,15 @@ def missing_overrides(arguments: Sequence[str]) -> list[str]:
         _check_format(typed)
     train = _file_of(typed)
     if train is None:
+        if "data" not in typed:
+            _check_there(typed)
         return []
     by_suffix = "pages" if is_url(train) else SOURCE_OF_SUFFIX.get(_suffix(train))
     source = str(typed["data"].value()) if "data" in typed else by_suffix
     added = [f"data={source}"] if source is not None and "data" not in typed else []
     if source in TABLES:
         own = [key for key in SHAPES if key in typed]
-        if not own or own == ["data.prompt_column"] or own == ["data.answer_column"]:
+        if not own or own in (["data.prompt_column"], ["data.answer_column"], [TEMPLATE]):
             added += _columns(train, str(source), own, typed)
     return added
 
@@ -112,6 +115,14 @@ def _check_format(typed: Mapping[str, Any]) -> None:
             f"data.train={given} cannot be read: no source reads {suffix}. {_CONVERTED[suffix]} "
             f"Read are {', '.join(SOURCE_OF_SUFFIX)}."
         )
+
+
+def _check_there(typed: Mapping[str, Any]) -> None:
+    """Raise InputError for a training file that no ``data=`` explains and that does not exist."""
+    given = _train(typed)
+    if given is not None and _suffix(given) in SOURCE_OF_SUFFIX and not is_url(given):
+        with naming("data.train"):
+            check_file(user_path(given))
 
 
 def _suffix(path: str) -> str:
@@ -153,11 +164,11 @@ def _columns(path: str, source: str, own: Sequence[str], typed: Mapping[str, Any
 
 
 def _other_half(path: str, names: Sequence[str], key: str, given: str) -> list[str]:
-    """Return the answer's column where the prompt's is typed, and the other way round."""
-    is_prompt = key == "data.prompt_column"
-    other, usual = ("answer", ANSWERS) if is_prompt else ("prompt", PROMPTS)
-    rest = [name for name in names if name != given]
-    if other in rest or given not in names:
+    """Return the answer's column where that of the prompt or a template is typed, or the reverse."""
+    other, usual = ("prompt", PROMPTS) if key == "data.answer_column" else ("answer", ANSWERS)
+    used = [name for name in names if f"{{{name}}}" in given] if key == TEMPLATE else [given]
+    rest = [name for name in names if name not in used]
+    if other in rest or not {*used} <= {*names} or not used:
         return []
     found = _first(usual, rest) or (rest[0] if len(rest) == 1 else None)
     if found is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from harness import methods
 from harness.config import SweepConfig
+from harness.config.strict import require
 from harness.errors import InputError
 
 SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
@@ -42,6 +44,13 @@ def of_trial(override: str) -> bool:
     if override.lstrip("+~").startswith("search.rate."):
         return True  # the rate of a trial, where nothing else sets it
     return name not in (*SWEEP_KEYS, "stage", "methods", "per_method", "variants")
+
+
+def check_folders(whole: Mapping[str, Any]) -> None:
+    """Raise InputError if runs_dir or reports_dir is not the path of a folder, such as empty text."""
+    for key in ("runs_dir", "reports_dir"):
+        path = whole[key]
+        require(isinstance(path, str) and path.strip() != "", key, path, "the path of a folder")
 
 
 def checked_name(given: Any, what: str = "name=") -> str | None:

@@ -33,7 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.compose.accepted_values import Accepted, accepted
 from harness.compose.quoting import escaped, pieces, shown, unread_escape
 from harness.config import search_space
-from harness.errors import InputError
+from harness.errors import InputError, nearest, unknown
 from harness.records.secrets import looks_secret
 
 GROUPS = ("model", "data", "method", "training", "evaluation", "tracking", "launcher", "sweep")
@@ -46,6 +46,7 @@ _WRITTEN = {
     "interval": "interval(low,high)",
     "tag": "tag(log,interval(low,high))",
 }
+TAGS = {"log", "int"}  # of an interval
 
 
 def parse_all(texts: Sequence[str]) -> list[Override]:
@@ -92,15 +93,32 @@ def parse(text: str) -> Override:
     except (HydraException, OmegaConfBaseException) as error:
         override = _hydras(f"{head}=x")
         override._value = _literal(key, head, value, error)
+        _check_range(key, override.value(), value)
     else:
         _check_commas(override, value)
         own = override.value()
+        _check_range(key, own, value)
         if accepted(key).is_text_alone and isinstance(own, int | float | list | dict):
             override._value = value.strip()  # a name such as 007 or [INST]
     override.input_line = text
     if re.search(r"[\x00-\x1f\x7f]", text) and not is_swept(override):
         override.input_line = f"{head}={shown(override.value())}"  # on one line in every message
     return override
+
+
+def _check_range(key: str, own: Any, value: str) -> None:
+    """Raise InputError for values to search that are not written as a range: ``choise(2,4)``, [2,4]."""
+    kinds = accepted(key)
+    if not key.startswith(SEARCHABLE) or not kinds.other or kinds.list or kinds.mapping:
+        return
+    called = re.match(r"([A-Za-z]+)\s*[(\[]", own) if isinstance(own, str) else None
+    if isinstance(own, list) or called is not None:
+        meant = nearest(called[1], _WRITTEN) if called is not None else ["choice"]
+        written = [_WRITTEN[name] for name in meant[:1] or _WRITTEN]
+        raise InputError(
+            f"{_said(f'{key}={value}')} cannot be read: values to search are written "
+            f"{' or '.join(written)}."
+        )
 
 
 def text_of(override: Override) -> str:
@@ -250,18 +268,20 @@ def dimension(override: Override) -> search_space.Dimension:
         return search_space.stepped(key, value.start, value.stop, value.step)
     if isinstance(value, IntervalSweep):
         assert value.start is not None and value.end is not None
+        for tag in value.tags - TAGS:
+            raise unknown(f"tag in {key}", tag, TAGS)
         log = "log" in value.tags
         integer = "int" in value.tags or isinstance(value.start, int)  # int(interval(...))
         return search_space.interval(key, value.start, value.end, log=log, integer=integer)
     raise InputError(f"{override.input_line}: glob() cannot be searched; write choice(...).")
 
 
-def dimension_of(key: str, text: str) -> search_space.Dimension:
-    """Return the dimension written as a string in a YAML's ``search.space``."""
+def dimension_of(key: str, text: str, where: str | None = None) -> search_space.Dimension:
+    """Return the dimension written as a string in a YAML's ``search.space``, or at ``where``."""
     override = parse(f"{key}={text}")
     if not override.is_sweep_override():
         raise InputError(
-            f"search.space.{key}={text!r} is no range: write choice(...), range(...), "
+            f"{where or f'search.space.{key}'}={text!r} is no range: write choice(...), range(...), "
             "interval(...) or tag(log, interval(...))."
         )
     return dimension(override)

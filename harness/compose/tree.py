@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import methods
 from harness.compose import override_grammar
+from harness.compose.accepted_values import accepted
 from harness.compose.aliases import counterparts
 from harness.compose.folders import conf_dir, own_folder
 from harness.compose.hydra_cache import HydraCache
@@ -84,6 +85,9 @@ class MethodTrees:
         early = [
             o for o in early if not override_grammar.is_swept(o) and o.key_or_group != "method"
         ]
+        for override in early:
+            if override.key_or_group in ("variants", "per_method"):
+                _check_mapping(override, {})
         self._first = self._compose([override_grammar.text_of(o) for o in early])
         self._variants = _texts("variants", self._first.variants)
         self._own = _texts("per_method", self._first.per_method)
@@ -99,6 +103,10 @@ class MethodTrees:
                 value = value.list if isinstance(value, ChoiceSweep) else value
                 names = value if isinstance(value, list) else [value]
         names = list(dict.fromkeys(map(str, names)))
+        if not names or self._first.methods == []:
+            raise InputError(
+                "methods=[] cannot be used: name a method or several, such as method=lora,full."
+            )
         for name in (*names, *self._own):
             if name not in self._variants:
                 self._check_option("method", name)
@@ -130,6 +138,8 @@ class MethodTrees:
         keys = set(override_grammar.keys_of(tree))
         values = [o for o in given if not override_grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
+        for override in here:
+            _check_mapping(override, OmegaConf.select(tree, override.key_or_group))
         plain = [override_grammar.text_of(o) for o in here if not override_grammar.is_swept(o)]
         if plain:
             tree = self._compose([f"method={option}", *groups, *plain])
@@ -146,6 +156,7 @@ class MethodTrees:
         for key in space:
             if key.startswith("search.space."):
                 own = key.removeprefix("search.space.")
+                self._has(own, keys, names, "key in search.space")
                 raise InputError(f"{key}: a range is typed at its own key, {own}=choice(...).")
             if not key.startswith(override_grammar.SEARCHABLE):
                 raise InputError(
@@ -289,6 +300,11 @@ def _close_rate(whole: dict[Any, Any], given: Sequence[Override]) -> OpenRate:
     default, limits, rule = (whole["search"]["rate"].get(k) for k in ("default", "range", "rule"))
     accepted = f"one of {', '.join(FACTORS)} or null"
     require(rule is None or rule in FACTORS, "search.rate.rule", rule, accepted)
+    refers = isinstance(default, str) and "${" in default
+    is_rate = isinstance(default, float | int) and not isinstance(default, bool) and default > 0
+    require(refers or is_rate, "search.rate.default", default, "a number above 0")
+    if limits is not None and "${" not in str(limits):
+        override_grammar.dimension_of(_RATE, str(limits), "search.rate.range")
     space = whole["search"]["space"] or {}
     is_open = whole["training"]["learning_rate"] == "${search.rate.default}"
     range_is_open = space.get(_RATE) == "${search.rate.range}"
@@ -298,6 +314,24 @@ def _close_rate(whole: dict[Any, Any], given: Sequence[Override]) -> OpenRate:
         space[_RATE] = limits
     typed = any(o.key_or_group == _RATE and override_grammar.is_swept(o) for o in given)
     return OpenRate(is_open, range_is_open and not typed, rule)
+
+
+def _check_mapping(override: Override, present: Any) -> None:
+    """Raise InputError if a part of the configuration is replaced by something that has no keys."""
+    key, value, kinds = override.key_or_group, override.value(), accepted(override.key_or_group)
+    if not isinstance(present, Mapping) or isinstance(value, dict) or kinds.text or kinds.list:
+        return
+    if override_grammar.is_swept(override) or (
+        value is None and free_parent(f"{key}.") is not None
+    ):
+        return  # a search is refused in its own words
+    first = next(iter(present), None)
+    how = (
+        f"Set its keys one by one, such as {key}.{first}=VALUE"
+        if first
+        else "Such are {KEY: VALUE}"
+    )
+    raise InputError(f"{key}={value!r} cannot be used: it must be a mapping. {how}.")
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:

@@ -48,6 +48,7 @@ class Interval:
         return f"tag({kind}, {body})" if kind else body
 
 
+MOST_VALUES = 10_000  # of a range, which is a list of them
 Dimension = Choice | Interval
 Space = Mapping[str, Dimension]  # dotted configuration key → its dimension
 
@@ -108,6 +109,11 @@ def stepped(key: str, start: float, stop: float, step: float) -> Dimension:
     if step <= 0 or start >= stop:
         raise InputError(
             f"{key}: range({start:g}, {stop:g}, {step:g}) is empty; it needs start < stop, step > 0."
+        )
+    if (stop - start) / step > MOST_VALUES:
+        raise InputError(
+            f"{key}: range({start:g}, {stop:g}, {step:g}) has more than {MOST_VALUES:,} values; write "
+            "tag(int, interval(low, high)), or interval(low, high) for fractions."
         )
     if all(isinstance(x, int) for x in (start, stop, step)):
         return choice(key, list(range(int(start), int(stop), int(step))))

@@ -20,7 +20,7 @@ from harness.doctor.inputs import (
 )
 from harness.doctor.launchers import check_launcher
 from harness.doctor.machine import check_devices, check_python, check_quantization
-from harness.errors import InputError, first_line
+from harness.errors import InputError, first_line, refused_paths
 from harness.terminal.phases import phase
 
 HELP = """\
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        with phase("reading the configuration"):
+        with phase("reading the configuration"), refused_paths():
             from harness.compose.command_line import compose_from_data
 
             sweep, plans, _ = compose_from_data(arguments)

@@ -81,7 +81,10 @@ def prepare(
     """
     examples: tuple[Example, ...] = getattr(splits, split)
     if not examples:
-        raise InputError(f"data.{split} has no examples: finalists are measured on it.")
+        raise InputError(
+            f"data.{split} has no examples, and finalists are measured on it: set data.{split}, a "
+            f"data.{split}_fraction above 0, or confirm.finalists=0, which leaves the search alone."
+        )
     asked, length = [], answer_length(splits, tokenizer, data, evaluation)
     if evaluation.metrics and not data.is_plain_text and not data.is_classification:
         check_answers([example.references for example in examples], evaluation)

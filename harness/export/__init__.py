@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.arguments import command_arguments
-from harness.errors import InputError
+from harness.errors import InputError, refused_paths
 from harness.export.options import HELP, ExportOptions, typed
 
 
@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        return run(typed(arguments))
+        with refused_paths():
+            return run(typed(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -34,11 +34,15 @@ class Base:
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Load the tokenizer. Its padding token, if missing, becomes the end-of-text token."""
+    """Load the tokenizer. Its padding token, if missing, becomes the end-of-text token.
+
+    Raises InputError if its files are missing or cannot be read.
+    """
     from transformers import AutoTokenizer
 
     options = {"revision": config.revision or "main", "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(model_path(config), **options)
+    with library_errors_as_input(config):
+        tokenizer = AutoTokenizer.from_pretrained(model_path(config), **options)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

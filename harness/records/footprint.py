@@ -31,6 +31,7 @@ class Footprint:
     infeasible: str | None = None  # why no step could be taken
     evaluation_peak_gb: float = 0.0  # of scoring and answering
     unmeasured: str | None = None  # error during measurement; its trials run anyway
+    trainable_parameters: int | None = None  # None: not counted, by an earlier version
 
     @property
     def needed_gb(self) -> float:

@@ -11,6 +11,7 @@ from harness.records.footprint import Footprint
 from harness.records.store import read_json
 
 FILE = "plan.json"
+_LATER = {"trainable_parameters": None}  # fields that earlier versions did not write
 
 
 def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
@@ -20,7 +21,7 @@ def read_plan(folder: Path) -> tuple[dict[str, Footprint], list[str]]:
     for method, needs in plan.items() if isinstance(plan, dict) else ():
         try:
             first = needs["measured"][0]["footprint"]
-            footprints[str(method)] = from_mapping(Footprint, first)
+            footprints[str(method)] = from_mapping(Footprint, {**_LATER, **first})
             left_out += [str(words) for words in needs["left_out"]]
         except (InputError, LookupError, TypeError):
             continue  # not measured, or written by another version

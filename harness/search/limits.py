@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from harness.config import SweepConfig
+from harness.compose.method_plan import MethodPlan
+from harness.config import LimitsConfig, SweepConfig
+from harness.config.strict import require
+from harness.errors import InputError
 from harness.records import Record
+from harness.search.planning.needs import MethodMemory
 from harness.statistics.measurements.names import FORGETTING_KL
+
+TOO_SLOW = 5.0  # times limits.minutes: steps measured on a busy machine take a few times longer
 
 
 def training_seconds(cost: Mapping[str, float]) -> float | None:
     """Return seconds of training and preparation of the method; None if not measured."""
     seconds = cost.get("train_seconds")
     return None if seconds is None else seconds + cost.get("preparation_seconds", 0.0)
+
+
+def check_reachable(
+    limits: LimitsConfig, plans: Sequence[MethodPlan], needs: Mapping[str, MethodMemory]
+) -> None:
+    """Raise InputError if the measured steps show that no method can keep the limits."""
+    whys = [f"{plan.method}: {why}" for plan in plans if (why := needs[plan.method].none_fits)]
+    if len(whys) == len(plans):
+        raise InputError(
+            f"No trial can be run: {'; '.join(whys)}. Smaller values of training.batch_size, "
+            "data.max_length or the method's size need less, as do other methods."
+        )
+    least = [
+        seconds for plan in plans if (seconds := least_seconds(needs[plan.method])) is not None
+    ]
+    if limits.minutes is not None and len(least) == len(plans):
+        fastest = min(least) / 60
+        require(
+            fastest <= TOO_SLOW * limits.minutes,
+            "limits.minutes",
+            limits.minutes,
+            f"null or, by the measured steps, about {1.2 * fastest:.2g} or more: the fastest method "
+            f"trains for {fastest:.2g} minutes. training.max_steps shortens that",
+        )
+
+
+def least_seconds(memory: MethodMemory) -> float | None:
+    """Return the shortest training of the measured configurations; None if none was measured."""
+    found = [one.footprint for one in memory.measured]
+    return min(
+        (f.step_seconds * f.total_steps for f in found if f.micro_batch_size > 0), default=None
+    )
 
 
 def excesses(record: Record, sweep: SweepConfig) -> dict[str, float]:

@@ -9,7 +9,9 @@ from harness import methods
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.data.rows.splits import Splits
+from harness.search.limits import least_seconds
 from harness.search.planning.needs import MethodMemory
+from harness.statistics.comparing.margins import FEWEST_ITEMS
 
 # Suffix of a key in ``Splits.counts`` → its meaning.
 _COUNTED = {
@@ -63,6 +65,13 @@ def _of_sizes(sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits) -
             f"a step has {effective:,} sequences and train {n:,} examples: every step is a whole epoch "
             "(training.batch_size, training.gradient_accumulation_steps)"
         )
+    of = "test" if sweep.confirm.finalists else "validation"
+    items = len(getattr(splits, of))
+    if items < FEWEST_ITEMS:
+        yield (
+            f"{items:,} {of} examples are fewer than {FEWEST_ITEMS}: nothing will be recommended "
+            f"(data.{of}, data.{of}_fraction)"
+        )
     workers, cores = sweep.launcher.workers, os.cpu_count() or 1
     if sweep.launcher.name == "local" and workers is not None and workers > cores:
         yield f"launcher.workers={workers} share {cores} cores, and each loads its own model"
@@ -76,11 +85,9 @@ def _of_methods(
         why = methods.build(config.method).cannot_merge
         if config.evaluation.merged and why is not None:
             yield f"evaluation.merged measures nothing for {plan.method}: {why}"
-        found = [one.footprint for one in needs[plan.method].measured]
-        minutes = [f.step_seconds * f.total_steps / 60 for f in found if f.micro_batch_size > 0]
-        limit = sweep.limits.minutes
-        if limit is not None and minutes and min(minutes) > limit:
+        seconds, limit = least_seconds(needs[plan.method]), sweep.limits.minutes
+        if limit is not None and seconds is not None and seconds > 60 * limit:
             yield (
                 f"limits.minutes={limit:g} is exceeded by all measured values of {plan.method}: "
-                f"training takes {min(minutes):.2g} minutes or more"
+                f"training takes {seconds / 60:.2g} minutes or more"
             )

@@ -68,6 +68,11 @@ def test_what_is_typed_stands(tmp_path):
     assert missing_overrides([train, *typed]) == ["data=csv"]
     assert missing_overrides([train, "data=csv", typed[0]]) == []  # 'answer' is the default
     assert missing_overrides([train, "data.prompt_template='{question}?'"]) == ["data=csv"]
+    other = table(tmp_path / "b.csv", ("質問", "回答"))
+    assert missing_overrides([other, "data.prompt_template=質問: {質問}"]) == [
+        "data=csv",
+        'data.answer_column="回答"',
+    ]
     assert missing_overrides([train, "--config-dir=mine"]) == []
 
 
@@ -83,7 +88,9 @@ def test_the_other_half_of_a_pair(tmp_path):
 
 def test_nothing_follows_without_a_file(tmp_path):
     assert missing_overrides(["method=lora"]) == []
-    assert missing_overrides([f"data.train={tmp_path / 'absent.csv'}"]) == []
+    with pytest.raises(InputError, match=r"^data\.train: .*absent\.csv does not exist"):
+        missing_overrides([f"data.train={tmp_path / 'absent.csv'}"])
+    assert missing_overrides([f"data.train={tmp_path / 'absent.csv'}", "data=hub"]) == []
     (tmp_path / "notes.xyz").write_text("text")
     assert missing_overrides([f"data.train={tmp_path / 'notes.xyz'}"]) == []
 

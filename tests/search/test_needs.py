@@ -10,6 +10,7 @@ from sweeping import FakeLauncher, composed, drive
 from harness.errors import InputError
 from harness.records.footprint import Footprint
 from harness.records.plan_file import FILE
+from harness.search.limits import check_reachable
 from harness.search.planning.memory_fit import find_needs, has_size
 from harness.search.planning.needs import read_needs, write_needs
 
@@ -159,6 +160,32 @@ def test_an_evaluation_counts_against_the_device_and_not_against_the_users_limit
     why = needs["lora"].none_fits
     assert (why is None) == fits
     assert fits or "in an evaluation; toy has" in str(why)
+
+
+def test_limits_that_no_method_can_keep_are_refused_before_anything_is_spent():
+    """By parameters and memory for sure; by time with room for a machine that is busy now."""
+
+    def refused(*limits, trained=1000, seconds=1.0):
+        def measure(asked):
+            of = {"micro_batch_size": 8, "step_seconds": seconds, "trainable_parameters": trained}
+            return [Footprint("toy", ROOM, 60, 1.0, **of) for _ in asked]
+
+        needs, plans, _ = needs_of(measure, "method=lora,full", *limits)
+        sweep, _ = composed("method=lora,full", *limits)
+        try:
+            check_reachable(sweep.limits, list(plans.values()), needs)
+        except InputError as error:
+            return str(error)
+        return None
+
+    assert refused("limits.trainable_parameters=1000", "limits.minutes=1") is None
+    few = refused("limits.trainable_parameters=999")
+    assert few and "lora: 1,000 trainable parameters; limits.trainable_parameters=999" in few
+    small = refused("limits.peak_memory_gb=0.5")
+    assert small and "1.00 GB in a measured step; limits.peak_memory_gb=0.5" in small
+    assert refused("limits.minutes=1", seconds=4.9) is None, "a caution of the plan"
+    slow = refused("limits.minutes=1", seconds=5.1)
+    assert slow and slow.startswith("limits.minutes=1.0 cannot be used") and "about 6.1" in slow
 
 
 def test_where_one_of_several_killed_the_worker_each_is_asked_for_alone():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.config import ModelConfig
+from harness.config.strict import require
 from harness.errors import InputError, first_line
 from harness.paths import user_path
 
@@ -25,6 +26,12 @@ def check_model(config: ModelConfig) -> None:
         raise InputError("model.name is not set: give a hub name or a local directory.")
     path = Path(model_path(config))
     looks_local = config.name.startswith((".", "/", "~")) or path.exists()
+    require(
+        config.revision is None or not looks_local,
+        "model.revision",
+        config.revision,
+        f"null where model.name={config.name} is a folder: only models on the hub have revisions",
+    )
     if not looks_local:
         if config.name.count("/") > 1:
             raise InputError(

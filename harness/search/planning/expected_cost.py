@@ -87,5 +87,5 @@ def _is_timed(method: MethodMemory) -> bool:
 
 
 def confirm_trials(sweep: SweepConfig) -> int:
-    """Return the number of confirmation trials of one method."""
-    return sweep.confirm.finalists * sweep.confirm.seeds
+    """Return the number of confirmation trials of one method; no more finalists than trials."""
+    return min(sweep.confirm.finalists, sweep.search.trials) * sweep.confirm.seeds

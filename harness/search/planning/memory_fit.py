@@ -132,8 +132,14 @@ class _Fitting:
         return self._measured[repr(values)]
 
     def _too_large(self, found: Footprint) -> str | None:
-        """Return why a footprint does not fit, or None. Raises InputError if fewer workers would."""
+        """Return why a footprint breaks a limit or does not fit into memory, or None.
+
+        Raises InputError if fewer workers would fit.
+        """
         limit, peak = self._sweep.limits.peak_memory_gb, found.peak_gb
+        most, trained = self._sweep.limits.trainable_parameters, found.trainable_parameters
+        if most is not None and trained is not None and trained > most:
+            return f"{trained:,} trainable parameters; limits.trainable_parameters={most:,}"
         if found.infeasible is not None:
             return found.infeasible
         if limit is not None and peak > limit:

@@ -33,7 +33,7 @@ from harness.trials.run import device_name
 from harness.trials.tuning import GO_ON, Tuning, Watch
 from harness.trials.workbench import Inputs, Workbench, quantization_of
 
-FORMAT = 6  # increase it when the measurement changes
+FORMAT = 7  # increase it when the measurement changes
 SAMPLED_STEPS = 64  # of an epoch, for the cost of a mean step
 
 
@@ -85,6 +85,8 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
             meter.close()
         room = available_gb(device)
         found = Footprint(device_name(device), room, steps, max([*meter.peaks, 0.0]))
+        trained = tuning.size.get("trainable_parameters")
+        found = replace(found, trainable_parameters=None if trained is None else int(trained))
         reset_peak(device)
         if tuning.status == "diverged":
             return found  # unrelated to memory: the trial itself will report it

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.rows.files.encodings import named
-from harness.errors import InputError, unknown
+from harness.errors import InputError, first_line, unknown
 from harness.paths import user_path
 
 
@@ -67,6 +67,30 @@ def _own_digits(value: Any, kind: Any) -> Any:
     return float(str(short(value)))
 
 
+def _check_on_hub(name: str) -> None:
+    """Raise InputError for a data set that is neither in the cache nor found on the hub.
+
+    `datasets` itself tries for half a minute.
+    """
+    import datasets
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    caches = [Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")]
+    caches.append(
+        Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="dataset")
+    )
+    if constants.HF_HUB_OFFLINE or any(cache.exists() for cache in caches):
+        return
+    try:
+        HfApi().dataset_info(name, timeout=5)
+    except Exception as error:  # no network, data set or permission
+        raise InputError(
+            f"data.name={name!r} cannot be used: it is neither an existing directory nor in the cache, "
+            f"and the hub answered: {first_line(error)}"
+        ) from error
+
+
 def hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
     """Yield the rows of a split: of a data set on the hub, or of a local directory."""
     import datasets
@@ -83,6 +107,8 @@ def hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
                 raise unknown(f"split of data.name={name}", split, [str(name) for name in splits])
             rows = splits[split]
         else:
+            if not folder.is_dir():
+                _check_on_hub(name)
             rows = datasets.load_dataset(
                 str(folder) if folder.is_dir() else name, subset, split=split
             )

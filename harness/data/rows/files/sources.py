@@ -101,7 +101,7 @@ def _records(
 
 def _of_file(source: str, item: str, seen: Counter[str]) -> Iterator[Located]:
     path = user_path(item)
-    _check_file(path)
+    check_file(path)
     yield from _READERS[source](path, seen)
 
 
@@ -120,7 +120,7 @@ def _of_url(source: str, url: str, seen: Counter[str]) -> Iterator[Located]:
 def first_rows(source: str, path: str, n: int) -> list[Any]:
     """Return the first ``n`` parsed rows of one file. Raises InputError if it cannot be read."""
     file = user_path(path)
-    _check_file(file)
+    check_file(file)
     return [row for _, row in islice(_READERS[source](file, Counter()), n)]
 
 
@@ -133,7 +133,8 @@ def naming(field: str) -> Iterator[None]:
         raise InputError(f"{field}: {error}") from None
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise InputError if there is no such file, or nothing in it, with the nearest names beside it."""
     if path == Path():
         raise InputError("The path of the file is empty.")
     if path.is_dir():

@@ -120,7 +120,10 @@ def load_run(folder: Path) -> SweepRecords:
     )
     footprints, left_out = read_plan(folder)
     remarks += [
-        say("Left out, because it does not fit into memory: {words}.", words=retold(words))
+        say(
+            "Left out, because it breaks a limit or does not fit into memory: {words}.",
+            words=retold(words),
+        )
         for words in left_out
     ]
     return SweepRecords(
