@@ -11,9 +11,11 @@ import numpy as np
 
 from harness.language import recorded
 from harness.records import Measurement
-from harness.statistics.measurements.definitions import unit_of
+from harness.statistics.comparing.influence import influences
+from harness.statistics.measurements.definitions import own_kind, unit_of
 from harness.statistics.resampling import bootstrap_scores, draw_counts, percentile_interval
 from harness.statistics.scores import aggregate
+from harness.statistics.unseen import unseen_variance
 
 
 @lru_cache(maxsize=8)
@@ -44,7 +46,7 @@ class MeasurementCollector:
     def add(
         self, name: str, statistics: np.ndarray, signature: str, *, at_least: bool = False
     ) -> None:
-        """Add the score of (n, k) ``statistics`` with its bootstrap interval over the n examples.
+        """Add the score of (n, k) ``statistics`` with its interval over the n examples.
 
         ``at_least`` marks a lower bound, which its unit states. A score that is not finite (a
         perplexity that overflows) is recorded as missing.
@@ -53,8 +55,7 @@ class MeasurementCollector:
             value = float(aggregate(name, statistics))
             interval = None
             if len(statistics) > 1:
-                counts = _counts(len(statistics), self.resamples)
-                interval = percentile_interval(bootstrap_scores(name, statistics, counts))
+                interval = self._interval(name, statistics, value)
         self.items[name] = statistics
         if not math.isfinite(value):
             self.miss(name, recorded("it is no finite number: {value}", value=value), for_good=True)
@@ -63,6 +64,17 @@ class MeasurementCollector:
             interval = None
         unit = unit_of(name) + ", at least" * at_least
         self.measurements[name] = Measurement(value, unit, len(statistics), interval, signature)
+
+    def _interval(self, name: str, statistics: np.ndarray, value: float) -> tuple[float, float]:
+        """Return the bootstrap interval; for yes/no results, where it may be a point, a normal one."""
+        unseen = unseen_variance(name, statistics)
+        of_items = influences(name, statistics)
+        if not unseen or not np.isfinite(of_items).all():
+            counts = _counts(len(statistics), self.resamples)
+            return percentile_interval(bootstrap_scores(name, statistics, counts))
+        half = 1.96 * math.sqrt(float(of_items.var(ddof=1)) / len(of_items) + unseen)
+        least, most = own_kind(name).span
+        return max(least, value - half), min(most, value + half)
 
     def add_value(self, name: str, value: float, n: int, signature: str) -> None:
         """Add a score of n examples that per-example statistics cannot give. It has no interval."""

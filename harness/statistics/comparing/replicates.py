@@ -12,6 +12,7 @@ import numpy as np
 from harness.statistics.comparing.influence import influences
 from harness.statistics.measurements.definitions import METRIC_DEFINITIONS, kind_of
 from harness.statistics.scores import Array, aggregate
+from harness.statistics.unseen import unseen_variance
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Replicates:
         default=None, repr=False
     )  # (S, n); None without per-item results
     item_error: float | None = None  # standard error over items, if only that was recorded
+    unseen: float = 0.0  # variance over items that the influences of yes/no results do not show
     fixed: bool = False  # True for the untouched base, which does not depend on seeds
 
     @property
@@ -71,7 +73,8 @@ def replicates(
         found = found / values[:, None]
     if found is not None and not np.isfinite(found).all():
         found = None
-    return Replicates(to_scale(name, values), tuple(seeds), found)
+    unseen = 0.0 if found is None else unseen_variance(name, statistics)
+    return Replicates(to_scale(name, values), tuple(seeds), found, unseen=unseen)
 
 
 def is_logarithmic(name: str) -> bool:

@@ -14,6 +14,8 @@ candidate's items. A candidate's φ is shrunk towards the common φ with ``PRIOR
 Candidates with the same seeds saw the same data in the same order. If enough candidates share seeds,
 the common effect of a seed is removed from their differences, as in a randomized block design.
 
+Shares of yes/no results have a variance also where all results agree (``harness.statistics.unseen``).
+
 Assumes items and seeds drawn at random, and seed effects that are near normal.
 """
 
@@ -122,7 +124,7 @@ class _Seeds:
         self.own = np.zeros(len(found))
         if not several:
             return
-        scale = np.array([found[i].interaction or 0.0 for i in several])
+        scale = np.array([found[i].interaction or found[i].unseen for i in several])
         scaled = bool((scale > 0).all())
         if not scaled:  # per-item results are unknown: pool the variances themselves
             scale = np.ones(len(several))
@@ -188,4 +190,5 @@ def _item_covariances(found: Sequence[Replicates]) -> Array:
     for i, one in enumerate(found):
         if one.n is None and one.item_error is not None:
             covariances[i, i] = one.item_error**2
+        covariances[i, i] += one.unseen
     return covariances
