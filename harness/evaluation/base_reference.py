@@ -16,19 +16,19 @@ import numpy as np
 from harness.config import EvaluationConfig, ModelConfig
 from harness.data.tokens.encode import Encoded
 from harness.evaluation.collector import MeasurementCollector
-from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
+from harness.evaluation.likelihood import by_example, n_labels
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import Texts
 from harness.models.load import Base
 from harness.models.loading.base_fingerprint import base_fingerprint
-from harness.models.logprobs import LogProbs, base_logprobs
+from harness.models.logprobs import LogProbs, base_predictions
 from harness.models.quantization import Quantization
 from harness.records import Measurement, read_json, write_json
 from harness.records.disk_usage import keep_bound, mark_used
 from harness.records.fingerprint import digest, evaluation_identity
 from harness.statistics.measurements.names import GENERAL_BITS_PER_BYTE, GENERAL_PERPLEXITY
 
-FORMAT = 4
+FORMAT = 5
 KEPT_IN_MEMORY = 4
 BENCHMARK_FIELDS = (  # measured elsewhere
     *("tasks", "task_folder", "task_limit", "num_fewshot", "per_task", "task_batch_size"),
@@ -127,8 +127,8 @@ def _measure(
 ) -> tuple[Reference, bool]:
     """Measure the reference. The flag is True if another attempt could find no more."""
 
-    def logprobs(encoded: Encoded, longer: Encoded | None) -> LogProbs:
-        return base_logprobs(
+    def predictions(encoded: Encoded, longer: Encoded | None) -> tuple[LogProbs, np.ndarray]:
+        return base_predictions(
             base.model,
             encoded,
             batch_size=config.batch_size,
@@ -142,11 +142,10 @@ def _measure(
     quality(measured, base.model, base.tokenizer, texts, config, device)
     general = drift = nll = None
     if texts.general is not None:
-        general = logprobs(texts.general, None if beside is None else beside.general)
-        nll, _ = sequence_nll(base.model, texts.general, config.batch_size, device)
+        general, nll = predictions(texts.general, None if beside is None else beside.general)
         _general(measured, texts, nll)
     if texts.drift is not None:
-        drift = logprobs(texts.drift, None if beside is None else beside.drift)
+        drift, _ = predictions(texts.drift, None if beside is None else beside.drift)
     outputs = [str(row["output"]) for row in measured.predictions]
     reference = Reference(
         fingerprint=key,

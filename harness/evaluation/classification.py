@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.data.tokens.batches import evaluation_batches
+from harness.data.tokens.batches import collate
 from harness.data.tokens.encode import Encoded
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.texts import Texts
 from harness.models.logits import logits_at
+from harness.models.scoring import planned_batches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,8 +23,8 @@ def class_logprobs(model: nn.Module, encoded: Encoded, batch_size: int, device: 
     """Return (n, classes) log-probabilities of each sequence's class."""
     model.eval()
     rows, found = [], []
-    for indices, batch in evaluation_batches(encoded, batch_size):
-        batch = batch.to(device)
+    for indices in planned_batches(model, encoded, batch_size):
+        batch = collate(encoded, indices, 0).to(device)
         logits = logits_at(model, batch.input_ids, batch.attention_mask, batch.predict)
         found.append(torch.log_softmax(logits.double(), dim=-1).cpu().numpy())
         rows += indices

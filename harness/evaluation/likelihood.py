@@ -9,7 +9,7 @@ import torch
 
 from harness.data.tokens.batches import Batch
 from harness.data.tokens.encode import Encoded
-from harness.models.logprobs import LogProbs
+from harness.models.logprobs import LogProbs, at_targets
 from harness.models.scoring import scored
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def nll_and_divergences(
     def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> tuple[Tensor, Tensor]:
         found = []
         for rows, logits in chunks:
-            logits = logits.float()
-            targets = batch.targets[rows]
-            losses = [torch.nn.functional.cross_entropy(logits, targets, reduction="none")]
-            losses += [known.divergence(logits, start + rows.start) for known in references]
+            log_probs = torch.log_softmax(logits.float(), dim=-1)
+            del logits  # free the memory before the divergences are computed
+            losses = [-at_targets(log_probs, batch.targets[rows])]
+            losses += [known.divergence_of(log_probs, start + rows.start) for known in references]
             found.append(torch.stack(losses))
-            del logits  # free the memory before the next chunk is computed
+            del log_probs  # and before the next chunk is
         return batch.rows, torch.cat(found, dim=1)
 
     for indices, (rows, values) in scored(model, encoded, batch_size, device, read):

@@ -14,6 +14,7 @@ from harness.evaluation.forgetting import drift, forgetting
 from harness.evaluation.likelihood import by_example, n_labels, sequence_nll
 from harness.evaluation.quality import quality
 from harness.evaluation.texts import Texts
+from harness.models.scoring import planned_batches
 from harness.statistics.measurements.names import DRIFT_KL, FORGETTING_KL, FORGETTING_NLL
 from harness.statistics.scores import aggregate
 
@@ -43,6 +44,39 @@ def evaluate(
     forgetting(measured, model, texts, references, config, device)
     drift(measured, model, texts, reference, config, device)
     return measured
+
+
+def evaluate_before_training(
+    model: nn.Module,
+    texts: Texts,
+    reference: Reference,
+    config: EvaluationConfig,
+    device: str,
+) -> dict[str, float]:
+    """Return the same as ``evaluate_during_training`` of an adapted model before its first step.
+
+    If it predicts the longest general texts exactly as the base does, bit for bit, it is still the
+    base, whose values are known. Otherwise it is measured.
+    """
+    if not _is_the_base(model, texts, reference, config, device):
+        return evaluate_during_training(model, texts, reference, config, device)
+    perplexity = f"{texts.split}.perplexity"
+    known = reference.measurements
+    values = {perplexity: known[perplexity].value} if perplexity in known else {}
+    drift_kl = {} if texts.drift is None else {DRIFT_KL: 0.0}
+    return values | {FORGETTING_KL: 0.0, FORGETTING_NLL: 0.0} | drift_kl
+
+
+def _is_the_base(
+    model: nn.Module, texts: Texts, reference: Reference, config: EvaluationConfig, device: str
+) -> bool:
+    """Compare the NLL of the first batch of general text, in the very batch it was measured in."""
+    if texts.general is None or texts.sequences.classes is not None:
+        return False
+    first = planned_batches(model, texts.general, config.batch_size)[0]
+    nll, _ = sequence_nll(model, texts.general.take(first), config.batch_size, device)
+    assert reference.general_nll is not None, "measured with its log-probabilities"
+    return np.array_equal(nll, reference.general_nll[first])
 
 
 def evaluate_during_training(

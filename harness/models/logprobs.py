@@ -14,6 +14,7 @@ from harness.models.views import output_layer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import numpy as np
     from torch import Tensor, nn
 
     from harness.data.tokens.batches import Batch
@@ -100,8 +101,11 @@ class LogProbs:
 
     def divergence(self, logits: Tensor, start: int) -> Tensor:
         """Return (R,) KL(base ‖ tuned) in nats for (R, vocabulary) logits, from row ``start``."""
-        other = torch.log_softmax(logits.float(), dim=-1)
-        base = self._of(lambda tensor: tensor[start : start + len(logits)].to(other.device))
+        return self.divergence_of(torch.log_softmax(logits.float(), dim=-1), start)
+
+    def divergence_of(self, other: Tensor, start: int) -> Tensor:
+        """Return the same for (R, vocabulary) float32 log-probabilities."""
+        base = self._of(lambda tensor: tensor[start : start + len(other)].to(other.device))
         # A CPU's cache holds a block, a GPU all rows at once.
         rows = max(1, len(other) if other.is_cuda else BLOCK // base.values.shape[-1])
         places = range(0, len(other), rows)
@@ -116,29 +120,38 @@ class LogProbs:
         if self.exact is None:
             return _terms(self.values, other).sum(-1)
         other = other.clamp(min=LOWEST)
-        base = (self.values.float() + 2**15) * -STEP
+        steps = self.values.float() + 2**15
         # What would be kept as the same number is equal, so that a base does not differ from itself.
-        base = torch.where(_rounded(other) == self.values, other, base)
+        base = torch.where(_steps(other) == steps, other, steps * -STEP)
         exact, ids = self.exact
-        return _terms(base.scatter(-1, ids.long(), exact.clamp(min=LOWEST)), other).sum(-1)
+        base = base.scatter(-1, ids.long(), exact.clamp(min=LOWEST))
+        return _near_terms(base.exp(), other - base).sum(-1)
 
 
 def _rounded(log_probs: Tensor) -> Tensor:
     """Return log-probabilities as int16: the nearest multiples of STEP."""
-    steps = (log_probs.detach().clamp(min=LOWEST) / -STEP).round()
-    return (steps - 2**15).to(torch.int16)
+    return (_steps(log_probs.clamp(min=LOWEST)) - 2**15).to(torch.int16)
+
+
+def _steps(log_probs: Tensor) -> Tensor:
+    """Return the nearest whole multiples of −STEP, as floats."""
+    return (log_probs.detach() / -STEP).round()
 
 
 def _terms(base: Tensor, other: Tensor) -> Tensor:
-    """Return the terms p·(eᵈ − 1 − d) of KL(p ‖ q), with d = log q − log p.
+    """Return the terms of KL(p ‖ q) at any distance, see ``_near_terms``: eᵈ may overflow."""
+    p, d = base.exp(), other - base
+    return torch.where(d < 1, _near_terms(p, d.clamp(max=1)), other.exp() - p - p * d)
+
+
+def _near_terms(p: Tensor, d: Tensor) -> Tensor:
+    """Return the terms p·(eᵈ − 1 − d) of KL(p ‖ q), with d = log q − log p of at most −LOWEST.
 
     Over a whole distribution they sum to Σ p·(log p − log q). Each term is at least 0, and an error
     shared by all logarithms cancels. float32 normalizes too imprecisely for small divergences
     without this.
     """
-    p, d = base.exp(), other - base
-    near = p * (torch.expm1(d.clamp(max=1)) - d)
-    return torch.where(d < 1, near, other.exp() - p - p * d)
+    return p * (torch.expm1(d) - d)
 
 
 def _rest(log_probs: Tensor) -> Tensor:
@@ -146,7 +159,6 @@ def _rest(log_probs: Tensor) -> Tensor:
     return torch.log1p(-log_probs.exp().sum(-1).clamp(max=1 - 1e-6))
 
 
-@torch.no_grad()
 def base_logprobs(
     model: nn.Module,
     encoded: Encoded,
@@ -156,7 +168,21 @@ def base_logprobs(
     memory_gb: float,
     beside: Encoded | None = None,
 ) -> LogProbs:
-    """Return the base's log-probabilities at all labels of ``encoded``.
+    """Return the base's log-probabilities at all labels of ``encoded``, see ``base_predictions``."""
+    return base_predictions(model, encoded, batch_size, device, top_k, memory_gb, beside)[0]
+
+
+@torch.no_grad()
+def base_predictions(
+    model: nn.Module,
+    encoded: Encoded,
+    batch_size: int,
+    device: str,
+    top_k: int,
+    memory_gb: float,
+    beside: Encoded | None = None,
+) -> tuple[LogProbs, np.ndarray]:
+    """Return the base's log-probabilities at all labels, and (n,) the NLL in nats of each sequence.
 
     Only the ``top_k`` most probable tokens are kept if all would need more than ``memory_gb`` (2³⁰
     bytes). ``beside`` is another data set measured under the same name. If either does not fit,
@@ -166,13 +192,26 @@ def base_logprobs(
     n_labels = max(int(each.n_labels.sum()) for each in texts)
     vocabulary = output_layer(model).weight.shape[0]
     keep_all = n_labels * vocabulary * 2 <= memory_gb * 2**30
+    stored: list[LogProbs] = []
 
-    def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> list[LogProbs]:
-        stored = []
-        for _, logits in chunks:
+    def read(
+        batch: Batch, chunks: Iterator[tuple[slice, Tensor]]
+    ) -> tuple[list[LogProbs], Tensor, Tensor]:
+        kept, of_labels = [], []
+        for rows, logits in chunks:
             log_probs = torch.log_softmax(logits.float(), dim=-1)
-            stored.append(LogProbs.of(log_probs, None if keep_all else top_k).to("cpu"))
-        return stored
+            kept.append(LogProbs.of(log_probs, None if keep_all else top_k).to("cpu"))
+            of_labels.append(at_targets(log_probs, batch.targets[rows]))
+        return kept, batch.rows, torch.cat(of_labels)
 
-    batches = scored(model, encoded, batch_size, device, read)
-    return LogProbs.joined([part for _, batch_parts in batches for part in batch_parts])
+    model.eval()
+    nll = torch.zeros(len(encoded), dtype=torch.float64)
+    for indices, (kept, rows, of_labels) in scored(model, encoded, batch_size, device, read):
+        stored += kept
+        nll.index_add_(0, torch.tensor(indices)[rows.cpu()], -of_labels.double().cpu())
+    return LogProbs.joined(stored), nll.numpy()
+
+
+def at_targets(log_probs: Tensor, targets: Tensor) -> Tensor:
+    """Return (R,) of (R, vocabulary) log-probabilities: those of the (R,) ``targets``."""
+    return log_probs.gather(-1, targets[:, None])[:, 0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
 
-from harness.data.tokens.batches import Batch, collate
+from harness.data.tokens.batches import Batch, collate, evaluation_batches, longest_first
 from harness.errors import is_out_of_memory
 from harness.models.label_logits import LabelLogits
 from harness.models.logits import logits_at
+from harness.models.pass_cost import forward_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Reader = Callable[[Batch, Iterator[tuple[slice, "Tensor"]]], Result]
+
+
+def planned_batches(model: nn.Module, encoded: Encoded, batch_size: int) -> list[list[int]]:
+    """Return the batches in which ``model`` reads ``encoded``, as sequence indices, longest first."""
+    return evaluation_batches(encoded, longest_first(encoded), batch_size, forward_tokens(model))
 
 
 def scored(
@@ -33,13 +38,12 @@ def scored(
 
     ``read`` gets the batch and (rows, (rows, vocabulary) logits) in chunks. It may run twice on a
     batch, because batches are halved when memory runs out, and must have no side effects. The order
-    of sequences is that of ``evaluation_batches`` for any batch size. Raises the allocator's error
-    if one sequence does not fit.
+    of sequences is that of ``longest_first`` for any batch size. Raises the allocator's error if one
+    sequence does not fit.
     """
-    order = np.argsort(-encoded.lengths, kind="stable")
-    start, size = 0, batch_size
-    while start < len(order):
-        indices = order[start : start + size].tolist()
+    left = planned_batches(model, encoded, batch_size)
+    while left:
+        indices = left[0]
         results: list[Result] = []
         try:
             results.append(_read(model, collate(encoded, indices, 0).to(device), read))
@@ -48,10 +52,11 @@ def scored(
                 raise
         if not results:  # outside the handler, which keeps tensors alive
             torch.cuda.empty_cache()
-            size = len(indices) // 2
+            order = [index for batch in left for index in batch]
+            left = evaluation_batches(encoded, order, len(indices) // 2, forward_tokens(model))
             continue
         yield indices, results[0]
-        start += len(indices)
+        del left[0]
 
 
 def _read(model: nn.Module, batch: Batch, read: Reader[Result]) -> Result:

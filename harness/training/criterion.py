@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.config import RetentionConfig, TrainingConfig
-from harness.data.tokens.batches import Batch, BatchPlan, Stream, longest_kept
+from harness.data.tokens.batches import Batch, BatchPlan, Stream, longest_first, longest_kept
 from harness.data.tokens.encode import Encoded
 from harness.models.logprobs import LogProbs, base_logprobs
 from harness.models.weights.master_weights import computing
@@ -174,7 +174,7 @@ class Criterion:
         )
         part = text.take(used)
         log_probs = base_logprobs(base, part, batch_size, device, top_k, memory_gb)
-        order = np.argsort(-part.lengths, kind="stable")  # in the order of evaluation_batches
+        order = longest_first(part)  # that of the log-probabilities
         n_labels = part.n_labels[order]
         rows = np.concatenate([[0], np.cumsum(n_labels)[:-1]])
         first = {used[place]: int(row) for place, row in zip(order, rows, strict=True)}

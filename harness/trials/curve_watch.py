@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.evaluation.suite import evaluate_during_training
+from harness.evaluation.suite import evaluate_before_training, evaluate_during_training
 from harness.models.weights.master_weights import computing
 from harness.trials.artifacts import EventLog
 from harness.trials.best_step import Selection
@@ -38,9 +38,11 @@ class CurveWatch(Watch):
     def evaluate(self, tuning: Tuning, step: int) -> dict[str, float]:
         """Evaluate on a sample of texts, log the result, and keep the weights if they are the best."""
         model = tuning.model
+        untrained = step == 0 and tuning.method.starts_at_base
+        measure = evaluate_before_training if untrained else evaluate_during_training
         with tuning.clock.spent_on("evaluation"):
             with computing(model):
-                values = evaluate_during_training(
+                values = measure(
                     model,
                     tuning.inputs.watched,
                     self.before.watched,

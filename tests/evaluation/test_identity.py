@@ -16,7 +16,7 @@ from harness.evaluation.base_reference import ReferenceStore
 from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.probes.asking import AnswerStore, ask_base, ask_tuned, probes
 from harness.evaluation.probes.probe import Answers
-from harness.evaluation.suite import evaluate, evaluate_during_training
+from harness.evaluation.suite import evaluate, evaluate_before_training, evaluate_during_training
 from harness.evaluation.texts import prepare
 
 # A start that is computed (SVD, QR and back) is off by rounding.
@@ -74,6 +74,8 @@ def test_untrained_it_forgot_exactly_nothing(lend_small, trial_config, prepared,
             pytest.skip(str(error))  # nothing to train in this model: it has no biases
         if name not in SHOWN:
             values = evaluate_during_training(model, texts, reference, config, "cpu")
+            known = evaluate_before_training(model, texts, reference, config, "cpu")
+            assert known == values, "a base need not be measured again"
         else:
             measured = evaluate(model, base.tokenizer, texts, reference, config, "cpu")
             ask_tuned(measured, model, base.tokenizer, before, "cpu")

@@ -15,6 +15,7 @@ from harness.models import label_logits
 from harness.models.label_logits import LabelLogits, body_of
 from harness.models.logits import logits_at
 from harness.models.logprobs import base_logprobs
+from harness.models.scoring import planned_batches
 from harness.training.allocation import AllocationMeter
 
 SMALL = {
@@ -170,25 +171,27 @@ def test_scores_are_the_same(lend, trial_config, encoded, monkeypatch, memory_gb
 
 def test_scoring_goes_on_in_halves_where_memory_runs_out(lend, encoded):
     with lend() as base:
-        known = base_logprobs(base.model, encoded, 4, "cpu", 8, 1.0)
-        expected = sequence_nll(base.model, encoded, 4, "cpu", known)
-        seen = []
+        planned = len(planned_batches(base.model, encoded, 16)[0])
+        fits = planned // 2 // 2
+        known = base_logprobs(base.model, encoded, fits, "cpu", 8, 1.0)
+        expected = sequence_nll(base.model, encoded, fits, "cpu", known)
+        seen, room = [], fits * encoded.lengths.max()  # padded tokens
 
         def scarce(module, inputs, output):
-            seen.append(len(inputs[0]))
-            if len(inputs[0]) > 4:
+            seen.append(inputs[0].shape[0])
+            if inputs[0].numel() > room:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
         handle = base.model.get_input_embeddings().register_forward_hook(scarce)
         try:
             again = base_logprobs(base.model, encoded, 16, "cpu", 8, 1.0)
             found = sequence_nll(base.model, encoded, 16, "cpu", known)
-            assert seen[:4] == [16, 8, 4, 4] and set(seen) <= {16, 8, 4, len(encoded) % 4}
+            assert seen[:3] == [planned, planned // 2, fits] and seen.count(planned) == 2
             with pytest.raises(torch.OutOfMemoryError):
                 sequence_nll(base.model, encoded, 16, "cpu", torch_fails_at_all())
         finally:
             handle.remove()
-    assert seen[-2:] == [2, 1], "one sequence does not fit: the error stays one"
+    assert seen[-1] == 1, "one sequence does not fit: the error stays one"
     assert torch.equal(again.values, known.values)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -198,7 +201,7 @@ def torch_fails_at_all():
     """A reference for which there is never memory."""
 
     class Scarce:
-        def divergence(self, logits, start):
+        def divergence_of(self, log_probs, start):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     return Scarce()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ import torch
 
 from harness.data.tokens.encode import Encoded
 
-FORWARD_TOKENS = 256  # cost of one more forward pass, in padding tokens
+FORWARD_TOKENS = 256  # cost of one more forward pass on a CPU, in padding tokens
 
 
 @dataclass
@@ -66,16 +66,19 @@ def micro_batches(
     """
     order = sorted(indices, key=lambda index: (-lengths[index], index))
     furthest = np.minimum(np.arange(len(order)) + most, len(order))
-    ends = _cheapest_ends(lengths[order], furthest, forward_tokens)
-    if not ends:  # a rank whose share of a small step is empty
-        return []
-    return [order[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    return _divided(order, _cheapest_ends(lengths[order], furthest, forward_tokens))
 
 
-def step_cost(indices: Sequence[int], lengths: np.ndarray, most: int) -> int:
-    """Return the cost of a step in tokens: padded ones, and ``FORWARD_TOKENS`` for each pass."""
-    groups = micro_batches(indices, lengths, most)
-    return sum(len(group) * int(lengths[group].max()) + FORWARD_TOKENS for group in groups)
+def step_cost(
+    indices: Sequence[int], lengths: np.ndarray, most: int, forward_tokens: int = FORWARD_TOKENS
+) -> int:
+    """Return the cost of a step in tokens: padded ones, and ``forward_tokens`` for each pass."""
+    groups = micro_batches(indices, lengths, most, forward_tokens)
+    return sum(len(group) * int(lengths[group].max()) + forward_tokens for group in groups)
+
+
+def _divided(order: list[int], ends: list[int]) -> list[list[int]]:
+    return [order[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _cheapest_ends(lengths: np.ndarray, furthest: np.ndarray, forward_tokens: int) -> list[int]:
@@ -214,16 +217,23 @@ def collate(
     )
 
 
-def evaluation_batches(
-    encoded: Encoded, batch_size: int, pad_id: int = 0
-) -> Iterator[tuple[list[int], Batch]]:
-    """Yield all sequences once, the longest first, so that lack of memory shows at once.
+def longest_first(encoded: Encoded) -> list[int]:
+    """Return all sequences in the order of evaluation, in which lack of memory shows at once."""
+    return np.argsort(-encoded.lengths, kind="stable").tolist()
 
-    Sequences are split where that costs least, counting padded tokens and passes as in
-    ``micro_batches``. No batch holds more padded tokens or more labels than the largest one would if
-    each had ``batch_size`` sequences. Shorter sequences may therefore come in larger batches.
+
+def evaluation_batches(
+    encoded: Encoded,
+    order: list[int],
+    batch_size: int,
+    forward_tokens: int = FORWARD_TOKENS,
+) -> list[list[int]]:
+    """Divide the sequences ``order``, the longest first, into batches.
+
+    They are split where that costs least, counting padded tokens and passes as in ``micro_batches``.
+    No batch holds more padded tokens or more labels than the largest one would if each had
+    ``batch_size`` sequences. Shorter sequences may therefore come in larger batches.
     """
-    order = np.argsort(-encoded.lengths, kind="stable")
     lengths = encoded.lengths[order]
     labels = np.concatenate([[0], np.cumsum(encoded.n_labels[order])])
     starts = np.arange(len(order))
@@ -233,11 +243,8 @@ def evaluation_batches(
         np.minimum(starts + most_rows, len(order)),
         np.searchsorted(labels, labels[:-1] + most_labels, side="right") - 1,
     )
-    start = 0
-    for end in _cheapest_ends(lengths, np.maximum(furthest, starts + 1), FORWARD_TOKENS):
-        indices = order[start:end].tolist()
-        start = end
-        yield indices, collate(encoded, indices, pad_id)
+    furthest = np.maximum(furthest, starts + 1)
+    return _divided(order, _cheapest_ends(lengths, furthest, forward_tokens))
 
 
 def left_padded(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

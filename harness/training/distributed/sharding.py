@@ -27,6 +27,7 @@ import numpy as np
 
 from harness.data.tokens.batches import micro_batches
 from harness.errors import first_line, is_out_of_memory
+from harness.models.pass_cost import forward_tokens
 from harness.models.quantization import CLASS_HEAD
 from harness.models.weights.master_weights import computes_in
 from harness.training.distributed.team import NoRoom, SynchronizedExit, Team, TeamBroken
@@ -52,6 +53,7 @@ class UnshardedModel:
     def __init__(self, model: nn.Module, team: Team) -> None:
         self.model = model  # used for forward and backward passes
         self.team = team
+        self.forward_tokens = forward_tokens(model)
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -65,8 +67,14 @@ class UnshardedModel:
 
     def passes(self, indices: Sequence[int], lengths: np.ndarray, largest: int) -> Passes:
         """Return this rank's sequences of a step in micro-batches of at most ``largest``."""
-        groups = micro_batches(self.team.share(indices, lengths), lengths, largest)
+        groups = self.micro_batches(self.team, indices, lengths, largest)
         return Passes(groups, len(groups))
+
+    def micro_batches(
+        self, rank: Team, indices: Sequence[int], lengths: np.ndarray, largest: int
+    ) -> list[list[int]]:
+        """Return the micro-batches of a ``rank``'s share of a step."""
+        return micro_batches(rank.share(indices, lengths), lengths, largest, self.forward_tokens)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Sum gradients over ranks."""
@@ -140,7 +148,7 @@ class Sharded(UnshardedModel):
     def passes(self, indices: Sequence[int], lengths: np.ndarray, largest: int) -> Passes:
         """Return the same number on each rank, padded with the shortest sequence of the step."""
         ranks = [Team(rank, self.team.size) for rank in range(self.team.size)]
-        groups = [micro_batches(rank.share(indices, lengths), lengths, largest) for rank in ranks]
+        groups = [self.micro_batches(rank, indices, lengths, largest) for rank in ranks]
         own, n = groups[self.team.rank], max(map(len, groups))
         shortest = min(indices, key=lambda index: (lengths[index], index))
         return Passes(own + [[shortest]] * (n - len(own)), len(own))

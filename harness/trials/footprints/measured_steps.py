@@ -16,6 +16,7 @@ from harness.config.strict import from_mapping
 from harness.data.tokens.batches import BatchPlan, step_cost
 from harness.data.tokens.encode import Encoded
 from harness.errors import first_line, is_out_of_memory
+from harness.models.pass_cost import forward_tokens
 from harness.models.weights.master_weights import computing, copies_bytes
 from harness.models.weights.stored_bytes import stored_bytes
 from harness.records import read_json, write_json
@@ -102,7 +103,11 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
                 found = replace(
                     found,
                     step_seconds=_step_seconds(
-                        meter.seconds, inputs.train, few.train, tuning.progress.micro_batch_size
+                        meter.seconds,
+                        inputs.train,
+                        few.train,
+                        tuning.progress.micro_batch_size,
+                        forward_tokens(tuning.model),
                     ),
                     scoring_seconds=scored.seconds,
                     answering_seconds=answering_seconds(tuning, inputs),
@@ -162,7 +167,7 @@ def _memory(tuning: Tuning, meter: StepMeter) -> dict[str, Any]:
 
 
 def _step_seconds(
-    seconds: float, train: Encoded, measured: Encoded, micro_batch_size: int
+    seconds: float, train: Encoded, measured: Encoded, micro_batch_size: int, forward_tokens: int
 ) -> float:
     """Return the mean seconds of a step of ``train``, from those of a step with all of ``measured``.
 
@@ -171,8 +176,8 @@ def _step_seconds(
     """
     plan = BatchPlan(len(train), len(measured), seed=0)
     costs = [
-        step_cost(plan.indices(step), train.lengths, micro_batch_size)
+        step_cost(plan.indices(step), train.lengths, micro_batch_size, forward_tokens)
         for step in range(min(plan.steps_per_epoch, SAMPLED_STEPS))
     ]
-    whole = step_cost(range(len(measured)), measured.lengths, micro_batch_size)
+    whole = step_cost(range(len(measured)), measured.lengths, micro_batch_size, forward_tokens)
     return seconds * float(np.mean(costs)) / whole
