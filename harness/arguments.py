@@ -40,6 +40,8 @@ def separated(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str],
         key, equals, value = text.partition("=")
         if equals and key in keys:
             values[key] = value
+        elif text.startswith("-") and text.lstrip("-") in keys:
+            raise InputError(f"{text} cannot be used: it is written {text.lstrip('-')}=VALUE.")
         elif text.startswith("-") or (equals and not user_path(text).exists()):
             raise unknown("option", key.lstrip("-"), keys)
         else:

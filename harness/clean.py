@@ -20,6 +20,7 @@ from harness.arguments import command_arguments
 from harness.errors import InputError, refused_paths, unknown
 from harness.paths import user_path
 from harness.records.disk_usage import (
+    CACHE_PARTS,
     MOST_GB,
     beyond_bound,
     gigabytes,
@@ -101,6 +102,12 @@ def run(options: Options) -> None:
         print(f"{gigabytes(total)} of {gigabytes(left)} would be freed. Nothing was deleted.")
     else:
         print(f"{gigabytes(total)} freed; {options.folder} has {gigabytes(left)} left.")
+    kept = size_of(options.folder / ".cache") if options.cache_days > 0 else 0
+    if kept and not (options.plan and total >= kept):
+        print(
+            f"{options.folder / '.cache'}: {gigabytes(kept)} of what can be made again. cache_days=0 "
+            "frees all of it that no trial is using."
+        )
 
 
 def _free(freed: Sequence[Freed], plan: bool) -> int:
@@ -118,7 +125,7 @@ def sweeps_in(folder: Path) -> list[Path]:
     if (folder / "trials").is_dir():
         return [folder]
     found = sorted(path.parent for path in folder.glob("*/trials") if path.is_dir())
-    if not found and not (folder / ".cache").is_dir():
+    if not found and not any((folder / ".cache" / part).is_dir() for part in CACHE_PARTS):
         raise InputError(f"{str(folder)!r} is neither a sweep nor a folder of sweeps: {USAGE}")
     return [path for path in found if not path.is_symlink()]
 
@@ -163,7 +170,7 @@ def of_cache(cache: Path, days: float) -> list[Freed]:
     An entry is a file, or a folder whose files were made together and are of use together.
     """
     now, parts = time.time(), []
-    for folder in sorted(path for path in cache.glob("*") if path.is_dir()):
+    for folder in (cache / part for part in CACHE_PARTS if (cache / part).is_dir()):
         old = []
         for path in sorted({*folder.iterdir(), *folder.rglob(".*.tmp")}):
             age = (now - last_used(path)) / DAY
@@ -202,7 +209,8 @@ def typed(arguments: Sequence[str]) -> Options:
     if len(paths) != 1:
         raise InputError(f"One folder to clean is needed: {USAGE}")
     if not paths[0].is_dir():
-        raise InputError(f"{str(paths[0])!r}: this folder does not exist.")
+        what = "a file, and a folder is needed" if paths[0].exists() else "no such folder"
+        raise InputError(f"{str(paths[0])!r} cannot be cleaned: {what}.")
     return Options(paths[0], plan, days)
 
 

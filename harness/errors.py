@@ -99,6 +99,8 @@ _OF_PATHS = (
     errno.EPERM,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.EEXIST,
+    errno.EEXIST,
     errno.ENAMETOOLONG,
     errno.ELOOP,
 )

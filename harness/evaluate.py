@@ -29,7 +29,7 @@ here. The record lies under runs/evaluated, and the same command shows it again.
 
 exit codes: 0 done, 2 wrong input, 130 stopped"""
 
-IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned")
+IDLE = ("method", "training", "retention", "search", "confirm", "limits", "tuned", "plan", "budget")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

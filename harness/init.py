@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.arguments import command_arguments
+from harness.config.strict import require
 from harness.errors import InputError, refused_paths
 
 USAGE = """\
@@ -33,6 +34,7 @@ SHOWN = (
     *("evaluation.metrics", "evaluation.tasks", "launcher.workers"),
 )
 WIDTH = 100
+_OWN = {"name": "the name of a sweep", "folder": "the path of a folder"}  # keys of this command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,17 +105,26 @@ def write_sweep(arguments: Sequence[str]) -> tuple[Path, str]:
 
 def _sorted(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separate overrides of the sweep from this command's own; a bare file is the training data."""
+    from harness.data.rows.files.sources import SOURCE_OF_SUFFIX
+
     typed: list[str] = []
+    files: list[str] = []
     own: dict[str, str] = {}
     for text in arguments:
         key, equals, value = text.partition("=")
-        if equals and key in ("name", "folder"):
+        if equals and key in _OWN:
+            require(value.strip() != "", key, value, _OWN[key])
             own[key] = value
-        elif not equals and Path(text).is_file():
-            typed.append(f"data.train={text}")
+        elif not equals and (Path(text).is_file() or Path(text).suffix in SOURCE_OF_SUFFIX):
+            files.append(text)
         else:
             typed.append(text)
-    return typed, own
+    if len(files) > 1:
+        raise InputError(
+            f"{' '.join(files)} cannot be used: name one data file, or several as a list: "
+            f"'data.train=[{','.join(files)}]'"
+        )
+    return [*(f"data.train={file}" for file in files), *typed], own
 
 
 def _stem(typed: Sequence[str]) -> str | None:

@@ -77,8 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         places, settings = separated(options.given, KEYS)
         if not places:
             raise InputError("Name the folder of a sweep, such as runs/NAME.")
+        if settings.get("reports_dir") == "":
+            raise InputError("reports_dir='' cannot be used: it must be the path of a folder.")
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
         paper, runs = is_true(settings, "paper"), [user_path(place) for place in places]
+        if len({run.resolve() for run in runs}) < len(runs):
+            raise InputError(f"{' '.join(places)}: each folder is named once.")
         name, spoken = _checked(settings.get("name")), settings.get("language")
         with phase("reading the records and writing the report"), refused_paths():
             folder = build_report(runs, reports, name, paper, spoken)

@@ -118,7 +118,13 @@ def _own(arguments: Sequence[str]) -> _Asked:
 
 def _overrides(item: str) -> list[str]:
     """Return an item such as ``jsonl data.train=b.jsonl`` as overrides of a trial."""
-    option, *others = shlex.split(item)
+    try:
+        option, *others = shlex.split(item)
+    except ValueError:  # nothing, or a quote without its end
+        raise InputError(
+            f"sequence: {item!r} cannot be used: each item is an option of data=, such as builtin, "
+            "perhaps with overrides: 'jsonl data.train=b.jsonl'."
+        ) from None
     return [f"data={option}", *others]
 
 

@@ -28,6 +28,8 @@ score. The same command resumes a stopped trial, and shows the record of a trial
 
 exit codes: 0 done, 1 not complete, 2 wrong input, 75 preempted or the disk is full, 130 stopped"""
 
+OF_SWEEPS = ("plan", "budget", "search", "confirm", "methods", "variants", "per_method")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 not complete, 2 invalid input, 75 interrupted, 130 stopped.
@@ -65,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         if hydra_asked(arguments):
             show_hydra(arguments, USAGE)
             return 0
+        _check_own(arguments)
         plan, tree = compose_trial(arguments)
 
     from harness.launch.one_device import device_of_this_process
@@ -77,6 +80,17 @@ def run(arguments: Sequence[str]) -> int:
     record, folder = tune(plan, tree, device_of_this_process(tree))
     show(record, folder)
     return 0 if record.status == "complete" else 1
+
+
+def _check_own(arguments: Sequence[str]) -> None:
+    """Raise InputError for a key that only a sweep reads: with plan=true nothing would be spared."""
+    for text in arguments:
+        key = text.lstrip("+").split("=")[0]
+        if key.split(".")[0] in OF_SWEEPS and not key.startswith("search.rate"):
+            raise InputError(
+                f"{text}: a trial is one run, so it has no meaning here; leave it out, or use "
+                "`python -m harness.sweep`."
+            )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.arguments import command_arguments
+from harness.arguments import command_arguments, separated
 from harness.errors import InputError, refused_paths
 from harness.paths import user_path
 from harness.records import Record, read_jsonl, read_record
@@ -144,19 +144,15 @@ def _or_unknown(value: Any) -> str:
 
 
 def _typed(arguments: Sequence[str]) -> tuple[Path, int]:
-    steps, paths = STEPS, []
-    for text in arguments:
-        key, equals, value = text.partition("=")
-        if equals and key == "steps":
-            if not value.isdecimal() or int(value) < 1:
-                raise InputError(f"steps={value!r} cannot be used: it must be an integer ≥ 1.")
-            steps = int(value)
-        else:
-            paths.append(user_path(text))
-    if len(paths) != 1 or str(paths[0]).startswith("-"):
+    places, values = separated(arguments, ("steps",))
+    paths = [user_path(place) for place in places]
+    steps = values.get("steps", str(STEPS))
+    if not steps.isdecimal() or int(steps) < 1:
+        raise InputError(f"steps={steps!r} cannot be used: it must be an integer ≥ 1.")
+    if len(paths) != 1:
         raise InputError(f"One trial to verify is needed: {USAGE}")
     path = paths[0].parent if paths[0].name == "record.json" else paths[0]
-    return path, steps
+    return path, int(steps)
 
 
 def _recorded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:

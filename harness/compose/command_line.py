@@ -24,7 +24,8 @@ from harness.compose.key_comments import explain, explain_sweep
 from harness.compose.keys import SWEEP_KEYS, check_folders, checked_name, opened
 from harness.compose.method_plan import MethodPlan, plain
 from harness.compose.objectives import resolve_objectives
-from harness.compose.tree import method_trees
+from harness.compose.refusals import check_top_keys
+from harness.compose.tree import PARTS, method_trees
 from harness.config import SweepConfig
 from harness.config.strict import from_mapping
 from harness.errors import InputError
@@ -111,6 +112,8 @@ def compose_sweep(arguments: Sequence[str]) -> tuple[SweepConfig, tuple[MethodPl
         for key in ("space", "rate"):  # already in the plans
             whole["search"].pop(key, None)
     check_folders(whole)
+    for plan in plans:
+        check_top_keys(plan.tree, PARTS)
     whole["name"] = checked_name(whole["name"]) or _made_name(label, plans)
     return from_mapping(SweepConfig, {key: whole[key] for key in SWEEP_KEYS}), plans
 
@@ -151,6 +154,7 @@ def compose_trial(arguments: Sequence[str]) -> tuple[MethodPlan, Mapping[str, An
         plan, tree = compose.method(name, [name])
     whole = plain(tree)
     check_folders(whole)
+    check_top_keys(plan.tree, PARTS)
     whole["name"] = checked_name(whole["name"]) or "by-hand"
     return plan, whole
 

@@ -148,6 +148,8 @@ def _file_of(typed: Mapping[str, Any]) -> str | None:
 def _columns(path: str, source: str, own: Sequence[str], typed: Mapping[str, Any]) -> list[str]:
     with naming("data.train"):
         rows = first_rows(source, path, _ROWS_READ)
+    if not rows:
+        raise InputError(f"data.train: {path} holds no rows.")
     names = list(dict.fromkeys(str(name) for row in rows if isinstance(row, dict) for name in row))
     if not names or {"prompt", "answer"} <= set(names):
         return []

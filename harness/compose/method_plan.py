@@ -117,6 +117,8 @@ def plain(tree: DictConfig) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0]) from error
+        cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{where}{str(cause).splitlines()[0]}") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}

@@ -33,12 +33,13 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.compose.accepted_values import Accepted, accepted
 from harness.compose.quoting import escaped, pieces, shown, unread_escape
 from harness.config import search_space
+from harness.data.rows.files.sources import SOURCE_OF_SUFFIX
 from harness.errors import InputError, nearest, unknown
 from harness.records.secrets import looks_secret
 
 GROUPS = ("model", "data", "method", "training", "evaluation", "tracking", "launcher", "sweep")
 SEARCHABLE = ("method.", "training.", "retention.")
-_KEY = re.compile(r"(\+\+|\+|~)?[A-Za-z_$][\w$./@:-]*")
+_KEY = re.compile(r"(\+\+|\+|~)?[A-Za-z_$][\w$./@:-]*", re.ASCII)
 _RANGE = re.compile(r"\b(choice|range|interval|tag|glob|sort|shuffle|int|float|bool|str)\s*\(")
 _WRITTEN = {
     "choice": "choice(a,b)",
@@ -112,7 +113,7 @@ def _check_range(key: str, own: Any, value: str) -> None:
     if not key.startswith(SEARCHABLE) or not kinds.other or kinds.list or kinds.mapping:
         return
     called = re.match(r"([A-Za-z]+)\s*[(\[]", own) if isinstance(own, str) else None
-    if isinstance(own, list) or called is not None:
+    if (isinstance(own, list) and len(own) > 1) or called is not None:
         meant = nearest(called[1], _WRITTEN) if called is not None else ["choice"]
         written = [_WRITTEN[name] for name in meant[:1] or _WRITTEN]
         raise InputError(
@@ -157,6 +158,8 @@ def _without_equals(text: str) -> str:
             "settings in a file of yours are chosen by its name. Put it into the folder sweep/ of a "
             f"folder of yours and type --config-dir=FOLDER sweep={name}"
         )
+    if Path(text).suffix.lower() in SOURCE_OF_SUFFIX:
+        return f"a data file is typed data.train={text}"
     return "it has no '='. Overrides are written key=value, such as method=lora."
 
 

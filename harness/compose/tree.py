@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import methods
 from harness.compose import override_grammar
-from harness.compose.accepted_values import accepted
 from harness.compose.aliases import counterparts
 from harness.compose.folders import conf_dir, own_folder
 from harness.compose.hydra_cache import HydraCache
 from harness.compose.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
 from harness.compose.method_plan import TRIAL_KEYS, MethodPlan, OpenRate
+from harness.compose.refusals import check_flags, check_mapping, check_own_block, check_parts
 from harness.config.search_space import Dimension
 from harness.config.strict import require
 from harness.errors import InputError, unknown
@@ -37,26 +37,12 @@ _EARLY = ("methods", "per_method", "variants")  # decide which trees are compose
 def method_trees(arguments: Sequence[str]) -> Iterator[MethodTrees]:
     """Open Hydra's Compose API on our conf/, together with the user's ``--config-dir``."""
     flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
-    _check_flags(flags, rest)
+    check_flags(flags, rest)
     folder = own_folder(flags.config_dir)
     override_grammar.guard_environment()
     with initialize_config_dir(config_dir=str(conf_dir().resolve()), version_base="1.3"):
         typed = override_grammar.parse_all(flags.overrides)
         yield MethodTrees(typed, folder)
-
-
-def _check_flags(flags: Any, rest: Sequence[str]) -> None:
-    """Refuse unknown options, and those of Hydra that have no effect here."""
-    if rest:
-        meant = rest[0].lstrip("-")
-        hint = f": {meant}" if "=" in meant else ""
-        raise InputError(f"Unknown option {rest[0]}; overrides are written key=value{hint}.")
-    for name in ("config_name", "config_path", "package", "experimental_rerun"):
-        if getattr(flags, name) is not None:
-            raise InputError(
-                f"--{name.replace('_', '-')} cannot be used: blocks of your own lie in a folder that "
-                "--config-dir names, and are chosen as key=NAME."
-            )
 
 
 class MethodTrees:
@@ -87,7 +73,7 @@ class MethodTrees:
         ]
         for override in early:
             if override.key_or_group in ("variants", "per_method"):
-                _check_mapping(override, {})
+                check_mapping(override, {})
         self._first = self._compose([override_grammar.text_of(o) for o in early])
         self._variants = _texts("variants", self._first.variants)
         self._own = _texts("per_method", self._first.per_method)
@@ -134,12 +120,13 @@ class MethodTrees:
         if tuned:
             groups += tuned
             tree = self._compose([f"method={option}", *groups])
+        check_parts(tree)
         self._check_tuned(name, groups, tree)
         keys = set(override_grammar.keys_of(tree))
         values = [o for o in given if not override_grammar.is_group(o)]
         here = [o for o in values if self._belongs(o, keys, names)]
         for override in here:
-            _check_mapping(override, OmegaConf.select(tree, override.key_or_group))
+            check_mapping(override, OmegaConf.select(tree, override.key_or_group))
         plain = [override_grammar.text_of(o) for o in here if not override_grammar.is_swept(o)]
         if plain:
             tree = self._compose([f"method={option}", *groups, *plain])
@@ -278,6 +265,8 @@ class MethodTrees:
         known = {name for name in known if not name.startswith("_")}
         if str(option) not in known:
             raise unknown(group, option, known)
+        if self._folder is not None:
+            check_own_block(self._folder, group, str(option))
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
@@ -314,24 +303,6 @@ def _close_rate(whole: dict[Any, Any], given: Sequence[Override]) -> OpenRate:
         space[_RATE] = limits
     typed = any(o.key_or_group == _RATE and override_grammar.is_swept(o) for o in given)
     return OpenRate(is_open, range_is_open and not typed, rule)
-
-
-def _check_mapping(override: Override, present: Any) -> None:
-    """Raise InputError if a part of the configuration is replaced by something that has no keys."""
-    key, value, kinds = override.key_or_group, override.value(), accepted(override.key_or_group)
-    if not isinstance(present, Mapping) or isinstance(value, dict) or kinds.text or kinds.list:
-        return
-    if override_grammar.is_swept(override) or (
-        value is None and free_parent(f"{key}.") is not None
-    ):
-        return  # a search is refused in its own words
-    first = next(iter(present), None)
-    how = (
-        f"Set its keys one by one, such as {key}.{first}=VALUE"
-        if first
-        else "Such are {KEY: VALUE}"
-    )
-    raise InputError(f"{key}={value!r} cannot be used: it must be a mapping. {how}.")
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import LauncherConfig
+from harness.config.strict import require
 from harness.errors import InputError
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import heartbeat, read_json, write_json
@@ -32,6 +33,7 @@ NO_FAULT_OF_THE_DEVICE = (-signal.SIGKILL, -signal.SIGTERM, 75, DISK_FULL, NO_RO
 # Threads that wait for each other do not spin. With two threads on two cores that other programs used
 # too, 100 steps of the built-in model took 137 s spinning and 12 to 16 s asleep; one thread took 11 s.
 THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
+MOST_ON_A_CORE = 8  # threads, or processes of one trial on a CPU
 LOST_AFTER = 2  # consecutive crashes after which the device is considered faulty
 
 
@@ -299,6 +301,10 @@ def check(config: LauncherConfig) -> None:
             f"launcher.devices_per_trial={k} cannot be used: there are {n} GPUs to use "
             "(launcher.devices, CUDA_VISIBLE_DEVICES)."
         )
+    cores = os.cpu_count() or 1
+    for key, value in (("threads", config.threads or 1), ("devices_per_trial", 1 if known else k)):
+        accepted = f"at most {MOST_ON_A_CORE * cores}: this machine has {cores} cores"
+        require(value <= MOST_ON_A_CORE * cores, f"launcher.{key}", value, accepted)
     for device in config.devices or []:
         if device not in known:
             raise InputError(

@@ -17,6 +17,18 @@ from harness.terminal import phases
 TO_GO_ON_FROM = ("checkpoint", "checkpoint-first", "selected")
 # The most that parts of the cache hold. Their entries are made again in seconds (tokens of a million
 # rows in minutes), and a sweep of one base uses few of them: rarely more than 1, 2 and 35 GB.
+# Folders of runs/.cache. Nothing else in a folder of that name is ours.
+CACHE_PARTS = (
+    "answers",
+    "base",
+    "first_stage",
+    "footprints",
+    "judge",
+    "overlap",
+    "tasks",
+    "tokens",
+)
+CACHE_PARTS += ("under_way", "weights")
 MOST_GB = {"base": 5.0, "tokens": 10.0, "first_stage": 40.0}
 IN_USE_SECONDS = 3600.0
 LEFT_OVER = ("adapter.tmp", "alive", "checkpoint_seconds", phases.FILE)

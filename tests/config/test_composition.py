@@ -211,6 +211,29 @@ def test_the_command_line_wins_over_the_yaml(tmp_path):
     assert searched["training.weight_decay"] == Interval(0.0, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# @package _global_\nserch:\n  trials: 3\n", "Unknown key 'serch'. Did you mean search"),
+        ("# @package _global_\nsearch: {trials: 3\n", r"mine.yaml:3 is no YAML: "),
+        ("search:\n  trials: 3\n", "no effect without '# @package _global_'"),
+        ("- search\n", "must hold keys with values, not a list"),
+        ("# @package _global_\nsearch: 3\n", "search=3 cannot be used: it must be a mapping"),
+        ("# @package _global_\nmine: 3\nsearch:\n  trials: ${mine}\n", None),
+    ],
+)
+def test_a_sweep_of_ones_own_is_read_or_refused(tmp_path, text, said):
+    """A key that nothing reads is refused, unless another value refers to it."""
+    write(tmp_path, "sweep/mine.yaml", text)
+    own = [f"--config-dir={tmp_path}", "sweep=mine"]
+    if said is None:
+        assert composed(*own)[0].search.trials == 3
+        return
+    with pytest.raises(InputError) as error:
+        composed(*own)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
 def test_null_takes_a_key_out_of_the_search(tmp_path):
     write(
         tmp_path,

@@ -118,7 +118,7 @@ def test_links_are_not_followed(runs, tmp_path):
 def test_bad_input(runs, tmp_path, capsys):
     for arguments, said in (
         ([], "One folder"),
-        ([str(tmp_path / "none")], "folder does not exist"),
+        ([str(tmp_path / "none")], "cannot be cleaned: no such folder"),
         ([str(tmp_path)], "neither a sweep nor a folder of sweeps"),
         ([str(runs), "cache_days=-1"], "cache_days='-1'"),
         ([str(runs), "plam=true"], "plan=true"),
@@ -128,6 +128,17 @@ def test_bad_input(runs, tmp_path, capsys):
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
         assert files(tmp_path) == before
+
+
+def test_a_cache_of_somebody_else_is_none_of_ours(runs, tmp_path):
+    """A home folder has a .cache too, and so may a folder of sweeps with another tool in it."""
+    other = put(tmp_path / "home/.cache/huggingface/model.bin")
+    beside = put(runs / ".cache/huggingface/model.bin")
+    for file in (other, beside):
+        os.utime(file, (0, 0))
+    assert main([str(tmp_path / "home"), "cache_days=0"]) == 2
+    assert main([str(runs), "cache_days=0"]) == 0
+    assert other.exists() and beside.exists()
 
 
 def test_sizes(tmp_path):

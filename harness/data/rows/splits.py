@@ -17,7 +17,7 @@ from harness.data.rows.columns import (
 )
 from harness.data.rows.example import Example, digest, merge, plain
 from harness.data.rows.examples import examples_of, number_classes
-from harness.data.rows.files.sources import naming, stream_rows
+from harness.data.rows.files.sources import SOURCE_OF_SUFFIX, naming, stream_rows
 from harness.data.rows.general import read_general
 from harness.data.rows.overlap import as_examples, without_overlap
 from harness.data.rows.sampling import sample
@@ -144,9 +144,11 @@ def _given(config: DataConfig) -> dict[str, tuple[str, str | list[str]]]:
     if config.source == "builtin":
         for name, value in named.items():
             if value is not None:
+                first = value if isinstance(value, str) else next(iter(value), "")
+                source = SOURCE_OF_SUFFIX.get(Path(first).suffix.lower(), "jsonl")
                 raise InputError(
                     f"data.{name}={value!r} cannot be used with data=builtin: choose the source of "
-                    "your files as well, e.g. data=jsonl."
+                    f"your files as well, e.g. data={source}."
                 )
         paths = _builtin(config)
         return {name: ("jsonl", str(path)) for name, path in zip(named, paths, strict=True)}

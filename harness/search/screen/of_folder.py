@@ -110,7 +110,7 @@ def read_status(folder: Path) -> Status:
     if not (folder / "sweep.yaml").is_file():
         if owner is not None:
             return Status(folder, PLANNING, owner, None, SweepProgress({}), None, None)
-        what = "no folder of a sweep" if folder.is_dir() else "no such folder"
+        what = "no folder of a sweep" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {what}. Give one such as runs/NAME.")
     sweep = _sweep(folder)
     expected = read_expected(folder)

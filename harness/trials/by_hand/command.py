@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from harness.records import Record, read_record
 from harness.records.disk_usage import make_writable
 from harness.records.fingerprint import fingerprints
 from harness.terminal.phases import phase
-from harness.terminal.remarks import keep_remarks
+from harness.terminal.remarks import LOG, keep_remarks
 from harness.trials.by_hand.saved_adapter import read_saved
 from harness.trials.by_hand.show_record import say_without
 from harness.trials.job import Job
@@ -100,7 +101,13 @@ def tune(plan: MethodPlan, tree: Mapping[str, Any], device: str) -> tuple[Record
     sweep = folder.parents[2]
     if (sweep / "sweep.yaml").exists():
         raise InputError(f"name={sweep.name!r}: {sweep} is a sweep's, and has no such trial.")
-    bench = command.bench(device)
+    with nothing_left(folder):
+        return _tuned(job, command.bench(device)), folder
+
+
+def _tuned(job: Job, bench: Workbench) -> Record:
+    """Run the trial until it ends or a signal stops it. Raises Stopped."""
+    folder = job.path
     print(f"{folder}: {job.method} on {job.config.model.name}, seed {job.config.seed}", flush=True)
 
     from harness.training.loop import Interrupted
@@ -110,7 +117,7 @@ def tune(plan: MethodPlan, tree: Mapping[str, Any], device: str) -> tuple[Record
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda signum, frame: stopped.append(signum))
     try:
-        return run_trial(job, bench, stopping=lambda: bool(stopped)), folder
+        return run_trial(job, bench, stopping=lambda: bool(stopped))
     except Interrupted as stop:
         said = f"{stop}. The same command goes on from the last checkpoint."
         raise Stopped(said, 75 if signal.SIGTERM in stopped else 130) from stop
@@ -134,14 +141,28 @@ def score(
     if command.done is not None:
         print(f"{folder}: already measured; the record is shown.")
         return command.done, folder
-    bench = command.bench(device)
+    with nothing_left(folder):
+        bench = command.bench(device)
 
-    from harness.trials.by_hand.score_adapter import run_score
+        from harness.trials.by_hand.score_adapter import run_score
 
-    scored = run_score(command.job, bench, saved)
+        scored = run_score(command.job, bench, saved)
     for doubt in scored.doubts:
         print(f"Note: {doubt}.", file=sys.stderr)
     return scored.record, folder
+
+
+@contextmanager
+def nothing_left(folder: Path) -> Iterator[None]:
+    """Context in which an InputError deletes the trial's ``folder``, if no results are in it."""
+    try:
+        yield
+    except InputError:
+        with suppress(OSError):  # a folder with anything in it stays
+            (folder / LOG).unlink(missing_ok=True)
+            for empty in (folder, *list(folder.parents)[:3]):
+                empty.rmdir()
+        raise
 
 
 def pinned(plan: MethodPlan) -> MethodPlan:
