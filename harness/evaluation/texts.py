@@ -45,6 +45,11 @@ class Texts:
         return max(lengths + [len(prompt) + self.answers.tokens for prompt in self.prompts])
 
     @property
+    def general_text(self) -> Texts:
+        """Return what forgetting is measured on: the same without prompts, to answer or for drift."""
+        return replace(self, prompts=[], drift=None)
+
+    @property
     def fingerprint(self) -> str:
         """Hash all token ids; another tokenizer therefore gives another fingerprint."""
         digest = hashlib.sha256(self.split.encode())

@@ -91,7 +91,7 @@ def _tuned(
         quantized = None
         if stored not in (None, own):
             with clock.spent_on("base"):
-                asked = (base, inputs.final, config.evaluation, bench.device)
+                asked = (base, inputs.final.general_text, config.evaluation, bench.device)
                 parts = {"quantized": lambda: bench.references.get(*asked)}
                 quantized = bench.share(base, inputs, parts)["quantized"]
         clock.base_is_ready()

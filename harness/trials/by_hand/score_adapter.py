@@ -41,7 +41,8 @@ def run_score(job: Job, bench: Workbench, saved: Saved | None) -> Scored:
     with bench.pool.lend(config.model, quantization) as base:
         if quantization != quantization_of(config.model):
             with clock.spent_on("base"):
-                quantized = bench.references.get(base, inputs.final, evaluation, device)
+                general_text = inputs.final.general_text
+                quantized = bench.references.get(base, general_text, evaluation, device)
         clock.base_is_ready()
         model: Any = base.model
         if saved is not None:
