@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import signal
@@ -10,7 +11,9 @@ import pytest
 from harness.data.rows.example import Example
 from harness.data.tokens.columns import Columns
 from harness.data.tokens.encode import Encoded, encode, encode_documents, pad_id, prompts
+from harness.data.tokens.special_tokens import SpecialTokens
 from harness.data.tokens.token_cache import cached_encode, tokenizer_fingerprint
+from harness.data.tokens.tokenization import tokenize
 from harness.errors import InputError
 
 PAIRS = (Example("ask:", ("yes", "no!")), Example("é:", ("ü😀",)))
@@ -92,6 +95,28 @@ LONG = (
     Example("0:", ("abcd",)),  # 8 tokens: fits exactly
     Example("01:", ("äöüß",)),  # 13 tokens
 )
+
+
+def test_parts_of_a_text_are_the_same_where_places_are_found_later(tokenizer):
+    texts = ["Grüße aus der Nähe 🙂 und 東京", "a b c", "", "x" * 50]
+    specials = SpecialTokens(tokenizer)
+    kept, later = (tokenize(texts, tokenizer, specials, in_parts=each) for each in (True, False))
+    for text in texts:
+        expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert kept[text].ids == later[text].ids == expected
+        assert kept[text].bytes_of_each() == later[text].bytes_of_each()
+        assert sum(later[text].bytes_of_each()) == len(text.encode())
+
+
+def test_a_tokenizer_with_steps_of_its_own_takes_them(tokenizer):
+    class Lower(type(tokenizer)):
+        def __call__(self, texts, **options):
+            return super().__call__([text.lower() for text in texts], **options)
+
+    own = copy.deepcopy(tokenizer)
+    own.__class__ = Lower
+    parts = tokenize(["The Mill", "A"], own, SpecialTokens(tokenizer))
+    assert parts["The Mill"].ids == tokenizer("the mill", add_special_tokens=False)["input_ids"]
 
 
 def test_truncation(tokenizer, config):

@@ -185,7 +185,7 @@ def _tokenized(
 ) -> Iterator[TokenizedPart]:
     """Yield the tokens of each of ``texts``. Only some are in memory at a time."""
     for some in chunks(texts, AT_ONCE):
-        parts = tokenize(some, tokenizer, specials)
+        parts = tokenize(some, tokenizer, specials, in_parts=True)
         yield from map(parts.__getitem__, some)
 
 
