@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.search.screen.terminal import Terminal
     from harness.search.sweep_folder import SweepFolder
 
-PREEMPTED, STOPPED = 75, 130
+NONE_JUDGED, PREEMPTED, STOPPED = 1, 75, 130
 
 USAGE = """\
 Which fine-tuning method, at which rank and learning rate, and how much of what the model could do
@@ -43,8 +43,8 @@ before does it cost? One command tunes, compares, and writes a report.
 plan=true shows what would run, whether it fits and how long it takes. The same command resumes a
 stopped sweep.
 
-exit codes: 0 done, 1 something failed, 2 wrong input, 75 preempted (or the disk is full, or the
-database cannot be reached), 130 stopped; after 75 and 130 the same command resumes"""
+exit codes: 0 done, 1 no trial completed within the limits, 2 wrong input, 75 preempted (or the disk is
+full, or the database cannot be reached), 130 stopped; after 75 and 130 the same command resumes"""
 
 
 class Preempted(BaseException):
@@ -69,14 +69,19 @@ def tune(*overrides: str) -> Report:
             signal.signal(number, handler)
     if code == STOPPED:
         raise KeyboardInterrupt
-    if code != 0:
+    if code not in (0, NONE_JUDGED):
         raise RuntimeError(f"The sweep ended with exit code {code}; its log says why.")
     sweep, _, _ = compose_from_data(overrides)
-    return read_report(user_path(sweep.reports_dir) / sweep.name)
+    report = read_report(user_path(sweep.reports_dir) / sweep.name)
+    if not any(trial["status"] == "complete" for trial in report.content["trials"]):
+        raise RuntimeError(f"No trial was completed: {report.page} says why.")
+    return report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 done, 1 no complete trial, 2 invalid input, 75 interrupted, 130 stopped.
+    """Return the exit code: 0 done, 1 no candidate to judge, 2 invalid input, 75 or 130 interrupted.
+
+    1 means that no trial completed within the limits: the report is written and says why.
 
     75 means preempted, a full disk, or an unreachable database. After 75 and 130 the same command
     resumes the sweep."""
@@ -211,7 +216,7 @@ def run(arguments: Sequence[str]) -> int:
         terminal.expect(planned_trials(sweep, plans, needs), launcher.size, budget)
         terminal.progress.write(folder.path)
         with terminal:
-            records = driver.run(needs)
+            driver.run(needs)
     except InputError:
         launcher.close()
         folder.discard()
@@ -238,6 +243,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.records.disk_usage import gigabytes, size_of
     from harness.reporting import build_report
     from harness.reporting.formats.terminal_board import announce
+    from harness.reporting.read import read_report
 
     if account.ended is not None:
         terminal.say(f"Budget {account.ended}")
@@ -251,8 +257,7 @@ def run(arguments: Sequence[str]) -> int:
     announce(report, terminal.console)
     if mirror is not None:
         mirror.finish(report)
-    complete = any(record.status in ("complete", "pruned") for record in records)
-    return 0 if complete else 1
+    return 0 if read_report(report).judged else NONE_JUDGED
 
 
 def _say_taken(taken: Sequence[str], config: TrialConfig, terminal: Terminal) -> None:

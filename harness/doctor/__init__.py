@@ -6,21 +6,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from harness.arguments import command_arguments
-from harness.doctor.destinations import check_storage, check_tracking
-from harness.doctor.finding import FAIL, LONGEST, Finding, Setup
-from harness.doctor.inputs import (
-    NETWORK_SECONDS,
-    check_data,
-    check_metrics,
-    check_model,
-    check_tasks,
-)
-from harness.doctor.launchers import check_launcher
-from harness.doctor.machine import check_devices, check_python, check_quantization
-from harness.errors import InputError, first_line, refused_paths
+from harness.errors import InputError, refused_paths
 from harness.terminal.phases import phase
 
 HELP = """\
@@ -37,34 +26,6 @@ notable, or missing and not needed by this configuration; FAIL if something need
 exit codes: 0 all requirements are met, 1 a requirement is not met, 2 invalid overrides"""
 
 
-CHECKS: tuple[tuple[str, Callable[[Setup], Iterator[Finding]]], ...] = (
-    ("python", check_python),
-    ("devices", check_devices),
-    ("quantization", check_quantization),
-    ("model", check_model),
-    ("data", check_data),
-    ("metrics", check_metrics),
-    ("tasks", check_tasks),
-    ("storage", check_storage),
-    ("tracking", check_tracking),
-    ("launcher", check_launcher),
-)
-
-
-def examine(setup: Setup) -> Iterator[Finding]:
-    """Yield the findings of all checks.
-
-    A check that raises yields one FAIL, and the next check runs.
-    """
-    for name, check in CHECKS:
-        try:
-            yield from check(setup)
-        except InputError as error:
-            yield Finding(name, FAIL, str(error))
-        except Exception as error:  # any error of a library is reported as a finding
-            yield Finding(name, FAIL, f"{type(error).__name__}: {first_line(error)[:LONGEST]}")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print all findings and return the exit code.
 
@@ -77,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with phase("reading the configuration"), refused_paths():
             from harness.compose.command_line import compose_from_data
+            from harness.doctor.checks import examine
+            from harness.doctor.finding import FAIL, Setup
+            from harness.doctor.inputs import NETWORK_SECONDS
 
             sweep, plans, _ = compose_from_data(arguments)
     except InputError as error:

@@ -35,6 +35,11 @@ class Report:
         return self.content["recommendation"]["chosen"]
 
     @property
+    def judged(self) -> bool:
+        """True if the rule had a candidate to judge: one that completed and keeps the limits."""
+        return self.content["recommendation"]["decided_by"] is not None
+
+    @property
     def command(self) -> str | None:
         """The command line that trains the recommended candidate again."""
         return self.content["recommendation"]["command"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from synthetic_run import PROFILES, Maker
 
 from harness.records import Measurement, read_record, write_record
 from harness.reporting import build_report
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
+from harness.reporting.formats.terminal_board import announce
+from harness.reporting.read import read_report
 from harness.reporting.verdict.contest import tie_letters
 from harness.reporting.verdict.recommendation import Recommendation, recommend
 
@@ -210,6 +214,20 @@ def test_nothing_complete(tmp_path, status):
         maker.trial(LORA, 0, status=status, reason="no space left")
     advice = advised(tmp_path)
     assert advice.chosen is None and advice.headline == "No recommendation."
+
+
+def test_where_every_candidate_breaks_a_limit_the_terminal_names_it(tmp_path):
+    """A sweep then ends with exit code 1, as it does without a complete trial."""
+    maker = Maker(tmp_path / "run", n=30)
+    confirmed(maker, LORA, FULL)
+    maker.sweep(methods=["lora", "full"], limits={"peak_memory_gb": 1.0, "forgetting": 0.01})
+    folder = build_report(tmp_path / "run", tmp_path / "reports")
+    console = Console(file=io.StringIO(), width=120)
+    announce(folder, console)
+    said = console.file.getvalue()
+    assert not read_report(folder).judged and "No recommendation." in said
+    assert "needs 3.10 GB, the limit is 1.00 GB" in said
+    assert "forgets 0.16" in said and "the limit is 0.01" in said
 
 
 def test_language_model_data_is_minimized(tmp_path):

@@ -16,6 +16,7 @@ from harness.reporting import formatting as f
 from harness.reporting.verdict.contest import UNTESTED
 
 SHOWN = 12  # rows of the leader board
+SHOWN_PROBLEMS = 3  # candidates that cannot be chosen, where there are no others
 ROOMY = 100  # columns that a table with costs needs
 
 
@@ -37,6 +38,9 @@ def _announce(report: Mapping[str, Any], folder: Path, console: Console) -> None
         meaning = recommendation["reasons"]
     for line in meaning:
         show(f"  {line}")
+    if recommendation["decided_by"] is None:  # each candidate has a problem, such as a limit
+        for other in recommendation["runners_up"][:SHOWN_PROBLEMS]:
+            show(f"  {other['label']}: {other['why']}")
     cautions = recommendation["cautions"]
     if cautions:
         show(say("Before acting on this:"))
