@@ -2,7 +2,7 @@
 
     python -m bench.cases FOLDER     # pack what bench.seed_noise left into decisions_records.npz
 
-Real results: six configurations of the built-in example with ten seeds each, their per-example
+Real results: six configurations of the built-in example with thirty seeds each, their per-example
 statistics packed in ``decisions_records.npz``. Made-up ones: a score of each item is the method's mean
 + the item + method × item + seed + seed × item, all normal.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,12 @@ import numpy as np
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.estimates import Estimate
 from harness.reporting.evidence.folders.run_folder import read_items
-from harness.statistics.comparing.replicates import replicates
+from harness.statistics.comparing.replicates import Replicates, replicates
 
 RECORDS = Path(__file__).with_name("decisions_records.npz")
 QUALITY, FORGETTING = "validation.bleu", "forgetting.kl"
 MADE_UP = "test.made_up"  # a plain mean over items
-SEEDS = 10  # of each real configuration
+SEEDS = 30  # of each real configuration
 N, ITEM = 200, 1.0  # items, and the standard error that they alone give a score
 
 
@@ -38,6 +39,22 @@ class Case:
     truth: np.ndarray  # (k,) quality
     moved: np.ndarray  # (k,) forgetting
     margin: float
+
+    @cached_property
+    def whole(self) -> list[tuple[Replicates, Replicates]]:
+        """Quality and forgetting of each with all its seeds."""
+        return [
+            (replicates(self.name, q, range(len(q))), replicates(FORGETTING, f, range(len(f))))
+            for q, f in zip(self.quality, self.forgetting, strict=True)
+        ]
+
+
+def some(whole: Replicates, seeds: Sequence[int]) -> Replicates:
+    """Return the results of some seeds, given by their places."""
+    assert whole.influences is not None
+    own = list(seeds)
+    values, influences = whole.values[own], whole.influences[own]
+    return replace(whole, values=values, seeds=tuple(own), influences=influences)
 
 
 def made_up(
@@ -69,10 +86,10 @@ def measured(
 ) -> CandidateSet:
     """Return the candidates as a report reads them, with the first ``seeds`` seeds of each."""
     members = []
-    for i, each in enumerate(zip(case.quality, case.forgetting, strict=True)):
-        n = seeds[i] if seeds else None
+    for i, each in enumerate(case.whole):
+        own = range(seeds[i] if seeds else len(each[0].values))
         quality, forgetting = (
-            _estimate(name, one[:n])
+            _estimate(name, some(one, own))
             for name, one in zip((case.name, FORGETTING), each, strict=True)
         )
         members.append(
@@ -105,8 +122,7 @@ def measured(
     )
 
 
-def _estimate(name: str, statistics: np.ndarray) -> Estimate:
-    found = replicates(name, statistics, range(len(statistics)))
+def _estimate(name: str, found: Replicates) -> Estimate:
     return Estimate(
         name=name,
         value=found.mean,

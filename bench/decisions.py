@@ -3,7 +3,7 @@
     python -m bench.decisions                    # all tables, about ten minutes on one core
     python -m bench.decisions aa regret          # some of them
 
-The results are those of ``bench.cases``: real ones of six configurations with ten seeds each, and
+The results are those of ``bench.cases``: real ones of six configurations with thirty seeds each, and
 made-up ones of known truth. What each table shows stands above it; ``docs/statistics.md`` holds the
 figures.
 """
@@ -28,14 +28,15 @@ from bench.cases import (
     made_up,
     measured,
     read_records,
+    some,
 )
 from harness.reporting.verdict.rule import decide
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import Replicates, replicates
 from harness.statistics.scores import aggregate
 
-MOST_PAIRS = 700  # of seeds, of one configuration
-REDRAWN = 40  # times ten seeds
+PAIRS = 700  # of sets of seeds, of one configuration
+REDRAWN = 40  # times thirty seeds
 
 
 def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
@@ -70,8 +71,8 @@ def compared(name: str, found: Sequence[np.ndarray]) -> Comparisons:
 def same_against_itself(rng: np.random.Generator) -> None:
     """Compare a configuration with itself under other seeds: real results, p ≤ .05, in %.
 
-    Every pair of disjoint sets of the ten seeds, or 700 of them; before, 60. Ten seeds are one draw,
-    and their pairs share them. Level: the same with ten new seeds, normal with the variance that this
+    700 pairs of disjoint sets of the thirty seeds; before, 60. Thirty seeds are one draw, and their
+    pairs share them. Level: the same with thirty new seeds, normal with the variance that this
     configuration has, drawn 40 times; and what nineteen of twenty such draws give.
     """
     records = read_records()
@@ -81,7 +82,7 @@ def same_against_itself(rng: np.random.Generator) -> None:
     for seeds in (2, 3, 5):
         rows: dict[str, list[str]] = {"before": [], "now": [], "level": [], "range": []}
         for method in methods:
-            pairs = _disjoint(SEEDS, seeds, MOST_PAIRS, rng)
+            pairs = [_disjoint(SEEDS, seeds, rng) for _ in range(PAIRS)]
             few = [pairs[i] for i in rng.choice(len(pairs), 60, replace=False)]
             former_p = []
             for pair in few:
@@ -104,16 +105,10 @@ def _called_different(whole: Mapping[str, Replicates], method: str, pairs: Seque
     """Return the share of pairs of seeds under which ``method`` differs from itself, p ≤ .05."""
     found = []
     for a, b in pairs:
-        others = [_some(one, a) for m, one in whole.items() if m != method]
-        own = [_some(whole[method], seeds) for seeds in (a, b)]
+        others = [some(one, a) for m, one in whole.items() if m != method]
+        own = [some(whole[method], seeds) for seeds in (a, b)]
         found.append(_p(Comparisons([*own, *others], True)) <= 0.05)
     return float(np.mean(found))
-
-
-def _some(whole: Replicates, seeds: Sequence[int]) -> Replicates:
-    assert whole.influences is not None
-    own = list(seeds)
-    return Replicates(whole.values[own], tuple(own), whole.influences[own])
 
 
 def _with_new_seeds(one: Replicates, rng: np.random.Generator) -> Replicates:
@@ -122,16 +117,10 @@ def _with_new_seeds(one: Replicates, rng: np.random.Generator) -> Replicates:
     return Replicates(values, one.seeds, one.influences[rng.permutation(len(values))])
 
 
-def _disjoint(n: int, size: int, most: int, rng: np.random.Generator) -> list[tuple]:
-    """Return all pairs of disjoint sets of ``size`` of n seeds, or ``most`` of them at random."""
-    found = [
-        (a, b)
-        for a in itertools.combinations(range(n), size)
-        for b in itertools.combinations([i for i in range(n) if i not in a], size)
-        if a < b
-    ]
-    kept = rng.choice(len(found), min(most, len(found)), replace=False)
-    return [found[i] for i in kept]
+def _disjoint(n: int, size: int, rng: np.random.Generator) -> tuple[tuple[int, ...], ...]:
+    """Draw two disjoint sets of ``size`` of n seeds."""
+    drawn = rng.permutation(n)[: 2 * size]
+    return tuple(sorted(drawn[:size])), tuple(sorted(drawn[size:]))
 
 
 def family(rng: np.random.Generator) -> None:

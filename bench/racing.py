@@ -1,11 +1,11 @@
 """Racing with confirm seeds against fixed numbers of seeds: cost, regret, and how often it errs.
 
-    python -m bench.racing                  # all tables, about half an hour on one core
+    python -m bench.racing                  # all tables, about a quarter of an hour on one core
     python -m bench.racing errors           # some of them
 
 The race is the product's own: ``harness.allowance.seed_race`` decides after each round who is out
 and who runs again, by the report's rule. Made-up methods of known truth (``bench.cases``) and
-the real results of six configurations with ten seeds each. A cost is a number of confirm runs. What
+the real results of six configurations with thirty seeds each. A cost is a number of confirm runs. What
 each table shows stands above it; ``docs/statistics.md`` holds the figures.
 """
 
@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.cases import FORGETTING, QUALITY, Case, made_up, measured, read_records
-from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
+from bench.cases import FORGETTING, QUALITY, SEEDS, Case, made_up, measured, read_records
+from harness.allowance.seed_allocation import seeds_for_choice, seeds_for_pair
+from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, probably_right
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.verdict.contest import contest
 from harness.reporting.verdict.rule import decide
@@ -27,7 +28,7 @@ from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.looks import is_due
 from harness.statistics.scores import aggregate
 
-MOST_SEEDS = 40  # of each made-up method
+MOST_SEEDS = 60  # of each made-up method
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,20 @@ class Ended:
     looks: int
     dropped: tuple[int, ...]
     candidates: CandidateSet
+    early: bool = False  # the race ended before it had spent all it might
 
 
 def ended(
-    candidates: CandidateSet, seeds: Sequence[int], looks: int, dropped: Sequence[int]
+    candidates: CandidateSet,
+    seeds: Sequence[int],
+    looks: int,
+    dropped: Sequence[int],
+    early: bool = False,
 ) -> Ended:
     decision = decide(candidates.members, candidates, draws=0)
     assert decision is not None and decision.chosen is not None
     chosen = int(decision.chosen.label)
-    return Ended(chosen, decision.firm, sum(seeds), looks, tuple(dropped), candidates)
+    return Ended(chosen, decision.firm, sum(seeds), looks, tuple(dropped), candidates, early)
 
 
 def fixed(case: Case, seeds: int) -> Ended:
@@ -57,32 +63,46 @@ def fixed(case: Case, seeds: int) -> Ended:
     return ended(measured(case, each, 0), each, 0, ())
 
 
-def race(case: Case, most: int) -> Ended:
-    """Rounds until the choice is shown or ``most`` runs are spent."""
+def race(case: Case, most: int, shown: bool = False) -> Ended:
+    """Race until the choice is probably right or ``most`` runs are spent.
+
+    With ``shown`` until the choice is shown to be within the margin, as with ``budget=+30m``.
+    """
+    return raced(case, [most], shown)[0]
+
+
+def raced(case: Case, most: Sequence[int], shown: bool = False) -> list[Ended]:
+    """Return the results of one race that may spend ``most`` runs, which increase."""
     seeds = {str(i): FIRST_SEEDS for i in range(len(case.quality))}
     dropped: list[int] = []
-    looks, seen_at = 0, 0
+    looks, seen_at, over = 0, 0, False
+    found: list[Ended] = []
     while True:
-        spent = sum(seeds.values())
-        if is_due(spent, seen_at) or spent >= most:
+        each, spent = list(seeds.values()), sum(seeds.values())
+        if is_due(spent, seen_at):
             looks, seen_at = looks + 1, spent
-            seen = look(measured(case, list(seeds.values()), looks, dropped))
+            seen = look(measured(case, each, looks, dropped))
             dropped += [int(name) for name in seen.dropped]
-            if seen.over:
-                break
-        if spent >= most:
-            break
-        pair, _ = deciding(measured(case, list(seeds.values()), looks + 1, dropped))
-        if not pair:
-            break
-        following = next_seeds(seeds, [c.label for c in pair])
-        if any(n > len(case.quality[0]) for n in following.values()):
-            most = spent  # no more results of this one
-            continue
+            over = seen.over is not None
+        now = measured(case, each, looks + 1, dropped)
+        pair, _ = deciding(now)
+        over = over or not pair or (not shown and probably_right(now) is not None)
+        following = (
+            seeds_for_pair(seeds, [c.label for c in pair])
+            if shown
+            else seeds_for_choice(now, seeds, 1)
+        )
+        over = over or any(n > len(case.quality[0]) for n in following.values())
+        while len(found) < len(most) and (over or spent >= most[len(found)]):
+            last = looks + (spent > seen_at)  # the report is a look
+            at_end = measured(case, each, last, dropped)
+            out = [*dropped, *(int(name) for name in look(at_end).dropped)]
+            at_end = measured(case, each, last, out)
+            found.append(ended(at_end, each, last, out, over))
+        if len(found) == len(most):
+            return found
         for name, n in following.items():
-            seeds[name] = min(n, seeds[name] + most - sum(seeds.values()))
-    each = list(seeds.values())
-    return ended(measured(case, each, looks, dropped), each, looks, dropped)
+            seeds[name] = min(n, seeds[name] + most[len(found)] - sum(seeds.values()))
 
 
 def world(
@@ -122,54 +142,97 @@ def errors(rng: np.random.Generator) -> None:
                     holds += [low <= 0 <= high for low, high in intervals]
                     able = [c for c in one.candidates.members if c.feasible]
                     letters.append(contest(able, one.candidates).different.any())
-            one = race(world(6, sd, rng, np.r_[1.5, np.zeros(5)]), most)
+            one = race(world(6, sd, rng, np.r_[1.5, np.zeros(5)]), most, shown=True)
             within.append(one.firm and one.chosen > 0)
         shares = [np.mean(x) for x in (*drops.values(), within, letters, holds)]
         told = " ".join(f"{100 * x:>6.1f} %" for x in shares)
         print(f"{sd:>7g} {told} {np.mean(looks):>6.1f}", flush=True)
 
 
-def regret(rng: np.random.Generator, sds: Sequence[float] = (0.5, 2.0, 4.0)) -> None:
+def early(rng: np.random.Generator) -> None:
+    """Ends of a race as probably right: how many of them are wrong, for unfavourable truths.
+
+    Margin 1. Five equal ones, and a best one ahead of them by the lead. Wrong: of all races, those
+    that ended early with one of the five.
+    """
+    print(f"{'lead':>5} {'seed SD':>7} {'ended':>8} {'wrong':>8} {'runs':>6}")
+    for lead, sd in itertools.product((1.1, 1.5, 2.5), (0.5, 1.0, 2.0)):
+        found = [race(world(6, sd, rng, np.r_[lead, np.zeros(5)]), 300) for _ in range(150)]
+        wrong = np.mean([one.early and one.chosen > 0 for one in found])
+        ends, cost = np.mean([one.early for one in found]), np.mean([one.cost for one in found])
+        print(
+            f"{lead:>5g} {sd:>7g} {100 * ends:>6.1f} % {100 * wrong:>6.1f} % {cost:>6.0f}",
+            flush=True,
+        )
+
+
+def regret(_: np.random.Generator | None, sds: Sequence[float] = (0.5, 2.0, 4.0)) -> None:
     """Finalists of known truth, margin 1: what a choice costs and loses, raced and with fixed seeds.
 
     Beyond: the choice is truly worse than the best by more than the margin. Regret: by how much worse
-    than the best, mean. Firm: the report says that its choice is within the margin. The race may spend
-    as much as the fixed design of the row.
+    than the best, mean. Firm: the report says that its choice is within the margin. Forgets: over the
+    least of those truly within the margin. The race may spend as much as the fixed design of the
+    row. Last: the least mean cost of a race that is as seldom beyond and has as little regret as
+    the fixed design, over the cost of that design.
     """
-    head = ("cost", "beyond", "regret", "firm")
+    head = ("cost", "beyond", "regret", "firm", "forgets")
     print(f"{'k':>3} {'spread':>6} {'seed SD':>7} {'fixed':>6} "
-          + " ".join(f"{x:>8}" for x in (*head, *head)))  # fmt: skip
-    for sd, spread, k in itertools.product(sds, (2.0, 8.0), (6, 12)):
-        for seeds in (2, 3, 5, 10, 20):
-            one, two = [], []
-            for _ in range(60 if k == 6 else 30):
-                case = world(k, sd, rng, rng.normal(0, spread, k))
-                one.append((case, fixed(case, seeds)))
-                two.append((case, race(case, k * seeds)))
-            print(f"{k:>3} {spread:>6g} {sd:>7g} {seeds:>6} {_row(one)} {_row(two)}", flush=True)
+          + " ".join(f"{x:>8}" for x in (*head, *head, "share")))  # fmt: skip
+    designs = (2, 3, 4, 5, 7, 10, 15, 20)
+    for sd, spread, k in itertools.product(sds, (0.5, 2.0, 8.0), (4, 6, 12)):
+        own = np.random.default_rng([k, int(10 * spread), int(10 * sd)])
+        runs = 30 if k == 12 else 100
+        cases = [world(k, sd, own, own.normal(0, spread, k)) for _ in range(runs)]
+        fixed_at = {n: [(case, fixed(case, n)) for case in cases] for n in designs}
+        races = [(case, raced(case, [k * n for n in designs])) for case in cases]
+        raced_at = {n: [(case, of[i]) for case, of in races] for i, n in enumerate(designs)}
+        tried = [(_cost(found), *_loss(found)) for found in raced_at.values()]
+        for n in designs:
+            beyond, behind = _loss(fixed_at[n])
+            enough = [cost for cost, b, r in tried if b <= beyond and r <= behind]
+            share = f"{min(enough) / (k * n):>8.2f}" if enough else f"{'–':>8}"
+            print(f"{k:>3} {spread:>6g} {sd:>7g} {n:>6} {_row(fixed_at[n])} {_row(raced_at[n])} "
+                  f"{share}", flush=True)  # fmt: skip
+
+
+def _cost(found: Sequence[tuple[Case, Ended]]) -> float:
+    return float(np.mean([one.cost for _, one in found]))
+
+
+def _loss(found: Sequence[tuple[Case, Ended]]) -> tuple[float, float]:
+    """Return the share of choices beyond the margin, and the mean regret."""
+    behind = np.array([case.truth.max() - case.truth[one.chosen] for case, one in found])
+    margins = np.array([case.margin for case, _ in found])
+    return float(np.mean(behind > margins)), float(behind.mean())
 
 
 def _row(found: Sequence[tuple[Case, Ended]]) -> str:
-    behind = np.array([case.truth.max() - case.truth[one.chosen] for case, one in found])
-    margins = np.array([case.margin for case, _ in found])
-    cost = np.mean([one.cost for _, one in found])
+    beyond, behind = _loss(found)
     firm = np.mean([one.firm for _, one in found])
-    return (f"{cost:>8.1f} {100 * np.mean(behind > margins):>6.1f} % {behind.mean():>8.3f} "
-            f"{100 * firm:>6.1f} %")  # fmt: skip
+    forgets = []
+    for case, one in found:
+        admissible = case.truth >= case.truth.max() - case.margin
+        if admissible[one.chosen]:
+            forgets.append(case.moved[one.chosen] / case.moved[admissible].min())
+    return (f"{_cost(found):>8.1f} {100 * beyond:>6.1f} % {behind:>8.3f} {100 * firm:>6.1f} % "
+            f"{np.mean(forgets):>8.2f}")  # fmt: skip
 
 
 def real(rng: np.random.Generator) -> None:
-    """Six real configurations, ten seeds of each in random order: the race against fixed seeds."""
+    """Six real configurations, their thirty seeds in random order: the race against fixed seeds.
+
+    The columns are those of ``regret``.
+    """
     records = read_records()
     methods = list(records)
     truth = np.array([aggregate(QUALITY, records[m][QUALITY]).mean() for m in methods])
     moved = np.array([aggregate(FORGETTING, records[m][FORGETTING]).mean() for m in methods])
-    head = ("cost", "beyond", "regret", "firm")
+    head = ("cost", "beyond", "regret", "firm", "forgets")
     print(f"{'margin':>6} {'fixed':>6} " + " ".join(f"{x:>8}" for x in (*head, *head)))
     for margin, seeds in itertools.product((1.0, 3.0), (2, 3, 4, 6, 8)):
         one, two = [], []
         for _ in range(100):
-            order = rng.permutation(10)
+            order = rng.permutation(SEEDS)
             quality = [records[m][QUALITY][order] for m in methods]
             forgetting = [records[m][FORGETTING][order] for m in methods]
             case = Case(QUALITY, quality, forgetting, truth, moved, margin)
@@ -180,6 +243,7 @@ def real(rng: np.random.Generator) -> None:
 
 TABLES: dict[str, Callable[[np.random.Generator], None]] = {
     "errors": errors,
+    "early": early,
     "regret": regret,
     "real": real,
 }

@@ -1,9 +1,9 @@
 """Per-example results of the built-in example with many seeds, input of bench/cases.py.
 
-    python -m bench.seed_noise FOLDER [--seeds 10] [--steps 60]
+    python -m bench.seed_noise FOLDER [--seeds 30] [--steps 60]
 
 Six configurations of the built-in model and task, seed by seed, each measured on the 100 validation
-examples and on general text; one that is there already is not run again. About ten seconds a run on a
+examples and on general text; one that is there already is not run again. About six seconds a run on a
 core that has nothing else to do.
 """
 
@@ -32,7 +32,7 @@ METHODS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     common = [f"training.max_steps={arguments.steps}", "training.batch_size=4"]

@@ -14,7 +14,8 @@ from harness.allowance.ledger import (
     worker_seconds,
     write_ledger,
 )
-from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, next_seeds
+from harness.allowance.seed_allocation import seeds_for_choice, seeds_for_pair
+from harness.allowance.seed_race import FIRST_SEEDS, deciding, look, probably_right
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig
 from harness.config.sweep import Allowance, allowance
@@ -149,7 +150,12 @@ class Fund:
         pair, question = deciding(candidates)
         if not pair:
             return {}, question
-        following = next_seeds(seeds, [c.configuration for c in pair], self._workers)
+        enough = None
+        if self._buys_seeds:  # more budget is bought to have the choice shown
+            following = seeds_for_pair(seeds, [c.configuration for c in pair], self._workers)
+        else:  # the first is to make it a right one
+            enough = probably_right(candidates)
+            following = {} if enough else seeds_for_choice(candidates, seeds, self._workers)
         affordable = self._affordable(seeds, following, methods)
         if affordable == seeds:
             if not due and sum(seeds.values()) > last:
@@ -157,7 +163,7 @@ class Fund:
             spent = recorded(
                 "the budget is spent, and this was still open: {question}", question=question
             )
-            return {}, over or spent
+            return {}, over or enough or spent
         return affordable, None
 
     def _look(self, race: Race) -> str | None:

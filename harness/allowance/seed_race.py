@@ -1,11 +1,10 @@
-"""The race of finalists for confirmation seeds: who drops out, who runs again, when it ends.
+"""The race of finalists for confirmation seeds: who drops out, which question is open, when it ends.
 
 Each look applies the report's own rule at a significance level that is spread over all looks
 (``harness.statistics.comparing.looks``). A finalist drops out if another one is shown to be better
-by more than the margin (racing, Maron & Moore 1994, NeurIPS).
-No claim is made between looks, so seeds may go to the pair whose comparison decides (LUCB,
-Kalyanakrishnan, Tewari, Auer & Stone 2012, ICML): a finalist that may be chosen, and the rival with
-the largest possible lead over it.
+by more than the margin (racing, Maron & Moore 1994, NeurIPS). No claim is made between looks, so the
+race may end there as soon as the choice is probably right, and seeds may go where they help most
+(``harness.allowance.seed_allocation``).
 """
 
 from __future__ import annotations
@@ -27,6 +26,10 @@ from harness.statistics.comparing.margins import alike
 from harness.statistics.scores import Array
 
 FIRST_SEEDS = 2  # of every finalist: with fewer the spread between seeds is unknown
+# Probability that another finalist is better than the choice by more than the margin, at which more
+# seeds are not worth their cost. It is no significance level: ending at it is wrong more often, see
+# docs/statistics.md, so nothing is claimed.
+RISK = 0.02
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,25 @@ def deciding(candidates: CandidateSet) -> tuple[tuple[Candidate, ...], str]:
     if not pair and decision.step not in ("few", "blind"):  # the next look will probably end it
         pair, question = _against_rival(able, range(len(able)), ahead + reaches, 0, -math.inf)
     return tuple(able[i] for i in pair), question
+
+
+def probably_right(candidates: CandidateSet) -> str | None:
+    """Return why more seeds would probably not lead to a better choice, or None if they may.
+
+    Summed over the other finalists, the probability to be better than the choice by more than the
+    margin is at most ``RISK`` (an indifference zone, Bechhofer 1954, Ann. Math. Stat. 25:16).
+    """
+    decision = decide(candidates.members, candidates, draws=0)
+    if decision is None or decision.chosen is None:
+        return None
+    able = _able(candidates)
+    risk = contest(able, candidates).risk(able.index(decision.chosen), decision.margin)
+    if risk > RISK:
+        return None
+    return recorded(
+        "{label} is probably right: another finalist is hardly better by more than the margin",
+        label=decision.chosen.label,
+    )
 
 
 def _able(candidates: CandidateSet) -> list[Candidate]:
@@ -136,18 +158,3 @@ def _against_rival(
 def _forgets_less(candidate: Candidate, chosen: Candidate) -> bool:
     own, other = candidate.forgetting, chosen.forgetting
     return own is not None and other is not None and alike(own.name, own.value) < other.value
-
-
-def next_seeds(seeds: Mapping[str, int], pair: Sequence[str], workers: int = 1) -> dict[str, int]:
-    """Return configuration → number of seeds after the next round, for those of ``pair`` that change.
-
-    The one with fewer seeds catches up in steps of half its own number, so that both share their
-    seeds. With equal numbers both get one more, or enough to occupy all ``workers``.
-    """
-    assert pair
-    fewest, most = (f(seeds[name] for name in pair) for f in (min, max))
-    if fewest < most:
-        goal = min(most, fewest + max(math.ceil(fewest / 2), workers))
-    else:
-        goal = most + math.ceil(workers / len(pair))
-    return {name: goal for name in pair if seeds[name] < goal}

@@ -178,6 +178,8 @@ def test_a_killed_driver_loses_nothing_and_pays_nothing_twice(when, record_is_th
 def test_more_is_bought_for_the_pair_that_decides():
     raced(*FEW)
     before = {record.fingerprint for record in on_disk()}
+    assert len(before) < 24, "it ended before its budget was spent"
+    assert "is probably right" in read_ledger(Path("runs/s")).purchases[0].ended
     time_out = sum(record.cost["train_seconds"] for record in on_disk())
     records, _ = raced(*FEW[:2], "budget=+0.1gpuh")
     new = [record for record in records if record.fingerprint not in before]

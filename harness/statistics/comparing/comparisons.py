@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import special
 
 from harness.statistics.comparing.letters import compact_letters
 from harness.statistics.comparing.replicates import Replicates
@@ -145,6 +146,22 @@ class Comparisons:
         diagonal = np.arange(means.shape[-1])
         behind[..., diagonal, diagonal] = -np.inf
         return behind.max(axis=-1)
+
+    def risk(self, i: int, margin: float) -> float:
+        """Return a bound on the probability that another one is better than i by more than ``margin``.
+
+        It is for other items and seeds, summed over the others, with a flat prior. 1 if seeds are
+        unknown. A stop as soon as it is small is wrong more often than it states, so it shows nothing;
+        ``shortfall`` does.
+        """
+        if not self.tested:
+            return float(len(self.found) > 1)
+        total, df = self._errors
+        lead = (self.means[i] - self.means) * (1.0 if self.maximize else -1.0) + margin
+        with np.errstate(divide="ignore", invalid="ignore"):
+            chance = special.stdtr(df[i], np.where(total[i] > 0, -lead / total[i], -np.inf))
+        chance = np.where((total[i] == 0) & (lead < 0), 1.0, chance)
+        return float(min(1.0, np.delete(chance, i).sum()))
 
     def letters(self) -> list[str]:
         """Return (k,) letters, A with the best.
