@@ -78,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
 
     import torch
 
-    from harness.launch.local import device_of_this_process
+    from harness.launch.host import device_of_this_process
     from harness.trials.by_hand.first_steps import first_steps
 
     device = device_of_this_process()

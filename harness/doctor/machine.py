@@ -100,7 +100,7 @@ def check_devices(setup: Setup) -> Iterator[Finding]:
         )
         yield Finding(f"gpu {index}", OK if has_bf16 or "bf16" not in precision else FAIL, fact)
     if not n_gpus:
-        from harness.launch.local import visible_devices
+        from harness.launch.host import visible_devices
 
         listed = visible_devices()
         fact = f"torch {torch.__version__} sees none of the GPUs {listed}" if listed else "none"

@@ -31,7 +31,7 @@ def write(
     choice: ChosenTrial, folder: Path, options: ExportOptions, asked: Mapping[str, Any]
 ) -> None:
     """Write the export of ``choice`` to ``folder`` and say what was done. Raises InputError."""
-    from harness.launch.local import device_of_this_process
+    from harness.launch.host import device_of_this_process
 
     keep_remarks(choice.row.folder)
     record = choice.row.record

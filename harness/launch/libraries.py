@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+from harness.launch.host import set_up_libraries
+
 
 def import_libraries(threads: int) -> None:
     """Import torch and transformers, and set torch's number of ``threads``.
@@ -11,6 +13,7 @@ def import_libraries(threads: int) -> None:
     Garbage collection is off meanwhile: scanning the objects of thousands of modules again and
     again would take a sixth of the CPU time of a start.
     """
+    set_up_libraries()
     gc.disable()
     import torch
     import transformers.modeling_utils  # noqa: F401

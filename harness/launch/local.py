@@ -7,20 +7,19 @@ GPU.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from harness.config import LauncherConfig
 from harness.config.strict import require
 from harness.errors import InputError
+from harness.launch.host import oom_kills, visible_devices
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
 from harness.records import heartbeat, read_json, write_json
 from harness.records.heartbeat import STEP_SECONDS, grace_seconds
@@ -30,9 +29,6 @@ PAUSED_SECONDS = 60.0  # between two polls; if longer, this process was suspende
 DUMP_SECONDS = 0.5  # for a hung worker to write its stack
 # Killed, asked to stop, or out of disk space.
 NO_FAULT_OF_THE_DEVICE = (-signal.SIGKILL, -signal.SIGTERM, 75, DISK_FULL, NO_ROOM)
-# Threads that wait for each other do not spin. With two threads on two cores that other programs used
-# too, 100 steps of the built-in model took 137 s spinning and 12 to 16 s asleep; one thread took 11 s.
-THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 MOST_ON_A_CORE = 8  # threads, or processes of one trial on a CPU
 LOST_AFTER = 2  # consecutive crashes after which the device is considered faulty
 
@@ -65,7 +61,7 @@ class LocalLauncher:
         self._oom_kills = oom_kills()
         self._workers = []
         for index in range(n):
-            environment = {**THREADS_SLEEP, **os.environ, "OMP_NUM_THREADS": str(self._threads)}
+            environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
             # One worker tokenizes while the others wait for its result, so it has the threads of all.
             tokenizing = {
                 "TOKENIZERS_PARALLELISM": "true",
@@ -252,44 +248,6 @@ def _signal_all(process: subprocess.Popen[str], number: int) -> None:
     """Signal a worker and its children, which form a process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-def oom_kills() -> int:
-    """Return the number of processes that the system has killed for lack of memory; 0 if unknown."""
-    with suppress(OSError, ValueError):
-        fields = dict(map(str.split, Path("/proc/vmstat").read_text().splitlines()))
-        return int(fields.get("oom_kill", 0))
-    return 0
-
-
-def visible_devices() -> list[int | str]:
-    """Return the usable GPUs by index or UUID, without initializing CUDA in this process."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        names = [name.strip() for name in named.split(",") if name.strip()]
-        used = takewhile(lambda name: name != "-1", names)  # CUDA ignores everything after it
-        return [int(name) if name.isdigit() else name for name in used]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return [int(line) for line in listed.stdout.split() if line.isdigit()]
-
-
-def let_threads_sleep() -> None:
-    """Set what torch's threads do while they wait; call it before torch is imported."""
-    for name, value in THREADS_SLEEP.items():
-        os.environ.setdefault(name, value)
-
-
-def device_of_this_process() -> str:
-    """Return torch's name of the device for a trial in this process: the first visible GPU or 'cpu'."""
-    let_threads_sleep()
-    return "cuda:0" if visible_devices() else "cpu"
 
 
 def check(config: LauncherConfig) -> None:

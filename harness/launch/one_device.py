@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.config import LauncherConfig
 from harness.config.strict import from_mapping
-from harness.launch.local import check, let_threads_sleep, visible_devices
+from harness.launch.host import set_up_libraries, visible_devices
+from harness.launch.local import check
 
 _taken: dict[tuple[int, ...] | None, str] = {}  # launcher.devices → the device in use
 
@@ -24,7 +25,7 @@ def take_device(config: LauncherConfig) -> str:
     All other GPUs are hidden from CUDA, so call it before anything uses CUDA. Raises InputError for
     devices that do not exist.
     """
-    let_threads_sleep()
+    set_up_libraries()
     key = None if config.devices is None else tuple(config.devices)
     if key not in _taken:
         check(config)

@@ -52,6 +52,11 @@ class ModelPool:
         self._parked: dict[_Key, _PooledBase] = {}  # in the memory of the host
         self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
 
+    @property
+    def device_gb(self) -> float:
+        """Return the GB (1e9 bytes) of the bases on the device that nobody has borrowed."""
+        return sum(stored_bytes(pooled.base.model) for pooled in self._kept.values()) / 1e9
+
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
         """Return the tokenizer without loading the base."""
         if config not in self._tokenizers:

@@ -30,6 +30,7 @@ class Footprint:
     watts: float | None = None  # of the device, over a step; None: not reported
     infeasible: str | None = None  # why no step could be taken
     evaluation_peak_gb: float = 0.0  # of scoring and answering
+    idle_gb: float = 0.0  # of a process on a CPU after the measurement, without the base
     unmeasured: str | None = None  # error during measurement; its trials run anyway
     trainable_parameters: int | None = None  # None: not counted, by an earlier version
 

@@ -47,6 +47,14 @@ def peak_gb(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
+def resident_gb(device: str) -> float:
+    """Return the memory of this process in GB (1e9 bytes), without freed memory; 0 on a GPU."""
+    if device.startswith("cuda"):
+        return 0.0
+    reset_peak(device)
+    return _read_bytes("/proc/self/status").get("VmRSS", 0) / 1e9
+
+
 def available_gb(device: str) -> float:
     """Return the GB (1e9 bytes) that this process can use: free memory and what it has allocated."""
     if device.startswith("cuda"):

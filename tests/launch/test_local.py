@@ -14,8 +14,9 @@ from sweeping import composed
 
 from harness.errors import InputError
 from harness.launch import local
+from harness.launch.host import visible_devices
 from harness.launch.launcher import Ended
-from harness.launch.local import LocalLauncher, check, visible_devices
+from harness.launch.local import LocalLauncher, check
 from harness.records import heartbeat, read_json
 
 # Stands in for worker.py: one answer for each line. The folder's name selects the behaviour.

@@ -24,7 +24,7 @@ from harness.records.fingerprint import digest
 from harness.records.footprint import Footprint
 from harness.terminal.phases import phase
 from harness.training.checkpoint import CheckpointFolder
-from harness.training.device_memory import available_gb, peak_gb, reset_peak
+from harness.training.device_memory import available_gb, peak_gb, reset_peak, resident_gb
 from harness.training.distributed.team import ALONE
 from harness.trials.cost import Clock
 from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring
@@ -54,11 +54,26 @@ def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[
         if not isinstance(known, dict):
             of = f"{number} of {len(spec['configs'])}, {config.method['name']}"
             with phase(f"measuring a few steps of configuration {of}"):
-                known = asdict(_measure(config, spec["devices"], folder, bench))
+                measured = _measure(config, spec["devices"], folder, bench)
+                idle = max(0.0, resident_gb(bench.device) - bench.pool.device_gb)
+                known = asdict(replace(measured, idle_gb=idle))
             if known["micro_batch_size"] == config.training.batch_size:
                 write_json(kept, known)  # otherwise others may have held memory that is free later
         found.append(known | {"available_gb": available_gb(bench.device)})
-    return found
+    return _beside_each_other(found)
+
+
+def _beside_each_other(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each peak of a process what other configurations leave in it: libraries, caches.
+
+    A worker trains them in turn, in any order.
+    """
+    most = max((known["idle_gb"] for known in found), default=0.0)
+    peaks = ("peak_gb", "evaluation_peak_gb")
+    return [
+        known | {peak: known[peak] + most - known["idle_gb"] for peak in peaks if known[peak] > 0}
+        for known in found
+    ]
 
 
 def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) -> Footprint:
