@@ -13,6 +13,7 @@ from harness.models.pool import checksums
 from harness.records import read_record
 from harness.training.allocation import AllocationMeter
 from harness.trials.cost import Clock
+from harness.trials.footprints import measured_steps
 from harness.trials.footprints.evaluation_seconds import scoring
 from harness.trials.footprints.measured_steps import footprints
 from harness.trials.run import run_trial
@@ -160,3 +161,17 @@ def test_measured_once_a_cache(measure, bench):
 def test_nothing_is_left_in_the_tasks_folder(measure, tmp_path):
     measure("method=full", "training.checkpoint_every=1", "training.select_checkpoint=best")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_peak_includes_what_others_leave_in_the_process(
+    bench, small_trial, tmp_path, monkeypatch
+):
+    """The second configuration leaves 0.5 GB more than the first, which may be trained after it."""
+    left = iter([1.0, 1.5])
+    monkeypatch.setattr(measured_steps, "resident_gb", lambda _: next(left))
+    configs = [asdict(small_trial(*PLAIN, f"method={name}")) for name in ("lora", "full")]
+    first, second = footprints({"configs": configs, "devices": 1}, tmp_path, bench)
+    alone = [footprints({"configs": [c], "devices": 1}, tmp_path, bench)[0] for c in configs]
+    for peak in ("peak_gb", "evaluation_peak_gb"):
+        assert first[peak] - alone[0][peak] == pytest.approx(0.5, abs=1e-3)
+        assert second[peak] == alone[1][peak]
