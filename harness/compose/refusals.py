@@ -11,11 +11,18 @@ from hydra.core.override_parser.types import Override  # noqa: TID251 - this fol
 
 from harness.compose import override_grammar
 from harness.compose.accepted_values import accepted
-from harness.compose.keys import free_parent
+from harness.compose.keys import free_parent, of_trial
 from harness.config.strict import require
 from harness.errors import InputError, sentence, unknown
 
-__all__ = ["check_flags", "check_mapping", "check_own_block", "check_parts", "check_top_keys"]
+__all__ = [
+    "check_flags",
+    "check_mapping",
+    "check_of_trials",
+    "check_own_block",
+    "check_parts",
+    "check_top_keys",
+]
 
 _WHOLE = "# @package _global_"
 # Of Hydra, and the chosen sweep, whose keys stand at the top.
@@ -55,6 +62,17 @@ def check_mapping(override: Override, present: Any) -> None:
         else "Such are {KEY: VALUE}"
     )
     raise InputError(f"{key}={value!r} cannot be used: it must be a mapping. {how}.")
+
+
+def check_of_trials(where: str, overrides: Sequence[Override]) -> None:
+    """Raise InputError for an override of one method that the whole sweep has once."""
+    for override in overrides:
+        text = override_grammar.text_of(override)
+        if not of_trial(text):
+            raise InputError(
+                f"{where}: {text} cannot be used: {override.key_or_group} is the same for all methods "
+                "of a sweep. Type it beside them."
+            )
 
 
 def check_parts(tree: Mapping[Any, Any]) -> None:

@@ -21,7 +21,13 @@ from harness.compose.folders import conf_dir, own_folder
 from harness.compose.hydra_cache import HydraCache
 from harness.compose.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
 from harness.compose.method_plan import TRIAL_KEYS, MethodPlan, OpenRate
-from harness.compose.refusals import check_flags, check_mapping, check_own_block, check_parts
+from harness.compose.refusals import (
+    check_flags,
+    check_mapping,
+    check_of_trials,
+    check_own_block,
+    check_parts,
+)
 from harness.config.search_space import Dimension
 from harness.config.strict import require
 from harness.errors import InputError, unknown
@@ -108,10 +114,12 @@ class MethodTrees:
     def method(self, name: str, names: Sequence[str]) -> tuple[MethodPlan, DictConfig]:
         """Return the plan and the whole tree of one of ``names``."""
         given = [override_grammar.parse(text) for text in self._own.get(name, ())]
+        check_of_trials(f"per_method.{name}", given)
         given += [override for override in self.typed if override.key_or_group != "method"]
         option = self._option(name)
         if name in self._variants:
             own = [override_grammar.parse(text) for text in self._variants[name]]
+            check_of_trials(f"variants.{name}", own)
             given = [o for o in own if o.key_or_group != "method"] + given
         groups = [override_grammar.text_of(o) for o in given if override_grammar.is_group(o)]
         tree = self._compose([f"method={option}", *groups])

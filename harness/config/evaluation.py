@@ -100,6 +100,7 @@ class EvaluationConfig:
         heat, share = self.probe_temperature, self.probe_top_p
         require(heat >= 0, "evaluation.probe_temperature", heat, "0 (the likeliest token) or above")
         require(0 < share <= 1, "evaluation.probe_top_p", share, "a share in (0, 1]")
+        require(self.cache_gb >= 0, "evaluation.cache_gb", self.cache_gb, "0 or more")
         n = self.agreement_prompts
         require(n >= 0, "evaluation.agreement_prompts", n, "0 or more")
         for scheme in self.quantization:

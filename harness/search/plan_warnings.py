@@ -69,8 +69,8 @@ def _of_sizes(sweep: SweepConfig, plans: Sequence[MethodPlan], splits: Splits) -
     items = len(getattr(splits, of))
     if items < FEWEST_ITEMS:
         yield (
-            f"{items:,} {of} examples are fewer than {FEWEST_ITEMS}: nothing will be recommended "
-            f"(data.{of}, data.{of}_fraction)"
+            f"nothing will be recommended: that takes {FEWEST_ITEMS} {of} examples, and there are "
+            f"{items:,} (data.{of}, data.{of}_fraction)"
         )
     workers, cores = sweep.launcher.workers, os.cpu_count() or 1
     if sweep.launcher.name == "local" and workers is not None and workers > cores:

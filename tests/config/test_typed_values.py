@@ -120,6 +120,8 @@ REFUSED = {
     "search.rate.default=abc": ["search.rate.default='abc'", "above 0"],
     "search.rate.range=1e-3": ["search.rate.range='0.001'", "tag(log, interval"],
     "runs_dir=": ["runs_dir=''", "the path of a folder"],
+    "per_method={lora: [seed=2]}": ["per_method.lora: seed=2", "the same for all methods"],
+    "variants={a: [method=lora,confirm.seeds=2]}": ["variants.a: confirm.seeds=2"],
     "search=3": ["search=3", "a mapping", "search."],
     "variants=[a]": ["variants=['a']", "a mapping"],
     "methods=[]": ["methods=[]", "method=lora,full"],
@@ -153,7 +155,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("typed", REFUSED)
 def test_what_to_type_is_said(typed):
-    is_one = typed.startswith(("data.", "search.", "variants", "limits", "training=", "method =="))
+    is_one = typed.startswith(
+        ("data.", "search.", "variants", "per_method", "limits", "training=", "method ==")
+    )
     with pytest.raises(InputError) as error:
         compose_sweep([typed] if is_one else typed.split())
     assert "\n" not in str(error.value)
