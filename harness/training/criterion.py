@@ -241,6 +241,12 @@ class Criterion:
         return {"padding_quantile_tokens_cut": tokens, "padding_quantile_sequences_cut": sequences}
 
     @property
+    def is_plain(self) -> bool:
+        """True if the objective is the mean NLL of the target alone."""
+        weights = self._retention.l2_sp_weight, self._retention.ewc_weight
+        return self._stream is None and not self._retention.kl_weight and not any(weights)
+
+    @property
     def has_penalty(self) -> bool:
         """True if the objective has terms other than NLL."""
         return bool(self._retention.kl_weight) or self._anchor is not None

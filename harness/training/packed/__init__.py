@@ -1,0 +1,1 @@
+"""Training of several LoRA adapters at once on one frozen base, each as if it were alone."""
