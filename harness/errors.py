@@ -107,15 +107,15 @@ _OF_PATHS = (
 
 
 @contextmanager
-def refused_paths() -> Iterator[None]:
+def refused_paths(*more: int) -> Iterator[None]:
     """Context that turns the system's refusal of a path into InputError: not permitted, no folder.
 
-    For commands whose paths are their arguments.
+    For commands whose paths are their arguments. ``more`` are further numbers of ``errno``.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _OF_PATHS or error.filename is None:
+        if error.errno not in (*_OF_PATHS, *more) or error.filename is None:
             raise
         raise InputError(f"{error.filename!s} cannot be used: {error.strerror}.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     try:
-        with refused_paths():
+        with refused_paths(errno.ENOENT):
             file, command = write_sweep(arguments)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,14 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         places, settings = separated(options.given, KEYS)
         if not places:
             raise InputError("Name the folder of a sweep, such as runs/NAME.")
-        if settings.get("reports_dir") == "":
-            raise InputError("reports_dir='' cannot be used: it must be the path of a folder.")
+        for key, what in (("reports_dir", "the path of a folder"), ("language", "en or ja")):
+            if settings.get(key) == "":
+                raise InputError(f"{key}='' cannot be used: it must be {what}.")
         reports = user_path(settings.get("reports_dir", options.reports_dir or "reports"))
         paper, runs = is_true(settings, "paper"), [user_path(place) for place in places]
         if len({run.resolve() for run in runs}) < len(runs):
             raise InputError(f"{' '.join(places)}: each folder is named once.")
         name, spoken = _checked(settings.get("name")), settings.get("language")
-        with phase("reading the records and writing the report"), refused_paths():
+        with phase("reading the records and writing the report"), refused_paths(errno.ENOENT):
             folder = build_report(runs, reports, name, paper, spoken)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import methods
+from harness.compose import override_grammar
 from harness.config import TrialConfig
 from harness.config.search_space import Space, points
-from harness.config.strict import from_mapping
+from harness.config.strict import from_mapping, require
 from harness.errors import InputError
+from harness.methods.first_rate import FACTORS
 
+RATE = "training.learning_rate"
 TRIAL_KEYS = tuple(field.name for field in fields(TrialConfig))
 
 
@@ -122,3 +126,28 @@ def plain(tree: DictConfig) -> dict[str, Any]:
         raise InputError(f"{where}{str(cause).splitlines()[0]}") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def close_rate(whole: dict[Any, Any], given: Sequence[Override]) -> OpenRate:
+    """Put ``search.rate`` where ``whole`` refers to it, and return what was open to its rule.
+
+    A reference stands where nothing set the key, so whatever does set it wins. Raises InputError for
+    an unknown rule.
+    """
+    default, limits, rule = (whole["search"]["rate"].get(k) for k in ("default", "range", "rule"))
+    accepted = f"one of {', '.join(FACTORS)} or null"
+    require(rule is None or rule in FACTORS, "search.rate.rule", rule, accepted)
+    refers = isinstance(default, str) and "${" in default
+    is_rate = isinstance(default, float | int) and not isinstance(default, bool) and default > 0
+    require(refers or is_rate, "search.rate.default", default, "a number above 0")
+    if limits is not None and "${" not in str(limits):
+        override_grammar.dimension_of(RATE, str(limits), "search.rate.range")
+    space = whole["search"]["space"] or {}
+    is_open = whole["training"]["learning_rate"] == "${search.rate.default}"
+    range_is_open = space.get(RATE) == "${search.rate.range}"
+    if is_open:
+        whole["training"]["learning_rate"] = default
+    if range_is_open:
+        space[RATE] = limits
+    typed = any(o.key_or_group == RATE and override_grammar.is_swept(o) for o in given)
+    return OpenRate(is_open, range_is_open and not typed, rule)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
+from hydra._internal.utils import get_args_parser  # noqa: TID251 - as below
 from hydra.core.override_parser.types import Override  # noqa: TID251 - this folder knows Hydra
 
 from harness.compose import override_grammar
@@ -22,14 +23,26 @@ __all__ = [
     "check_own_block",
     "check_parts",
     "check_top_keys",
+    "flags_of",
 ]
 
 _WHOLE = "# @package _global_"
-# Of Hydra, and the chosen sweep, whose keys stand at the top.
 _PARTS = ("model", "data", "method", "training", "evaluation", "retention", "search", "confirm")
 _PARTS += ("limits", "report", "tracking", "launcher")
 _INNER = {"search": ("space", "rate")}  # read before anything is converted
+# Of Hydra, and the chosen sweep, whose keys stand at the top.
 _NOT_OURS = {"hydra", "defaults", "sweep", "tuned"}
+
+
+def flags_of(arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """Return Hydra's options, and the words that are none. Raises InputError for a missing value."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(f"{' '.join(arguments)} cannot be read: {message}.")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_known_intermixed_args(list(arguments))
 
 
 def check_flags(flags: Any, rest: Sequence[str]) -> None:

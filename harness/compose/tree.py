@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -20,29 +19,27 @@ from harness.compose.aliases import counterparts
 from harness.compose.folders import conf_dir, own_folder
 from harness.compose.hydra_cache import HydraCache
 from harness.compose.keys import SWEEP_KEYS, checked_name, free_parent, of_trial, opened, siblings
-from harness.compose.method_plan import TRIAL_KEYS, MethodPlan, OpenRate
+from harness.compose.method_plan import TRIAL_KEYS, MethodPlan, close_rate
 from harness.compose.refusals import (
     check_flags,
     check_mapping,
     check_of_trials,
     check_own_block,
     check_parts,
+    flags_of,
 )
 from harness.config.search_space import Dimension
-from harness.config.strict import require
 from harness.errors import InputError, unknown
-from harness.methods.first_rate import FACTORS
 
 PARTS = {*SWEEP_KEYS, *TRIAL_KEYS, "methods", "variants", "per_method"}
 _LIKE = {"builtin_chat": "builtin"}  # the same model with other weights: it needs the same presets
-_RATE = "training.learning_rate"
 _EARLY = ("methods", "per_method", "variants")  # decide which trees are composed
 
 
 @contextmanager
 def method_trees(arguments: Sequence[str]) -> Iterator[MethodTrees]:
     """Open Hydra's Compose API on our conf/, together with the user's ``--config-dir``."""
-    flags, rest = get_args_parser().parse_known_intermixed_args(list(arguments))
+    flags, rest = flags_of(arguments)
     check_flags(flags, rest)
     folder = own_folder(flags.config_dir)
     override_grammar.guard_environment()
@@ -164,7 +161,7 @@ class MethodTrees:
             typed = (f"--config-dir={self._folder}", *typed)
         whole = OmegaConf.to_container(tree, resolve=False)
         assert isinstance(whole, dict)
-        rate = _close_rate(whole, given)
+        rate = close_rate(whole, given)
         return MethodPlan(name, {str(k): v for k, v in whole.items()}, space, typed, rate), tree
 
     def _leave_to_match(
@@ -286,31 +283,6 @@ class MethodTrees:
             ):  # its message gives the error, not only the place
                 lines[1:1] = str(error.__cause__).splitlines()[:1]
             raise InputError(" ".join(lines[:3])) from error
-
-
-def _close_rate(whole: dict[Any, Any], given: Sequence[Override]) -> OpenRate:
-    """Put ``search.rate`` where ``whole`` refers to it, and return what was open to its rule.
-
-    A reference stands where nothing set the key, so whatever does set it wins. Raises InputError for
-    an unknown rule.
-    """
-    default, limits, rule = (whole["search"]["rate"].get(k) for k in ("default", "range", "rule"))
-    accepted = f"one of {', '.join(FACTORS)} or null"
-    require(rule is None or rule in FACTORS, "search.rate.rule", rule, accepted)
-    refers = isinstance(default, str) and "${" in default
-    is_rate = isinstance(default, float | int) and not isinstance(default, bool) and default > 0
-    require(refers or is_rate, "search.rate.default", default, "a number above 0")
-    if limits is not None and "${" not in str(limits):
-        override_grammar.dimension_of(_RATE, str(limits), "search.rate.range")
-    space = whole["search"]["space"] or {}
-    is_open = whole["training"]["learning_rate"] == "${search.rate.default}"
-    range_is_open = space.get(_RATE) == "${search.rate.range}"
-    if is_open:
-        whole["training"]["learning_rate"] = default
-    if range_is_open:
-        space[_RATE] = limits
-    typed = any(o.key_or_group == _RATE and override_grammar.is_swept(o) for o in given)
-    return OpenRate(is_open, range_is_open and not typed, rule)
 
 
 def _texts(key: str, lists: Any) -> dict[str, list[str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
+from harness.data.rows.files.sources import SOURCE_OF_SUFFIX
 from harness.language import counted, say
 from harness.reporting import formatting as f
 from harness.reporting.evidence.base_scores import base_name
@@ -160,7 +162,7 @@ def gather(run: SweepRecords) -> Content:
 def _summary(run: SweepRecords, candidates: CandidateSet) -> str:
     sweep = run.sweep
     n_search = sum(row.record.stage != "confirm" for row in run.rows)
-    parts = [part for part in (sweep.model, sweep.data) if part]
+    parts = [_without_folders(part) for part in (sweep.model, sweep.data) if part]
     parts.append(counted(len(sweep.methods), "{n} method", "{n} methods"))
     parts.append(counted(n_search, "{n} search trial", "{n} search trials"))
     if candidates.confirmed:
@@ -170,6 +172,16 @@ def _summary(run: SweepRecords, candidates: CandidateSet) -> str:
     if seconds:
         parts.append(say("{duration} of trial time", duration=f.duration(sum(seconds))))
     return " · ".join(parts + ([sweep.created[:10]] if sweep.created else []))
+
+
+def _without_folders(names: str) -> str:
+    """Return local paths as their last parts. Names on the hub, OWNER/NAME, stay as they are."""
+    parts = [part.strip(" '\"[]") for part in names.split(",")]
+    return ", ".join(PurePath(p).name if _is_local(p) else p for p in parts)
+
+
+def _is_local(path: str) -> bool:
+    return path.startswith(("/", "~", ".")) or PurePath(path).suffix.lower() in SOURCE_OF_SUFFIX
 
 
 def _key_numbers(recommendation: Recommendation) -> list[KeyNumber]:

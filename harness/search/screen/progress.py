@@ -107,7 +107,7 @@ class SweepProgress:
         if self.budget is not None:
             return self.budget.in_words(self.ended)
         left = self.seconds_left()
-        return None if left is None else f"about {duration(left)} left"
+        return f"about {duration(left)} left" if left else None
 
     @property
     def share_done(self) -> float:
