@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from running import adapted, fit
 
+from harness.evaluation.likelihood import sequence_nll
+from harness.models.quantization import Quantization
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.criterion import Criterion
 from harness.training.hooks import Diverged, Hooks, Interrupted
@@ -36,14 +40,17 @@ def configs(small_trial):
 
 @pytest.fixture
 def alone(lend_small, configs, encoded, tmp_path):
-    """Return the rows of a configuration trained alone, and its weights after some steps."""
+    """Return the rows of a configuration trained alone, and weights and scores after some steps."""
 
-    def trained(number, *steps):
+    def trained(number, *steps, scores=None):
         kept = {}
 
         def on_step(done, row):
             if row["step"] in steps:
                 kept[row["step"]] = weights_of(done.model)
+            if scores is not None and row["step"] % (STEPS // 4) == 0:
+                scores.append(score(done.model, encoded))
+                done.model.train()
 
         with lend_small() as base:
             folder = tmp_path / f"alone-{number}"
@@ -51,6 +58,12 @@ def alone(lend_small, configs, encoded, tmp_path):
             return done.rows, kept
 
     return trained
+
+
+def score(model, data):
+    """Return the mean NLL of ``data``, by which a pruner would compare runs."""
+    model.eval()
+    return float(sequence_nll(model, data, 16, "cpu")[0].sum() / data.n_labels.sum())
 
 
 def weights_of(model):
@@ -96,18 +109,45 @@ def same_weights(weights, expected):
 
 
 def test_each_member_is_its_run_alone(lend_small, configs, encoded, alone, tmp_path):
-    rows = [[] for _ in configs]
+    """So are its scores during training, and so the runs that a pruner would stop."""
+    rows, scores = [[] for _ in configs], [[] for _ in configs]
     with lend_small() as base:
-        members = [
-            member(base, config, encoded, tmp_path / str(number), rows[number])
-            for number, config in enumerate(configs)
-        ]
+        members = []
+
+        def go(number, step):
+            if step:
+                scores[number].append(score(members[number].model, encoded))
+            return True
+
+        for number, config in enumerate(configs):
+            watched = partial(go, number)
+            about = (base, config, encoded, tmp_path / str(number), rows[number])
+            members.append(member(*about, go=watched))
         train_together(members, encoded, accelerator_for("no", "cpu"))
         ends = ends_of(members)
+    expected = [[] for _ in configs]
     for number, end in enumerate(ends):
-        by_itself, kept = alone(number, STEPS)
+        by_itself, kept = alone(number, STEPS, scores=expected[number])
         same(rows[number], by_itself)
         same_weights(end, kept[STEPS])
+        assert scores[number] == pytest.approx(expected[number][:3], rel=LOSS)
+    for rung in range(3):
+        ranks = [np.argsort([own[rung] for own in found]).tolist() for found in (scores, expected)]
+        assert ranks[0] == ranks[1]
+
+
+def test_on_a_base_in_four_bits_too(pool, configs, encoded, tmp_path):
+    model = replace(configs[0].model, compute_dtype="float32")
+    rows = [[], []]
+    with pool.lend(model, Quantization("nf4", True)) as base:
+        members = [member(base, configs[k], encoded, tmp_path, rows[k]) for k in (0, 1)]
+        train_together(members, encoded, accelerator_for("no", "cpu"))
+    for number in (0, 1):
+        with pool.lend(model, Quantization("nf4", True)) as base:
+            same(
+                rows[number],
+                fit(base, configs[number], encoded, tmp_path / f"alone-{number}", STEPS).rows,
+            )
 
 
 def test_others_leave_and_a_stopped_pack_goes_on_alone(
@@ -157,6 +197,7 @@ def test_others_leave_and_a_stopped_pack_goes_on_alone(
 
 REFUSED = {
     "DoRA": ("method.use_dora=true",),
+    "a changed base": ("method.init=pissa", "method.r=2"),
     "noise": ("training.neftune_alpha=5",),
     "replay": ("retention.l2_sp_weight=0.1",),
 }

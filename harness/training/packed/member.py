@@ -22,6 +22,7 @@ from harness.training.hooks import Hooks
 from harness.training.optimizers import build_optimizer
 from harness.training.packed.layers import NotPackable
 from harness.training.packed.settings import cannot_pack
+from harness.training.packed.stack import Stack
 from harness.training.parameters import with_own_rates
 from harness.training.resume import Progress, Saver, random_state, set_random_state
 
@@ -49,6 +50,11 @@ class Member:
         hooks: Hooks,
         progress: Progress | None = None,
     ) -> None:
+        if method.trains_base_weights or not _only_adapts(method):
+            raise NotPackable("its method changes the base, or takes part in every step")
+        if getattr(base, "is_loaded_in_8bit", False):
+            # LLM.int8() treats a column apart if any row of the batch has an outlier in it.
+            raise NotPackable("a base in int8 rounds a text by the others in its batch")
         setting = cannot_pack(config)
         if setting is not None or not criterion.is_plain:
             raise NotPackable(setting or "its loss has more terms than that of its texts")
@@ -63,6 +69,8 @@ class Member:
         if not all(map(is_plain_lora, self.layers.values())):
             raise NotPackable("it has other adapters than plain LoRA of linear layers")
         self.parameters = [p for layer in self.layers.values() for p in factors(layer)]
+        if any(parameter.dtype != torch.float32 for parameter in self.parameters):
+            raise NotPackable("its adapter is not float32")
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if {id(p) for p in trained.values()} - {id(p) for p in self.parameters}:
             raise NotPackable("it trains more than the factors A and B of linear layers")
@@ -73,7 +81,7 @@ class Member:
         # Holds the state in the form of a checkpoint, from which the run can be continued alone.
         self._optimizer = build_optimizer(config, groups, self.device.split(":")[0])[0]
         self._random = random_state(self.device)
-        self._write_back: Callable[[], list[tuple[Tensor, Tensor]]] | None = None
+        self._stack: tuple[Stack, int] | None = None  # where the weights are in training
         self.saver = Saver(
             checkpoints=checkpoints,
             wrapped=_StackedModel(model, self._fill),
@@ -94,18 +102,28 @@ class Member:
         scale = schedules.factor(self.config, step, self.context.total_steps)
         return [rate * scale for rate in self._peak_rates]
 
-    def read_from(self, write_back: Callable[[], list[tuple[Tensor, Tensor]]]) -> None:
-        """Set how the present weights are copied to ``parameters``, and the moments returned."""
-        self._write_back = write_back
+    def weights_are_in(self, stack: Stack, k: int) -> None:
+        """Set where the present weights are: row ``k`` of ``stack``."""
+        self._stack = stack, k
 
-    def copy_weights(self) -> list[tuple[Tensor, Tensor]]:
-        """Copy the present weights to this member's own parameters and return AdamW's moments."""
-        return [] if self._write_back is None else self._write_back()
+    def copy_weights(self) -> None:
+        """Copy the present weights to this member's own parameters."""
+        assert self._stack is not None
+        stack, k = self._stack
+        for parameter, weight in zip(self.parameters, stack.weights(k), strict=True):
+            parameter.data.copy_(weight)
+
+    def take_weights(self) -> None:
+        """Copy the present weights and forget the stack, which others go on to use."""
+        self.copy_weights()
+        self._stack = None
 
     def _fill(self) -> None:
         """Copy weights and AdamW's state to where a checkpoint is written from."""
-        moments = self.copy_weights()
-        place = {id(p): moment for p, moment in zip(self.parameters, moments, strict=True)}
+        self.copy_weights()
+        assert self._stack is not None
+        stack, k = self._stack
+        place = dict(zip(map(id, self.parameters), stack.moments(k), strict=True))
         for group in self._optimizer.param_groups:
             for parameter in group["params"]:
                 mean, square = place[id(parameter)]
@@ -157,6 +175,12 @@ class _StackedModel(UnshardedModel):
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         self._fill()
         return super().state(trained, optimizer)
+
+
+def _only_adapts(method: Method) -> bool:
+    """Return True if the method does nothing during training."""
+    hooks = ("before_step", "after_step", "penalty", "state", "load_state")
+    return all(getattr(type(method), name) is getattr(Method, name) for name in hooks)
 
 
 def put_on(base: nn.Module, layers: dict[str, nn.Module]) -> None:

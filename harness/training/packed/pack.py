@@ -21,8 +21,6 @@ from harness.training.packed.stack import Stack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
 
 class Pack:
     """Members that still train, their stacked weights, and the packed layers of their base."""
@@ -49,17 +47,7 @@ class Pack:
             a, b = self.stack.parameters[2 * number : 2 * number + 2]
             self._layers[name] = PackedLinear(own.base_layer, a, b, name, self.members, self.now)
         for k, member in enumerate(self.members):
-            member.read_from(self._writer(member, k))
-
-    def _writer(self, member: Member, k: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:
-        stack = self.stack
-
-        def write_back() -> list[tuple[Tensor, Tensor]]:
-            for parameter, weight in zip(member.parameters, stack.weights(k), strict=True):
-                parameter.data.copy_(weight)
-            return stack.moments(k)
-
-        return write_back
+            member.weights_are_in(self.stack, k)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -90,6 +78,7 @@ class Pack:
                 with member.alone():
                     go = member.hooks.on_evaluation(step)
             except heartbeat.WorkStopped:
+                self.leave(leaving)  # they have ended, and write no checkpoint
                 self.for_each(lambda member: member.saver.save())
                 raise Interrupted(f"stopped in the evaluation after step {step}") from None
             except Interrupted:
@@ -110,7 +99,7 @@ class Pack:
         if not leaving:
             return
         for member in leaving:
-            member.copy_weights()
+            member.take_weights()
         stays = [k for k, member in enumerate(self.members) if member not in leaving]
         self.members = [self.members[k] for k in stays]
         if self.members:
@@ -145,7 +134,7 @@ class Pack:
     def end(self) -> None:
         """Check the final weights of the members that trained to the end, and let them leave."""
         for member in self.members:
-            member.copy_weights()
+            member.take_weights()
             if not all(bool(parameter.isfinite().all()) for parameter in member.parameters):
                 step = member.progress.step
                 reason = recorded("a parameter became NaN or infinite at step {step}", step=step)
