@@ -227,7 +227,7 @@ def noisy(rng: np.random.Generator) -> None:
 
 
 def lottery(rng: np.random.Generator) -> None:
-    """Real results, seeds drawn from ten: what is chosen, at margins of 1 and 3 BLEU."""
+    """Real results, seeds drawn from thirty: what is chosen, at margins of 1 and 3 BLEU."""
     records = read_records()
     methods = list(records)
     truth = np.array([aggregate(QUALITY, records[m][QUALITY]).mean() for m in methods])

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_run import PROFILES, Maker
@@ -58,6 +59,25 @@ def test_candidates_without_any_difference_are_written_too(tmp_path):
     report = build_report(tmp_path / "run", tmp_path / "reports")
     (tested,) = json.loads((report / "report.json").read_text())["comparisons"]
     assert tested["difference"] == 0 and tested["error"]["df"] is None
+
+
+def test_the_best_score_that_is_not_shown_better_than_the_base_is_not_said_of_another(tmp_path):
+    """The seeds of the best differ so much that only the second is shown to be better."""
+    maker, rng, seeds = Maker(tmp_path, n=60), np.random.default_rng(0), range(101, 107)
+
+    def spoiled(share: float) -> list[str]:
+        return [maker._spoil(reference, share, rng) for reference in maker.references]
+
+    maker.base_outputs, steady = spoiled(0.33), spoiled(0.2)
+    maker.sweep(methods=["full", "lora"], confirm={"finalists": 1, "seeds": [*seeds]})
+    for number, seed in enumerate(seeds):
+        wild = spoiled((0.03, 0.34)[number % 2])
+        maker.trial(FULL, number, stage="confirm", seed=seed, outputs=wild)
+        maker.trial(LORA, number, stage="confirm", seed=seed, outputs=steady)
+    advice = advised(tmp_path)
+    assert advice.chosen and advice.decision and advice.decision.best.method == "full"
+    assert advice.chosen.method == "lora"
+    assert "scores best in test BLEU of those shown to be better than the base" in advice.headline
 
 
 def test_tied_in_both_the_cheapest_wins(tmp_path):

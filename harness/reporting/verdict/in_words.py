@@ -46,6 +46,14 @@ def headline(decision: Decision, candidates: CandidateSet) -> str:
     title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
     if decision.step == "only":
         return say("{using}: the only candidate that can be recommended.", using=using)
+    if not decision.firm and chosen is not decision.best:
+        return say(
+            "{using}: it scores best in {title} of those shown to be better than the base, but it is "
+            "not shown to be within {within_best}.",
+            using=using,
+            title=title,
+            within_best=within_best,
+        )
     if not decision.firm:
         return say(
             "{using}: it scores best in {title}, but no candidate is shown to be "
@@ -61,6 +69,14 @@ def headline(decision: Decision, candidates: CandidateSet) -> str:
                 "{using}: significantly better than every other candidate in {title}.",
                 using=using,
                 title=title,
+            )
+        if any(s.shortfall <= decision.margin for s in others):
+            return say(
+                "{using}: it scores best in {title}, and no other candidate is shown to be both within "
+                "{within_best} and better than the base.",
+                using=using,
+                title=title,
+                within_best=within_best,
             )
         # A one-sided test with a margin. A two-sided difference need not be significant beside it.
         return say(

@@ -192,6 +192,10 @@ def _margin(decision: Decision, candidates: CandidateSet) -> str:
             for c in decision.admissible
         ]
         text += say("Within it with 95 % confidence: {bounds}.", bounds=f.joined(bounds))
+    elif any(standing.shortfall <= decision.margin for standing in decision.standings):
+        text += say(
+            "No candidate that is shown to be better than the base is shown to be within it."
+        )
     else:
         text += say("No candidate is shown to be within it.")
     turns = [
