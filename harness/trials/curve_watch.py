@@ -38,7 +38,8 @@ class CurveWatch(Watch):
     def evaluate(self, tuning: Tuning, step: int) -> dict[str, float]:
         """Evaluate on a sample of texts, log the result, and keep the weights if they are the best."""
         model = tuning.model
-        untrained = step == 0 and tuning.method.starts_at_base
+        method = tuning.method
+        untrained = step == 0 and method.starts_at_base and method.base_quantization is None
         measure = evaluate_before_training if untrained else evaluate_during_training
         with tuning.clock.spent_on("evaluation"):
             with computing(model):

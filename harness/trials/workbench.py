@@ -87,6 +87,7 @@ class Workbench:
         self.answers = AnswerStore(cache / "answers")
         self._overlaps: dict[str, dict[str, Any]] = {}
         self._splits: tuple[str, Splits] | None = None
+        self._inputs: tuple[Any, Inputs] | None = None
 
     def splits(self, config: DataConfig) -> Splits:
         key = json.dumps(asdict(config), sort_keys=True, default=str)
@@ -109,9 +110,17 @@ class Workbench:
             write_json(file, self._overlaps[key])
         return self._overlaps[key]
 
-    @phase("reading and tokenizing the data")
     def inputs(self, config: TrialConfig) -> Inputs:
-        """Return the tokenized texts of a trial. Raises InputError."""
+        """Return the tokenized texts of a trial; those of the last one are kept. Raises InputError."""
+        looks_back = config.retention.looks_back
+        asked = (config.model, config.data, config.evaluation, config.stage, looks_back)
+        if self._inputs is None or self._inputs[0] != asked:
+            self._inputs = None  # first free its memory
+            self._inputs = (asked, self._read(config))
+        return self._inputs[1]
+
+    @phase("reading and tokenizing the data")
+    def _read(self, config: TrialConfig) -> Inputs:
         data, evaluation = config.data, config.evaluation
         splits, tokenizer = self.splits(data), self.pool.tokenizer(config.model)
         split = "test" if config.stage == "confirm" else "validation"

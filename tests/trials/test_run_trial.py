@@ -271,6 +271,14 @@ def test_the_same_trial_twice_gives_the_same_record(bench, small_trial, tmp_path
     assert first.base == again.base == fresh.base
 
 
+def test_trials_on_the_same_texts_share_them(bench, small_trial):
+    config = small_trial("method=lora")
+    first = bench.inputs(config)
+    assert bench.inputs(replace(config, seed=config.seed + 1)) is first
+    assert bench.inputs(replace(config, stage="confirm")).final.split == "test"
+    assert bench.inputs(config).final.split == "validation"
+
+
 def test_quantization_loss_and_forgetting_are_told_apart(bench, small_trial, tmp_path):
     """A QLoRA adapter that does not move: far from the full base, not from the quantized one."""
     still = ("training.max_steps=1", "training.learning_rate=1e-30", "training.eval_every=1")
