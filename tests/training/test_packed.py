@@ -189,7 +189,9 @@ def test_others_leave_and_a_stopped_pack_goes_on_alone(
     same_weights(ends[0], kept[4])
     expected, kept = alone(2, 6, STEPS)
     same(rows[2], expected[:6])
-    with lend_small() as base:  # the ordinary loop goes on from the checkpoint
+    with lend_small() as base, pytest.raises(NotPackable, match="checkpoint"):
+        member(base, configs[2], encoded, tmp_path / "2", [])
+    with lend_small() as base:  # the ordinary loop goes on from it
         done = fit(base, configs[2], encoded, tmp_path / "2", STEPS)
         same(done.rows, expected[6:])
         same_weights(weights_of(done.model), kept[STEPS])
@@ -199,7 +201,7 @@ REFUSED = {
     "DoRA": ("method.use_dora=true",),
     "a changed base": ("method.init=pissa", "method.r=2"),
     "noise": ("training.neftune_alpha=5",),
-    "replay": ("retention.l2_sp_weight=0.1",),
+    "a penalty": ("retention.l2_sp_weight=0.1",),
 }
 
 

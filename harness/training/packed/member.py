@@ -58,6 +58,8 @@ class Member:
         setting = cannot_pack(config)
         if setting is not None or not criterion.is_plain:
             raise NotPackable(setting or "its loss has more terms than that of its texts")
+        if checkpoints.load() is not None:
+            raise NotPackable("it has a checkpoint, from which it goes on alone")
         self.base, self.model, self.method, self.context = base, model, method, context
         self.config, self.hooks, self.criterion = config, hooks, criterion
         self.device = context.device
