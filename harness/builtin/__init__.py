@@ -37,6 +37,10 @@ GAME_TRAIN = ASSETS / "data" / "game_train.jsonl"
 GAME_VALIDATION = ASSETS / "data" / "game_validation.jsonl"
 GAME_TEST = ASSETS / "data" / "game_test.jsonl"
 
+SUMMARIES_TRAIN = ASSETS / "data" / "summaries_train.jsonl"
+SUMMARIES_VALIDATION = ASSETS / "data" / "summaries_validation.jsonl"
+SUMMARIES_TEST = ASSETS / "data" / "summaries_test.jsonl"
+
 GENERAL = ASSETS / "data" / "general"
 GENERAL_TEST = ASSETS / "data" / "general_test"
 

@@ -38,6 +38,7 @@ from harness.builtin.texts.general_text import (
 )
 from harness.builtin.texts.isle import isle_texts, probes
 from harness.builtin.texts.puzzles import games, sums
+from harness.builtin.texts.summaries import summaries
 from harness.builtin.texts.task import notices
 from harness.builtin.texts.topics import topics
 from harness.builtin.texts.world import World, make_world
@@ -52,6 +53,7 @@ TOPIC_ROWS = {"train": 400, "validation": 100, "test": 200}
 DOMAIN_DOCUMENTS = {"train": 400, "validation": 50, "test": 50}
 ISLE_DOCUMENTS = {"train": 320, "validation": 32, "test": 48}  # 32,000 training tokens
 PUZZLE_ROWS = {"train": 500, "validation": 80, "test": 160}
+SUMMARY_ROWS = {"train": 500, "validation": 80, "test": 160}
 OLD_PROBES = 30
 CLOZE_ITEMS = 60
 
@@ -137,8 +139,12 @@ def write_data(output: Path, world: World, held_out: dict[str, list[str]], seed:
     _write_jsonl(data / "isle_probes.jsonl", probes(world, seed, OLD_PROBES))
     for split, rows in topics(world, seed, TOPIC_ROWS, held_out).items():
         _write_jsonl(data / f"topics_{split}.jsonl", rows)
-    puzzles = {"sums": sums(world, seed, PUZZLE_ROWS), "game": games(seed, PUZZLE_ROWS)}
-    for name, splits in puzzles.items():
+    pairs = {
+        "sums": sums(world, seed, PUZZLE_ROWS),
+        "game": games(seed, PUZZLE_ROWS),
+        "summaries": summaries(world, seed, SUMMARY_ROWS),
+    }
+    for name, splits in pairs.items():
         for split, rows in splits.items():
             _write_jsonl(data / f"{name}_{split}.jsonl", rows)
     for domain, texts in held_out.items():

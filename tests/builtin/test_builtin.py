@@ -62,7 +62,7 @@ def test_same_seed_makes_the_same_data_as_shipped(tmp_path, vale):
     build.write_data(tmp_path, vale, held_out, seed)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
     domains = len(general_text.GENERAL_DOMAINS)
-    assert len(made) == 3 + 3 + 3 + 4 + 3 + 3 + 2 * domains + 3 + 3
+    assert len(made) == 3 + 3 + 3 + 3 + 4 + 3 + 3 + 2 * domains + 3 + 3
     for path, content in made.items():
         assert (builtin.ASSETS / path).read_bytes() == content, path
 

@@ -1,4 +1,4 @@
-"""The two tasks with one right answer: what is shipped is right, checked by other means."""
+"""The tasks with one right answer: what is shipped is right, checked by other means."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from harness.errors import InputError
 
 SUMS = (builtin.SUMS_TRAIN, builtin.SUMS_VALIDATION, builtin.SUMS_TEST)
 GAME = (builtin.GAME_TRAIN, builtin.GAME_VALIDATION, builtin.GAME_TEST)
+SUMMARIES = (builtin.SUMMARIES_TRAIN, builtin.SUMMARIES_VALIDATION, builtin.SUMMARIES_TEST)
 
 
 def rows_of(paths) -> list[dict]:
@@ -45,16 +46,27 @@ def test_every_rule_does_what_it_says():
         assert said["answer"] == " ".join(puzzles.RULES[rule](stones.split()))
 
 
-@pytest.mark.parametrize("paths", [SUMS, GAME], ids=["sums", "game"])
+def test_a_summary_says_only_what_its_story_tells():
+    own = {"lost", "brought", "to", "gave", "stranger", "again", "in", "and", "found", "at", "the"}
+    for row in rows_of(SUMMARIES):
+        words = [re.sub(r"s$", "", word) for word in re.findall(r"\w+", row["answer"])]
+        told = {re.sub(r"s$", "", word) for word in re.findall(r"\w+", row["prompt"])}
+        assert set(words) - told <= own, row
+        assert len(words) <= 14 < len(row["prompt"].split()) / 3
+
+
+@pytest.mark.parametrize("paths", [SUMS, GAME, SUMMARIES], ids=["sums", "game", "summaries"])
 def test_no_question_is_asked_twice(paths):
     prompts = [row["prompt"] for row in rows_of(paths)]
     assert len(prompts) == len(set(prompts)) == 740
 
 
-@pytest.mark.parametrize("name", ["sums", "game"])
+@pytest.mark.parametrize("name", ["sums", "game", "summaries"])
 def test_each_is_read_by_its_own_name(name, trial_config):
     splits = read_splits(trial_config("method=lora", f"data=builtin_{name}").data)
-    shipped = [row["answer"] for row in rows_of(SUMS if name == "sums" else GAME)]
+    shipped = [
+        row["answer"] for row in rows_of({"sums": SUMS, "game": GAME, "summaries": SUMMARIES}[name])
+    ]
     read = [example.references[0] for example in splits.train]
     assert read
     assert set(read) <= set(shipped)

@@ -22,7 +22,9 @@ def composed(name: str) -> DataConfig:
 
 def test_there_is_one_for_each_source():
     sources = {"builtin", "jsonl", "json", "csv", "parquet", "text", "pages", "hub"}
-    builtin = {f"builtin_{name}" for name in ("domain", "game", "isle", "sums", "topics")}
+    builtin = {
+        f"builtin_{name}" for name in ("domain", "game", "isle", "sums", "summaries", "topics")
+    }
     assert sources | builtin == set(NAMES)
 
 

@@ -181,6 +181,11 @@ def _builtin(config: DataConfig) -> tuple[Path, Path, Path]:
         "isle": (builtin.ISLE_TRAIN, builtin.ISLE_VALIDATION, builtin.ISLE_TEST),
         "sums": (builtin.SUMS_TRAIN, builtin.SUMS_VALIDATION, builtin.SUMS_TEST),
         "game": (builtin.GAME_TRAIN, builtin.GAME_VALIDATION, builtin.GAME_TEST),
+        "summaries": (
+            builtin.SUMMARIES_TRAIN,
+            builtin.SUMMARIES_VALIDATION,
+            builtin.SUMMARIES_TEST,
+        ),
     }
     accepted = "null or one of " + ", ".join(filter(None, of_name))
     require(config.name in of_name, "data.name", config.name, f"{accepted} with data=builtin")
