@@ -8,5 +8,14 @@ from harness.afterwards.outcomes import (
     wanted,
 )
 from harness.afterwards.quantize import check_schemes
+from harness.afterwards.speed import speeds
 
-__all__ = ["Trained", "check_schemes", "measured_again", "outcomes_of", "some_logits", "wanted"]
+__all__ = [
+    "Trained",
+    "check_schemes",
+    "measured_again",
+    "outcomes_of",
+    "some_logits",
+    "speeds",
+    "wanted",
+]

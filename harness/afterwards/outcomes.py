@@ -71,6 +71,8 @@ def outcomes_of(trained: Trained, pool: ModelPool) -> dict[str, Outcome]:
     A step that is impossible has a reason and no measurements. The base is left unchanged.
     """
     evaluation = trained.config.evaluation
+    if not wanted(evaluation):
+        return {}
     reason = trained.method.cannot_merge
     if reason is not None:
         asked = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
+from harness.config import TrialConfig
 from harness.data.tokens.written_form import how_written
 from harness.errors import first_line, is_out_of_memory
 from harness.evaluation import benchmarks
@@ -16,11 +17,12 @@ from harness.evaluation.collector import MeasurementCollector
 from harness.evaluation.judge.judging import add_judged
 from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
+from harness.evaluation.texts import Texts
 from harness.language import recorded
 from harness.models.loading.base_card import describe_base
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.weights.master_weights import computing
-from harness.records import Record, heartbeat, write_record
+from harness.records import Outcome, Record, heartbeat, write_record
 from harness.records.disk_usage import tidy
 from harness.records.provenance import environment
 from harness.terminal.phases import phase
@@ -66,13 +68,26 @@ def run_trial(
             if (
                 kept is not None
             ):  # not part of the method's cost; the trained model is released first
-                record = replace(record, afterwards=afterwards.outcomes_of(kept, bench.pool))
+                record = replace(record, afterwards=_afterwards(kept, bench))
     except heartbeat.WorkStopped:
         raise Interrupted("stopped during the measurements before or after training") from None
     job.check_own()
     write_record(job.path, record)
     tidy(job.path)
     return record
+
+
+def _afterwards(kept: afterwards.Trained, bench: Workbench) -> dict[str, Outcome]:
+    """Return the outcomes of the configured steps, and for a finalist its speed of generation."""
+    outcomes = afterwards.outcomes_of(kept, bench.pool)
+    if _has_speed(kept.config, kept.texts):
+        stored = kept.method.base_quantization or quantization_of(kept.config.model)
+        outcomes["speed"] = afterwards.speeds(kept, bench.pool, stored)
+    return outcomes
+
+
+def _has_speed(config: TrialConfig, texts: Texts) -> bool:
+    return config.stage == "confirm" and bool(texts.prompts)
 
 
 def _tuned(
@@ -147,7 +162,7 @@ def _found(tuning: Tuning, watch: CurveWatch, quantized: Reference | None) -> Tu
             labels=inputs.splits.labels,
             data=job.config.data,
         )
-        if afterwards.wanted(job.config.evaluation):
+        if afterwards.wanted(job.config.evaluation) or _has_speed(job.config, inputs.final):
             with computing(model):
                 logits = afterwards.some_logits(model, inputs.final, device)
             found.kept = afterwards.Trained(

@@ -53,6 +53,16 @@ def asked_and_answered(trial, method):
     return row["prompt"].removesuffix("\n"), row["output"]
 
 
+def test_a_finalist_has_its_speed_as_trained_and_merged(trial):
+    for method, merged in (("lora", True), ("prompt_tuning", False), ("full", False)):
+        speed = trial(method)[1].afterwards["speed"]
+        kinds = ["trained", "merged"] if merged else ["trained"]
+        assert list(speed.measurements) == [f"{kind}.tokens_per_second" for kind in kinds]
+        for one in speed.measurements.values():
+            assert one.value > 0 and one.n == 5 and "one batch of 5 prompts" in one.signature
+        assert (speed.note is None) == merged
+
+
 def test_plain_peft_and_transformers_load_it(lora, trial):
     own, _ = trial("lora")
     for name in ("adapter_model.safetensors", "tokenizer.json"):

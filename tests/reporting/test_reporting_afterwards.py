@@ -70,6 +70,7 @@ def asked(sweep_folder, tmp_path_factory):
                 "interpolated 0.25": Outcome(measured(bleu=31.5, kl=0.004), 4_800_000, "mixed"),
                 "quantized nf4": Outcome(note="out of memory: too large"),
                 "update": Outcome(summary),
+                "speed": Outcome(speed(trained=1000.0, merged=1240.0)),
             }
             ranks = {f"model.layers.{i}.{k}": i + 3 for i in (0, 1) for k in KINDS}
             says = {"ranks": {**ranks, EVIL: 2}, "importance": {f"g {EVIL}": 0.4, "norms": -0.1}}
@@ -78,9 +79,17 @@ def asked(sweep_folder, tmp_path_factory):
             write_json(trial / "update.json", {"matrices": matrices(0.01)})
         else:
             why = "not possible, there is no merged model: virtual tokens"
-            record = replace(record, afterwards={"merged": Outcome(note=why)})
+            slow = Outcome(speed(trained=900.0), note="virtual tokens precede the input")
+            record = replace(record, afterwards={"merged": Outcome(note=why), "speed": slow})
         write_record(trial, record)
     return folder
+
+
+def speed(**rates):
+    return {
+        f"{name}.tokens_per_second": Measurement(rate, "tokens/s", 32, None, "s")
+        for name, rate in rates.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +125,16 @@ def test_every_outcome_is_a_row_with_its_numbers_or_its_reason(report):
     saved = json.loads((report / "report.json").read_text())["afterwards"]
     assert [entry["method"] for entry in saved] == ["lora", "prompt_tuning"]
     assert saved[0]["outcomes"]["merged"]["measurements"]["test.bleu"]["value"] == 40.0
+
+
+def test_speed_is_shown_merged_and_not_with_its_answers_and_reasons(report, report_folder):
+    said = (report / "report.md").read_text()
+    table = said[said.index("## Speed of generation") :].split("\n## ")[0]
+    lora, prompt = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert "| 1,000 | 1,240 | +24 % | 32 |" in lora.replace("*", "")
+    assert "| 900 | – | – | 32 | virtual tokens precede the input |" in prompt.replace("*", "")
+    assert "Measured on cpu" in table and "| speed |" not in said
+    assert "Speed of generation" not in (report_folder / "report.md").read_text()
 
 
 def test_the_path_begins_at_the_base_and_ends_at_the_merged_model(asked):

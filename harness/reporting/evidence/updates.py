@@ -12,6 +12,7 @@ from harness.reporting.evidence.folders.run_folder import FinishedTrial
 from harness.reporting.evidence.ranking import ranked
 
 UPDATE = "update"  # outcome of the analysis, which makes no other model
+SPEED = "speed"  # outcome of the speed of generation, which makes none either
 
 
 BETWEEN = "interpolated "
@@ -34,6 +35,11 @@ class Finalist:
 
 def looked_at_again(candidates: CandidateSet) -> list[Finalist]:
     """Return the finalists with steps after training, in the order of the leader board."""
+    return [one for one in with_outcomes(candidates) if one.outcomes.keys() - {SPEED}]
+
+
+def with_outcomes(candidates: CandidateSet) -> list[Finalist]:
+    """Return the finalists with steps after training or a speed of generation, in the same order."""
     return [
         Finalist(candidate, row)
         for candidate in ranked(candidates)

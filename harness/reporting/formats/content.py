@@ -23,7 +23,7 @@ from harness.reporting.figures.style import Picture, palette
 from harness.reporting.table import Table
 from harness.reporting.tables import leaderboard, provenance_lists
 from harness.reporting.tables import search as search_tables
-from harness.reporting.tables.afterwards import afterwards_table, update_table
+from harness.reporting.tables.afterwards import afterwards_table, speed_table, update_table
 from harness.reporting.tables.data_tables import Data, data
 from harness.reporting.tables.forgetting_tables import forgetting_tables, matched_table
 from harness.reporting.tables.knowledge_table import Knowledge, knowledge
@@ -68,6 +68,7 @@ class Content:
     pairs: Table
     variants: tuple[tuple[str, Table], ...]
     cost: Table
+    speed: Table
     memory: Table
     quantization: tuple[tuple[str, Table], ...]
     budget: Table
@@ -127,6 +128,7 @@ def gather(run: SweepRecords) -> Content:
         pairs=pairs_table(run, candidates),
         variants=tuple(variant_tables(run, candidates)),
         cost=leaderboard.cost_table(candidates, chosen),
+        speed=speed_table(candidates, chosen),
         memory=memory_table(run.footprints),
         quantization=tuple(quantization_tables(run, candidates)),
         budget=search_tables.budget_table(run, measured, candidates.maximize),

@@ -40,6 +40,7 @@ def render(content: Content) -> str:
     lines += _table(say("Settings that matter"), content.effects)
     lines += _table(say("Importance of settings"), content.importance)
     lines += _table(say("Cost"), content.cost)
+    lines += _table(say("Speed of generation"), content.speed)
     lines += _table(say("Where memory goes"), content.memory)
     for title, table in content.quantization:
         lines += _table(title, table)

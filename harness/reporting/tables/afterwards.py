@@ -9,9 +9,19 @@ from harness.language import retold, say, say_each
 from harness.records import Measurement, Outcome
 from harness.reporting import formatting as f
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
-from harness.reporting.evidence.updates import UPDATE, looked_at_again, read_update
+from harness.reporting.evidence.updates import (
+    SPEED,
+    UPDATE,
+    looked_at_again,
+    read_update,
+    with_outcomes,
+)
 from harness.reporting.table import Cell, Table
-from harness.statistics.measurements.names import MERGED_DIFFERENCE
+from harness.statistics.measurements.names import (
+    MERGED_DIFFERENCE,
+    MERGED_SPEED,
+    TRAINED_SPEED,
+)
 
 
 def afterwards_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
@@ -67,7 +77,7 @@ def _told_apart(outcomes: Mapping[str, Outcome]) -> list[tuple[str, Outcome]]:
     found: list[tuple[str, Outcome]] = []
     missing: dict[str | None, list[str]] = {}
     for name, outcome in outcomes.items():
-        if name == UPDATE:
+        if name in (UPDATE, SPEED):
             continue
         if not outcome.measurements:
             missing.setdefault(outcome.note, []).append(name)
@@ -97,6 +107,44 @@ def _how(outcome: Outcome) -> str:
             say("logits differ by at most {largest}", largest=f.setting(float(difference.value)))
         )
     return "; ".join(parts)
+
+
+def speed_table(candidates: CandidateSet, chosen: Candidate | None) -> Table:
+    """Build the table of generation speed: per finalist as trained, and merged where it can be."""
+    headers = say_each("Method", "Configuration", "As trained, tokens/s", "Merged, tokens/s")
+    headers += say_each("Merged against as trained", "Answers", "Not merged, because")
+    rows, marked, device = [], None, None
+    for finalist in with_outcomes(candidates):
+        outcome = finalist.outcomes.get(SPEED)
+        if outcome is None or TRAINED_SPEED not in outcome.measurements:
+            continue
+        trained = outcome.measurements[TRAINED_SPEED]
+        merged = outcome.measurements.get(MERGED_SPEED)
+        if finalist.candidate is chosen:
+            marked = len(rows)
+        device = device or finalist.row.record.provenance.get("device")
+        ratio = None if merged is None else 100 * (merged.value / trained.value - 1)
+        values = [
+            _speed(trained.value),
+            _speed(None if merged is None else merged.value),
+            f.MISSING if ratio is None else f"{f.number(ratio, 0, sign=True)} %",
+            str(trained.n),
+        ]
+        rows.append(
+            (
+                Cell(finalist.row.record.method, "method"),
+                Cell(f.settings(finalist.candidate.settings) or "defaults"),
+                *(Cell(value, "number") for value in values),
+                Cell(retold(outcome.note) if outcome.note else "", "quiet"),
+            )
+        )
+    note = say(
+        "Measured on {device}, with the model of each finalist's first seed: tokens of the answers to "
+        "the first batch of test prompts, at most 64 tokens each, over the seconds of the fastest of "
+        "at most three passes. Other trials may have run beside it: differences of a tenth say little.",
+        device=device or say("unknown"),
+    )
+    return Table(headers, tuple(rows), note, marked)
 
 
 def update_table(candidates: CandidateSet) -> Table:
@@ -156,5 +204,5 @@ def as_json(candidates: CandidateSet) -> list[dict[str, Any]]:
             "seed": finalist.row.record.seed,
             "outcomes": {name: o.to_json() for name, o in finalist.outcomes.items()},
         }
-        for finalist in looked_at_again(candidates)
+        for finalist in with_outcomes(candidates)
     ]

@@ -39,6 +39,8 @@ PROBES_INVENTED_UNANSWERABLE = "probes.invented.unanswerable"
 PROBES_REPETITION = "probes.repetition"
 PROBES_CHAT_KEPT = "probes.chat_kept"
 MERGED_DIFFERENCE = "merged.max_logit_difference"  # between the merged and the adapted model
+MERGED_SPEED = "merged.tokens_per_second"
+TRAINED_SPEED = "trained.tokens_per_second"  # of the same prompts, as it was trained
 
 # Measurements shown during a search.
 VALIDATION_BLEU = "validation.bleu"

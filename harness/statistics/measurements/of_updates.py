@@ -53,4 +53,11 @@ UPDATE_METRICS: dict[str, MetricDefinition] = {
         definition="Largest logit difference: the largest absolute difference of any logit between the "
         "model as trained and as merged, over the first answers.",
     ),
+    "tokens_per_second": MetricDefinition(
+        title="generated tokens per second",
+        unit="tokens/s",
+        direction="maximize",
+        definition="Generated tokens per second: tokens of the answers to one batch of prompts, over "
+        "the seconds of the fastest of at most three passes.",
+    ),
 }
