@@ -34,8 +34,7 @@ def best_of_n_figure(run: SweepRecords, look: Look) -> Picture | None:
             continue
         colour, marker = look[method]
         at, mean = [point.n for point in points], [point.mean for point in points]
-        axes.plot(at, mean, c=colour, label=method)
-        axes.scatter(at[-1], mean[-1], c=colour, marker=marker, s=28, zorder=3)
+        axes.plot(at, mean, c=colour, marker=marker, markevery=[-1], ms=5, label=method)
         if banded:
             low, high = [point.low for point in points], [point.high for point in points]
             axes.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 
 from harness.language import phrase, say
 from harness.reporting import formatting as f
-from harness.reporting.evidence.candidates import CandidateSet
+from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.folders.run_folder import (
     FinishedTrial,
     SweepRecords,
@@ -59,7 +62,19 @@ CURVES = (
 )
 
 
+STROKES = ("solid", "dashed", "dotted", "dashdot")  # of finalists that share a colour
 BEST_SHOWN = 6  # of many finalists: more lines could not be distinguished
+
+
+def _strokes(drawn: Sequence[Candidate], look: Look) -> dict[str, str]:
+    """Return the stroke of each finalist's lines: another one for each that shares a colour."""
+    found: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for candidate in drawn:
+        colour, _ = look[candidate.method]
+        found[candidate.label] = STROKES[seen[colour] % len(STROKES)]
+        seen[colour] += 1
+    return found
 
 
 def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
@@ -76,6 +91,7 @@ def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
     if not known:
         return None
     figure, axes_list = panels(len(known), 10.9, 3.5)
+    strokes = _strokes(drawn, look)
     for axes, (name, words) in zip(axes_list, known, strict=True):
         named = set()
         for candidate, series in read:
@@ -88,7 +104,7 @@ def curves_figure(candidates: CandidateSet, look: Look) -> Picture | None:
             label = candidate.label if candidate.label not in named else None
             named.add(candidate.label)
             axes.plot(
-                *zip(*points, strict=True), c=colour, lw=1.3, alpha=0.85,
+                *zip(*points, strict=True), c=colour, ls=strokes[candidate.label], lw=1.3, alpha=0.85,
                 label=label if axes is axes_list[0] else None,
             )  # fmt: skip
         values = [v for _, series in read for _, v in series.get(name, ())]

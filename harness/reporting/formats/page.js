@@ -80,6 +80,19 @@ const page = (() => {
   });
   addEventListener("afterprint", () => closed.forEach((one) => { one.open = false; }));
 
+  // On a phone each row is a card: a long table begins with its first ones.
+  for (const table of find("table.cards")) {
+    const rows = table.tBodies[0].rows.length;
+    if (rows <= 6) continue;
+    table.classList.add("long");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "all-rows";
+    button.textContent = say("Show all {n} rows", { n: rows });
+    button.addEventListener("click", () => { table.classList.remove("long"); button.remove(); });
+    table.parentElement.after(button);
+  }
+
   if (globalThis.DataTable) {
     for (const table of find("table.sortable")) {
       const rows = table.tBodies[0].rows.length;
@@ -122,7 +135,7 @@ const page = (() => {
     return front.points.filter((point) => point.values[x] && point.values[y]).map((point) => {
       const [across, up] = [point.values[x], point.values[y]];
       return {
-        label: point.label, method: point.method, stage: point.stage, stageSaid: stages[point.stage], of: point.of, leading: point.leading === true,
+        label: point.label, name: point.stage === "base" ? point.label : point.method, method: point.method, stage: point.stage, stageSaid: stages[point.stage], of: point.of, leading: point.leading === true,
         x: across[0], xLow: across[1] ?? across[0], xHigh: across[2] ?? across[0],
         y: up[0], yLow: up[1] ?? up[0], yHigh: up[2] ?? up[0],
         across: told(across), up: told(up),
@@ -158,6 +171,8 @@ const page = (() => {
     return [from - margin, to + margin];
   }
 
+  const middle = ({ type, domain: [from, to] }) => type === "log" ? Math.sqrt(from * to) : (from + to) / 2;
+
   async function draw() {
     const [x, y] = [choices.x.value, choices.y.value];
     const dark = isDark();
@@ -180,7 +195,9 @@ const page = (() => {
       y: { field: "y", type: "quantitative", scale: scale(y, "yLow", "yHigh"), title: axis(y) },
     };
     const wide = document.getElementById("front-chart").clientWidth > 460;
-    const legend = { title: null, orient: "bottom", columns: wide ? 4 : 2, symbolSize: 90, symbolOpacity: 1 };
+    const columns = wide ? 4 : 2;
+    const legend = { title: null, orient: "bottom", columns, symbolSize: 90, symbolOpacity: 1 };
+    const height = (wide ? 330 : 270) + 16 * Math.ceil(methods.length / columns);
     const colour = { field: "method", type: "nominal", legend, scale: {
       domain: methods.map((m) => m.name), range: methods.map((m) => dark ? m.dark : m.light) } };
     const shape = { field: "method", type: "nominal", legend, scale: {
@@ -195,7 +212,7 @@ const page = (() => {
     const finalists = ["finalist", "chosen", "not eligible"];
     const base = { encoding: place, mark: { type: "point", filled: true, clip: true } };
     const spec = {
-      width: "container", height: wide ? 360 : 300, autosize: { type: "fit", contains: "padding" },
+      width: "container", height, autosize: { type: "fit", contains: "padding" },
       data: { values: rows },
       layer: [
         { transform: only("search"), mark: { ...base.mark, size: 34 },
@@ -209,8 +226,11 @@ const page = (() => {
         { transform: only(...finalists), mark: { type: "rule", strokeWidth: 1.3, clip: true },
           encoding: { ...place, y: { ...place.y, field: "yLow" }, y2: { field: "yHigh" }, color: colour, opacity: faded(0.75) } },
         { transform: only("chosen"), mark: { type: "point", size: 420, filled: false, clip: true, stroke: ink, strokeWidth: 1.5 }, encoding: place },
-        { transform: [{ filter: "datum.stage == 'chosen' || datum.stage == 'base'" }], mark: { type: "text", clip: true, dx: 14, dy: -12, align: "left", color: ink, fontWeight: 600 },
-          encoding: { ...place, text: { field: "label" } } },
+        // A label is on the side of its mark that has more room.
+        ...[{ side: "<", align: "left", dx: 14 }, { side: ">=", align: "right", dx: -14 }].map(({ side, align, dx }) => (
+          { transform: [{ filter: `(datum.stage == 'chosen' || datum.stage == 'base') && datum.x ${side} ${middle(place.x.scale)}` }],
+            mark: { type: "text", clip: true, dx, dy: -12, align, color: ink, fontWeight: 600 },
+            encoding: { ...place, text: { field: wide ? "label" : "name" } } })),
         { transform: only("base"), mark: { type: "point", shape: "M0,-1L.23,-.31L.95,-.31L.36,.12L.59,.81L0,.38L-.59,.81L-.36,.12L-.95,-.31L-.23,-.31Z", size: 190, filled: true, color: ink, clip: true },
           encoding: { ...place, tooltip, description: { field: "said" } } },
         { transform: only(...finalists), mark: { ...base.mark, size: 110, opacity: 1 },

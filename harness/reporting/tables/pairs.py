@@ -61,6 +61,14 @@ def pairs_table(run: SweepRecords, candidates: CandidateSet) -> Table:
         "Tukey's test over all pairs shown. A difference with p below .05 is in bold. "
         "Among equal candidates one table in twenty has any in bold."
     )
+    every = sum(c.quality is not None for c in candidates.members)
+    if len(shown) < every:
+        note += say(
+            " These are the best {n} of {all} finalists: in a test of all of them p (all pairs) is "
+            "usually larger.",
+            n=len(shown),
+            all=every,
+        )
     if not together.tested:
         note = say(
             "One seed each: the spread between seeds is unknown, so no difference is tested."

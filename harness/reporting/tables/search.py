@@ -14,7 +14,7 @@ from harness.reporting.evidence.commands import command
 from harness.reporting.evidence.folders.run_folder import FinishedTrial, SweepRecords
 from harness.reporting.evidence.searched.settings import final_score
 from harness.reporting.table import Cell, Table
-from harness.statistics.budget import expected_best
+from harness.statistics.budget import best_of
 from harness.statistics.pareto import hypervolume, reference_point
 
 STAGES = (phrase("search"), phrase("confirm"), phrase("single"))
@@ -23,9 +23,15 @@ STAGES = (phrase("search"), phrase("confirm"), phrase("single"))
 def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
     """Build one row for each method: the status of its trials, and the expected best of n."""
     search = [row.record for row in run.rows if row.record.stage != "confirm"]
-    scored = [s for m in run.sweep.methods if (s := len(_scores(search, m, objective)))]
-    least = min(scored, default=1)  # trials that every method has
+    spent = [n for m in run.sweep.methods if (n := len(_scores(search, m, objective)))]
+    least = min(spent, default=1)  # trials that every method has spent
     sizes = sorted({1, min(4, least), least})
+    means = {
+        method: {one.n: one.mean for one in best_of(scores, sizes, maximize)}
+        for method in run.sweep.methods
+        if (scores := _scores(search, method, objective))
+    }
+    sizes = [n for n in sizes if any(n in known for known in means.values())]
     headers = say_each("Method", "Trials", "Complete", "Pruned", "Infeasible", "Diverged", "Failed")
     headers += (*say_each("Time", "Best"), *(say("Expected best of {n}", n=n) for n in sizes))
     volumes, corner = _hypervolumes(run, search)
@@ -35,25 +41,22 @@ def budget_table(run: SweepRecords, objective: str, maximize: bool) -> Table:
         own = [record for record in search if record.method == method]
         states = Counter(record.status for record in own)
         scores = _scores(search, method, objective)
-        signed = scores if maximize else [-score for score in scores]
-        sign = 1.0 if maximize else -1.0
-        best = [
-            f.score(objective, sign * expected_best(signed, n)) if n <= len(scores) else f.MISSING
-            for n in sizes
-        ]
+        best = [f.score(objective, means.get(method, {}).get(n)) for n in sizes]
         seconds = [trial_seconds(record) for record in own]
-        spent = sum(s for s in seconds if s is not None) if any(seconds) else None
-        top = f.score(objective, sign * max(signed)) if scores else f.MISSING
+        time = sum(s for s in seconds if s is not None) if any(seconds) else None
+        known = [score for score in scores if score is not None]
+        top = f.score(objective, (max if maximize else min)(known)) if known else f.MISSING
         counts = [str(states[s]) for s in STATUSES]
-        values = [str(len(own)), *counts, f.duration(spent), top, *best]
+        values = [str(len(own)), *counts, f.duration(time), top, *best]
         values += [volumes.get(method, f.MISSING)] * bool(volumes)
         rows.append((Cell(method, "method"), *(Cell(value, "number") for value in values)))
     note = (
         say(
-            "Scores are {objective} of complete trials. The expected best of n is the "
-            "average best of n trials drawn from these (Dodge et al. 2019, unbiased form). "
-            "If the sampler learns from earlier trials, it describes this search and is no "
-            "forecast.",
+            "Scores are {objective} of complete trials. The expected best of n is the mean "
+            "best of n of a method's trials (Dodge et al. 2019, unbiased form), as in the "
+            "figure: pruned and failed trials count as spent without a score, and it is given "
+            "where 95 % of the draws have a score. If the sampler learns from earlier trials, "
+            "it describes this search and is no forecast.",
             objective=f.title(objective),
         )
         + corner
@@ -107,9 +110,9 @@ def _base(
     return found
 
 
-def _scores(records: Sequence[Record], method: str, name: str) -> list[float]:
-    values = [final_score(record, name) for record in records if record.method == method]
-    return [value for value in values if value is not None]
+def _scores(records: Sequence[Record], method: str, name: str) -> list[float | None]:
+    """Return the score of each trial that a method spent; None of one that did not complete."""
+    return [final_score(record, name) for record in records if record.method == method]
 
 
 def trial_seconds(record: Record) -> float | None:

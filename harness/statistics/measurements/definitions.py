@@ -77,6 +77,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         columns=(3,),
         counted=False,
         shown_unit="nats/token",
+        decimals=3,
         definition="NLL lost: the rise over the documents that became harder, over all tokens. Lost "
         "minus gained is the NLL rise; noise alone puts both above 0.",
     ),
@@ -89,6 +90,7 @@ METRIC_DEFINITIONS: dict[str, MetricDefinition] = {
         columns=(3,),
         counted=False,
         shown_unit="nats/token",
+        decimals=3,
         definition="NLL gained: the fall over the documents that became easier, over all tokens.",
     ),
     "accuracy": MetricDefinition(
@@ -129,6 +131,7 @@ ALIASES: dict[str, str] = {"kl_target": "kl"}  # another name of a measurement â
 OF_TASKS: dict[str, str] = {
     **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity"), "task_perplexity"),
     **dict.fromkeys(("brier_score", "ter"), "task_error"),
+    **dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_mutual_info"), "task_share"),
     "bits_per_byte": "bits_per_byte",
     "written_minus_likely": "written_minus_likely",
 }

@@ -54,6 +54,13 @@ FINALIST_METRICS: dict[str, MetricDefinition] = {
         direction="maximize",
         definition="Score of a task: lm-eval's metric of that name, on the task's own scale.",
     ),
+    "task_share": MetricDefinition(
+        title="score of a task",
+        unit="mean over items",
+        direction="maximize",
+        span=(0, 1),
+        definition="Score of a task: lm-eval's metric of that name, on the task's own scale.",
+    ),
     "task_error": MetricDefinition(
         title="error of a task",
         unit="mean over items",
