@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.errors import first_line, is_out_of_memory
 from harness.evaluation.decoding import Decoding
 from harness.evaluation.generation import generate
 from harness.language import recorded
@@ -30,9 +31,19 @@ def speeds(trained: Trained, pool: ModelPool, stored: Quantization | None) -> Ou
     """Answer the first batch of prompts with the model as trained, and merged where it can be.
 
     ``stored`` is the quantization of the base that it was trained beside. The merged model of a
-    quantized base has other weights, at full precision: an export measures it.
+    quantized base has other weights, at full precision: an export measures it. If memory runs out,
+    nothing is measured.
     """
-    method, found = trained.method, {}
+    try:
+        return _speeds(trained, pool, stored)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return Outcome(note=recorded("out of memory: {error}", error=first_line(error)))
+
+
+def _speeds(trained: Trained, pool: ModelPool, stored: Quantization | None) -> Outcome:
+    method, found = trained.method, dict[str, Measurement]()
     with pool.lend(trained.config.model, stored) as base:
         model = method.load(base.model, trained.adapter).eval()
         found[TRAINED_SPEED] = _speed(TRAINED_SPEED, trained, model)

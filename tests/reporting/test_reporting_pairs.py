@@ -65,3 +65,13 @@ def test_hypervolumes_are_shares_of_what_all_cover(run):
     at = table.headers.index("Hypervolume")
     shares = [float(row[at].text.removesuffix(" %")) for row in table.rows]
     assert min(shares) >= 0 and max(shares) <= 100 <= sum(shares) + 2
+
+
+def test_best_of_n_counts_the_trials_that_were_spent(run):
+    """Each method spent four trials, one without a score: the best of 1 is not known to exist."""
+    table = budget_table(run, "validation.bleu", True)
+    spent, best = table.headers.index("Trials"), table.headers.index("Best")
+    (expected,) = (i for i, header in enumerate(table.headers) if header.startswith("Expected"))
+    assert table.headers[expected] == "Expected best of 4"
+    for row in table.rows:
+        assert (row[spent].text, row[expected].text) == ("4", row[best].text)

@@ -121,17 +121,23 @@ def test_the_order_of_the_search_against_that_of_the_test(report, markdown):
 
 
 def test_status_counts_and_the_expected_best(report, markdown):
-    """The mean best of every subset of a method's complete trials, by enumeration."""
+    """The mean best of every subset of the trials that a method spent, by enumeration."""
     search = [trial for trial in report["trials"] if trial["stage"] == "search"]
     for row in table(markdown, "Search"):
         own = [trial for trial in search if trial["method"] == row["Method"]]
         assert int(row["Trials"]) == len(own)
         for status in ("complete", "pruned", "infeasible", "diverged", "failed"):
             assert int(row[status.title()]) == sum(trial["status"] == status for trial in own)
-        scores = [t["measurements"]["validation.bleu"] for t in own if t["status"] == "complete"]
-        assert row["Best"] == f"{max(scores):.1f}"
+        scores = [
+            t["measurements"]["validation.bleu"] if t["status"] == "complete" else None for t in own
+        ]
+        assert row["Best"] == f"{max(score for score in scores if score is not None):.1f}"
         sizes = {header: int(header.split()[-1]) for header in row if header.startswith("Expected")}
-        assert len(sizes) > 1
+        assert sizes
         for header, n in sizes.items():
-            best = np.mean([max(draw) for draw in itertools.combinations(scores, n)])
-            assert row[header] == f"{best:.1f}"
+            draws = [
+                [score for score in draw if score is not None]
+                for draw in itertools.combinations(scores, n)
+            ]
+            assert np.mean([bool(draw) for draw in draws]) >= 0.95
+            assert row[header] == f"{np.mean([max(draw) for draw in draws if draw]):.1f}"

@@ -102,7 +102,8 @@ def _say(template: str, **values: object) -> Markup:
 
 
 def unbroken(text: str) -> str:
-    """Prevent line breaks inside '[46.1, 51.2]' and '3e-4', and between 'p' and its value."""
+    """Prevent line breaks inside '[46.1, 51.2]', '3e-4' and '× 2', and between 'p' and its value."""
+    text = text.replace("× ", "×\u00a0")
     text = re.sub(r"\[([−\d.,]+), ([−\d.,]+)\]", "[\\1,\u00a0\\2]", text)
     text = re.sub(r"(?<=\de-)(?=\d)", "\u2060", text)  # 3e-4 stays on one line
     return re.sub(r"\bp (=|<) ([\d.]+)", "p\u00a0\\1\u00a0\\2", text)
