@@ -261,7 +261,7 @@ def test_without_a_recommendation_trials_are_named(runs, trial, capsys):
         ([], "The folder of a sweep is needed"),
         (["DEMO", "ffffff"], "Unknown trial 'ffffff'"),
         (["DEMO", "merge=true"], "Did you mean merged?"),
-        (["DEMO", "--push"], "Did you mean push?"),
+        (["DEMO", "--push"], "it is written push=VALUE"),
         (["DEMO", "merged=yes"], "merged='yes' cannot be used"),
         (["DEMO", "bits=3"], "bits='3' cannot be used: it must be 4"),
         (["DEMO", "push=alone"], "push='alone' cannot be used: it must be a hub name, OWNER/NAME"),
