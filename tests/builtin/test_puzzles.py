@@ -47,7 +47,20 @@ def test_every_rule_does_what_it_says():
 
 
 def test_a_summary_says_only_what_its_story_tells():
-    own = {"lost", "brought", "to", "gave", "stranger", "again", "in", "and", "found", "at", "the"}
+    own = {
+        "a",
+        "lost",
+        "brought",
+        "to",
+        "gave",
+        "stranger",
+        "again",
+        "in",
+        "and",
+        "found",
+        "at",
+        "the",
+    }
     for row in rows_of(SUMMARIES):
         words = [re.sub(r"s$", "", word) for word in re.findall(r"\w+", row["answer"])]
         told = {re.sub(r"s$", "", word) for word in re.findall(r"\w+", row["prompt"])}
