@@ -174,10 +174,11 @@ def _elsewhere(chosen: Candidate) -> list[str]:
 
 
 def _times(rise: float, low: float | None, high: float | None) -> str:
-    """Write a ratio of perplexities: '2.49 [2.20, 2.81] times the base\\'s'."""
-    ratio = f"{multiple(rise):.2f}"
+    """Write a ratio of perplexities: '2.49 [2.20, 2.81] times the base\\'s', or '115'."""
+    decimals = 2 if multiple(rise) < 10 else 1 if multiple(rise) < 100 else 0
+    ratio = f.number(multiple(rise), decimals)
     if low is not None and high is not None:
-        ratio += f" [{multiple(low):.2f}, {multiple(high):.2f}]"
+        ratio += f" [{f.number(multiple(low), decimals)}, {f.number(multiple(high), decimals)}]"
     return say("{ratio} times the base's", ratio=ratio)
 
 
