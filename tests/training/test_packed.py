@@ -223,3 +223,11 @@ def test_a_base_with_dropout_of_its_own_is_refused(lend_small, configs, encoded,
         for module in base.model.modules():
             if hasattr(module, "attention_dropout"):
                 module.attention_dropout = 0.0
+
+
+def test_a_base_in_eight_bits_is_refused(pool, configs, encoded, tmp_path):
+    with (
+        pool.lend(configs[0].model, Quantization("int8", False)) as base,
+        pytest.raises(NotPackable, match="int8"),
+    ):
+        member(base, configs[0], encoded, tmp_path, [])
