@@ -106,12 +106,17 @@ def raced(case: Case, most: Sequence[int], shown: bool = False) -> list[Ended]:
 
 
 def world(
-    k: int, sd: float, rng: np.random.Generator, means: np.ndarray, margin: float = 1.0
+    k: int,
+    sd: float,
+    rng: np.random.Generator,
+    means: np.ndarray,
+    margin: float = 1.0,
+    seeds: int = MOST_SEEDS,
 ) -> Case:
-    """Methods with many seeds. One that learns more forgets more, as in ``bench.cases``."""
+    """Methods with many ``seeds``. One that learns more forgets more, as in ``bench.cases``."""
     spread = max(float(means.std()), 0.1)
     forgets = 0.5 * np.exp(0.4 * (means - means.mean()) / spread + rng.normal(0, 0.4, k))
-    case = made_up(k, MOST_SEEDS, sd, rng, means, forgets, method_sd=0.2, crossed_sd=0.2)
+    case = made_up(k, seeds, sd, rng, means, forgets, method_sd=0.2, crossed_sd=0.2)
     return replace(case, margin=margin)
 
 
@@ -142,7 +147,7 @@ def errors(rng: np.random.Generator) -> None:
                     holds += [low <= 0 <= high for low, high in intervals]
                     able = [c for c in one.candidates.members if c.feasible]
                     letters.append(contest(able, one.candidates).different.any())
-            one = race(world(6, sd, rng, np.r_[1.5, np.zeros(5)]), most, shown=True)
+            one = race(world(6, sd, rng, np.r_[1.5, np.zeros(5)], seeds=40), most, shown=True)
             within.append(one.firm and one.chosen > 0)
         shares = [np.mean(x) for x in (*drops.values(), within, letters, holds)]
         told = " ".join(f"{100 * x:>6.1f} %" for x in shares)
