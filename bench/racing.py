@@ -1,6 +1,6 @@
 """Racing with confirm seeds against fixed numbers of seeds: cost, regret, and how often it errs.
 
-    python -m bench.racing                  # all tables, about a quarter of an hour on one core
+    python -m bench.racing                  # all tables, about an hour on one core
     python -m bench.racing errors           # some of them
 
 The race is the product's own: ``harness.allowance.seed_race`` decides after each round who is out
