@@ -47,7 +47,9 @@ class TokenizedPart:
     def _places(self) -> list[int] | None:
         """Return the character at which each token begins, and the end of the text; None: unknown."""
         found = self._offsets()
-        return found and [0, *(begin for begin, _ in found[1:]), len(self.text)]
+        if found is None:
+            return None
+        return [0, *(begin for begin, _ in found[1:]), len(self.text)]
 
     def _n_bytes(self, text: str) -> int:
         return len(text if text.isascii() else self._specials.restored(text).encode())
@@ -99,7 +101,7 @@ def _ids_alone(texts: list[str], tokenizer: Any) -> list[list[int]] | None:
 
     None for a tokenizer that is written in Python, or adds steps of its own to the library's.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not hasattr(backend, "encode_batch_fast"):
         return None
     longest = max(texts, key=len)
