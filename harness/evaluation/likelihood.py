@@ -63,8 +63,9 @@ def nll_and_divergences(
     def read(batch: Batch, chunks: Iterator[tuple[slice, Tensor]]) -> tuple[Tensor, Tensor]:
         found = []
         for rows, logits in chunks:
-            log_probs = torch.log_softmax(logits.float(), dim=-1)
-            del logits  # free the memory before the divergences are computed
+            logits = logits.float()  # frees those in 16 bits first
+            log_probs = torch.log_softmax(logits, dim=-1)
+            del logits  # and these before the divergences are computed
             losses = [-at_targets(log_probs, batch.targets[rows])]
             losses += [known.divergence_of(log_probs, start + rows.start) for known in references]
             found.append(torch.stack(losses))

@@ -199,7 +199,9 @@ def base_predictions(
     ) -> tuple[list[LogProbs], Tensor, Tensor]:
         kept, of_labels = [], []
         for rows, logits in chunks:
-            log_probs = torch.log_softmax(logits.float(), dim=-1)
+            logits = logits.float()  # frees those in 16 bits first
+            log_probs = torch.log_softmax(logits, dim=-1)
+            del logits
             kept.append(LogProbs.of(log_probs, None if keep_all else top_k).to("cpu"))
             of_labels.append(at_targets(log_probs, batch.targets[rows]))
         return kept, batch.rows, torch.cat(of_labels)
