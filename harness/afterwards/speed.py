@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.models.pool import ModelPool
 
 PASSES = 3  # of which the fastest counts: what else the machine does only slows one down
-ENOUGH = 2.0  # seconds of passes after which no other begins
+ENOUGH = 1.0  # seconds of passes after which no other begins
 LONGEST = 64  # generated tokens of an answer
 
 
