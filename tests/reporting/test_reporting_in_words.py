@@ -64,5 +64,5 @@ def test_the_default_limit_is_a_doubling_and_a_factor_has_the_digits_it_needs():
     sweep, _ = composed("method=lora")
     assert sweep.report.large_forgetting == LARGE_FORGETTING == 2.0
     written = [times_text(multiple(rise)) for rise in (0.026, math.log(2), 6.1547, 40.0, 1e9)]
-    assert written[:3] == ["× 1.03", "× 2.0", "× 471"]
+    assert written[:3] == ["× 1.03", "× 2.00", "× 471"]
     assert written[3:] == ["× more than 1,000,000"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -10,6 +11,8 @@ from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.search import budget_table
+from harness.reporting.verdict.wording import difference
+from harness.statistics.comparing.comparisons import ScoreDifference
 from harness.statistics.rank_correlation import rank_stability
 
 
@@ -55,8 +58,6 @@ def test_the_order_of_the_search_beside_the_test(run, candidates):
 
 
 def test_two_finalists_have_no_order_to_speak_of(run, candidates):
-    from dataclasses import replace
-
     assert not stability_table(run, replace(candidates, members=candidates.members[:2])).rows
 
 
@@ -75,3 +76,11 @@ def test_best_of_n_counts_the_trials_that_were_spent(run):
     assert table.headers[expected] == "Expected best of 4"
     for row in table.rows:
         assert (row[spent].text, row[expected].text) == ("4", row[best].text)
+
+
+def test_an_interval_without_0_is_of_its_pair_where_all_pairs_show_nothing(candidates):
+    found = ScoreDifference(-8.3, -12.4, -4.2, 0.002, 0.098, None, different=False)
+    alone = difference(found, candidates)
+    assert "[−12.4, −4.2]" in alone and "for this pair alone" in alone
+    assert alone.endswith("p = 0.098 among all pairs: not significant")
+    assert "alone" not in difference(replace(found, low=-17.0, high=0.4), candidates)

@@ -103,9 +103,9 @@ def if_it_matters(decision: Decision, candidates: CandidateSet) -> list[str]:
 
 
 def times_text(factor: float) -> str:
-    """Write a factor on a perplexity: '× 1.03', '× 2.5', '× 471'."""
+    """Write a factor on a perplexity: '× 1.03', '× 2.52', '× 8.4', '× 471'."""
     if factor > MOST:
         return say("× more than {most:,}", most=MOST)
     if factor >= 10:
         return f"× {factor:,.0f}"
-    return f"× {factor:.1f}" if factor >= 1.95 else f"× {factor:.2f}"
+    return f"× {factor:.1f}" if factor >= 3 else f"× {factor:.2f}"

@@ -36,13 +36,12 @@ def difference(found: ScoreDifference, candidates: CandidateSet, reverse: bool =
     text = say("difference {shown}", shown=shown)
     if found.p_family is None:
         return say("{text}, untested", text=text)
-    return say(
-        "{text}, {equals_p} among all pairs: significant"
-        if found.different
-        else "{text}, {equals_p} among all pairs: not significant",
-        text=text,
-        equals_p=f.equals_p(found.p_family),
-    )
+    equals_p = f.equals_p(found.p_family)
+    if found.different:
+        return say("{text}, {equals_p} among all pairs: significant", text=text, equals_p=equals_p)
+    if low is not None and high is not None and low * high > 0:  # seems to contradict the p-value
+        text = say("{text} for this pair alone", text=text)
+    return say("{text}, {equals_p} among all pairs: not significant", text=text, equals_p=equals_p)
 
 
 def shortfall(standing: CandidateStanding, candidates: CandidateSet) -> str:
