@@ -91,7 +91,7 @@ def check_of_trials(where: str, overrides: Sequence[Override]) -> None:
 def check_parts(tree: Mapping[Any, Any]) -> None:
     """Raise InputError if a file sets a part of the configuration to something that has no keys."""
     for key in _PARTS:
-        part = tree.get(key)
+        part: Any = tree.get(key)
         require(isinstance(part, Mapping), key, part, "a mapping")
         for inner in _INNER.get(key, ()):
             value = part.get(inner)
