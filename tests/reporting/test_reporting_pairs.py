@@ -9,8 +9,10 @@ import pytest
 
 from harness.reporting.evidence.candidate_set import candidate_set
 from harness.reporting.evidence.folders.run_folder import load_run
+from harness.reporting.tables import pairs
 from harness.reporting.tables.pairs import pairs_table, stability_table
 from harness.reporting.tables.search import budget_table
+from harness.reporting.verdict.recommendation import recommend
 from harness.reporting.verdict.wording import difference
 from harness.statistics.comparing.comparisons import ScoreDifference
 from harness.statistics.rank_correlation import rank_stability
@@ -84,3 +86,23 @@ def test_an_interval_without_0_is_of_its_pair_where_all_pairs_show_nothing(candi
     assert "[−12.4, −4.2]" in alone and "for this pair alone" in alone
     assert alone.endswith("p = 0.098 among all pairs: not significant")
     assert "alone" not in difference(replace(found, low=-17.0, high=0.4), candidates)
+
+
+def test_a_part_of_the_pairs_has_the_numbers_of_all(run, candidates, monkeypatch):
+    """As in the decision, which tests all of them: a page has one p for a pair."""
+    whole = {(row[0].text, row[1].text): row for row in pairs_table(run, candidates).rows}
+    monkeypatch.setattr(pairs, "MOST", 3)
+    part = pairs_table(run, candidates)
+    assert len(part.rows) == 3 and "the best 3 of" in part.note
+    assert all(row == whole[row[0].text, row[1].text] for row in part.rows)
+
+
+def test_the_pairs_of_the_best_are_those_of_the_decision(run, candidates):
+    rows = {(row[0].text, row[1].text): row for row in pairs_table(run, candidates).rows}
+    decided = recommend(run, candidates)
+    assert decided.chosen is not None
+    compared = [(label, why) for label, why in decided.runners_up if "among all pairs" in why]
+    assert compared
+    for label, why in compared:
+        p = rows[decided.chosen.label, label][4].text
+        assert (f"p {p}" if p.startswith("<") else f"p = {p}") in why

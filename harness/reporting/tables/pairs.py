@@ -26,12 +26,16 @@ LEAST = 3  # a rank correlation of two means nothing
 
 
 def pairs_table(run: SweepRecords, candidates: CandidateSet) -> Table:
-    """Build a row for each pair of finalists: differences in quality and forgetting, with their p."""
-    shown = [c for c in ranked(candidates) if c.quality is not None][:MOST]
+    """Build a row for each pair of finalists: differences in quality and forgetting, with their p.
+
+    They are those of the decision, which compares all that keep the limits.
+    """
+    every = [c for c in ranked(candidates) if c.quality is not None and c.feasible]
+    shown = every[:MOST]
     if len(shown) < 2:
         return Table((), ())
-    together = contest(shown, candidates)
-    moved = [c.forgetting for c in shown]
+    together = contest(every, candidates)
+    moved = [c.forgetting for c in every]
     title = f.title(candidates.quality)
     headers = [
         "",
@@ -58,16 +62,14 @@ def pairs_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     note = say(
         "The first minus the second, on the same examples. Intervals (95 %) and "
         "two-sided p cover the variation of examples and seeds. p (all pairs) is "
-        "Tukey's test over all pairs shown. A difference with p below .05 is in bold. "
+        "Tukey's test over all pairs. A difference with p below .05 is in bold. "
         "Among equal candidates one table in twenty has any in bold."
     )
-    every = sum(c.quality is not None for c in candidates.members)
-    if len(shown) < every:
+    if len(shown) < len(every):
         note += say(
-            " These are the best {n} of {all} finalists: in a test of all of them p (all pairs) is "
-            "usually larger.",
+            " Shown are the best {n} of {all} finalists, tested among all of them.",
             n=len(shown),
-            all=every,
+            all=len(every),
         )
     if not together.tested:
         note = say(
