@@ -117,7 +117,7 @@ def difference(
 def surroundings(record: Record, device: str) -> list[str]:
     """Return one line for each difference between this environment and the recorded one."""
     from harness.records.provenance import environment
-    from harness.trials.run import device_name, threads
+    from harness.trials.results.recording import device_name, threads
 
     here = {**environment(), "device": device_name(device), "threads": threads(device)}
     lines = []

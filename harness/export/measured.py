@@ -15,7 +15,7 @@ from harness.models.loading.skeleton import load_skeleton
 from harness.models.quantization import CLASS_HEAD
 from harness.records import Outcome
 from harness.trials.by_hand.recorded_config import config_of
-from harness.trials.run import device_name
+from harness.trials.results.recording import device_name
 from harness.trials.workbench import Workbench, quantization_of
 
 FOUR_BITS = "nf4"

@@ -22,8 +22,8 @@ from harness.training.checkpoint import CheckpointFolder
 from harness.training.distributed.team import RankSignal, Team
 from harness.training.loop import Hooks, train
 from harness.training.parameters import freeze
-from harness.trials.artifacts import EventLog
 from harness.trials.job import Job
+from harness.trials.results.artifacts import EventLog
 from harness.trials.workbench import Inputs
 
 if TYPE_CHECKING:

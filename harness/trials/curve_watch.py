@@ -6,9 +6,9 @@ from typing import Any
 
 from harness.evaluation.suite import evaluate_before_training, evaluate_during_training
 from harness.models.weights.master_weights import computing
-from harness.trials.artifacts import EventLog
 from harness.trials.best_step import Selection
 from harness.trials.job import Job
+from harness.trials.results.artifacts import EventLog
 from harness.trials.tuning import Tuning, Watch
 from harness.trials.workbench import BaseResults, Inputs
 

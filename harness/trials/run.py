@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import afterwards, methods
 from harness.config import TrialConfig
-from harness.data.tokens.written_form import how_written
 from harness.errors import first_line, is_out_of_memory
 from harness.evaluation import benchmarks
 from harness.evaluation.base_reference import Reference
@@ -19,26 +18,27 @@ from harness.evaluation.probes.asking import ask_tuned
 from harness.evaluation.suite import evaluate
 from harness.evaluation.texts import Texts
 from harness.language import recorded
-from harness.models.loading.base_card import describe_base
 from harness.models.loading.skeleton import load_skeleton
 from harness.models.weights.master_weights import computing
 from harness.records import Outcome, Record, heartbeat, write_record
 from harness.records.disk_usage import tidy
-from harness.records.provenance import environment
 from harness.terminal.phases import phase
-from harness.training.augmentation import described
 from harness.training.checkpoint import CheckpointFolder
 from harness.training.hooks import Interrupted
-from harness.trials.artifacts import save_adapter, write_base_weights, write_items
 from harness.trials.cost import Clock, final_sizes
 from harness.trials.curve_watch import CurveWatch
 from harness.trials.job import Job
 from harness.trials.lengths import check_lengths
+from harness.trials.results.artifacts import save_adapter, write_base_weights, write_items
+from harness.trials.results.recording import TunedResults, record_of
 from harness.trials.tuning import Control, Tuning
 from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from harness.models.load import Base
+    from harness.models.quantization import Quantization
 
 __all__ = ["Workbench", "measure", "run_trial"]
 
@@ -71,10 +71,15 @@ def run_trial(
                 record = replace(record, afterwards=_afterwards(kept, bench))
     except heartbeat.WorkStopped:
         raise Interrupted("stopped during the measurements before or after training") from None
+    write_result(job, record)
+    return record
+
+
+def write_result(job: Job, record: Record) -> None:
+    """Write the record of ``job``, and delete what a trial needs only until then."""
     job.check_own()
     write_record(job.path, record)
     tidy(job.path)
-    return record
 
 
 def _afterwards(kept: afterwards.Trained, bench: Workbench) -> dict[str, Outcome]:
@@ -94,29 +99,47 @@ def _tuned(
     job: Job, bench: Workbench, checkpoints: CheckpointFolder, control: Control
 ) -> tuple[Record, afterwards.Trained | None]:
     """Tune, measure and save. Returns the record and, for later steps, the tuned model if any."""
-    config, clock = job.config, Clock(bench.device)
-    own, stored = quantization_of(config.model), methods.build(config.method).base_quantization
-    inputs = bench.inputs(config)
+    clock = Clock(bench.device)
+    before = measure_base(job, bench, clock)
+    with bench.pool.lend(job.config.model, quantization_for(job.config)) as base:
+        trial = begin(job, bench, base, before, clock)
+        trial.tuning.run(checkpoints, control)
+        return trial.results()
+
+
+def quantization_for(config: TrialConfig) -> Quantization | None:
+    """Return how the base that a trial borrows is quantized."""
+    return methods.build(config.method).base_quantization or quantization_of(config.model)
+
+
+def measure_base(job: Job, bench: Workbench, clock: Clock) -> BaseResults:
+    """Measure the base that the results of ``job`` are compared with; once for each base."""
+    config, inputs = job.config, bench.inputs(job.config)
     check_lengths(config, inputs)
     with clock.spent_on("base"):
         confirms = config.stage == "confirm"
         before = bench.before(config, inputs, with_tasks=confirms, with_probes=job.is_final)
+        stored = methods.build(config.method).base_quantization
         write_base_weights(job.path, bench.base_weights(config.model, stored))
-    with bench.pool.lend(config.model, stored or own) as base:
-        quantized = None
-        if stored not in (None, own):
-            with clock.spent_on("base"):
-                asked = (base, inputs.final.general_text, config.evaluation, bench.device)
-                parts = {"quantized": lambda: bench.references.get(*asked)}
-                quantized = bench.share(base, inputs, parts)["quantized"]
-        clock.base_is_ready()
-        watch = CurveWatch(job, inputs, before)
-        tuning = Tuning(job, bench, inputs, base, clock, watch)
-        tuning.run(checkpoints, control)
+    return before
+
+
+@dataclass(frozen=True)
+class BegunTrial:
+    """A trial on a borrowed base."""
+
+    tuning: Tuning
+    watch: CurveWatch
+    quantized: Reference | None  # results of the quantized base, if its method quantizes it
+
+    def results(self) -> tuple[Record, afterwards.Trained | None]:
+        """Measure the model after its training. Returns as ``_tuned`` does."""
+        tuning, before = self.tuning, self.watch.before
+        config = tuning.job.config
         found = TunedResults(MeasurementCollector(config.evaluation.bootstrap_resamples))
         if tuning.status == "complete":
             try:
-                found = _found(tuning, watch, quantized)
+                found = _found(tuning, self.watch, self.quantized)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -124,21 +147,22 @@ def _tuned(
                 tuning.reason = recorded(
                     "out of memory in the final measurements: {error}", error=first_line(error)
                 )
-        job.check_own()
-        write_items(job.path, found.measured, before.final)
-        return _record(tuning, before, found), found.kept
+        tuning.job.check_own()
+        write_items(tuning.job.path, found.measured, before.final)
+        return record_of(tuning, before, found), found.kept
 
 
-@dataclass
-class TunedResults:
-    """Results of a tuned model; empty if training did not reach the end."""
-
-    measured: MeasurementCollector
-    selected: dict[str, Any] | None = None  # the selected step, if not the last
-    described: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # reported by the method about its parameters
-    kept: afterwards.Trained | None = None
+def begin(job: Job, bench: Workbench, base: Base, before: BaseResults, clock: Clock) -> BegunTrial:
+    """Return the trial of ``job`` on ``base``, ready to be trained."""
+    config, inputs, quantized = job.config, bench.inputs(job.config), None
+    if quantization_for(config) != quantization_of(config.model):
+        with clock.spent_on("base"):
+            asked = (base, inputs.final.general_text, config.evaluation, bench.device)
+            parts = {"quantized": lambda: bench.references.get(*asked)}
+            quantized = bench.share(base, inputs, parts)["quantized"]
+    clock.base_is_ready()
+    watch = CurveWatch(job, inputs, before)
+    return BegunTrial(Tuning(job, bench, inputs, base, clock, watch), watch, quantized)
 
 
 def _found(tuning: Tuning, watch: CurveWatch, quantized: Reference | None) -> TunedResults:
@@ -199,80 +223,3 @@ def measure(
         benchmarks.add(measured, results, before.tasks, evaluation)
     ask_tuned(measured, model, inputs.tokenizer, before.probes, device)
     return measured
-
-
-def _record(tuning: Tuning, before: BaseResults, found: TunedResults) -> Record:
-    job, config, measured = tuning.job, tuning.job.config, found.measured
-    cost = tuning.clock.cost(tuning.progress, measured.generation_tokens_per_second)
-    return job.record(
-        tuning.status,
-        measurements=measured.measurements,
-        base=before.measurements(config.evaluation) | measured.base,
-        missing=before.missing | measured.missing,
-        cost=cost | tuning.size | measured.cost,
-        provenance=_provenance(tuning, found),
-        reason=tuning.reason,
-    )
-
-
-def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
-    job, inputs, progress = tuning.job, tuning.inputs, tuning.progress
-    config, splits = job.config, inputs.splits
-    tokens = inputs.train.counts | tuning.criterion.count_cut_tokens(progress.step)
-    selected = {} if found.selected is None else {"selected": found.selected}
-    pruned = {} if tuning.standing is None else {"pruned": tuning.standing}
-    return {
-        **environment(),
-        "device": device_name(tuning.bench.device),
-        "model": tuning.base.provenance,
-        "base_card": describe_base(config.model),
-        "data": {"fingerprint": splits.fingerprint, **splits.counts, "tokens": tokens},
-        "written": how_written(inputs.tokenizer, config.data),
-        "answers": asdict(inputs.final.answers),
-        "overlap": tuning.bench.overlap(config.data),
-        "precision": _precision(tuning),
-        "steps": progress.step,
-        "micro_batch_size": progress.micro_batch_size,
-        "threads": threads(tuning.bench.device),
-        "devices_per_trial": tuning.bench.team.size,
-        "sharding": "fsdp" if tuning.bench.team.shards else "none",
-        "total_steps": tuning.plan.total_steps,
-        "first_stage_steps": tuning.earlier.steps,
-        "search_space": dict(job.searched),
-        "derived": methods.derived(config.method, tuning.method),
-        "method": found.described,
-        "adapted": None if tuning.coverage is None else tuning.coverage.describe(),
-        "warnings": [*tuning.cautions, *progress.warnings],
-        **described(config.training, inputs.tokenizer),
-        **selected,
-        **pruned,
-    }
-
-
-def _precision(tuning: Tuning) -> dict[str, Any]:
-    """Return the precisions of computation, of trained weights and of measurements."""
-    training, named = tuning.job.config.training, dict(tuning.model.named_parameters())
-    trained = {str(named[name].dtype) for name in tuning.trained if name in named}
-    return {
-        "passes": {"no": "as stored", "bf16": "bfloat16", "fp16": "float16"}[training.precision],
-        "updates": training.updates,
-        "trained": sorted(dtype.removeprefix("torch.") for dtype in trained),
-        "measured": tuning.base.provenance["dtype"],
-    }
-
-
-def threads(device: str) -> int | None:
-    """Return the number of threads on a CPU, where it affects the rounding of sums."""
-    if device.startswith("cuda"):
-        return None
-    import torch
-
-    return torch.get_num_threads()
-
-
-def device_name(device: str) -> str:
-    if not device.startswith("cuda"):
-        return device
-    import torch
-
-    return torch.cuda.get_device_name(device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,10 @@ from harness.training.loop import Diverged, Hooks, OutOfMemory, Progress, train
 from harness.training.parameters import percent_at_rate, with_own_rates
 from harness.training.precision.autocast import accelerator_for, check_precision
 from harness.trials.adapt import Earlier, adapt, refusals, train_first_stage
-from harness.trials.artifacts import EventLog
 from harness.trials.cost import Clock, Infeasible, check_limits, check_size, room_for, sizes
 from harness.trials.job import Job
 from harness.trials.lengths import length_cautions
+from harness.trials.results.artifacts import EventLog
 from harness.trials.workbench import Inputs, Workbench
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Tuning:
             padding_quantile=config.data.padding_quantile,
         )
         self.plan = _plan(job, inputs, self.criterion.steps_per_epoch, bench.device)
-
+        self.accelerator: Accelerator  # once it is prepared
         self.model: nn.Module = base.model
         self.earlier, self.progress = Earlier(), Progress()
         self.size: dict[str, float] = {}
@@ -115,10 +115,30 @@ class Tuning:
 
         Raises InputError, and Interrupted after a request to stop.
         """
-        try:
+        with self.outcome():
             training = phase(f"training {self.job.method}, {self.plan.total_steps:,} steps")
             with self.bench.team.running(self.job.path), nullcontext() if self.dry else training:
-                self._train(checkpoints, control)
+                hooks = self.prepare(checkpoints, control)
+                train(
+                    model=self.model,
+                    method=self.method,
+                    context=self.plan,
+                    data=self.inputs.train,
+                    config=self.job.config.training,
+                    seed=self.job.config.seed,
+                    accelerator=self.accelerator,
+                    checkpoints=checkpoints,
+                    hooks=hooks,
+                    criterion=self.criterion,
+                    progress=self.progress,
+                    team=self.bench.team,
+                )
+
+    @contextmanager
+    def outcome(self) -> Iterator[None]:
+        """Context of training. Its end, also an early one, becomes ``status`` and ``reason``."""
+        try:
+            yield
             check_limits(self.job.limits, self.clock)
             if self.progress.pruned:
                 step, steps = self.progress.step, self.plan.total_steps
@@ -140,9 +160,7 @@ class Tuning:
         """Return whether training has reached the step from which the method is comparable."""
         return step == 0 or step > self.method.comparable_from(self.model, self.plan)
 
-    def _first_stage(
-        self, stage: FirstStage, accelerator: Accelerator, control: Control
-    ) -> Earlier:
+    def _first_stage(self, stage: FirstStage, control: Control) -> Earlier:
         """Train the base on the task's texts first, if the method does so.
 
         A dry run skips this: its steps cost the same as full fine-tuning on these texts.
@@ -161,7 +179,7 @@ class Tuning:
             self.base,
             self.inputs,
             self.plan,
-            accelerator,
+            self.accelerator,
             cache=self.bench.cache / "first_stage",
             log=EventLog(path, self.job.check_own),
             on_step=on_step,
@@ -169,7 +187,11 @@ class Tuning:
             team=self.bench.team,
         )
 
-    def _train(self, checkpoints: CheckpointFolder, control: Control) -> None:
+    def prepare(self, checkpoints: CheckpointFolder, control: Control) -> Hooks:
+        """Adapt the base and check the result, up to the first step. Returns the hooks of training.
+
+        Raises Infeasible, InputError and Interrupted.
+        """
         config, device, limits = self.job.config, self.bench.device, self.job.limits
         evaluation = config.evaluation
         check_precision(config.training, self.method, self.base.model.dtype, device)
@@ -182,7 +204,7 @@ class Tuning:
                 top_k=evaluation.top_k_logprobs,
                 memory_gb=evaluation.cache_gb,
             )
-        accelerator = accelerator_for(config.training.precision, device)
+        self.accelerator = accelerator_for(config.training.precision, device)
 
         def on_begin(step: int) -> None:
             self.watch.begin(self, step)
@@ -197,7 +219,7 @@ class Tuning:
             return step == 0 or not self.comparable(step) or control.decide(step, values)
 
         def first_stage(stage: FirstStage) -> Earlier:
-            return self._first_stage(stage, accelerator, control)
+            return self._first_stage(stage, control)
 
         began = time.perf_counter()
         self.model, self.earlier = adapt(
@@ -209,7 +231,7 @@ class Tuning:
         if not self.bench.team.shards:  # a sharded model does not fit on one device
             with refusals(self.job, self.base):
                 self.cautions += freeze_unreached_parameters(
-                    self.model, self.inputs.train, device, accelerator.autocast()
+                    self.model, self.inputs.train, device, self.accelerator.autocast()
                 )
                 check_generation(self.model, self.inputs.final.prompts, device)
         self.coverage = coverage(
@@ -226,25 +248,12 @@ class Tuning:
             needed = room_for(self.model, config.training)
             require_room(self.job.path, needed)
             checkpoints.expect_bytes(needed)
-        train(
-            model=self.model,
-            method=self.method,
-            context=self.plan,
-            data=self.inputs.train,
-            config=config.training,
-            seed=config.seed,
-            accelerator=accelerator,
-            checkpoints=checkpoints,
-            hooks=Hooks(
-                on_begin=on_begin,
-                on_step=on_step,
-                on_evaluation=on_evaluation,
-                on_checkpoint=self.watch.flush,
-                stopping=control.stopping,
-            ),
-            criterion=self.criterion,
-            progress=self.progress,
-            team=self.bench.team,
+        return Hooks(
+            on_begin=on_begin,
+            on_step=on_step,
+            on_evaluation=on_evaluation,
+            on_checkpoint=self.watch.flush,
+            stopping=control.stopping,
         )
 
     def _percent_at_rate(self) -> float:

@@ -16,8 +16,8 @@ from harness.models.logits import logits_at
 from harness.models.weights import masked_entries
 from harness.training.loop import Interrupted
 from harness.training.optimizers import build_optimizer
-from harness.trials.artifacts import save_adapter
 from harness.trials.cost import final_sizes
+from harness.trials.results.artifacts import save_adapter
 
 
 def random_mask(**changes):

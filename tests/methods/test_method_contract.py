@@ -19,7 +19,7 @@ from harness.compose.command_line import compose_trial, conf_dir
 from harness.evaluation.generation import generate
 from harness.evaluation.likelihood import sequence_nll
 from harness.methods import METHODS
-from harness.trials.artifacts import save_adapter
+from harness.trials.results.artifacts import save_adapter
 
 FILES = sorted((conf_dir() / "method").rglob("*.yaml"))
 NAMES = [path.stem for path in FILES]

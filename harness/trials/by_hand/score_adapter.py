@@ -10,11 +10,12 @@ from harness.models.loading.base_card import describe_base
 from harness.records import Record, write_record
 from harness.records.provenance import environment
 from harness.training.loop import Progress
-from harness.trials.artifacts import write_items
 from harness.trials.by_hand.saved_adapter import Saved, check_weights, load_saved
 from harness.trials.cost import Clock, final_sizes, sizes
 from harness.trials.job import Job
-from harness.trials.run import device_name, measure
+from harness.trials.results.artifacts import write_items
+from harness.trials.results.recording import device_name
+from harness.trials.run import measure
 from harness.trials.workbench import BaseResults, Inputs, Workbench, quantization_of
 
 

@@ -30,7 +30,7 @@ from harness.trials.cost import Clock
 from harness.trials.footprints.evaluation_seconds import answering_seconds, scoring
 from harness.trials.footprints.step_meter import COUNTED, TIMED, Enough, StepMeter
 from harness.trials.job import Job
-from harness.trials.run import device_name
+from harness.trials.results.recording import device_name
 from harness.trials.tuning import GO_ON, Tuning, Watch
 from harness.trials.workbench import Inputs, Workbench, quantization_of
 

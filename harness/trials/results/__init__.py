@@ -1,0 +1,1 @@
+"""Results of a trial: its record, and the files beside it."""
