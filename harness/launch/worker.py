@@ -2,7 +2,8 @@
 
 Started by a launcher as ``python -m harness.launch.worker``. Each line of its standard input is the
 folder of a task, described by its ``spec.json``. The worker answers with a file in that folder:
-``record.json`` for a trial, ``answer.json`` for a check, ``rejected.json`` if the input was at fault.
+``record.json`` for a trial, ``answer.json`` for a check or a pack of trials, ``rejected.json`` if the
+input was at fault.
 """
 
 from __future__ import annotations
@@ -21,14 +22,25 @@ from harness.errors import DiskFull, InputError
 from harness.launch.end_with_parent import exit_with_parent
 from harness.launch.launcher import DISK_FULL, ERROR
 from harness.launch.libraries import import_libraries
-from harness.records import Record, heartbeat, read_json, write_json, write_record, write_text
+from harness.records import (
+    Record,
+    heartbeat,
+    read_json,
+    read_record,
+    write_json,
+    write_record,
+    write_text,
+)
 from harness.records.disk_full import is_disk_full, stop
 from harness.records.disk_usage import tidy
 from harness.records.secrets import Scrubbed, scrub
 from harness.terminal import phases
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from harness.training.distributed.team import Team
+    from harness.trials.job import Job
 
 DECISION_SECONDS = 120.0  # after this time without an answer the driver has exited
 
@@ -60,7 +72,7 @@ class Worker:
         spec = read_json(folder / "spec.json")
         assert spec is not None, folder
         attempt = spec.get("attempt")
-        heartbeat.begin(folder)
+        heartbeat.begin(folder, *map(Path, spec.get("trials", ())))
         phases.write_phases(folder, lambda: attempt_in(folder) in (None, attempt))
         try:
             if spec.get("kind") == "check":
@@ -72,8 +84,11 @@ class Worker:
 
                 found = footprints(spec, folder, self.bench)
                 write_json(folder / "answer.json", {"footprints": found})
+            elif spec.get("kind") == "pack":
+                self._pack([_job_in(Path(trial)) for trial in spec["trials"]])
+                write_json(folder / "answer.json", {})
             else:
-                self._trial(folder, spec)
+                self._trial(_job_in(folder))
         except InputError as error:
             write_json(folder / "rejected.json", {"message": str(error)})
         except (Interrupted, Superseded, TeamBroken):
@@ -88,14 +103,19 @@ class Worker:
             phases.direct(None)
             heartbeat.end()
 
-    def _trial(self, folder: Path, spec: dict[str, Any]) -> None:
-        from harness.training.distributed.team import TeamBroken
-        from harness.training.loop import Interrupted
-        from harness.trials.job import Job
-        from harness.trials.ownership import Superseded
-        from harness.trials.run import run_trial
+    def _pack(self, jobs: Sequence[Job]) -> None:
+        """Run the trials of a pack together, then those alone that did not end in it."""
+        from harness.trials.packed.run import run_pack
 
-        job = Job.from_json(spec)
+        for job in jobs:
+            self._check_content(job)
+        run_pack(jobs, self.bench, self._decision, self.stopping)
+        for job in jobs:
+            if read_record(job.path) is None:
+                self._trial(job)
+
+    def _decision(self, job: Job) -> Callable[[int, dict[str, float]], bool]:
+        """Return the function with which a trial asks the driver whether to continue."""
 
         def decide(step: int, values: dict[str, float]) -> bool:
             if not job.asks_pruner:
@@ -103,26 +123,34 @@ class Worker:
             until = time.monotonic() + DECISION_SECONDS
             while time.monotonic() < until and not self.stopping():
                 heartbeat.mark()
-                answer = read_json(folder / f"decision-{step}.json")
+                answer = read_json(job.path / f"decision-{step}.json")
                 if answer is not None:  # not the expected form: continue, as without an answer
                     return bool(answer.get("go", True)) if isinstance(answer, dict) else True
                 time.sleep(0.02)
             return True
 
+        return decide
+
+    def _trial(self, job: Job) -> None:
+        from harness.training.distributed.team import TeamBroken
+        from harness.training.loop import Interrupted
+        from harness.trials.ownership import Superseded
+        from harness.trials.run import run_trial
+
         try:
             self._check_content(job)
-            run_trial(job, self.bench, decide, self.stopping)
+            run_trial(job, self.bench, self._decision(job), self.stopping)
         except (InputError, Interrupted, Superseded, TeamBroken):
             raise
         except Exception as error:  # a failed trial becomes a record and does not end the sweep
             if is_disk_full(error):
                 raise  # except a full disk, which would fail the next trial too
             job.check_own()
-            write_text(folder / ERROR, scrub(traceback.format_exc()))
-            write_record(folder, failed(job, f"{type(error).__name__}: {error}"))
-            tidy(folder)
+            write_text(job.path / ERROR, scrub(traceback.format_exc()))
+            write_record(job.path, failed(job, f"{type(error).__name__}: {error}"))
+            tidy(job.path)
 
-    def _check_content(self, job: Any) -> None:
+    def _check_content(self, job: Job) -> None:
         """Raise InputError if data or model differ from those that the driver fingerprinted.
 
         A file that changes during a sweep would give its trials different data.
@@ -141,7 +169,14 @@ class Worker:
             )
 
 
-def failed(job: Any, reason: str) -> Record:
+def _job_in(folder: Path) -> Job:
+    """Return the trial that the driver wrote to ``folder``."""
+    from harness.trials.job import Job
+
+    return Job.from_json(read_json(folder / "spec.json") or {})
+
+
+def failed(job: Job, reason: str) -> Record:
     """Build the record of a failed trial: its reason, without measurements."""
     return job.record("failed", reason=scrub(reason)[:500])
 

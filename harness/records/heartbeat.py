@@ -23,8 +23,9 @@ ASK_SECONDS = 1.0  # least time between two checks for a stop request
 
 _asked: Callable[[], bool] | None = None  # returns whether to stop
 _asks_at = 0.0
-_path: Path | None = None
+_paths: tuple[Path, ...] = ()
 _marked = 0.0
+_checkpoints: dict[Path, float] = {}  # seconds of the last one, by trial of the task
 
 
 class WorkStopped(BaseException):
@@ -48,10 +49,11 @@ def uninterrupted() -> AbstractContextManager[None]:
     return interruptible(None)
 
 
-def begin(folder: Path) -> None:
-    """Direct heartbeats to the task in ``folder`` from now on."""
-    global _path, _marked
-    _path, _marked = folder / NAME, float("-inf")
+def begin(*folders: Path) -> None:
+    """Direct heartbeats to the task in the first of ``folders``, and to those of its trials."""
+    global _paths, _marked
+    _checkpoints.clear()
+    _paths, _marked = tuple(folder / NAME for folder in folders), float("-inf")
     mark()
 
 
@@ -62,29 +64,38 @@ def mark() -> None:
         _asks_at = time.monotonic() + ASK_SECONDS
         if _asked():
             raise WorkStopped
-    if _path is None or time.monotonic() - _marked < SECONDS:
+    if not _paths or time.monotonic() - _marked < SECONDS:
         return
     _marked = time.monotonic()
-    with suppress(OSError):  # a full disk is reported by essential writes
-        if not _path.exists():
-            _path.touch()
-        os.utime(_path)
+    for path in _paths:
+        with suppress(OSError):  # a full disk is reported by essential writes
+            if not path.exists():
+                path.touch()
+            os.utime(path)
 
 
 def end() -> None:
     """Stop the heartbeat of the current task."""
-    global _path
-    if _path is not None:
+    global _paths
+    for path in _paths:
         with suppress(OSError):
-            _path.unlink(missing_ok=True)
-    _path = None
+            path.unlink(missing_ok=True)
+    _paths = ()
 
 
 def remember_checkpoint(folder: Path, seconds: float) -> None:
-    """Record the duration of the last checkpoint of the trial in ``folder``, in seconds."""
-    if seconds >= LEAST_SECONDS:
-        with suppress(OSError):  # a full disk is reported by essential writes
-            write_text(folder / CHECKPOINT_NAME, f"{seconds:.1f}")
+    """Record the duration of the last checkpoint of the trial in ``folder``, in seconds.
+
+    A task of several trials takes the sum of theirs.
+    """
+    of = {folder: seconds}
+    if _paths and _paths[0].parent != folder:
+        _checkpoints[folder] = seconds
+        of[_paths[0].parent] = sum(_checkpoints.values())
+    for path, taken in of.items():
+        if taken >= LEAST_SECONDS:
+            with suppress(OSError):  # a full disk is reported by essential writes
+                write_text(path / CHECKPOINT_NAME, f"{taken:.1f}")
 
 
 def checkpoint_seconds(folder: Path) -> float:

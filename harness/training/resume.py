@@ -32,6 +32,7 @@ class Progress:
     tokens: int = 0  # input tokens used, without padding
     micro_batch_size: int = 0
     pruned: bool = False
+    trials_in_pack: int = 1  # that trained together; ``seconds`` are this one's share
     warnings: list[str] = field(default_factory=list)
 
 
@@ -85,6 +86,7 @@ class Saver:
                 "progress": [progress.seconds, progress.tokens, progress.micro_batch_size],
                 "evaluated": progress.evaluated,
                 "warnings": progress.warnings,
+                "trials_in_pack": progress.trials_in_pack,
             }
             self.checkpoints.save(Checkpoint(progress.step, tensors, state))
         self._step, self._saved_at = progress.step, time.monotonic()
@@ -149,6 +151,7 @@ def restore(
     progress.evaluated = checkpoint.state.get("evaluated", checkpoint.step)
     progress.seconds, progress.tokens, progress.micro_batch_size = checkpoint.state["progress"]
     progress.warnings = list(checkpoint.state["warnings"])
+    progress.trials_in_pack = checkpoint.state.get("trials_in_pack", 1)
 
 
 def _local_state(

@@ -60,6 +60,11 @@ class Clock:
         """Return the peak memory of training in GB (1e9 bytes), without the other phases."""
         return max(self._peaks.get("training", 0.0), peak_gb(self.device))
 
+    @property
+    def seconds_in_phases(self) -> float:
+        """Return the seconds of training, its preparation, evaluation and measuring the base."""
+        return sum(self._spent.values()) + self.preparation_seconds + self.train_seconds
+
     def _end_of(self, what: str) -> None:
         self._peaks[what] = max(self._peaks.get(what, 0.0), peak_gb(self.device))
         reset_peak(self.device)
@@ -69,13 +74,12 @@ class Clock:
     ) -> dict[str, float]:
         """Return seconds, GB (1e9 bytes), tokens per second and kWh; unmeasured values are absent."""
         total = time.perf_counter() - self._began
-        here = sum(self._spent.values()) + self.preparation_seconds + self.train_seconds
         cost = {
             "train_seconds": self.train_seconds,
             "preparation_seconds": self.preparation_seconds,
             "evaluation_seconds": self._spent["evaluation"],
             "base_seconds": self._spent["base"],  # near 0 except for the first trial with a base
-            "overhead_seconds": max(0.0, total - here),
+            "overhead_seconds": max(0.0, total - self.seconds_in_phases),
             "peak_memory_gb": self.peak_gb,
         }
         if "evaluation" in self._peaks:

@@ -9,12 +9,17 @@ from typing import Any
 from harness import afterwards, methods
 from harness.data.tokens.written_form import how_written
 from harness.evaluation.collector import MeasurementCollector
+from harness.language import recorded
 from harness.models.loading.base_card import describe_base
 from harness.records import Record
 from harness.records.provenance import environment
 from harness.training.augmentation import described
 from harness.trials.tuning import Tuning
 from harness.trials.workbench import BaseResults
+
+SHARE = recorded(
+    "a share of those of the trials that trained together, whose memory and energy are no one's own"
+)
 
 
 @dataclass
@@ -49,6 +54,8 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
     config, splits = job.config, inputs.splits
     tokens = inputs.train.counts | tuning.criterion.count_cut_tokens(progress.step)
     selected = {} if found.selected is None else {"selected": found.selected}
+    n = progress.trials_in_pack
+    pack = {} if n == 1 else {"pack": {"trials": n, "seconds": SHARE}}
     pruned = {} if tuning.standing is None else {"pruned": tuning.standing}
     return {
         **environment(),
@@ -75,6 +82,7 @@ def _provenance(tuning: Tuning, found: TunedResults) -> dict[str, Any]:
         **described(config.training, inputs.tokenizer),
         **selected,
         **pruned,
+        **pack,
     }
 
 
