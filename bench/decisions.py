@@ -1,6 +1,6 @@
 """Error rates of the report's verdicts: the present and the former rule on the same results.
 
-    python -m bench.decisions                    # all tables, about ten minutes on one core
+    python -m bench.decisions                    # all tables, about twenty minutes on one core
     python -m bench.decisions aa regret          # some of them
 
 The results are those of ``bench.cases``: real ones of six configurations with thirty seeds each, and
@@ -12,46 +12,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bench import old_rule
-from bench.cases import (
-    FORGETTING,
-    MADE_UP,
-    QUALITY,
-    SEEDS,
-    Case,
-    made_up,
-    measured,
-    read_records,
-    some,
-)
-from harness.reporting.verdict.rule import decide
+from bench.cases import MADE_UP, QUALITY, SEEDS, made_up, read_records, some
+from bench.choices import lottery, noisy, regret
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import Replicates, replicates
-from harness.statistics.scores import aggregate
 
 PAIRS = 700  # of sets of seeds, of one configuration
 REDRAWN = 40  # times thirty seeds
-
-
-def present(case: Case, margin: float | None = None) -> tuple[int, bool]:
-    """Return the report's choice, and True if it is shown to be within the margin."""
-    candidates = measured(case)
-    if margin is not None:
-        candidates = replace(candidates, margin=margin)
-    decision = decide(candidates.members, candidates, draws=0)
-    assert decision is not None and decision.chosen is not None
-    return int(decision.chosen.label), decision.firm
-
-
-def former(case: Case, rng: np.random.Generator) -> int:
-    quality = old_rule.all_resampled(case.name, case.quality, rng)
-    return old_rule.chosen(quality, True, old_rule.all_resampled(FORGETTING, case.forgetting, rng))
 
 
 def _p(found: Comparisons) -> float:
@@ -127,7 +99,7 @@ def family(rng: np.random.Generator) -> None:
     """Equal methods: is somebody called worse? k methods, seeds, SD of seeds over error of items."""
     print(f"{'k':>3} {'seeds':>5} {'seed SD':>7} {'before':>8} {'after':>8} {'pairs':>8}")
     for k, seeds, sd in itertools.product((6, 26, 60), (2, 3, 5), (0.0, 1.0, 2.0)):
-        runs, fewer = (300, 60) if k == 6 else (100, 15) if k == 26 else (40, 5)
+        runs, fewer = (1000, 60) if k == 6 else (100, 15) if k == 26 else (40, 5)
         after, before, pairs = [], [], []
         for run in range(runs):
             case = made_up(k, seeds, sd, rng)
@@ -166,97 +138,6 @@ def coverage(rng: np.random.Generator) -> None:
                     before.append(one.interval[0] <= 0 <= one.interval[1])
         shares = f"{100 * np.mean(before):>6.1f} % {100 * np.mean(after):>6.1f} %"
         print(f"{k:>3} {seeds:>5} {sd:>7g} {shares} {np.mean(lengths):>8.2f}")
-
-
-def regret(rng: np.random.Generator) -> None:
-    """Six methods, margin 1: choices truly beyond it, and what a choice forgets.
-
-    A method that learns more forgets more. Forgetting: over that of the least forgetting truly within
-    the margin, mean of the runs that chose one truly within it. Shown: runs in which the rule says that
-    its choice is within the margin.
-    """
-    names = ("before", "forget", "after", "forget", "shown", "wrong")
-    print(f"{'spread':>7} {'seeds':>5} {'seed SD':>7} " + " ".join(f"{name:>8}" for name in names))
-    for spread, seeds, sd in itertools.product((0.5, 2.0, 8.0), (2, 3, 5), (0.1, 0.5, 2.0)):
-        runs, fewer = 300, 60
-        before, after = _Tally(), _Tally()
-        shown = wrong = 0
-        for run in range(runs):
-            means = rng.normal(0, spread, 6)
-            forgets = 0.5 * np.exp(0.4 * means / spread + rng.normal(0, 0.4, 6))
-            case = made_up(6, seeds, sd, rng, means, forgets, method_sd=0.2, crossed_sd=0.2)
-            choice, firm = present(case)
-            after.add(case, choice)
-            if firm:
-                shown += 1
-                wrong += means[choice] < means.max() - case.margin
-            if run < fewer:
-                before.add(case, former(case, rng))
-        print(f"{spread:>7g} {seeds:>5} {sd:>7g}  {before.text}  {after.text}  "
-              f"{100 * shown / runs:>5.1f} % {100 * wrong / runs:>5.1f} %")  # fmt: skip
-
-
-class _Tally:
-    """Runs whose choice is beyond the margin, and what the others' choice forgets too much."""
-
-    def __init__(self) -> None:
-        self.beyond: list[bool] = []
-        self.excess: list[float] = []
-
-    def add(self, case: Case, choice: int) -> None:
-        admissible = case.truth >= case.truth.max() - case.margin
-        self.beyond.append(not admissible[choice])
-        if admissible[choice]:
-            self.excess.append(case.moved[choice] / case.moved[admissible].min())
-
-    @property
-    def text(self) -> str:
-        return f"{100 * np.mean(self.beyond):>5.1f} % {np.mean(self.excess or [np.nan]):>7.2f}"
-
-
-def noisy(rng: np.random.Generator) -> None:
-    """Print how often a method that is 8 worse but forgets less is chosen, at margin 1."""
-    print(f"{'seeds':>5} {'seed SD':>7} {'before':>8} {'after':>8}")
-    for seeds, sd in itertools.product((2, 3, 5), (1.0, 4.0)):
-        old, new = [], []
-        for _ in range(100):
-            case = made_up(2, seeds, sd, rng, np.array([0.0, -8.0]), np.array([0.6, 0.3]))
-            old.append(former(case, rng) == 1)
-            new.append(present(case)[0] == 1)
-        print(f"{seeds:>5} {sd:>7g} {100 * np.mean(old):>6.1f} % {100 * np.mean(new):>6.1f} %")
-
-
-def lottery(rng: np.random.Generator) -> None:
-    """Real results, seeds drawn from thirty: what is chosen, at margins of 1 and 3 BLEU."""
-    records = read_records()
-    methods = list(records)
-    truth = np.array([aggregate(QUALITY, records[m][QUALITY]).mean() for m in methods])
-    moved = np.array([aggregate(FORGETTING, records[m][FORGETTING]).mean() for m in methods])
-    for method, score, kl in zip(methods, truth, moved, strict=True):
-        print(f"all seeds, {method}: {score:.1f} BLEU, {kl:.3f} nats/token")
-    for seeds in (2, 3, 5):
-        rules: dict[str, Callable[[Case], tuple[int, bool]]] = {
-            "before": lambda case: (former(case, rng), True),
-            "margin 1": lambda case: present(case, 1.0),
-            "margin 3": lambda case: present(case, 3.0),
-        }
-        for label, rule in rules.items():
-            choices, firm, behind, forgets = Counter(), [], [], []
-            for _ in range(40 if label == "before" else 100):
-                quality, forgetting = [], []
-                own = rng.choice(SEEDS, seeds, replace=False)  # the same of all, as in a sweep
-                for m in methods:
-                    quality.append(records[m][QUALITY][own])
-                    forgetting.append(records[m][FORGETTING][own])
-                choice, shown = rule(Case(QUALITY, quality, forgetting, truth, moved, 1.0))
-                choices[methods[choice]] += 1
-                firm.append(shown)
-                behind.append(truth.max() - truth[choice])
-                forgets.append(moved[choice])
-            total = choices.total()
-            said = ", ".join(f"{m} {100 * n / total:.0f} %" for m, n in choices.most_common())
-            print(f"{seeds} seeds, {label:8}: {said}; mean regret {np.mean(behind):.2f}, forgetting "
-                  f"{np.mean(forgets):.3f}, shown in {100 * np.mean(firm):.0f} %")  # fmt: skip
 
 
 TABLES = {

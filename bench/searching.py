@@ -24,7 +24,7 @@ import optuna
 
 from bench import old_rule
 from bench.cases import ITEM, made_up
-from bench.decisions import present
+from bench.choices import present
 from harness.compose.command_line import compose_sweep
 from harness.compose.method_plan import MethodPlan
 from harness.config import SweepConfig

@@ -151,6 +151,29 @@ def test_who_is_truly_beyond_the_margin_is_rarely_shown_within_it():
     assert np.mean(wrong) <= 0.075
 
 
+def test_the_chance_that_another_is_better_is_students_for_two_and_calibrated_for_six():
+    """One of six whose chance is stated as 5 % or less is beyond the margin as seldom as that."""
+    rng = np.random.default_rng(0)
+    two = compared(made_up(rng, 2, 3, 1.0, [0.0, 1.0]))
+    error = two.errors.between(0, 1)
+    ahead = two.means[1] - two.means[0]
+    exact = stats.t.cdf((ahead - 0.5) / error.total, error.df)
+    assert two.chance_beyond(0, 0.5, rng) == pytest.approx(exact, abs=0.02)
+    wrong, said = [], []
+    for _ in range(300):
+        truth = rng.normal(0, 3, 6)
+        found = compared(made_up(rng, 6, 3, 1.0, truth))
+        best = int(found.means.argmax())
+        said.append(found.chance_beyond(best, 1.0, rng) or 0.0)
+        wrong.append(truth.max() - truth[best] > 1.0)
+        if found.shortfall[best] <= 1.0:  # what is shown is all the more likely
+            assert said[-1] <= 0.05
+    unlikely = np.array(said) <= 0.05
+    assert 0.3 < unlikely.mean() < 0.9 and np.mean(np.array(wrong)[unlikely]) <= 0.05
+    assert np.mean(wrong) == pytest.approx(np.mean(said), abs=0.03) and np.mean(wrong) > 0.05
+    assert compared(made_up(rng, 3, 1, 1.0)).chance_beyond(0, 1.0, rng) is None
+
+
 def test_the_smaller_is_better_where_it_is():
     rng = np.random.default_rng(0)
     statistics = made_up(rng, 3, 3, 0.1, [0.0, 9.0, 30.0])

@@ -85,6 +85,7 @@ def as_json(content: Content) -> dict[str, Any]:
             "detectable_difference": r.detectable,
             "margin": r.decision.margin if r.decision else None,
             "firm": r.decision.firm if r.decision else False,
+            "chance_beyond_margin": r.decision.chance_beyond if r.decision else None,
             "stability": r.decision.stability if r.decision else None,
             "choices": dict(r.decision.choices) if r.decision else {},
             "other_margins": [

@@ -44,8 +44,9 @@ def methodology(run: SweepRecords, candidates: CandidateSet) -> list[str]:
             "it takes the cheapest: by peak memory of a device (within 5 %), then time to "
             "prepare and to train (within a quarter), then trainable parameters. The "
             "memory of a CPU process decides nothing. If no candidate is shown to be "
-            "within the margin, the best score is named, for now. If none is shown to be "
-            "better than the base, none is named."
+            "within the margin, the best score is named with the probability that another one is "
+            "better by more than the margin: for now, if that is above 5 %. If none is shown "
+            "to be better than the base, none is named."
         ),
         stage,
         say(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from harness.reporting.evidence.candidates import Candidate
 from harness.statistics.comparing.comparisons import ScoreDifference
 
+UNLIKELY = 0.05  # a chance so small is neglected by the headline, which still states it
+
 
 @dataclass(frozen=True)
 class CandidateStanding:
@@ -34,11 +36,17 @@ class Decision:
     choices: tuple[tuple[str, float], ...]  # label, share of the redraws; the most frequent first
     other_margins: tuple[tuple[float, Candidate], ...]  # (smallest margin, choice from there on)
     tested: bool  # True if the seed variance is known, so that differences were tested
+    chance_beyond: float | None  # that another is better by more than the margin; None if untested
 
     @property
     def firm(self) -> bool:
         """True if the choice is shown to be within the margin of the best."""
         return bool(self.admissible)
+
+    @property
+    def probable(self) -> bool:
+        """True if the choice is within the margin of the best with a probability of 95 %."""
+        return self.chance_beyond is not None and self.chance_beyond <= UNLIKELY
 
     def standing(self, candidate: Candidate) -> CandidateStanding:
         return next(s for s in self.standings if s.candidate is candidate)

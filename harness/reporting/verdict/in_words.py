@@ -40,28 +40,15 @@ def headline(decision: Decision, candidates: CandidateSet) -> str:
         using = say(
             "Confirm {named_choice} with new seeds before using it", named_choice=named_choice
         )
-    if not decision.firm and decision.step != "only" and candidates.confirmed:
+    open_ = not decision.firm and not decision.probable and decision.step != "only"
+    if open_ and candidates.confirmed:
         using += say(" for now")
     using += condition(chosen, candidates)
     title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
     if decision.step == "only":
         return say("{using}: the only candidate that can be recommended.", using=using)
-    if not decision.firm and chosen is not decision.best:
-        return say(
-            "{using}: it scores best in {title} of those shown to be better than the base, but it is "
-            "not shown to be within {within_best}.",
-            using=using,
-            title=title,
-            within_best=within_best,
-        )
     if not decision.firm:
-        return say(
-            "{using}: it scores best in {title}, but no candidate is shown to be "
-            "within {within_best}.",
-            using=using,
-            title=title,
-            within_best=within_best,
-        )
+        return _not_shown(using, decision, candidates)
     others = [s for s in decision.standings if s.candidate is not decision.best]
     if decision.step == "quality" and chosen is decision.best:
         if all(s.difference.different for s in others):
@@ -102,6 +89,38 @@ def headline(decision: Decision, candidates: CandidateSet) -> str:
             words=words,
         )
     return say("{using}: {within}.", using=using, within=within)
+
+
+def _not_shown(using: str, decision: Decision, candidates: CandidateSet) -> str:
+    """Return the headline of a choice that is not shown to be within the margin of the best."""
+    title = f.prose_title(candidates.quality)
+    using = (
+        say("{using}: it scores best in {title}", using=using, title=title)
+        if decision.chosen is decision.best
+        else say(
+            "{using}: it scores best in {title} of those shown to be better than the base",
+            using=using,
+            title=title,
+        )
+    )
+    if decision.chance_beyond is None:
+        return say(
+            "{using}, but no candidate is shown to be within {within_best}.",
+            using=using,
+            within_best=of_best(candidates, decision.margin),
+        )
+    return say(
+        "{using}. The probability that another candidate is better by more than {margin} is {chance}.",
+        using=using,
+        margin=in_quality(candidates, decision.margin),
+        chance=as_chance(decision.chance_beyond),
+    )
+
+
+def as_chance(share: float) -> str:
+    """Write a probability: '23 %', 'below 1 %'."""
+    percent = 100 * share
+    return say("below 1 %") if percent < 1 else f"{percent:.0f} %"
 
 
 def few_examples(decision: Decision) -> str:

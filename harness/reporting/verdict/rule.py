@@ -86,7 +86,12 @@ class _Rule:
             choices=choices,
             other_margins=self._other_margins(),
             tested=self.contest.tested,
+            chance_beyond=None if chosen is None else self._chance_beyond(chosen),
         )
+
+    def _chance_beyond(self, chosen: int) -> float | None:
+        rng = np.random.default_rng([self.candidates.seed, len(self.feasible)])
+        return self.contest.chance_beyond(chosen, self.margin, rng)
 
     def _admits(self, shortfall: float, better: bool | None) -> bool:
         return shortfall <= self.margin and better is not False

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
+from harness.statistics.comparing.draws import redraw
 from harness.statistics.comparing.letters import compact_letters
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.comparing.simultaneous import (
@@ -21,6 +22,8 @@ from harness.statistics.comparing.simultaneous import (
 )
 from harness.statistics.comparing.standard_errors import Error, Errors
 from harness.statistics.scores import Array
+
+CHANCE_DRAWS = 20_000  # the standard error of a chance of 5 % is then 0.15 %
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,23 @@ class Comparisons:
             chance = special.stdtr(df[i], np.where(total[i] > 0, -lead / total[i], -np.inf))
         chance = np.where((total[i] == 0) & (lead < 0), 1.0, chance)
         return float(min(1.0, np.delete(chance, i).sum()))
+
+    def chance_beyond(self, i: int, margin: float, rng: np.random.Generator) -> float | None:
+        """Return the probability that another one is better than i by more than ``margin``.
+
+        It is for other items and seeds, with a flat prior: a share of draws from the multivariate t
+        distribution (Box & Tiao 1973, §2.7). Where candidates are alike it is above the true one.
+        None if seeds are unknown.
+        """
+        if not self.tested:
+            return None
+        k = len(self.found)
+        if k == 1:
+            return 0.0
+        df = float(np.delete(self._errors[1][i], i).min())
+        drawn = redraw(self.errors, self.means, CHANCE_DRAWS, rng, df)
+        drawn = drawn if self.maximize else -drawn
+        return float(np.mean(drawn.max(axis=1) - drawn[:, i] > margin))
 
     def letters(self) -> list[str]:
         """Return (k,) letters, A with the best.

@@ -30,7 +30,7 @@ import numpy as np
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.scores import Array
 
-PRIOR_DF = 3.0  # strength of the pooling of φ; real methods give about 5, see docs/statistics.md
+PRIOR_DF = 6.0  # strength of the pooling of φ; see docs/statistics.md
 PAIRED_DF = 5  # fewest degrees of freedom of the seed variance for comparing by shared seeds
 
 
