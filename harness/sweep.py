@@ -113,6 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         from harness.allowance.more import with_earlier
         from harness.compose.command_line import compose_from_data, hydra_asked, show_hydra
         from harness.search.optuna_studies.study import check_search
+        from harness.search.packs import check_packs, pack_sizes, packs_in_words
 
         if hydra_asked(arguments):
             show_hydra(arguments, USAGE)
@@ -120,6 +121,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments = with_earlier(arguments)
         sweep, plans, taken = compose_from_data(arguments)
         check_search(sweep, plans)
+        check_packs(sweep)
 
     from harness.compose.objectives import check_general, check_values, that_tell
     from harness.data.rows.splits import read_splits
@@ -192,9 +194,9 @@ def run(arguments: Sequence[str]) -> int:
             sweep = account.divide(costs, cuts, launcher.size)
             plans, splits = account.cut(plans, splits)
             needs, data = account.cut_needs(needs), splits.fingerprint
-            show_plan(
-                sweep, plans, splits, counts, needs, first_rates, launcher.size, terminal.console
-            )
+            packs = packs_in_words(sweep, pack_sizes(sweep, plans, needs, launcher.sharing))
+            about = (sweep, plans, splits, counts, needs, first_rates, launcher.size, packs)
+            show_plan(*about, terminal.console)
             for words in account.lines:
                 terminal.say(words)
             if sweep.plan:

@@ -85,7 +85,7 @@ class Killed(BaseException):
 
 
 class FakeLauncher:
-    """``slots`` jobs at a time; each poll ends the newest one with a made-up record.
+    """``slots`` tasks at a time; each poll ends the newest one, its trials with made-up records.
 
     ``fault(job)`` may answer "exits", "out of memory", "hangs", "disk full", "no room", ("rejects",
     message), ("record", changes), "killed before" the record is there, or "killed after" it.
@@ -95,7 +95,14 @@ class FakeLauncher:
         self.slots, self.fault = slots, fault
         self.submitted: list[Job] = []
         self.most = 0
-        self._running: list[tuple[Path, Job]] = []
+        self.tasks: list[list[Job]] = []
+        self._running: list[tuple[Path, Job]] = []  # of a pack its first
+
+    sharing = 1
+
+    @property
+    def size(self) -> int:
+        return self.slots
 
     def start(self) -> None: ...
 
@@ -106,38 +113,49 @@ class FakeLauncher:
 
     def submit(self, folder: Path, spec: dict[str, Any]) -> None:
         assert self.has_room()
-        job = Job.from_json(spec)
-        self.submitted.append(job)
-        self._running.append((folder, job))
+        specs = [spec]
+        if spec.get("kind") == "pack":
+            specs = [read_json(Path(trial) / "spec.json") for trial in spec["trials"]]
+        self.tasks.append([Job.from_json(one) for one in specs])
+        self.submitted += self.tasks[-1]
+        self._running.append((folder, self.tasks[-1][0]))
         self.most = max(self.most, len(self._running))
 
     def poll(self) -> list[Ended]:
         if not self._running:
             return []
-        folder, job = self._running.pop()
+        folder, first = self._running.pop()
+        for job in next(task for task in self.tasks if task[0] is first):
+            ended = self._end(folder, job)
+            if ended is not None:
+                return [ended]
+        return [Ended(folder)]
+
+    def _end(self, folder: Path, job: Job) -> Ended | None:
+        """End a trial with its record, or its task by a fault."""
         match self.fault(job):
             case "exits":
-                return [Ended(folder, lost=-9)]
+                return Ended(folder, lost=-9)
             case "out of memory":
-                return [Ended(folder, lost=-9, oom_killed=True)]
+                return Ended(folder, lost=-9, oom_killed=True)
             case "disk full":
-                return [Ended(folder, lost=DISK_FULL)]
+                return Ended(folder, lost=DISK_FULL)
             case "no room":
-                return [Ended(folder, lost=NO_ROOM)]
+                return Ended(folder, lost=NO_ROOM)
             case "hangs":
-                return [Ended(folder, lost=-9, hung=5.0)]
+                return Ended(folder, lost=-9, hung=5.0)
             case ("rejects", message):
-                return [Ended(folder, rejected=message)]
+                return Ended(folder, rejected=message)
             case ("record", changes):
-                write_record(folder, record_of(job, **changes))
+                write_record(job.path, record_of(job, **changes))
             case "killed before":
                 raise Killed
             case "killed after":
-                write_record(folder, record_of(job))
+                write_record(job.path, record_of(job))
                 raise Killed
             case None:
-                write_record(folder, record_of(job))
-        return [Ended(folder)]
+                write_record(job.path, record_of(job))
+        return None
 
 
 def drive(launcher: FakeLauncher, *arguments: str, needs: Any = None) -> list[Record]:

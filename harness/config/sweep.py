@@ -172,6 +172,7 @@ class LauncherConfig:
     devices_per_trial: int  # that train one trial together, data parallel; a CPU: processes
     sharding: Literal["none", "fsdp"]  # fsdp: each device holds a part of the model
     threads: int | None  # CPU threads of a worker; null: cores / workers
+    pack: Literal["auto"] | int  # search trials that a worker trains together, at most
     isolate: bool  # a fresh process for every trial
     retries: int  # further attempts at a trial whose worker crashed or was killed
     heartbeat_minutes: float | None  # without any progress, after which it is killed; null: never
@@ -186,6 +187,9 @@ class LauncherConfig:
         require(n >= 1, "launcher.devices_per_trial", n, "at least 1")
         accepted = "none if launcher.devices_per_trial=1: there is no other device"
         require(self.sharding == "none" or n > 1, "launcher.sharding", self.sharding, accepted)
+        require(
+            self.pack == "auto" or self.pack >= 1, "launcher.pack", self.pack, "auto or at least 1"
+        )
         require(self.retries >= 0, "launcher.retries", self.retries, "0 or more")
         minutes = self.heartbeat_minutes
         accepted = "null or above 0"

@@ -82,6 +82,11 @@ class Method:
         return True
 
     @property
+    def packs(self) -> bool:
+        """True if trials of it can be trained together on one base (``launcher.pack``)."""
+        return False
+
+    @property
     def allows_freezing(self) -> bool:
         """True if a part of the trained parameters can be frozen (``training.freeze_layers``)."""
         return True

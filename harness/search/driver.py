@@ -25,6 +25,7 @@ from harness.search.method_search import MethodSearch
 from harness.search.optuna_studies.storage import open_storage
 from harness.search.optuna_studies.study import MethodStudy
 from harness.search.optuna_studies.warm_start import Rows, as_trials, earlier_rows
+from harness.search.packs import pack_sizes
 from harness.search.planning.ask_worker import check_configs
 from harness.search.planning.needs import UNKNOWN, MethodMemory
 from harness.search.running_trials import RunningTrials
@@ -103,18 +104,21 @@ class Driver:
         budgets = {plan.method: self._funds.most_trials(plan) for plan in self._plans}
         self._watcher.phase("search", None if self._funds.open else sum(budgets.values()))
         searches = {plan.method: self._recovered(plan, budgets) for plan in self._plans}
+        packs = pack_sizes(self._sweep, self._plans, self._needs, self._launcher.sharing)
 
-        def next_job() -> Job | None:
-            """Return a job of the least advanced method, so that an interrupted sweep is balanced."""
+        def next_jobs() -> list[Job]:
+            """Return a task of the least advanced method, so that an interrupted sweep is balanced."""
             each = self._funds.trials(max(search.begun for search in searches.values()))
-            for search in sorted(searches.values(), key=lambda search: search.begun):
-                if (job := search.next_job(each)) is not None:
-                    return job
-            return None
+            for method, search in sorted(searches.items(), key=lambda item: item[1].begun):
+                left = min(each, budgets[method]) - search.begun
+                for_a_worker = -(-left // self._launcher.size)
+                if jobs := search.next_jobs(each, max(1, min(packs[method], for_a_worker))):
+                    return jobs
+            return []
 
         while True:
-            while self._launcher.has_room() and (job := next_job()) is not None:
-                self._trials.submit(job)
+            while self._trials.has_room() and (jobs := next_jobs()):
+                self._trials.submit(jobs)
             if not self._trials:
                 break
             for job, record in self._trials.ended():
@@ -186,8 +190,8 @@ class Driver:
             else:
                 self._watcher.ended(record)
         while waiting or self._trials:
-            while waiting and self._launcher.has_room():
-                self._trials.submit(waiting.pop(0))
+            while waiting and self._trials.has_room():
+                self._trials.submit([waiting.pop(0)])
             for _ in self._trials.ended():
                 pass
 

@@ -10,6 +10,7 @@ from harness.records import Record
 from harness.search.early_stop import Stopping
 from harness.search.method_budget import Spending
 from harness.search.optuna_studies.study import MethodStudy, Proposal
+from harness.search.packs import go_together
 from harness.trials.job import Job
 
 DUPLICATES = 20  # consecutive repeats after which the space counts as exhausted
@@ -32,6 +33,7 @@ class MethodSearch:
         self._known: set[str] = set()
         self._waiting: list[Proposal] = []
         self._twins: list[Proposal] = []  # repeats of a running trial, which share its result
+        self._put_off: Job | None = None  # does not go with those of the task before it
         self._exhausted = False  # no new configuration was proposed
         self._spending = Spending(sweep.search)
         self._stopping = stopping
@@ -49,7 +51,21 @@ class MethodSearch:
         """Return the number of budgeted trials that are finished or running."""
         return self._study.told + len(self._numbers)
 
-    def next_job(self, within: int) -> Job | None:
+    def next_jobs(self, within: int, most: int) -> list[Job]:
+        """Return the jobs of the next task, of ``within`` trials in total; [] if there are none.
+
+        They are ``most`` at most, and can be trained together.
+        """
+        jobs: list[Job] = []
+        while len(jobs) < most and (job := self._put_off or self._next_job(within)) is not None:
+            self._put_off = None
+            if jobs and not go_together(jobs[0], job):
+                self._put_off = job
+                break
+            jobs.append(job)
+        return jobs
+
+    def _next_job(self, within: int) -> Job | None:
         """Return the next job, of ``within`` trials in total; None if there is none.
 
         A configuration with a known result is reported to the study and not run again.

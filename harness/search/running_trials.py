@@ -1,9 +1,9 @@
-"""Running trials: submitted, followed, and restarted if their worker crashed."""
+"""Running trials: submitted one by one or in packs, followed, and restarted if their worker crashed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from harness.records import (
     append_jsonl,
     read_jsonl,
     read_record,
+    write_json,
     write_record,
     write_text,
 )
@@ -39,34 +40,55 @@ NO_ROOM_REASON = recorded(
 
 
 class RunningTrials:
-    """Trials between submission and record. Its truth value is whether there are any."""
+    """Trials between submission and record. Its truth value is whether there are any.
+
+    A task has one trial, and the trial's folder, or several that a worker trains together.
+    """
 
     def __init__(
         self, sweep: SweepConfig, folder: SweepFolder, launcher: Launcher, watcher: Watcher
     ) -> None:
         self.needs: Mapping[str, MethodMemory] = {}  # memory by method
         self._sweep, self._launcher, self._watcher = sweep, launcher, watcher
-        self._running: dict[Path, Curve] = {}
+        self._packs = folder.packs
+        self._running: dict[Path, list[Curve]] = {}  # the trials of each task, by its folder
+        self._again: list[Job] = []  # lost with their worker, to be submitted again
         self._left_out: list[tuple[Job, Record]] = []  # recorded without being started
         self._curves = Curves(sweep, folder, watcher.moved)
 
     def __bool__(self) -> bool:
-        return bool(self._running or self._left_out)
+        return bool(self._running or self._left_out or self._again)
 
-    def submit(self, job: Job) -> None:
-        """Submit a trial, or record it as infeasible if it is known not to fit into memory."""
+    def has_room(self) -> bool:
+        """Return whether a worker is idle, after lost trials were submitted again."""
+        while self._again and self._launcher.has_room():
+            self.submit([self._again.pop(0)])
+        return not self._again and self._launcher.has_room()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit trials as one task; those that are known not to fit are recorded as infeasible."""
+        begun = [self._begun(job) for job in jobs if not self._does_not_fit(job)]
+        if not begun:
+            return
+        folder, spec = begun[0].path, begun[0].to_json()
+        if len(begun) > 1:
+            for job in begun:
+                write_json(job.path / "spec.json", job.to_json())
+            folder = self._packs / begun[0].fingerprint
+            spec = {"kind": "pack", "trials": [job.folder for job in begun]}
+        self._running[folder] = [Curve(job) for job in begun]
+        self._launcher.submit(folder, spec)
+        for job in begun:
+            self._watcher.started(job)
+
+    def _begun(self, job: Job) -> Job:
+        """Write the configuration of a trial for reading, and return it with its attempt."""
         job.path.mkdir(parents=True, exist_ok=True)
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # four times faster, if installed
         text = yaml.dump(asdict(job.config), Dumper=dumper, sort_keys=False, allow_unicode=True)
         write_text(job.path / "config.yaml", text)  # for reading; spec.json holds the same
-        if self._does_not_fit(job):
-            return
-        job = replace(
-            job, attempt=1 + len(read_jsonl(job.path / LOST))
-        )  # includes attempts of earlier drivers
-        self._running[job.path] = Curve(job)
-        self._launcher.submit(job.path, job.to_json())
-        self._watcher.started(job)
+        lost = len(read_jsonl(job.path / LOST))  # includes attempts of earlier drivers
+        return replace(job, attempt=1 + lost)
 
     def _does_not_fit(self, job: Job) -> bool:
         """Return whether a trial is known not to fit. If so, it is recorded without being started."""
@@ -85,26 +107,30 @@ class RunningTrials:
             self._watcher.ended(record)
             yield job, record
         for running in self._running.values():
-            self._curves.follow(running)
+            for curve in running:
+                self._curves.follow(curve)
         polled = self._launcher.poll()
         for end in polled:
             running = self._running.pop(end.folder)
             if end.rejected is not None:
                 raise InputError(end.rejected)
-            record = read_record(end.folder)
-            if record is None:
-                record = self._lost(running, end)
-            if record is not None:
-                self._watcher.ended(record)
-                yield running.job, record
+            for curve in running:
+                record = read_record(curve.job.path)
+                if record is None:
+                    record = self._lost(curve.job, end, alone=len(running) == 1)
+                if record is not None:
+                    self._watcher.ended(record)
+                    yield curve.job, record
         if not polled:
             time.sleep(POLL_SECONDS)
 
-    def _lost(self, running: Curve, end: Ended) -> Record | None:
-        """Restart a trial whose worker crashed from its checkpoint, at most ``retries`` times."""
-        job = running.job
+    def _lost(self, job: Job, end: Ended, *, alone: bool) -> Record | None:
+        """Have a trial whose worker crashed go on from its checkpoint, at most ``retries`` times.
+
+        After a pack it goes on alone, since another trial may have been the cause.
+        """
         if end.lost == DISK_FULL:
-            raise DiskFull(stopped(job.path))
+            raise DiskFull(stopped(end.folder))
         if end.lost == NO_ROOM:
             return self._given_up(job, job.record("infeasible", reason=NO_ROOM_REASON))
         why = recorded("with exit code {code}", code=end.lost)
@@ -118,13 +144,13 @@ class RunningTrials:
         if end.hung is not None:
             why = recorded("killed because it hung: no progress for {n:g} minutes", n=end.hung)
         append_jsonl(job.path / LOST, [{"attempt": job.attempt, "worker exited": why}])
-        if job.attempt > self._sweep.launcher.retries:
+        if alone and job.attempt > self._sweep.launcher.retries:
             reason = recorded(
                 "its worker exited {n} times, the last time {why}", n=job.attempt, why=why
             )
             status = "infeasible" if end.oom_killed else "failed"
             return self._given_up(job, job.record(status, reason=reason))
-        self.submit(job)
+        self._again.append(job)
         return None
 
     def _given_up(self, job: Job, record: Record) -> Record:

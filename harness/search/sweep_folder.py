@@ -64,9 +64,15 @@ class SweepFolder:
 
     def sweep_up(self) -> None:
         """Delete partial files of killed processes. Call it only while nothing is being written."""
+        remove(self.packs)
         for folder in (self.path, *self.path.glob("trials/*/*")):
             for path in partial_files(folder):
                 remove(path)
+
+    @property
+    def packs(self) -> Path:
+        """Folders of the tasks of several trials, which are deleted when none runs."""
+        return self.path / "packs"
 
     @property
     def lock(self) -> int:

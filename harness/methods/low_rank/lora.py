@@ -68,6 +68,11 @@ class LoRA(Method):
         return self.init in lora_starts.TAKEN_FROM_BASE
 
     @property
+    def packs(self) -> bool:
+        """True without DoRA, PiSSA and OLoRA, see ``harness.training.packed``."""
+        return not self.use_dora and not self.trains_base_weights
+
+    @property
     def trains_in_base_dtype(self) -> bool:
         return False  # A and B are float32 with every initialization
 
@@ -185,6 +190,11 @@ class QLoRA(LoRA):
                 f"method.init={self.init!r} cannot be used: it changes the base's weights, and "
                 "quantized weights cannot change. Use default, gaussian, eva or loftq."
             )
+
+    @property
+    def packs(self) -> bool:
+        """True except in int8, which rounds a text by the others in its batch."""
+        return super().packs and self.quantization != "int8"
 
     @property
     def base_quantization(self) -> Quantization:

@@ -51,11 +51,13 @@ def show_plan(
     needs: Mapping[str, MethodMemory],
     first_rates: Sequence[str],
     workers: int,
+    packs: str | None,
     console: Console,
 ) -> None:
     """Print what will be run, what it costs, and what it can show; then how each method is searched.
 
-    ``first_rates`` are the learning rates that methods begin with, in words.
+    ``first_rates`` are the learning rates that methods begin with, and ``packs`` the trials that are
+    trained together, in words.
     """
     say = Lines(console)
     measured = [(plan, needs[plan.method].measured) for plan in plans]
@@ -66,6 +68,8 @@ def show_plan(
         say(label, text)
     if any(each for _, each in measured):
         say("memory", _memory(measured))
+    if packs is not None:
+        say("packs", packs)
     objectives = ", ".join(f"{name} ({way})" for name, way in sweep.objectives.items())
     by_default = ", by default for these data" if plans[0].tree["objectives"] is None else ""
     say("objectives", f"{objectives}{by_default}")
