@@ -184,8 +184,7 @@ def run(arguments: Sequence[str]) -> int:
         if not sweep.plan:
             keep_remarks(folder.path)
         if not resumes:  # otherwise this was checked before
-            if not sweep.plan:
-                launcher.start()
+            launcher.start()
             counts = driver.check()
             check_values(sweep.objectives, counts.get("without", {}))
             needs = find_needs(plans, sweep, launcher.sharing, Measurer(sweep, launcher, folder))

@@ -92,7 +92,8 @@ class FakeLauncher:
     """
 
     def __init__(self, slots: int = 1, fault: Callable[[Job], Any] = lambda job: None) -> None:
-        self.slots, self.fault = slots, fault
+        self.slots = self.measured_at_once = slots
+        self.fault = fault
         self.submitted: list[Job] = []
         self.most = 0
         self.tasks: list[list[Job]] = []
@@ -191,7 +192,7 @@ class InProcessLauncher:
         self._worker.bench.pool = self.pool
         self._ended: list[Ended] = []
 
-    size = sharing = 1
+    size = sharing = measured_at_once = 1
 
     def start(self) -> None: ...
 

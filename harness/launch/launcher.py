@@ -40,6 +40,11 @@ class Launcher(Protocol):
         """Return the number of workers that share one device."""
         ...
 
+    @property
+    def measured_at_once(self) -> int:
+        """Return the number of tasks that may be measured at a time: on a CPU, or a GPU each."""
+        ...
+
     def start(self) -> None:
         """Start slow preparations before the first task."""
 

@@ -56,7 +56,7 @@ class LocalLauncher:
         n = config.workers or max(1, len(slots))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         self._threads = config.threads or max(1, (cores or 1) // (n * k))
-        self._n_slots = max(1, len(slots))
+        self._n_slots, self._on_a_cpu = max(1, len(slots)), not slots
         self._polled = time.monotonic()
         self._oom_kills = oom_kills()
         self._workers = []
@@ -86,6 +86,11 @@ class LocalLauncher:
     @property
     def sharing(self) -> int:
         return -(-len(self._workers) // self._n_slots)
+
+    @property
+    def measured_at_once(self) -> int:
+        """Return all workers on a CPU, as trials share it; of those that share a GPU one."""
+        return len(self._workers) if self._on_a_cpu else min(len(self._workers), self._n_slots)
 
     def start(self) -> None:
         """Start all workers, so that their imports are done before the first task."""

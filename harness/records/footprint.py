@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,23 @@ class Footprint:
     def trial_seconds(self) -> float:
         """Return the seconds of training and evaluation of one trial."""
         return self.step_seconds * self.total_steps + self.scoring_seconds + self.answering_seconds
+
+
+def beside_each_other(found: Sequence[Footprint]) -> list[Footprint]:
+    """Add to each peak of a process what other configurations leave in it: libraries, caches.
+
+    A worker trains them in turn, in any order.
+    """
+    most = max((each.idle_gb for each in found), default=0.0)
+
+    def beside_others(peak: float, own: Footprint) -> float:
+        return peak + (most - own.idle_gb) if peak > 0 else peak
+
+    return [
+        replace(
+            each,
+            peak_gb=beside_others(each.peak_gb, each),
+            evaluation_peak_gb=beside_others(each.evaluation_peak_gb, each),
+        )
+        for each in found
+    ]

@@ -29,6 +29,7 @@ from harness.search.packs import pack_sizes
 from harness.search.planning.ask_worker import check_configs
 from harness.search.planning.needs import UNKNOWN, MethodMemory
 from harness.search.running_trials import RunningTrials
+from harness.search.screen.spending import seconds_of
 from harness.search.sweep_folder import SweepFolder, confirm_seed
 from harness.search.watcher import Watcher
 from harness.trials.job import Job
@@ -107,12 +108,18 @@ class Driver:
         packs = pack_sizes(self._sweep, self._plans, self._needs, self._launcher.sharing)
 
         def next_jobs() -> list[Job]:
-            """Return a task of the least advanced method, so that an interrupted sweep is balanced."""
+            """Return a task of the least advanced method, so that an interrupted sweep is balanced.
+
+            Of several the one with the longest trials, so that workers end at about the same time.
+            """
             each = self._funds.trials(max(search.begun for search in searches.values()))
-            for method, search in sorted(searches.items(), key=lambda item: item[1].begun):
-                left = min(each, budgets[method]) - search.begun
+            for method in sorted(
+                searches, key=lambda m: (searches[m].begun, -self._needs[m].trial_seconds)
+            ):
+                left = min(each, budgets[method]) - searches[method].begun
                 for_a_worker = -(-left // self._launcher.size)
-                if jobs := search.next_jobs(each, max(1, min(packs[method], for_a_worker))):
+                size = max(1, min(packs[method], for_a_worker))
+                if jobs := searches[method].next_jobs(each, size):
                     return jobs
             return []
 
@@ -162,6 +169,10 @@ class Driver:
             return
         known: set[Path] = set()
         for seeds in self._funds.rounds([finalist for _, finalist, _ in chosen]):
+            # The longest first, so that the workers end at about the same time.
+            order = sorted(
+                zip(chosen, seeds, strict=True), key=lambda each: -_own_seconds(each[0][1])
+            )
             jobs = [
                 self._job(
                     plan,
@@ -173,7 +184,7 @@ class Driver:
                 for i in range(
                     max(seeds)
                 )  # the first seed of all finalists first, to compare them early
-                for (plan, finalist, place), n in zip(chosen, seeds, strict=True)
+                for (plan, finalist, place), n in order
                 if i < n
             ]
             self._run_round([job for job in jobs if job.path not in known])
@@ -216,3 +227,8 @@ class Driver:
             asks_pruner=stage == "search" and self._sweep.search.pruner != "none",
             keep_adapter=stage == "confirm" and first_seed,
         )
+
+
+def _own_seconds(record: Record) -> float:
+    """Return the seconds of a trial without those of the untouched base, measured once for all."""
+    return seconds_of(record) - record.cost.get("base_seconds", 0.0)

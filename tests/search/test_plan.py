@@ -6,7 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
-from sweeping import composed
+from sweeping import FakeLauncher, composed
 
 from harness.data.rows.splits import read_splits
 from harness.records.footprint import Footprint
@@ -109,15 +109,16 @@ def test_an_error_in_one_methods_steps_is_its_own(tmp_path, monkeypatch):
     """Its trials are run and fail for themselves; time and memory are those of the others."""
     from harness.search.planning import measurer
 
-    def ask(launcher, path, spec, retries):
-        if any(config["method"]["name"] == "full" for config in spec["configs"]):
+    def ask(launcher, tasks, retries):
+        specs = list(tasks.values())
+        if any(c["method"]["name"] == "full" for spec in specs for c in spec["configs"]):
             (tmp_path / "error.txt").write_text("Traceback\nRuntimeError: no kernel for this shape")
             raise NoWorkerAnswered(1, 1, tmp_path)
-        return {"footprints": [vars(ONE)] * len(spec["configs"])}
+        return [{"footprints": [vars(ONE)] * len(spec["configs"])} for spec in specs]
 
     monkeypatch.setattr(measurer, "ask", ask)
     sweep, plans = composed(*SWEEP, "method=lora,full")
-    measure = Measurer(sweep, None, type("Folder", (), {"path": tmp_path}))
+    measure = Measurer(sweep, FakeLauncher(), type("Folder", (), {"path": tmp_path}))
     needs = find_needs(list(plans.values()), sweep, 2, measure)
     assert needs["lora"].left_out == needs["full"].left_out == []
     (line,) = unmeasured(needs)

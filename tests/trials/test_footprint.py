@@ -11,6 +11,7 @@ from test_out_of_memory import scarce
 
 from harness.models.pool import checksums
 from harness.records import read_record
+from harness.records.footprint import Footprint, beside_each_other
 from harness.training.allocation import AllocationMeter
 from harness.trials.cost import Clock
 from harness.trials.footprints import measured_steps
@@ -171,8 +172,11 @@ def test_a_peak_includes_what_others_leave_in_the_process(
     monkeypatch.setattr(measured_steps, "resident_gb", lambda _: next(left))
     own = (*PLAIN, "seed=977")  # not measured by another test
     configs = [asdict(small_trial(*own, f"method={name}")) for name in ("lora", "full")]
-    first, second = footprints({"configs": configs, "devices": 1}, tmp_path, bench)
-    alone = [footprints({"configs": [c], "devices": 1}, tmp_path, bench)[0] for c in configs]
+    found = footprints({"configs": configs, "devices": 1}, tmp_path, bench)
+    alone = [Footprint(**values) for values in found]
+    first, second = beside_each_other(alone)
+    assert beside_each_other(alone[:1]) == alone[:1]
     for peak in ("peak_gb", "evaluation_peak_gb"):
-        assert first[peak] - alone[0][peak] == pytest.approx(0.5, abs=0.02)  # and the base
-        assert second[peak] == alone[1][peak]
+        added = getattr(first, peak) - getattr(alone[0], peak)
+        assert added == pytest.approx(0.5, abs=0.02)  # and the base
+        assert getattr(second, peak) == getattr(alone[1], peak)

@@ -75,6 +75,10 @@ class RayLauncher:
     def sharing(self) -> int:
         return max(1, round(1 / self._config.num_gpus)) if self._config.num_gpus else 1
 
+    @property
+    def measured_at_once(self) -> int:
+        return 1  # others may have to wait for a node
+
     def start(self) -> None:
         """Request the actors, whose workers start importing."""
         while len(self._slots) < self._size:

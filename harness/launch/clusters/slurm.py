@@ -64,6 +64,10 @@ class SlurmLauncher:
     def sharing(self) -> int:
         return 1
 
+    @property
+    def measured_at_once(self) -> int:
+        return 1  # others may have to wait for a node
+
     def start(self) -> None:
         """Do nothing: a job starts with its task."""
 

@@ -36,6 +36,11 @@ class MethodMemory:
     left_out: list[str]  # one sentence for each removed value
     none_fits: str | None = None  # why the whole method is left out
 
+    @property
+    def trial_seconds(self) -> float:
+        """Return the measured seconds of a trial as configured; 0 if it was not measured."""
+        return self.measured[0].footprint.trial_seconds if self.measured else 0.0
+
     def cut(self, plan: MethodPlan) -> MethodPlan:
         """Return the plan with only those values in its space that fit."""
         if self.none_fits is not None:

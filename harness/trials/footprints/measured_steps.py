@@ -41,39 +41,30 @@ SAMPLED_STEPS = 64  # of an epoch, for the cost of a mean step
 def footprints(spec: Mapping[str, Any], folder: Path, bench: Workbench) -> list[dict[str, Any]]:
     """Return the footprint of each of ``spec["configs"]``; measured once per cache and kind of device.
 
+    Peaks are those of this process; ``harness.records.footprint.beside_each_other`` compares several.
+
     ``spec["devices"]`` devices train one together; this one has its share. That not even one
     sequence at a time fits is no error: ``infeasible`` says so. Raises InputError.
     """
     found = []
-    for number, data in enumerate(spec["configs"], start=1):
+    room = available_gb(bench.device)  # on a CPU: before workers beside this one load their bases
+    for data in spec["configs"]:
         config: TrialConfig = from_mapping(TrialConfig, data)
         content = bench.splits(config.data).fingerprint
         key = [FORMAT, asdict(config), spec["devices"], device_name(bench.device), content]
         kept = bench.cache / "footprints" / f"{digest(key, 24)}.json"
         known = read_json(kept)
         if not isinstance(known, dict):
-            of = f"{number} of {len(spec['configs'])}, {config.method['name']}"
-            with phase(f"measuring a few steps of configuration {of}"):
+            with phase(f"measuring a few steps of {config.method['name']}"):
                 measured = _measure(config, spec["devices"], folder, bench)
                 idle = max(0.0, resident_gb(bench.device) - bench.pool.device_gb)
                 known = asdict(replace(measured, idle_gb=idle))
             if known["micro_batch_size"] == config.training.batch_size:
                 write_json(kept, known)  # otherwise others may have held memory that is free later
-        found.append(known | {"available_gb": available_gb(bench.device)})
-    return _beside_each_other(found)
-
-
-def _beside_each_other(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add to each peak of a process what other configurations leave in it: libraries, caches.
-
-    A worker trains them in turn, in any order.
-    """
-    most = max((known["idle_gb"] for known in found), default=0.0)
-    peaks = ("peak_gb", "evaluation_peak_gb")
-    return [
-        known | {peak: known[peak] + most - known["idle_gb"] for peak in peaks if known[peak] > 0}
-        for known in found
-    ]
+        if bench.device.startswith("cuda"):  # its libraries have taken some meanwhile
+            room = available_gb(bench.device)
+        found.append(known | {"available_gb": room})
+    return found
 
 
 def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) -> Footprint:
