@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from harness.statistics.measurements.formulas import Array
+from harness.statistics.unseen import agreed_error
 
 
 def mean_error(values: Array, clusters: Sequence[Hashable] | None = None) -> float | None:
@@ -15,11 +16,15 @@ def mean_error(values: Array, clusters: Sequence[Hashable] | None = None) -> flo
 
     The error is cluster-robust (Liang & Zeger 1986) with the usual correction for G clusters, as in
     Miller 2024, arXiv:2411.00640, §2.2: SE² = G/(G − 1) · Σ_g (Σ_{i in g} (x_i − mean))² / n². If every
-    item is its own cluster, this is s/√n. The values may be paired changes. Returns None for a single
-    item or a single cluster.
+    item is its own cluster, this is s/√n. The values may be paired changes. Yes/no results that all
+    agree, or changes of them, have the error of ``agreed_error``. Returns None for a single item or a
+    single cluster.
     """
     values = np.asarray(values, dtype=float)
     n = len(values)
+    if n > 1 and (values == values[0]).all():
+        groups = len({*clusters}) if clusters is not None else n
+        return agreed_error(values, groups) if groups > 1 else None
     if clusters is None:
         return float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else None
     which = _numbered(clusters)

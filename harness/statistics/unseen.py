@@ -19,6 +19,14 @@ from harness.statistics.scores import Array, aggregate
 UNSEEN = 1.5
 
 
+def agreed_error(values: Array, groups: int) -> float:
+    """Return the standard error of the mean of (n,) equal yes/no results or equal changes of them.
+
+    ``groups`` is the number of independent items or clusters. Returns 0 for other equal values.
+    """
+    return math.sqrt(UNSEEN) / groups if np.isin(values, (-1, 0, 1)).all() else 0.0
+
+
 def unseen_variance(name: str, statistics: Array) -> float:
     """Return the variance of a score over items that results not seen add to that of those seen.
 

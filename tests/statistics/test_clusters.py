@@ -76,3 +76,17 @@ def test_mcnemar_is_scipys_exact_binomial(counts):
     gains, losses = counts
     expected = stats.binomtest(gains, gains + losses, 0.5).pvalue if any(counts) else 1.0
     assert mcnemar_exact(gains, losses) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_yes_or_no_results_that_all_agree_leave_room_for_others(value):
+    """The rule of three over clusters: 3/G, with 0.95 one-sided."""
+    values, clusters = np.full(60, value), np.repeat(np.arange(20), 3).tolist()
+    for error, groups in ((mean_error(values), 60), (mean_error(values, clusters), 20)):
+        assert error is not None and 1.645 * np.sqrt(2) * error == pytest.approx(
+            3 / groups, rel=0.1
+        )
+    low, high = mean_interval(values, clusters) or (0, 0)
+    assert low < value < high
+    assert mean_error(np.full(60, 0.3)) == pytest.approx(0, abs=1e-12)
+    assert mean_error(values, [0] * 60) is None

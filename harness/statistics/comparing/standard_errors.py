@@ -26,11 +26,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from harness.statistics.comparing.replicates import Replicates
 from harness.statistics.scores import Array
 
 PRIOR_DF = 6.0  # strength of the pooling of φ; see docs/statistics.md
+LOW = 0.42  # quantile of a seed variance in the degrees of freedom; see docs/statistics.md
 PAIRED_DF = 5  # fewest degrees of freedom of the seed variance for comparing by shared seeds
 
 
@@ -97,8 +99,8 @@ class Errors:
         of_each = [seen.of_mean(i) for i in which]
         seeds, seeds_df = sum(of_each), seen.df(which, of_each)
         # A variance estimated from a few seeds is more often below the true one than above. In the
-        # weighting it is corrected by the median of its chi-squared distribution.
-        weighed = seeds / (1 - 2 / (9 * seeds_df)) ** 3
+        # weighting it is corrected by a quantile of its chi-squared distribution.
+        weighed = seeds * seeds_df / (2 * float(special.gammaincinv(seeds_df / 2, LOW)))
         spread = items**2 / self._items_df() + weighed**2 / seeds_df
         df = (items + weighed) ** 2 / spread if spread > 0 else math.inf
         return Error(math.sqrt(items), math.sqrt(seeds), df)
