@@ -55,6 +55,7 @@ class Worker:
         self.bench = Workbench(device, cache, team or ALONE)
         self.driver = driver
         self.asked_to_stop = False
+        self._together: dict[str, int] = {}  # method → trials that turned out to fit together
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, signum: int, frame: Any) -> None:
@@ -104,12 +105,18 @@ class Worker:
             heartbeat.end()
 
     def _pack(self, jobs: Sequence[Job]) -> None:
-        """Run the trials of a pack together, then those alone that did not end in it."""
+        """Run trials together, as many as fit, and then those alone that did not end in a pack."""
         from harness.trials.packed.run import run_pack
 
         for job in jobs:
             self._check_content(job)
-        run_pack(jobs, self.bench, self._decision, self.stopping)
+        left, method = list(jobs), jobs[0].method
+        while (n := min(len(left), self._together.get(method, len(left)))) > 1:
+            fitted = run_pack(left[:n], self.bench, self._decision, self.stopping)
+            if fitted == n:
+                left = left[n:]
+            else:
+                self._together[method] = fitted
         for job in jobs:
             if read_record(job.path) is None:
                 self._trial(job)

@@ -11,6 +11,7 @@ from harness.statistics.measurements.names import DRIFT_KL, FORGETTING
 
 STATUSES = ("complete", "pruned", "infeasible", "diverged", "failed")
 FORMAT = 1
+SHARED = ("train_seconds", "overhead_seconds", "tokens_per_second")  # costs of a trial in a pack
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,17 @@ class Record:
 
     def __post_init__(self) -> None:
         assert self.status in STATUSES, self.status
+
+    @property
+    def own_cost(self) -> dict[str, float]:
+        """Return the costs that compare with those of other trials: no shares in the time of a pack."""
+        shares = SHARED if self.trained_in_pack else ()
+        return {name: value for name, value in self.cost.items() if name not in shares}
+
+    @property
+    def trained_in_pack(self) -> bool:
+        """Return whether other trials were trained together with this one."""
+        return "pack" in self.provenance
 
     def value(self, name: str) -> float | None:
         """Return the value of the measurement ``name``; None if it was not measured."""

@@ -96,11 +96,23 @@ def test_each_record_is_that_of_the_trial_alone(pack, alone):
         assert "peak_memory_gb" not in record.cost and record.cost["train_seconds"] > 0
 
 
-@pytest.mark.parametrize("moment", ["train_together", "measure"])
-def test_without_memory_for_all_each_goes_on_alone(pack, alone, monkeypatch, moment):
+def test_without_memory_for_all_fewer_go_together(pack, alone, monkeypatch):
     """None is infeasible because of the others."""
-    module, calls = packed if moment == "train_together" else run, []
-    real = getattr(module, moment)
+    real = packed.train_together
+
+    def scarce(members, *about):
+        if len(members) > 2:
+            torch.empty(2**58, dtype=torch.uint8)
+        real(members, *about)
+
+    monkeypatch.setattr(packed, "train_together", scarce)
+    for (record, path), expected in zip(pack(range(4)), alone, strict=True):
+        same(record, path, *expected)
+        assert record.provenance["pack"]["trials"] == 2
+
+
+def test_without_memory_to_measure_one_it_goes_on_alone(pack, alone, monkeypatch):
+    real, calls = run.measure, []
 
     def scarce(*about):
         calls.append(1)
@@ -108,8 +120,7 @@ def test_without_memory_for_all_each_goes_on_alone(pack, alone, monkeypatch, mom
             torch.empty(2**58, dtype=torch.uint8)
         return real(*about)
 
-    monkeypatch.setattr(module, moment, scarce)
+    monkeypatch.setattr(run, "measure", scarce)
     for (record, path), number in zip(pack([0, 3]), [0, 3], strict=True):
         same(record, path, *alone[number])
-        alone_now = moment == "train_together" or number == 0
-        assert ("pack" not in record.provenance) == alone_now
+        assert ("pack" in record.provenance) == (number == 3)

@@ -118,7 +118,7 @@ def _search_trial(
         measured = record.value(objective if name == quality else name)
         if measured is not None and math.isfinite(measured):
             values[name] = [measured]
-    values |= _single(record.cost.get, row.settings)
+    values |= _single(record.own_cost.get, row.settings)
     return {
         "label": say("{method} trial {trial}", method=record.method, trial=record.trial),
         "method": record.method,

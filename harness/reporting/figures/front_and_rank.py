@@ -202,8 +202,8 @@ def capacity_figure(run: SweepRecords, candidates: CandidateSet, look: Look) -> 
         ("peak_memory_gb", say("peak memory, GB")),
         ("train_seconds", say("training, s")),
     ):
-        if any(name in row.record.cost for row in rows):
-            series.append((words, lambda r, name=name: r.record.cost.get(name), False))
+        if any(name in row.record.own_cost for row in rows):
+            series.append((words, lambda r, name=name: r.record.own_cost.get(name), False))
     series = series[:3]
     if not series:
         return None
@@ -214,6 +214,8 @@ def capacity_figure(run: SweepRecords, candidates: CandidateSet, look: Look) -> 
             colour, marker = look[families(run)[method]]
             own = [r for r in rows if family(r.record) == method and sizes[id(r)] is not None]
             points = [(sizes[id(r)], v) for r in own if (v := value(r)) is not None]
+            if not points:  # none of its trials has this cost
+                continue
             axes.scatter(
                 *zip(*points, strict=True), s=18, c=colour, marker=marker, alpha=0.35, lw=0
             )

@@ -149,6 +149,11 @@ def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
             cells += [Cell(_stopped(record) or f.MISSING)] * stopped
             rows.append(tuple(cells))
     note = say("A pruned trial's values are those at the step where it was stopped.")
+    if any(row.record.trained_in_pack for row in run.rows):
+        note += say(
+            " The time of a trial that others were trained together with is its share; its memory is "
+            "not measured."
+        )
     if stopped:
         note += say(
             " Its rank is among the trials of its method that had reached the same "

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from harness.errors import first_line, is_out_of_memory
 from harness.records import heartbeat
 from harness.records.disk_full import is_disk_full
 from harness.terminal.phases import phase
@@ -34,19 +35,20 @@ def run_pack(
     bench: Workbench,
     decide: Callable[[Job], Decide],
     stopping: Callable[[], bool],
-) -> None:
+) -> int:
     """Run ``jobs`` in a pack and write the records of those that end in it.
 
     A record is written only for what the trial would be alone: complete, pruned or diverged. After
-    anything else, such as too little memory for all, a job has none, and is to be run alone. That
+    anything else, such as too little memory for all, a job has none, and is to be run again. That
     continues from its checkpoint, if it has one. ``decide`` and ``stopping`` are those of
     ``run_trial`` for each job.
 
-    Raises Interrupted, Superseded and errors of a full disk.
+    Returns how many such trials can train together: half of them after too little memory, 1 if they
+    cannot. Raises Interrupted, Superseded and errors of a full disk.
     """
     try:
         with heartbeat.interruptible(stopping):
-            _run(jobs, bench, [Control(decide(job), stopping) for job in jobs])
+            return _run(jobs, bench, [Control(decide(job), stopping) for job in jobs])
     except heartbeat.WorkStopped:
         raise Interrupted("stopped during the measurements before or after training") from None
     except (Interrupted, Superseded):
@@ -56,9 +58,11 @@ def run_pack(
             raise
         traceback.print_exc()
         _say(f"the trials of a pack go on one by one: {type(error).__name__}")
+        return 1
 
 
-def _run(jobs: Sequence[Job], bench: Workbench, controls: Sequence[Control]) -> None:
+def _run(jobs: Sequence[Job], bench: Workbench, controls: Sequence[Control]) -> int:
+    """Return as ``run_pack`` does. The base is left unchanged."""
     config, together = jobs[0].config, PackTime()
     clocks = [SharedClock(bench.device, together) for _ in jobs]
     before = [measure_base(job, bench, clock) for job, clock in zip(jobs, clocks, strict=True)]
@@ -71,11 +75,17 @@ def _run(jobs: Sequence[Job], bench: Workbench, controls: Sequence[Control]) -> 
                 members.append(_member(trials[-1], control, base))
             with phase(f"training {len(jobs)} trials of {jobs[0].method} together"):
                 train_together(members, bench.inputs(config).train, trials[0].tuning.accelerator)
-        except (NotPackable, Infeasible) as why:  # the base is unchanged
-            _say(f"these trials of {jobs[0].method} do not train together: {why}")
-            return
-        for trial, member in zip(trials, members, strict=True):
-            _measure(trial, member)
+            for trial, member in zip(trials, members, strict=True):
+                _measure(trial, member)
+        except (NotPackable, Infeasible) as why:
+            _say(f"trials of {jobs[0].method} do not train together: {why}")
+            return 1
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _say(f"{len(jobs)} trials of {jobs[0].method} do not fit together: {first_line(error)}")
+            return len(jobs) // 2
+    return len(jobs)
 
 
 def _member(trial: BegunTrial, control: Control, base: Base) -> Member:

@@ -9,7 +9,6 @@ from typing import Any
 from harness import afterwards, methods
 from harness.data.tokens.written_form import how_written
 from harness.evaluation.collector import MeasurementCollector
-from harness.language import recorded
 from harness.models.loading.base_card import describe_base
 from harness.records import Record
 from harness.records.provenance import environment
@@ -17,9 +16,7 @@ from harness.training.augmentation import described
 from harness.trials.tuning import Tuning
 from harness.trials.workbench import BaseResults
 
-SHARE = recorded(
-    "a share of those of the trials that trained together, whose memory and energy are no one's own"
-)
+SHARE = "a share of those of all trials in the pack; memory and energy of one are not measured"
 
 
 @dataclass
