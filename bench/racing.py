@@ -28,7 +28,20 @@ from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.looks import is_due
 from harness.statistics.scores import aggregate
 
-MOST_SEEDS = 60  # of each made-up method
+MOST_SEEDS = 100  # of each made-up method
+DESIGNS = (2, 3, 5, 7, 10, 15, 20, 30)  # fixed seeds of each finalist
+FINALISTS = (  # number, spread of their quality, seed SD, in margins
+    (4, 8.0, 2.0),
+    (6, 8.0, 2.0),
+    (12, 8.0, 2.0),
+    (4, 2.0, 2.0),
+    (6, 2.0, 2.0),
+    (12, 2.0, 2.0),
+    (6, 0.5, 2.0),
+    (12, 0.5, 2.0),
+    (4, 2.0, 4.0),
+    (6, 2.0, 4.0),
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ def race(case: Case, most: int, shown: bool = False) -> Ended:
 
 
 def raced(case: Case, most: Sequence[int], shown: bool = False) -> list[Ended]:
-    """Return the results of one race that may spend ``most`` runs, which increase."""
+    """Return the results of a race that may spend ``most`` runs, for each of them; they increase."""
     seeds = {str(i): FIRST_SEEDS for i in range(len(case.quality))}
     dropped: list[int] = []
     looks, seen_at, over = 0, 0, False
@@ -85,20 +98,22 @@ def raced(case: Case, most: Sequence[int], shown: bool = False) -> list[Ended]:
             dropped += [int(name) for name in seen.dropped]
             over = seen.over is not None
         now = measured(case, each, looks + 1, dropped)
-        pair, _ = deciding(now)
-        over = over or not pair or (not shown and probably_right(now) is not None)
-        following = (
-            seeds_for_pair(seeds, [c.label for c in pair])
-            if shown
-            else seeds_for_choice(now, seeds, 1)
-        )
-        over = over or any(n > len(case.quality[0]) for n in following.values())
-        while len(found) < len(most) and (over or spent >= most[len(found)]):
+        if shown:
+            pair, _ = deciding(now)
+            following = seeds_for_pair(seeds, [c.label for c in pair]) if pair else {}
+        else:
+            following = seeds_for_choice(now, seeds, 1)
+        over = over or not following or any(n > len(case.quality[0]) for n in following.values())
+        while len(found) < len(most):
+            at_most = most[len(found)]
+            right = not shown and probably_right(now, at_most / len(seeds)) is not None
+            if not (over or right or spent >= at_most):
+                break
             last = looks + (spent > seen_at)  # the report is a look
             at_end = measured(case, each, last, dropped)
             out = [*dropped, *(int(name) for name in look(at_end).dropped)]
             at_end = measured(case, each, last, out)
-            found.append(ended(at_end, each, last, out, over))
+            found.append(ended(at_end, each, last, out, over or right))
         if len(found) == len(most):
             return found
         for name, n in following.items():
@@ -162,7 +177,7 @@ def early(rng: np.random.Generator) -> None:
     """
     print(f"{'lead':>5} {'seed SD':>7} {'ended':>8} {'wrong':>8} {'runs':>6}")
     for lead, sd in itertools.product((1.1, 1.5, 2.5), (0.5, 1.0, 2.0)):
-        found = [race(world(6, sd, rng, np.r_[lead, np.zeros(5)]), 200) for _ in range(60)]
+        found = [race(world(6, sd, rng, np.r_[lead, np.zeros(5)]), 200) for _ in range(200)]
         wrong = np.mean([one.early and one.chosen > 0 for one in found])
         ends, cost = np.mean([one.early for one in found]), np.mean([one.cost for one in found])
         print(
@@ -171,32 +186,52 @@ def early(rng: np.random.Generator) -> None:
         )
 
 
-def regret(_: np.random.Generator | None, sds: Sequence[float] = (0.5, 2.0, 4.0)) -> None:
+def regret(
+    _: np.random.Generator | None,
+    finalists: Sequence[tuple[int, float, float]] = FINALISTS,
+    runs: int | None = None,
+) -> None:
     """Finalists of known truth, margin 1: what a choice costs and loses, raced and with fixed seeds.
 
     Beyond: the choice is truly worse than the best by more than the margin. Regret: by how much worse
     than the best, mean. Firm: the report says that its choice is within the margin. Forgets: over the
     least of those truly within the margin. The race may spend as much as the fixed design of the
-    row. Last: the least mean cost of a race that is as seldom beyond as the fixed design, over the
-    cost of that design.
+    row. Share: the mean cost of a race that is as seldom beyond as the fixed design, whatever its
+    maximum, over the cost of that design.
     """
     head = ("cost", "beyond", "regret", "firm", "forgets")
     print(f"{'k':>3} {'spread':>6} {'seed SD':>7} {'fixed':>6} "
           + " ".join(f"{x:>8}" for x in (*head, *head, "share")))  # fmt: skip
-    designs = (2, 3, 4, 5, 7, 10, 15, 20)
-    for sd, spread, k in itertools.product(sds, (0.5, 2.0, 8.0), (4, 6, 12)):
+    for k, spread, sd in finalists:
         own = np.random.default_rng([k, int(10 * spread), int(10 * sd)])
-        runs = 30 if k == 12 else 100
-        cases = [world(k, sd, own, own.normal(0, spread, k)) for _ in range(runs)]
-        fixed_at = {n: [(case, fixed(case, n)) for case in cases] for n in designs}
-        races = [(case, raced(case, [k * n for n in designs])) for case in cases]
-        raced_at = {n: [(case, of[i]) for case, of in races] for i, n in enumerate(designs)}
-        tried = [(_cost(found), _loss(found)[0]) for found in raced_at.values()]
-        for n in designs:
-            enough = [cost for cost, beyond in tried if beyond <= _loss(fixed_at[n])[0]]
-            share = f"{min(enough) / (k * n):>8.2f}" if enough else f"{'–':>8}"
-            print(f"{k:>3} {spread:>6g} {sd:>7g} {n:>6} {_row(fixed_at[n])} {_row(raced_at[n])} "
-                  f"{share}", flush=True)  # fmt: skip
+        found: list[tuple[Case, list[Ended], list[Ended]]] = []
+        for _ in range(runs or (200 if k == 12 else 400)):
+            case = world(k, sd, own, own.normal(0, spread, k))
+            at_once = [fixed(case, n) for n in DESIGNS]
+            found.append((case, at_once, raced(case, [k * n for n in DESIGNS])))
+            case.__dict__.pop("whole")  # its influences take memory
+        fixed_at = [[(case, of[i]) for case, of, _ in found] for i in range(len(DESIGNS))]
+        raced_at = [[(case, of[i]) for case, _, of in found] for i in range(len(DESIGNS))]
+        costs, beyond = zip(*((_cost(one), _loss(one)[0]) for one in raced_at), strict=True)
+        for n, at_once, race_at in zip(DESIGNS, fixed_at, raced_at, strict=True):
+            share = cost_of(costs, beyond, _loss(at_once)[0]) / (k * n)
+            print(f"{k:>3} {spread:>6g} {sd:>7g} {n:>6} {_row(at_once)} {_row(race_at)} "
+                  f"{share:>8.2f}", flush=True)  # fmt: skip
+
+
+def cost_of(costs: Sequence[float], beyond: Sequence[float], goal: float) -> float:
+    """Return the cost at which the share ``beyond`` falls to the ``goal``; NaN if it does not.
+
+    Between two designs the logarithm of the share is linear in the cost.
+    """
+    falling = np.log(np.maximum(np.minimum.accumulate(beyond), 1e-4))
+    least = np.log(max(goal, 1e-4))
+    i = int(np.argmax(falling <= least))
+    if falling[i] > least:
+        return float("nan")
+    if i == 0 or falling[i - 1] == falling[i]:
+        return costs[i]
+    return float(np.interp(least, falling[[i, i - 1]], [costs[i], costs[i - 1]]))
 
 
 def _cost(found: Sequence[tuple[Case, Ended]]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -154,7 +155,7 @@ class Fund:
         if self._buys_seeds:  # more budget is bought to have the choice shown
             following = seeds_for_pair(seeds, [c.configuration for c in pair], self._workers)
         else:  # the first is to make it a right one
-            enough = probably_right(candidates)
+            enough = probably_right(candidates, self._each(seeds, methods))
             following = {} if enough else seeds_for_choice(candidates, seeds, self._workers)
         affordable = self._affordable(seeds, following, methods)
         if affordable == seeds:
@@ -173,6 +174,12 @@ class Fund:
         last = replace(race.rounds[-1], looked=True, dropped=known, said=seen.over or "")
         self._write(Race([*race.rounds[:-1], last]))
         return seen.over
+
+    def _each(self, seeds: Mapping[str, int], methods: Mapping[str, str]) -> float:
+        """Return how many seeds of each finalist the budget would pay for, shared equally."""
+        costs = {name: self._costs.confirm(methods[name]) for name in seeds}
+        spent, once = sum(n * costs[name] for name, n in seeds.items()), sum(costs.values())
+        return (spent + self._left()) / once if once else math.inf
 
     def _affordable(
         self, seeds: Mapping[str, int], following: Mapping[str, int], methods: Mapping[str, str]

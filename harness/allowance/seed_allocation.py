@@ -10,7 +10,9 @@ import numpy as np
 from harness.reporting.evidence.candidates import CandidateSet
 from harness.reporting.evidence.ranking import by_quality
 from harness.reporting.verdict.contest import contest
+from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.margins import margin_of
+from harness.statistics.scores import Array
 
 
 def seeds_for_choice(
@@ -27,8 +29,7 @@ def seeds_for_choice(
     found = contest(able, candidates)
     margin = margin_of(candidates.quality, float(found.means[0]), candidates.margin)
     now = np.array([seeds[c.configuration] for c in able])
-    of_means = np.array([found.errors.seed_variance(i) for i in range(len(able))])
-    variances = np.maximum(of_means * [len(one.values) for one in found.found], 1e-12)
+    variances = np.maximum(seed_variances(found), 1e-12)
     shares = variances / np.maximum(np.abs(found.means[0] - found.means) + margin, 1e-9) ** 2
     shares[0] = math.sqrt(variances[0] * (shares[1:] ** 2 / variances[1:]).sum()) or 1.0
     shares /= shares.sum()
@@ -40,6 +41,12 @@ def seeds_for_choice(
         for c, n, before in zip(able, following, now, strict=True)
         if n > before
     }
+
+
+def seed_variances(found: Comparisons) -> Array:
+    """Return (k,) variances over seeds of a single run of each candidate."""
+    of_means = [found.errors.seed_variance(i) for i in range(len(found.found))]
+    return np.array(of_means) * [len(one.values) for one in found.found]
 
 
 def seeds_for_pair(

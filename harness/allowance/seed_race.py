@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
+from harness.allowance.seed_allocation import seed_variances
 from harness.language import recorded
 from harness.reporting.evidence.candidates import Candidate, CandidateSet
 from harness.reporting.evidence.ranking import by_quality
@@ -22,14 +24,16 @@ from harness.reporting.verdict.contest import contest
 from harness.reporting.verdict.decision import Decision
 from harness.reporting.verdict.rule import decide
 from harness.reporting.verdict.wording import in_quality
-from harness.statistics.comparing.margins import alike
+from harness.statistics.comparing.comparisons import Comparisons
+from harness.statistics.comparing.margins import alike, margin_of
 from harness.statistics.scores import Array
 
 FIRST_SEEDS = 2  # of every finalist: with fewer the spread between seeds is unknown
-# Probability that another finalist is better than the choice by more than the margin, at which more
-# seeds are not worth their cost. It is no significance level: ending at it is wrong more often, see
-# docs/statistics.md, so nothing is claimed.
-RISK = 0.02
+# The race may end when the risk of its choice is this share of the risk that the whole budget would
+# leave, shared equally, and need not go on below the least risk. Both are chosen by simulation, see
+# docs/statistics.md. Ending is wrong more often than the risk states, so it claims nothing.
+SHARE_OF_RISK = 0.2
+LEAST_RISK = 0.001
 
 
 @dataclass(frozen=True)
@@ -72,23 +76,42 @@ def deciding(candidates: CandidateSet) -> tuple[tuple[Candidate, ...], str]:
     return tuple(able[i] for i in pair), question
 
 
-def probably_right(candidates: CandidateSet) -> str | None:
+def probably_right(candidates: CandidateSet, each: float) -> str | None:
     """Return why more seeds would probably not lead to a better choice, or None if they may.
 
-    Summed over the other finalists, the probability to be better than the choice by more than the
-    margin is at most ``RISK`` (an indifference zone, Bechhofer 1954, Ann. Math. Stat. 25:16).
+    The risk of a choice is the probability that its strongest rival is better by more than the margin.
+    It is compared with that of a fixed design: ``each`` seeds of every finalist, which the whole
+    budget would pay for (see ``_risk_of_fixed``).
     """
-    decision = decide(candidates.members, candidates, draws=0)
-    if decision is None or decision.chosen is None:
-        return None
     able = _able(candidates)
-    risk = contest(able, candidates).risk(able.index(decision.chosen), decision.margin)
-    if risk > RISK:
+    if not able:
+        return None
+    found = contest(able, candidates)
+    margin = margin_of(candidates.quality, float(found.means[0]), candidates.margin)
+    chances, fixed = found.chances_ahead(margin), _risk_of_fixed(found, margin, each)
+    right = (chances <= np.maximum(LEAST_RISK, SHARE_OF_RISK * fixed)).all(axis=1)
+    if not right.any():
+        return None
+    decision = decide(candidates.members, candidates, draws=0)
+    if decision is None or decision.chosen is None or not right[able.index(decision.chosen)]:
         return None
     return recorded(
         "{label} is probably right: another finalist is hardly better by more than the margin",
         label=decision.chosen.label,
     )
+
+
+def _risk_of_fixed(found: Comparisons, margin: float, each: float) -> Array:
+    """Return (k, k) probabilities that ``each`` seeds of two finalists choose the worse one.
+
+    They are for two that differ by exactly the margin, the edge of the indifference zone (Bechhofer
+    1954, Ann. Math. Stat. 25:16), with the mean seed variance of all.
+    """
+    k = len(found.found)
+    items = found.errors.item_covariance[:k, :k]
+    alone = np.diag(items)
+    variances = alone[:, None] + alone - 2 * items + 2 * seed_variances(found).mean() / each
+    return special.ndtr(-margin / np.sqrt(np.maximum(variances, 1e-18)))
 
 
 def _able(candidates: CandidateSet) -> list[Candidate]:

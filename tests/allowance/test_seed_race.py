@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +11,7 @@ from scipy import stats
 from bench.cases import measured
 from bench.racing import fixed, race, world
 from harness.allowance.seed_allocation import seeds_for_choice
+from harness.allowance.seed_race import probably_right
 from harness.statistics.comparing.comparisons import Comparisons
 from harness.statistics.comparing.replicates import Replicates
 
@@ -40,5 +43,17 @@ def test_the_risk_of_a_choice_is_one_sided_and_of_the_margin(maximize):
     found = [Replicates(sign * a, tuple(range(300))), Replicates(sign * b, tuple(range(300, 600)))]
     both = Comparisons(found, maximize)
     not_worse = stats.ttest_ind(a + 0.15, b, alternative="greater").pvalue
-    assert both.risk(0, 0.15) == pytest.approx(not_worse, rel=0.1)
-    assert both.risk(0, 0.15) < both.risk(0, 0.0) and both.risk(1, 0.0) < 0.5 < both.risk(0, 0.0)
+    ahead, level = both.chances_ahead(0.15), both.chances_ahead(0.0)
+    assert ahead[0, 1] == pytest.approx(not_worse, rel=0.1) and ahead[0, 0] == 0
+    assert ahead[0, 1] < level[0, 1] and level[1, 0] < 0.5 < level[0, 1]
+
+
+def test_a_larger_budget_asks_for_a_smaller_risk():
+    """The risk is held to a share of that of equal seeds, and to what can be reached at all."""
+    rng, ends = np.random.default_rng(2), []
+    for _ in range(30):
+        now = measured(world(4, 1.0, rng, rng.normal(0, 2, 4), seeds=4))
+        ends.append([probably_right(now, each) is not None for each in (1, 4, 10, math.inf)])
+    small, same, large, endless = np.sum(ends, axis=0)
+    assert 30 > small > same > large >= endless > 0
+    assert all(sorted(each, reverse=True) == each for each in ends)

@@ -150,21 +150,23 @@ class Comparisons:
         behind[..., diagonal, diagonal] = -np.inf
         return behind.max(axis=-1)
 
-    def risk(self, i: int, margin: float) -> float:
-        """Return a bound on the probability that another one is better than i by more than ``margin``.
+    def chances_ahead(self, margin: float) -> Array:
+        """Return (k, k) probabilities that j is better than i by more than ``margin``, for (i, j).
 
-        It is for other items and seeds, summed over the others, with a flat prior. 1 if seeds are
-        unknown. A stop as soon as it is small is wrong more often than it states, so it shows nothing;
-        ``shortfall`` does.
+        They are for other items and seeds, of each pair alone, with a flat prior; 0 on the diagonal.
+        All are 1 if seeds are unknown. A stop as soon as they are small is wrong more often than they
+        state, so it shows nothing; ``shortfall`` does.
         """
-        if not self.tested:
-            return float(len(self.found) > 1)
-        total, df = self._errors
-        lead = (self.means[i] - self.means) * (1.0 if self.maximize else -1.0) + margin
-        with np.errstate(divide="ignore", invalid="ignore"):
-            chance = special.stdtr(df[i], np.where(total[i] > 0, -lead / total[i], -np.inf))
-        chance = np.where((total[i] == 0) & (lead < 0), 1.0, chance)
-        return float(min(1.0, np.delete(chance, i).sum()))
+        chances = np.ones((len(self.found), len(self.found)))
+        if self.tested:
+            total, df = self._errors
+            sign = 1.0 if self.maximize else -1.0
+            behind = sign * (self.means[:, None] - self.means) + margin
+            with np.errstate(divide="ignore", invalid="ignore"):
+                chances = special.stdtr(df, np.where(total > 0, -behind / total, -np.inf))
+            chances = np.where((total == 0) & (behind < 0), 1.0, chances)
+        np.fill_diagonal(chances, 0.0)
+        return chances
 
     def chance_beyond(self, i: int, margin: float, rng: np.random.Generator) -> float | None:
         """Return the probability that another one is better than i by more than ``margin``.
