@@ -41,9 +41,10 @@ def headline(decision: Decision, candidates: CandidateSet) -> str:
             "Confirm {named_choice} with new seeds before using it", named_choice=named_choice
         )
     open_ = not decision.firm and not decision.probable and decision.step != "only"
+    price = condition(chosen, candidates)
     if open_ and candidates.confirmed:
-        using += say(" for now")
-    using += condition(chosen, candidates)
+        using += say(" for now, and") if price else say(" for now")
+    using += price
     title, within_best = f.prose_title(candidates.quality), of_best(candidates, decision.margin)
     if decision.step == "only":
         return say("{using}: the only candidate that can be recommended.", using=using)
@@ -110,7 +111,7 @@ def _not_shown(using: str, decision: Decision, candidates: CandidateSet) -> str:
             within_best=of_best(candidates, decision.margin),
         )
     return say(
-        "{using}. The probability that another candidate is better by more than {margin} is {chance}.",
+        "{using}. With {chance} probability another one is better by more than {margin}.",
         using=using,
         margin=in_quality(candidates, decision.margin),
         chance=as_chance(decision.chance_beyond),
@@ -118,9 +119,9 @@ def _not_shown(using: str, decision: Decision, candidates: CandidateSet) -> str:
 
 
 def as_chance(share: float) -> str:
-    """Write a probability: '23 %', 'below 1 %'."""
+    """Write a probability: '23 %', 'less than 1 %'."""
     percent = 100 * share
-    return say("below 1 %") if percent < 1 else f"{percent:.0f} %"
+    return say("less than 1 %") if percent < 1 else f"{percent:.0f} %"
 
 
 def few_examples(decision: Decision) -> str:
