@@ -6,6 +6,7 @@ part of its rows. With a vocabulary of 150,000 this tensor dominates the memory 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,14 @@ import torch
 
 from harness.models.cached.virtual_prefix import after_prefix, shared_prefix
 from harness.models.classifier import class_logits
-from harness.models.views import as_pretrained, output_layer
+from harness.models.end_to_end import (
+    attends_by_flash,
+    goes_end_to_end,
+    kept_apart,
+    one_row,
+    padded_right,
+)
+from harness.models.views import output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +33,7 @@ def logits_at(
     attention_mask: Tensor,
     where: Tensor | None,
     share_virtual_tokens: bool = True,
+    end_to_end: bool | None = None,
 ) -> Tensor:
     """Return (K, vocabulary) logits at the K true positions of ``where`` (batch, length), row by row.
 
@@ -40,20 +49,30 @@ def logits_at(
     mask, by which transformers separates texts. ``harness.models.checks.packing`` checks that it
     does.
 
+    With ``end_to_end`` all texts are computed in one row without padding, by default where that is
+    exact and costs less (see ``harness.models.end_to_end``).
+
     Mask and ``where`` are read on the CPU. On another device, each read waits for it.
     """
-    packed = bool(attention_mask.cpu().numpy().max() > 1)
+    segments = attention_mask.cpu().numpy()
+    packed = bool(segments.max() > 1)
     mask = None if packed else needed_mask(attention_mask, input_ids.device)
     if where is None:
         return class_logits(model, input_ids, mask, attention_mask.to(input_ids.device))
     head = output_layer(model)
+    chosen_places = where.cpu().numpy()
     inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask}
-    if packed:
+    if end_to_end is None:
+        end_to_end = goes_end_to_end(model, attention_mask)
+    apart: AbstractContextManager[None] = nullcontext()
+    if end_to_end or (packed and attends_by_flash(model)):  # flash separates texts only in one row
+        row = one_row(input_ids, segments, chosen_places)
+        inputs |= {"input_ids": row.input_ids, "position_ids": row.position_ids}
+        apart, chosen_places = kept_apart(model, row.lengths), row.where
+    elif packed:
         inputs["position_ids"] = positions(attention_mask).to(input_ids.device)
-        if attends_by_flash(model):  # its kernel separates texts only in a batch of one row
-            inputs |= {name: inputs[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
     length = inputs["input_ids"].shape[1]
-    chosen = torch.from_numpy(np.flatnonzero(where.cpu().numpy())).to(input_ids.device)
+    chosen = torch.from_numpy(np.flatnonzero(chosen_places)).to(input_ids.device)
 
     def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden = arguments[0][:, -length:]
@@ -65,7 +84,8 @@ def logits_at(
     handle = head.register_forward_pre_hook(select, prepend=True)  # before other hooks
     try:
         if prefix is None:
-            return model(**inputs, use_cache=False).logits
+            with apart:
+                return model(**inputs, use_cache=False).logits
         return after_prefix(model, prefix, input_ids, mask).logits
     finally:
         handle.remove()
@@ -77,8 +97,7 @@ def needed_mask(attention_mask: Tensor, device: torch.device) -> Tensor | None:
     A causal model reads no token after the one that it is at. Without a mask its kernels need not
     look for padding, and skip the half of attention that is always masked.
     """
-    seen = attention_mask.cpu().numpy()
-    return None if (seen[:, :-1] >= seen[:, 1:]).all() else attention_mask.to(device)
+    return None if padded_right(attention_mask.cpu().numpy()) else attention_mask.to(device)
 
 
 def positions(segments: Tensor) -> Tensor:
@@ -90,10 +109,3 @@ def positions(segments: Tensor) -> Tensor:
     starts = torch.ones_like(segments, dtype=torch.bool)
     starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
     return indices - torch.where(starts, indices, 0).cummax(dim=1).values
-
-
-def attends_by_flash(model: nn.Module) -> bool:
-    """Return True if attention uses a flash attention kernel."""
-    from transformers.utils.generic import is_flash_attention_requested
-
-    return is_flash_attention_requested(config=as_pretrained(model).config)

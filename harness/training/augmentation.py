@@ -73,8 +73,8 @@ class Augmentation:
         lengths, shape = _lengths(batch), tuple(batch.input_ids.shape)
 
         def add(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            if tuple(output.shape[:2]) != shape:  # embeddings of virtual tokens
-                return output
+            if tuple(output.shape[:2]) not in (shape, (1, sum(lengths))):
+                return output  # embeddings of virtual tokens
             return output + self._noise(output, lengths, indices, step)
 
         handle = input_embeddings(model).register_forward_hook(add)
@@ -84,15 +84,20 @@ class Augmentation:
             handle.remove()
 
     def _noise(self, like: Tensor, lengths: list[int], indices: Sequence[int], step: int) -> Tensor:
-        """Return noise (B, T, d), 0 at padding. ``like`` has this shape, dtype and device."""
+        """Return noise (B, T, d), 0 at padding, or (1, N, d) for N tokens of texts end to end.
+
+        ``like`` has this shape, dtype and device.
+        """
         import torch
 
         noise = torch.zeros_like(like)
-        for row, (index, n) in enumerate(zip(indices, lengths, strict=True)):
+        padded = len(like) == len(lengths)
+        rows = [row[:n] for row, n in zip(noise, lengths, strict=True)] if padded else []
+        for row, index in zip(rows or noise[0].split(lengths), indices, strict=True):
             generator = torch.Generator(like.device)
             generator.manual_seed(_generator_seed("neftune", self._seed, step, index))
-            drawn = torch.rand(n, like.shape[-1], generator=generator, device=like.device)
-            noise[row, :n] = (2 * drawn - 1) * (self._alpha / math.sqrt(n * like.shape[-1]))
+            drawn = torch.rand(row.shape, generator=generator, device=like.device)
+            row.copy_((2 * drawn - 1) * (self._alpha / math.sqrt(row.numel())))
         return noise
 
 

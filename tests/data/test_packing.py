@@ -167,7 +167,8 @@ def test_rows_are_laid_end_to_end_for_kernels_that_tell_texts_apart_in_one(
     packing = config(**TEXT, max_length=24, packing="documents")
     packed = encode(DOCUMENTS, tokenizer, packing, all_references=True)
     assert nll(model, packed) == (pytest.approx(expected, rel=1e-12), n)
-    monkeypatch.setattr("harness.models.logits.attends_by_flash", lambda model: False)
+    for module in ("logits", "end_to_end"):
+        monkeypatch.setattr(f"harness.models.{module}.attends_by_flash", lambda model: False)
     with pytest.raises(InputError, match=r"data\.packing='documents' cannot be used"):
         check_texts_apart(model, 24, "cpu")
 

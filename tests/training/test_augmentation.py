@@ -90,6 +90,8 @@ def test_what_is_drawn_depends_on_seed_step_and_sequence_alone(lend, encoded, au
     torch.manual_seed(99)
     again = augmentation(neftune_alpha=5.0)._noise(like[:1], [20], [8], 4)
     assert torch.equal(one[1, :20], again[0, :20])  # alone in its micro-batch
+    row = augmentation(neftune_alpha=5.0)._noise(like.view(1, 90, 8)[:, :60], lengths, [7, 8, 9], 4)
+    assert torch.equal(row[0, 30:50], again[0, :20])  # texts end to end
     for seed, step, index in ((1, 4, 8), (0, 5, 8), (0, 4, 7)):
         other = augmentation(seed, neftune_alpha=5.0)._noise(like[:1], [20], [index], step)
         assert not torch.equal(other, again)

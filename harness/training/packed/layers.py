@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from harness.methods.low_rank.plain_lora import dropout, scale
+from harness.models.end_to_end import goes_end_to_end
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,16 +22,61 @@ class NotPackable(Exception):
 
 
 class Rows:
-    """Rows of one pass: first those of member 0, then those of member 1, and so on."""
+    """Rows of one pass: first those of member 0, then those of member 1, and so on.
 
-    def __init__(self, counts: Sequence[int], lengths: Sequence[int], device: Any) -> None:
-        """``counts`` are rows by member. ``lengths`` are the tokens of each member's longest row."""
-        self.counts, self.lengths = list(counts), list(lengths)
+    If their texts are end to end, each token is a row of its own.
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        lengths: Sequence[int],
+        device: Any,
+        padded: Sequence[Tensor | None] | None = None,
+    ) -> None:
+        """``counts`` are rows by member. ``lengths`` are the tokens of each member's longest row.
+
+        ``padded`` is given for tokens. It has a (B, T) mask of text for each member whose texts
+        would be padded if it trained alone.
+        """
+        self.counts, self.lengths, self._padded = list(counts), list(lengths), padded
         self.n, self.length, self._most = sum(counts), max(lengths), max(counts)
         self._places: Tensor | None = None  # of the rows, if some members have fewer than others
         if min(counts) < self._most:
             places = [k * self._most + i for k, n in enumerate(counts) for i in range(n)]
             self._places = torch.tensor(places, device=device)
+
+    @classmethod
+    def of_tokens(cls, masks: Sequence[Tensor | None], alone: nn.Module, device: Any) -> Rows:
+        """Return the tokens of texts end to end. ``masks`` (B, T) of members are not 0 at text.
+
+        Alone, each would train a model like ``alone``.
+        """
+        counts = [0 if mask is None else int((mask != 0).sum()) for mask in masks]
+        padded = [
+            None if mask is None or goes_end_to_end(alone, mask) else (mask != 0).to(device)
+            for mask in masks
+        ]
+        return cls(counts, [1] * len(counts), device, padded)
+
+    def as_alone(self, k: int, x: Tensor) -> Tensor:
+        """Return the rows of member ``k`` in the shape that they would have if it trained alone.
+
+        A pack of padded rows may be longer than those of one member.
+        """
+        if self._padded is None:
+            return x[:, : self.lengths[k]]
+        mask = self._padded[k]
+        if mask is None:
+            return x
+        return x.new_zeros(*mask.shape, x.shape[-1]).masked_scatter(mask[..., None], x)
+
+    def from_alone(self, k: int, x: Tensor) -> Tensor:
+        """Return the rows of member ``k`` in this pass: the inverse of ``as_alone``."""
+        if self._padded is None:
+            return nn.functional.pad(x, (0, 0, 0, self.length - self.lengths[k]))
+        mask = self._padded[k]
+        return x if mask is None else x[mask][:, None]
 
     def by_member(self, x: Tensor) -> Tensor:
         """Return (R, T, d) rows as (K, most·T, d), with zeros where a member has fewer rows."""
@@ -90,14 +136,11 @@ class PackedLinear(nn.Module):
         return (result + update.reshape(result.shape)).to(result.dtype)
 
     def _dropped(self, x: Tensor, rows: Rows) -> Tensor:
-        """Apply each member's dropout, with the draws that it would get alone.
-
-        Alone, a member's tensor has no padding for the longer texts of others.
-        """
+        """Apply each member's dropout, with the draws that it would get alone."""
         parts = list(x.split(rows.counts))
         for k, (member, p) in enumerate(zip(self._members, self._dropout, strict=True)):
             if p and rows.counts[k]:
                 with member.own_random():
-                    kept = nn.functional.dropout(parts[k][:, : rows.lengths[k]], p)
-                parts[k] = nn.functional.pad(kept, (0, 0, 0, rows.length - rows.lengths[k]))
+                    kept = nn.functional.dropout(rows.as_alone(k, parts[k]), p)
+                parts[k] = rows.from_alone(k, kept)
         return torch.cat(parts)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from harness.data.tokens.batches import Batch, collate, count_labels, micro_batches
 from harness.data.tokens.encode import Encoded
+from harness.models.end_to_end import fits_one_row
 from harness.models.label_logits import LabelLogits
 from harness.models.logits import logits_at
 from harness.training.packed.layers import Rows
@@ -51,14 +53,14 @@ def accumulate(pack: Pack, shares: Sequence[Share], accelerator: Accelerator) ->
     sums = torch.zeros(len(shares), device=device)
     for number in range(max(len(share.passes) for share in shares)):
         chunks = [s.passes[number] if number < len(s.passes) else None for s in shares]
-        counts = [0 if chunk is None else len(chunk.input_ids) for chunk in chunks]
-        lengths = [0 if chunk is None else chunk.input_ids.shape[1] for chunk in chunks]
         batch, owner, weights = _side_by_side(chunks, shares, config.loss_average == "token")
         batch, owner, weights = batch.to(device), owner.to(device), weights.to(device)
-        pack.now.rows = Rows(counts, lengths, device)
+        end_to_end = fits_one_row(pack.base)
+        pack.now.rows = _rows(chunks, pack, end_to_end, device)
+        run = partial(_logits, pack.base, batch, accelerator, end_to_end)
         labels = LabelLogits(pack.base, len(batch.targets), lambda: accelerator.autocast())
         try:
-            for rows, logits in labels.chunks(lambda: _logits(pack.base, batch, accelerator)):  # noqa: B023
+            for rows, logits in labels.chunks(run):
                 nll = nn.functional.cross_entropy(
                     logits.float(),
                     batch.targets[rows],
@@ -109,6 +111,17 @@ def _side_by_side(
     return batch, torch.cat(owners), torch.cat(weights)
 
 
-def _logits(base: nn.Module, batch: Batch, accelerator: Accelerator) -> Tensor:
+def _rows(chunks: Sequence[Batch | None], pack: Pack, end_to_end: bool, device: Any) -> Rows:
+    """Return the owners of the rows, or of the tokens if texts are computed end to end."""
+    if end_to_end:
+        masks = [None if chunk is None else chunk.attention_mask for chunk in chunks]
+        return Rows.of_tokens(masks, pack.base, device)
+    counts = [0 if chunk is None else len(chunk.input_ids) for chunk in chunks]
+    lengths = [0 if chunk is None else chunk.input_ids.shape[1] for chunk in chunks]
+    return Rows(counts, lengths, device)
+
+
+def _logits(base: nn.Module, batch: Batch, accelerator: Accelerator, end_to_end: bool) -> Tensor:
+    ids, mask, where = batch.input_ids, batch.attention_mask, batch.predict
     with accelerator.autocast():
-        return logits_at(base, batch.input_ids, batch.attention_mask, batch.predict)
+        return logits_at(base, ids, mask, where, end_to_end=end_to_end)
