@@ -116,7 +116,7 @@ class FakeLauncher:
         assert self.has_room()
         specs = [spec]
         if spec.get("kind") == "pack":
-            specs = [read_json(Path(trial) / "spec.json") for trial in spec["trials"]]
+            specs = [read_json(Path(trial) / "spec.json") or {} for trial in spec["trials"]]
         self.tasks.append([Job.from_json(one) for one in specs])
         self.submitted += self.tasks[-1]
         self._running.append((folder, self.tasks[-1][0]))

@@ -39,7 +39,7 @@ class ForkingLauncher:
     bench: Workbench
     kill: Any = lambda folder: False
     tasks: list[Path] = field(default_factory=list)
-    size = sharing = 1
+    size = sharing = measured_at_once = 1
     _child: int | None = None
 
     def start(self) -> None: ...
