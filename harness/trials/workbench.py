@@ -122,6 +122,7 @@ class Workbench:
     @phase("reading and tokenizing the data")
     def _read(self, config: TrialConfig) -> Inputs:
         data, evaluation = config.data, config.evaluation
+        benchmarks.import_library(evaluation)
         splits, tokenizer = self.splits(data), self.pool.tokenizer(config.model)
         split = "test" if config.stage == "confirm" else "validation"
         replay = None

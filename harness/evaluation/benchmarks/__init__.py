@@ -9,7 +9,7 @@ from harness.evaluation.benchmarks.loading import check_tasks
 from harness.evaluation.benchmarks.measured_tasks import add, scores_of
 from harness.evaluation.benchmarks.results import Results, TaskScores
 from harness.evaluation.benchmarks.task_folder import folder_tasks, task_folder
-from harness.evaluation.benchmarks.task_run import base_results, run_tasks, wanted
+from harness.evaluation.benchmarks.task_run import base_results, import_library, run_tasks, wanted
 
 __all__ = [
     "Results",
@@ -19,6 +19,7 @@ __all__ = [
     "check_chat_template",
     "check_tasks",
     "folder_tasks",
+    "import_library",
     "run_tasks",
     "scores_of",
     "task_folder",

@@ -30,6 +30,18 @@ def wanted(config: EvaluationConfig) -> bool:
     return bool(config.tasks or config.task_folder)
 
 
+def import_library(config: EvaluationConfig) -> None:
+    """Import lm-eval where tasks are wanted, before a base is loaded.
+
+    The pool then leaves its 80,000 objects out of garbage collection, which takes place at the
+    beginning and end of each phase of a trial.
+    """
+    if wanted(config):
+        import lm_eval.evaluator
+        import lm_eval.models.huggingface
+        import lm_eval.tasks  # noqa: F401
+
+
 def run_tasks(model: nn.Module, tokenizer: Any, config: EvaluationConfig, device: str) -> Results:
     """Run ``model`` on every task. A failed task is in ``missing`` with its reason. Raises InputError.
 
