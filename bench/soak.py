@@ -27,6 +27,7 @@ from pathlib import Path
 
 import psutil
 
+from harness.launch.forking import NAME as FORKED
 from harness.records import Record, read_jsonl, read_record
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +87,10 @@ def workers_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "harness.launch.worker" in process.cmdline() and process.cwd() == str(folder):
+            is_worker = (
+                process.name() == FORKED.decode() or "harness.launch.worker" in process.cmdline()
+            )
+            if is_worker and process.cwd() == str(folder):
                 found.append(process)
         except psutil.Error:
             continue

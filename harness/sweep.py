@@ -110,14 +110,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     with phase("reading the configuration"):
-        from harness.allowance.more import with_earlier
         from harness.compose.command_line import compose_from_data, hydra_asked, show_hydra
-        from harness.search.optuna_studies.study import check_search
-        from harness.search.packs import check_packs, pack_sizes, packs_in_words
 
         if hydra_asked(arguments):
             show_hydra(arguments, USAGE)
             return 0
+        from harness.launch.forking import import_ahead
+
+        import_ahead()
+        from harness.allowance.more import with_earlier
+        from harness.search.optuna_studies.study import check_search
+        from harness.search.packs import check_packs, pack_sizes, packs_in_words
+
         arguments = with_earlier(arguments)
         sweep, plans, taken = compose_from_data(arguments)
         check_search(sweep, plans)

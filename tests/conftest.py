@@ -46,10 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def process():
-    """One thread, and little collecting of garbage."""
+    """One thread, and little collecting of garbage. Sweeps in this process have no other workers."""
     import torch
 
+    from harness.launch import forking
     from harness.records import heartbeat
+
+    forking.import_ahead = lambda: None
 
     torch.set_num_threads(1)
     # ``stopping`` counts steps in tests: it is not asked on a slow machine's long evaluations too.

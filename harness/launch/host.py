@@ -47,6 +47,12 @@ def visible_devices() -> list[int | str]:
     return [int(line) for line in listed.stdout.split() if line.isdigit()]
 
 
+def may_have_gpus() -> bool:
+    """Return whether ``visible_devices`` may find any; without asking the driver of the GPUs."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return shutil.which("nvidia-smi") is not None if named is None else bool(named.strip())
+
+
 def device_of_this_process() -> str:
     """Return torch's name of the device for a trial in this process: the first visible GPU or 'cpu'."""
     set_up_libraries()

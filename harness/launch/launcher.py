@@ -9,6 +9,7 @@ from typing import Any, Protocol
 DISK_FULL = 74  # exit code of a worker with a full disk; not counted as an attempt
 TEAM_BROKEN = 76  # exit code of a worker that lost the process of another device
 NO_ROOM = 77  # a process ran out of memory in a collective operation; counts as an attempt
+WAITING = "waiting for a worker, which imports torch and transformers"
 ERROR = "error.txt"  # in a task's folder: traceback of an error not caused by the input
 
 

@@ -19,8 +19,11 @@ from typing import Any
 from harness.config import LauncherConfig
 from harness.config.strict import require
 from harness.errors import InputError
+from harness.launch import forking
+from harness.launch.forking import ForkedProcess
 from harness.launch.host import oom_kills, visible_devices
 from harness.launch.launcher import DISK_FULL, NO_ROOM, Ended
+from harness.launch.libraries import library_environment
 from harness.records import heartbeat, read_json, write_json
 from harness.records.heartbeat import STEP_SECONDS, grace_seconds
 
@@ -32,12 +35,14 @@ NO_FAULT_OF_THE_DEVICE = (-signal.SIGKILL, -signal.SIGTERM, 75, DISK_FULL, NO_RO
 MOST_ON_A_CORE = 8  # threads, or processes of one trial on a CPU
 LOST_AFTER = 2  # consecutive crashes after which the device is considered faulty
 
+Process = subprocess.Popen[str] | ForkedProcess
+
 
 @dataclass
 class _Worker:
     device: str
     environment: dict[str, str]
-    process: subprocess.Popen[str] | None = None
+    process: Process | None = None
     folder: Path | None = None  # of the current task
     sign: int | None = None  # modification time of the heartbeat file
     since: float = 0.0  # when that changed, in seconds of the monotonic clock
@@ -61,16 +66,12 @@ class LocalLauncher:
         self._oom_kills = oom_kills()
         self._workers = []
         for index in range(n):
-            environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
+            environment = library_environment() | {"OMP_NUM_THREADS": str(self._threads)}
             # One worker tokenizes while the others wait for its result, so it has the threads of all.
-            tokenizing = {
+            environment |= {
                 "TOKENIZERS_PARALLELISM": "true",
                 "RAYON_NUM_THREADS": str(self._threads * n),
             }
-            environment |= {**tokenizing, "HF_HUB_DISABLE_TELEMETRY": "1"}
-            environment.setdefault(
-                "TORCHDYNAMO_DISABLE", "1"
-            )  # nothing is compiled; saves 2 s of imports
             device = "cpu"
             if slots:  # if there are more workers than devices, several share one
                 own = slots[index % len(slots)]
@@ -203,8 +204,9 @@ class LocalLauncher:
         until = time.monotonic() + grace_seconds(worker.folder for worker in self._workers)
         for worker in self._workers:
             self._end(worker, max(0.1, until - time.monotonic()))
+        forking.close()
 
-    def _ensure(self, worker: _Worker) -> subprocess.Popen[str]:
+    def _ensure(self, worker: _Worker) -> Process:
         if worker.process is not None and worker.process.poll() is None:
             return worker.process
         if (
@@ -212,17 +214,22 @@ class LocalLauncher:
         ):  # its children must not keep memory that the next worker needs
             _signal_all(worker.process, signal.SIGKILL)
         number = self._workers.index(worker)
+        arguments = [
+            *("--device", worker.device),
+            *("--cache", str(self._cache)),
+            *("--threads", str(self._threads)),
+            *("--driver", str(os.getpid())),
+            *("--devices-per-trial", str(self._config.devices_per_trial)),
+            *("--sharding", self._config.sharding),
+        ]
         with (self._logs / f"worker-{number}.log").open("ab") as log:
+            if self._on_a_cpu and self._config.devices_per_trial == 1:
+                files = (log.fileno(), self._lock)
+                worker.process = forking.fork(arguments, worker.environment, *files)
+                if worker.process is not None:
+                    return worker.process
             worker.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "harness.launch.worker"),
-                    *("--device", worker.device),
-                    *("--cache", str(self._cache)),
-                    *("--threads", str(self._threads)),
-                    *("--driver", str(os.getpid())),
-                    *("--devices-per-trial", str(self._config.devices_per_trial)),
-                    *("--sharding", self._config.sharding),
-                ],
+                [sys.executable, "-m", "harness.launch.worker", *arguments],
                 pass_fds=(self._lock,),
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -249,7 +256,7 @@ class LocalLauncher:
             process.wait()
 
 
-def _signal_all(process: subprocess.Popen[str], number: int) -> None:
+def _signal_all(process: Process, number: int) -> None:
     """Signal a worker and its children, which form a process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)

@@ -21,6 +21,7 @@ import pytest
 import yaml
 from sweeping import SMALL
 
+from harness.launch.forking import NAME as FORKED
 from harness.records import read_jsonl, read_record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,10 +75,11 @@ def records(folder: Path) -> dict[str, object]:
 
 
 def worker_of(driver: subprocess.Popen[str]) -> psutil.Process:
+    children = psutil.Process(driver.pid).children()
     (worker,) = [
         child
-        for child in psutil.Process(driver.pid).children()
-        if "harness.launch.worker" in child.cmdline()
+        for child in children
+        if child.name() == FORKED.decode() or "harness.launch.worker" in child.cmdline()
     ]
     return worker
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from harness.config import TrialConfig
 from harness.errors import DiskFull, InputError
-from harness.launch.launcher import DISK_FULL, ERROR, Ended, Launcher
+from harness.launch.launcher import DISK_FULL, ERROR, WAITING, Ended, Launcher
 from harness.records import read_json
 from harness.records.disk_full import stopped
 from harness.search.sweep_folder import SweepFolder
 from harness.terminal.phases import phase, phase_in
 
 POLL_SECONDS = 0.03
-WAITING = "waiting for a worker, which imports torch and transformers"
 
 
 class NoWorkerAnswered(RuntimeError):
