@@ -24,7 +24,7 @@ def server():
 
 @pytest.fixture
 def forked(server, tmp_path):
-    """`fork()` → a worker that begins in ``tmp_path``, its output in ``log``; the lock that it holds."""
+    """`fork()` → a worker in ``tmp_path``, its output in ``log``; and the lock that it holds."""
     processes, lock = [], (tmp_path / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
 
