@@ -111,12 +111,11 @@ def run(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     with phase("reading the configuration"):
         from harness.compose.command_line import compose_from_data, hydra_asked, show_hydra
+        from harness.launch.forking import import_ahead
 
         if hydra_asked(arguments):
             show_hydra(arguments, USAGE)
             return 0
-        from harness.launch.forking import import_ahead
-
         import_ahead()
         from harness.allowance.more import with_earlier
         from harness.search.optuna_studies.study import check_search
@@ -237,10 +236,7 @@ def run(arguments: Sequence[str]) -> int:
             return PREEMPTED if isinstance(stop, Preempted) else STOPPED
         terminal.say("Stopping: running trials write a checkpoint …")
         launcher.close()
-        terminal.say(
-            "Stopped. The same command resumes the sweep:\n"
-            f"  python -m harness.sweep {_typed(arguments)}"
-        )
+        terminal.say(f"Stopped. The same command resumes the sweep:\n  {description['command']}")
         return PREEMPTED if isinstance(stop, Preempted) else STOPPED
     finally:
         launcher.close()
@@ -290,14 +286,6 @@ def _leave_nothing(launcher: Launcher, folder: SweepFolder, cache: Path) -> None
 
 def _preempt(signum: int, frame: FrameType | None) -> None:
     raise Preempted
-
-
-def _typed(arguments: Sequence[str]) -> str:
-    import shlex
-
-    from harness.config.database_url import hide_secrets
-
-    return shlex.join(map(hide_secrets, arguments))
 
 
 if __name__ == "__main__":

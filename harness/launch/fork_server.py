@@ -46,17 +46,17 @@ def main() -> int:
 def _import_trials() -> None:
     """Import what every trial needs, and leave it out of garbage collection."""
     gc.disable()
-    import peft
     import torch
 
     import harness.launch.worker
     import harness.trials.check
     import harness.trials.footprints.measured_steps
     import harness.trials.run  # noqa: F401
+    from harness.models.pool import freeze_library_objects
 
-    assert not torch.cuda.is_initialized() and peft is not None
-    gc.freeze()
+    freeze_library_objects()
     gc.enable()
+    assert not torch.cuda.is_initialized()
 
 
 def _forked(

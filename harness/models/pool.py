@@ -77,7 +77,7 @@ class ModelPool:
             pooled = self._unparked(key)
         if pooled is None:
             with phase(f"loading {config.name}"):
-                _freeze_library_objects()
+                freeze_library_objects()
                 gc.collect()  # models contain reference cycles
                 base = load_base(config, quantization, self.device)
             pooled = _PooledBase(base, checksums(base.model))
@@ -119,7 +119,7 @@ def _move(base: Base, device: str) -> None:
 
 
 @cache
-def _freeze_library_objects() -> None:
+def freeze_library_objects() -> None:
     """Exclude objects of the libraries from garbage collection.
 
     They are about a million, and each collection would take 0.5 s longer.
