@@ -74,9 +74,11 @@ class Saver:
         self._step, self._saved_at = self.progress.step, time.monotonic()  # last checkpoint
 
     def save(self) -> None:
-        """Write a checkpoint. All ranks must call it."""
+        """Write a checkpoint; after the last step without the optimizer. All ranks must call it."""
         start_time, progress = time.monotonic(), self.progress
         tensors, optimizer = self.wrapped.state(self.trained, self.optimizer)
+        if progress.step == self.total_steps:
+            optimizer = None  # two thirds of the bytes, which no further step needs
         if self.wrapped.team.leads:
             self.before()
             state = {
@@ -144,7 +146,9 @@ def restore(
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(local_part(checkpoint.tensors[name], parameter))
-    optimizer.load_state_dict(_local_state(checkpoint.state["optimizer"], optimizer, local_part))
+    if checkpoint.state["optimizer"] is not None:  # it is after the last step
+        kept = _local_state(checkpoint.state["optimizer"], optimizer, local_part)
+        optimizer.load_state_dict(kept)
     method.load_state(model, checkpoint.state["method"])
     set_random_state(checkpoint.state["random"])
     progress.step = checkpoint.step

@@ -12,7 +12,13 @@ from safetensors.torch import load_file
 
 from harness import methods
 from harness.errors import InputError
-from harness.models.weights.master_weights import computing, convert_to_master_weights
+from harness.models.weights.master_weights import (
+    BLOCK,
+    GOLDEN,
+    as_computed,
+    computing,
+    convert_to_master_weights,
+)
 from harness.training.loop import Interrupted
 from harness.training.precision.autocast import check_precision
 from harness.training.precision.rounding import StochasticRounding, rounded
@@ -225,3 +231,24 @@ def test_what_is_saved_is_what_was_measured_and_what_was_trained(
     norm = sum(float(start[name].float().square().sum()) for name in stored) ** 0.5
     steps = 1e-5 * (0.5 + 1 + 1 + 0.5)  # the most that Adam can go, at these rates
     assert update < 1.2 * steps * sum(t.numel() for t in stored.values()) ** 0.5 / norm
+
+
+def test_each_entry_is_rounded_at_the_threshold_of_its_place():
+    """In blocks on a CPU, as by arithmetic of arbitrary precision, entry by entry."""
+    n = 2 * BLOCK + 7
+    bits = torch.randint(-(2**31), 2**31, (n,), generator=torch.Generator().manual_seed(0))
+    values = bits.int().view(torch.float32)
+    values[values.isnan()] = 1.5
+    values[3], values[BLOCK + 3], values[BLOCK + 4] = float("inf"), float("nan"), -0.1
+    rounded = as_computed(values.view(1, n), torch.bfloat16)
+    assert rounded.shape == (1, n) and rounded.dtype == torch.bfloat16
+    assert rounded[0, 3] == float("inf") and rounded[0, BLOCK + 3].isnan()
+    halves = rounded[0].view(torch.int16).tolist()
+    words = values.view(torch.int32).tolist()
+    for i in (0, 1, 2, 5, 1000, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 4, 2 * BLOCK, n - 1):
+        if values[i].isfinite():
+            upper = (words[i] % 2**32 + (i * GOLDEN % 2**32 >> 16)) % 2**32 >> 16
+            assert halves[i] % 2**16 == upper, i
+    places = torch.tensor([0, 5, BLOCK, n - 1])
+    few = as_computed(values[places], torch.bfloat16, places)
+    assert torch.equal(few.view(torch.int16), rounded[0, places].view(torch.int16))

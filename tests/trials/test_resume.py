@@ -209,6 +209,8 @@ def test_asked_to_stop_in_the_measurements_at_the_end(bench, small_trial, tmp_pa
         with pytest.raises(Interrupted, match="stopped during the measurements"):
             run_trial(trial, bench)
     before = [row for row in rows(tmp_path) if row["kind"] == "train"]
+    state = torch.load(tmp_path / "checkpoint" / "step-12" / "state.pt", weights_only=True)
+    assert state["optimizer"] is None, "no further step needs it"
     steps, real = [], torch.optim.AdamW.step
     monkeypatch.setattr(
         torch.optim.AdamW, "step", lambda self, *about: steps.append(1) or real(self, *about)
