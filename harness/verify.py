@@ -134,6 +134,8 @@ def surroundings(record: Record, device: str) -> list[str]:
     devices = record.provenance.get("devices_per_trial", 1)
     if devices > 1:
         lines.append(f"the trial was trained over {devices} devices, and over 1 here")
+    if record.trained_in_pack:
+        lines.append("other trials were trained together with it, and none here (launcher.pack)")
     if held and held < batch:
         lines.append(f"the trial ran out of memory and continued with micro-batches of {held}")
     return lines

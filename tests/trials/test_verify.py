@@ -70,9 +70,11 @@ def test_other_versions_are_told(copy, capsys):
     record = read_record(folder)
     record.provenance["versions"]["torch"] = "1.0"
     record.provenance["device"] = "a GPU"
+    record.provenance["pack"] = {"trials": 3}
     write_record(folder, record)
     assert main([str(folder), "steps=1"]) == 0
     said = capsys.readouterr().out
+    assert "other trials were trained together with it, and none here" in said
     assert "torch: 1.0 in the record" in said and "device: a GPU in the record, cpu here" in said
 
 
