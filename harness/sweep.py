@@ -156,6 +156,7 @@ def run(arguments: Sequence[str]) -> int:
     from harness.allowance.budget_argument import Account
     from harness.allowance.costs import CostTable
     from harness.allowance.cuts import possible_cuts
+    from harness.reporting import import_ahead as import_ahead_of_report
     from harness.search.driver import Driver
     from harness.search.limits import check_reachable
     from harness.search.planning.expected_cost import planned_trials
@@ -220,7 +221,7 @@ def run(arguments: Sequence[str]) -> int:
         terminal.expect(planned_trials(sweep, plans, needs), launcher.size, budget)
         terminal.progress.write(folder.path)
         with terminal:
-            driver.run(needs)
+            driver.run(needs, import_ahead_of_report)
     except InputError:
         launcher.close()
         folder.discard()

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "import_ahead"]
+
+
+def import_ahead() -> None:
+    """Import what a report needs, such as matplotlib, in a thread, while this process only waits."""
+
+    def imported() -> None:
+        with suppress(Exception):  # the report will raise it again
+            from harness.reporting.formats import content, json_and_csv, markdown, page  # noqa: F401
+
+    Thread(target=imported, daemon=True).start()
 
 
 def build_report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -57,12 +57,18 @@ class Driver:
         self._needs: dict[str, MethodMemory] = {}
         self._trials = RunningTrials(sweep, folder, launcher, watcher)
 
-    def run(self, needs: Mapping[str, MethodMemory] | None = None) -> list[Record]:
+    def run(
+        self,
+        needs: Mapping[str, MethodMemory] | None = None,
+        at_the_end: Callable[[], None] = lambda: None,
+    ) -> list[Record]:
         """Run the sweep and return its records.
 
-        ``needs`` holds memory by method: configurations that do not fit are not started. Raises
-        InputError for faults that only a trial reveals.
+        ``needs`` holds memory by method: configurations that do not fit are not started.
+        ``at_the_end`` is called once a worker is idle while the last trials run. Raises InputError
+        for faults that only a trial reveals.
         """
+        self._at_the_end = at_the_end
         self._needs = {plan.method: (needs or {}).get(plan.method, UNKNOWN) for plan in self._plans}
         self._plans = [self._needs[plan.method].cut(plan) for plan in self._plans]
         self._trials.needs = self._needs
@@ -203,6 +209,9 @@ class Driver:
         while waiting or self._trials:
             while waiting and self._trials.has_room():
                 self._trials.submit([waiting.pop(0)])
+            if not waiting and self._trials and self._trials.has_room():
+                self._at_the_end()
+                self._at_the_end = lambda: None
             for _ in self._trials.ended():
                 pass
 
