@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.config import ModelConfig
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _Key = tuple[ModelConfig, Quantization | None]
+FREEZES = 2  # the first trial imports more after its base is loaded
 ROOM = 6  # bases that the host's free memory must have room for before one is parked in it
 
 
@@ -51,6 +51,7 @@ class ModelPool:
         self._kept: dict[_Key, _PooledBase] = {}  # on the device, ready to be lent
         self._parked: dict[_Key, _PooledBase] = {}  # in the memory of the host
         self._tokenizers: dict[ModelConfig, PreTrainedTokenizerBase] = {}
+        self._loads = 0
 
     @property
     def device_gb(self) -> float:
@@ -77,7 +78,9 @@ class ModelPool:
             pooled = self._unparked(key)
         if pooled is None:
             with phase(f"loading {config.name}"):
-                freeze_library_objects()
+                if self._loads < FREEZES and not self._parked:
+                    freeze_library_objects()
+                self._loads += 1
                 gc.collect()  # models contain reference cycles
                 base = load_base(config, quantization, self.device)
             pooled = _PooledBase(base, checksums(base.model))
@@ -118,7 +121,6 @@ def _move(base: Base, device: str) -> None:
     model.to(device)
 
 
-@cache
 def freeze_library_objects() -> None:
     """Exclude objects of the libraries from garbage collection.
 
