@@ -58,16 +58,12 @@ class Ended:
 
 
 def ended(
-    candidates: CandidateSet,
-    seeds: Sequence[int],
-    looks: int,
-    dropped: Sequence[int],
-    early: bool = False,
+    candidates: CandidateSet, seeds: Sequence[int], looks: int, dropped: Sequence[int]
 ) -> Ended:
     decision = decide(candidates.members, candidates, draws=0)
     assert decision is not None and decision.chosen is not None
     chosen = int(decision.chosen.label)
-    return Ended(chosen, decision.firm, sum(seeds), looks, tuple(dropped), candidates, early)
+    return Ended(chosen, decision.firm, sum(seeds), looks, tuple(dropped), candidates)
 
 
 def fixed(case: Case, seeds: int) -> Ended:
@@ -104,16 +100,18 @@ def raced(case: Case, most: Sequence[int], shown: bool = False) -> list[Ended]:
         else:
             following = seeds_for_choice(now, seeds, 1)
         over = over or not following or any(n > len(case.quality[0]) for n in following.values())
+        final: Ended | None = None
         while len(found) < len(most):
             at_most = most[len(found)]
             right = not shown and probably_right(now, at_most / len(seeds)) is not None
             if not (over or right or spent >= at_most):
                 break
-            last = looks + (spent > seen_at)  # the report is a look
-            at_end = measured(case, each, last, dropped)
-            out = [*dropped, *(int(name) for name in look(at_end).dropped)]
-            at_end = measured(case, each, last, out)
-            found.append(ended(at_end, each, last, out, over or right))
+            if final is None:
+                last = looks + (spent > seen_at)  # the report is a look
+                at_end = measured(case, each, last, dropped)
+                out = [*dropped, *(int(name) for name in look(at_end).dropped)]
+                final = ended(measured(case, each, last, out), each, last, out)
+            found.append(replace(final, early=over or right))
         if len(found) == len(most):
             return found
         for name, n in following.items():
@@ -205,7 +203,7 @@ def regret(
     for k, spread, sd in finalists:
         own = np.random.default_rng([k, int(10 * spread), int(10 * sd)])
         found: list[tuple[Case, list[Ended], list[Ended]]] = []
-        for _ in range(runs or (200 if k == 12 else 400)):
+        for _ in range(runs or (400 if k == 12 else 1200)):
             case = world(k, sd, own, own.normal(0, spread, k))
             at_once = [fixed(case, n) for n in DESIGNS]
             found.append((case, at_once, raced(case, [k * n for n in DESIGNS])))
