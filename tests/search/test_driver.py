@@ -11,6 +11,8 @@ from sweeping import FakeLauncher, Killed, composed, drive
 
 from harness.errors import InputError
 from harness.records import read_jsonl, read_record
+from harness.records.footprint import Footprint
+from harness.search.planning.needs import MeasuredConfig, MethodMemory
 from harness.search.sweep_folder import confirm_seed
 
 TWO = ("method=full,lora", "name=s", "search.trials=5", "confirm.finalists=1", "confirm.seeds=2")
@@ -67,6 +69,23 @@ def test_equal_budgets_and_search_before_confirm(undisturbed):
         assert [job.keep_adapter for job in mine] == [False] * 5 + [True, False]
         assert not any(job.asks_pruner for job in mine)
     assert len(records) == len({job.fingerprint for job in jobs}) == 14
+
+
+def test_the_longest_trials_begin_first_so_that_workers_end_together():
+    """Of a search by the plan's measurements, of finalists by their own trials, seed by seed."""
+
+    def takes(job):
+        seconds = 1.0 if job.config.method["name"] == "full" else 9.0
+        return ("record", {"cost": {"train_seconds": seconds, "base_seconds": 50.0 / seconds}})
+
+    steps = [Footprint("cpu", 9.0, 10, 1.0, step_seconds=seconds) for seconds in (1.0, 9.0)]
+    needs = {
+        name: MethodMemory([MeasuredConfig({}, found, None)], {}, [])
+        for name, found in zip(("full", "lora"), steps, strict=True)
+    }
+    launcher = FakeLauncher(fault=takes)
+    drive(launcher, *TWO, "search.trials=2", needs=needs)
+    assert [job.method for job in launcher.submitted] == ["lora", "full"] * 4
 
 
 def test_confirm_seeds_are_never_those_of_the_search():
