@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import afterwards, methods
 from harness.config import ModelConfig, TrialConfig
@@ -25,6 +25,9 @@ from harness.training.augmentation import described
 from harness.training.distributed.shardable import check_shardable
 from harness.training.precision.autocast import check_precision
 from harness.trials.workbench import Workbench, quantization_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @phase("checking the configurations with the model and the data")
@@ -48,6 +51,8 @@ def _checked(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     counts: dict[ModelConfig, dict[str, Any]] = {}  # all share the same data
     cautions: dict[str, None] = {}
     longest: dict[ModelConfig, int] = {}  # most tokens of any text, for each model
+    # Nothing changes them, and one keeps what was found out about it, such as where text goes.
+    skeletons: dict[ModelConfig, nn.Module] = {}
     for data in spec["configs"]:
         config: TrialConfig = from_mapping(TrialConfig, data)
         method: Method = methods.build(config.method)
@@ -55,7 +60,9 @@ def _checked(spec: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
             check_quantization(quantization, bench.device)
         if bench.team.shards:
             check_shardable(config, method)
-        skeleton = load_skeleton(config.model)
+        if config.model not in skeletons:
+            skeletons[config.model] = load_skeleton(config.model)
+        skeleton = skeletons[config.model]
         check_precision(
             config.training, method, weights_dtype(config.model, skeleton), bench.device
         )
