@@ -65,8 +65,8 @@ def test_the_costs_of_a_pack_are_not_compared_with_those_of_trials_alone(run):
     together = replace(run, rows=tuple(map(packed, run.rows)))
     candidates = candidate_set(together)
     table = search_table(together, candidates)
-    assert "is its share" in table.note
-    assert "is its share" not in search_table(run, candidates).note
+    assert "have shares of their time" in table.note
+    assert "have shares of their time" not in search_table(run, candidates).note
     look = palette(run.sweep.methods)
     assert capacity_figure(together, candidates, look) is not None
     points = explorer(together, candidates, None, look, "validation.bleu")["points"]

@@ -151,8 +151,8 @@ def search_table(run: SweepRecords, candidates: CandidateSet) -> Table:
     note = say("A pruned trial's values are those at the step where it was stopped.")
     if any(row.record.trained_in_pack for row in run.rows):
         note += say(
-            " The time of a trial that others were trained together with is its share; its memory is "
-            "not measured."
+            " Trials that were trained together have shares of their time; memory is measured only in "
+            "training alone."
         )
     if stopped:
         note += say(

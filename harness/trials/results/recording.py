@@ -16,7 +16,7 @@ from harness.training.augmentation import described
 from harness.trials.tuning import Tuning
 from harness.trials.workbench import BaseResults
 
-SHARE = "a share of those of all trials in the pack; memory and energy of one are not measured"
+SHARE = "of the steps that they took together, an equal share"
 
 
 @dataclass
