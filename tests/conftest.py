@@ -31,14 +31,8 @@ SMALL = (
 
 # The files that take longest, first: no process is left with one of them at the end.
 LONG = (
-    *(
-        "test_real_sweep",
-        "test_packed_sweep",
-        "test_method_contract",
-        "test_resume",
-        "test_ray",
-        "test_slurm",
-    ),
+    *("test_real_sweep", "test_method_contract", "test_resume", "test_ray", "test_slurm"),
+    "test_packed_sweep",
     *("test_team_of_processes", "test_driver", "test_sharding", "test_checkpoint_selection"),
     *("test_score", "test_run_trial", "test_doctor", "test_tracking", "test_outcomes"),
     *("test_startup", "test_wheel", "test_identity", "test_team", "test_loop", "test_sequence"),
