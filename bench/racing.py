@@ -29,7 +29,7 @@ from harness.statistics.comparing.looks import is_due
 from harness.statistics.scores import aggregate
 
 MOST_SEEDS = 100  # of each made-up method
-DESIGNS = (2, 3, 5, 7, 10, 15, 20, 30)  # fixed seeds of each finalist
+DESIGNS = (2, 3, 5, 7, 10, 15, 20, 30, 40)  # fixed seeds of each finalist
 FINALISTS = (  # number, spread of their quality, seed SD, in margins
     (4, 8.0, 2.0),
     (6, 8.0, 2.0),
