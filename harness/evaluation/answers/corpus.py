@@ -41,7 +41,7 @@ def _scorer(metric: str, references: tuple[tuple[str, ...], ...], tokenize: str)
     """
     # sacrebleu takes streams of references, with None where an answer has fewer references.
     n_streams = max(len(refs) for refs in references)
-    streams = [
+    streams: Any = [
         [refs[i] if i < len(refs) else None for refs in references] for i in range(n_streams)
     ]
     if metric == "bleu":
