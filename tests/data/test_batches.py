@@ -89,6 +89,7 @@ def test_a_step_costs_its_padded_tokens_and_its_passes():
     assert step_cost([0, 1, 3], lengths, most=3) == 3 * 100 + FORWARD_TOKENS
     assert step_cost([0, 1, 3], lengths, most=2) == 3 * 100 - 10 + 2 * FORWARD_TOKENS
     assert step_cost([0, 1, 2], lengths, most=3) == 2000 + 2 * 100 + 2 * FORWARD_TOKENS
+    assert step_cost([0, 1, 3], lengths, most=3, padded=False) == 100 + 90 + 100 + FORWARD_TOKENS
 
 
 def test_a_step_needs_no_history():

@@ -70,10 +70,16 @@ def micro_batches(
 
 
 def step_cost(
-    indices: Sequence[int], lengths: np.ndarray, most: int, forward_tokens: int = FORWARD_TOKENS
+    indices: Sequence[int],
+    lengths: np.ndarray,
+    most: int,
+    forward_tokens: int = FORWARD_TOKENS,
+    padded: bool = True,
 ) -> int:
-    """Return the cost of a step in tokens: padded ones, and ``forward_tokens`` for each pass."""
+    """Return the cost of a step in tokens, padded or not, with ``forward_tokens`` for each pass."""
     groups = micro_batches(indices, lengths, most, forward_tokens)
+    if not padded:
+        return int(lengths[list(indices)].sum()) + forward_tokens * len(groups)
     return sum(len(group) * int(lengths[group].max()) + forward_tokens for group in groups)
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from harness.config.strict import from_mapping
 from harness.data.tokens.batches import BatchPlan, step_cost
 from harness.data.tokens.encode import Encoded
 from harness.errors import first_line, is_out_of_memory
+from harness.models.end_to_end import fits_one_row
 from harness.models.pass_cost import forward_tokens
 from harness.models.weights.master_weights import computing, copies_bytes
 from harness.models.weights.stored_bytes import stored_bytes
@@ -34,7 +35,10 @@ from harness.trials.results.recording import device_name
 from harness.trials.tuning import GO_ON, Tuning, Watch
 from harness.trials.workbench import Inputs, Workbench, quantization_of
 
-FORMAT = 7  # increase it when the measurement changes
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 8  # increase it when the measurement changes
 SAMPLED_STEPS = 64  # of an epoch, for the cost of a mean step
 
 
@@ -113,7 +117,7 @@ def _measure(config: TrialConfig, devices: int, folder: Path, bench: Workbench) 
                         inputs.train,
                         few.train,
                         tuning.progress.micro_batch_size,
-                        forward_tokens(tuning.model),
+                        tuning.model,
                     ),
                     scoring_seconds=scored.seconds,
                     answering_seconds=answering_seconds(tuning, inputs),
@@ -173,17 +177,22 @@ def _memory(tuning: Tuning, meter: StepMeter) -> dict[str, Any]:
 
 
 def _step_seconds(
-    seconds: float, train: Encoded, measured: Encoded, micro_batch_size: int, forward_tokens: int
+    seconds: float, train: Encoded, measured: Encoded, micro_batch_size: int, model: nn.Module
 ) -> float:
     """Return the mean seconds of a step of ``train``, from those of a step with all of ``measured``.
 
-    Steps compare by their padded tokens and passes: the longest sequences are measured, which need
-    little padding.
+    Steps compare by their tokens and passes, with padding if ``model`` computes it: the longest
+    sequences are measured, which need little.
     """
     plan = BatchPlan(len(train), len(measured), seed=0)
+    options = {
+        "most": micro_batch_size,
+        "forward_tokens": forward_tokens(model),
+        "padded": train.classes is not None or not fits_one_row(model),
+    }
     costs = [
-        step_cost(plan.indices(step), train.lengths, micro_batch_size, forward_tokens)
+        step_cost(plan.indices(step), train.lengths, **options)
         for step in range(min(plan.steps_per_epoch, SAMPLED_STEPS))
     ]
-    whole = step_cost(range(len(measured)), measured.lengths, micro_batch_size, forward_tokens)
+    whole = step_cost(range(len(measured)), measured.lengths, **options)
     return seconds * float(np.mean(costs)) / whole
