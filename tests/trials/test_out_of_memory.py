@@ -24,12 +24,16 @@ def scarce(model, fails):
     """``fails(rows)``: whether a forward pass over so many sequences finds no memory."""
     seen = []
 
-    def allocate(module, inputs, output):
-        seen.append(len(inputs[0]))
-        if fails(len(inputs[0])):
+    def allocate(module, inputs, named):
+        ids, positions = named.get("input_ids"), named.get("position_ids")
+        rows = len(named["inputs_embeds"] if ids is None else ids)
+        if rows == 1 and positions is not None:  # texts end to end
+            rows = max(1, int((positions == 0).sum()))
+        seen.append(rows)
+        if fails(rows):
             torch.empty(2**58, dtype=torch.uint8)
 
-    handle = model.get_input_embeddings().register_forward_hook(allocate)
+    handle = model.register_forward_pre_hook(allocate, with_kwargs=True)
     try:
         yield seen
     finally:
