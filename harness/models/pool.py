@@ -87,8 +87,7 @@ class ModelPool:
         yield pooled.base
         # Reached only without an exception: the base of a failed trial is not lent again.
         _strip(pooled.base.model)
-        # The order must be the same too: it changes the rounding of sums over all parameters.
-        if list(checksums(pooled.base.model).items()) == list(pooled.checksums.items()):
+        if _has_its_bits(pooled):
             pooled.base.model.requires_grad_(False).eval()
             self._kept[key] = pooled
 
@@ -113,7 +112,7 @@ class ModelPool:
             return None
         gc.collect()
         _move(pooled.base, self.device)
-        return pooled if checksums(pooled.base.model) == pooled.checksums else None
+        return pooled if _has_its_bits(pooled) else None
 
 
 def _move(base: Base, device: str) -> None:
@@ -131,6 +130,17 @@ def freeze_library_objects() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+def _has_its_bits(pooled: _PooledBase) -> bool:
+    """Return whether the base is the loaded one; found out at the first tensor that differs.
+
+    The order must be the same too: it changes the rounding of sums over all parameters.
+    """
+    tensors, known = stored_tensors(pooled.base.model), pooled.checksums
+    return list(tensors) == list(known) and all(
+        hash_bits(tensor.detach()) == known[name] for name, tensor in tensors.items()
+    )
 
 
 def checksums(model: nn.Module) -> dict[str, tuple[int, int]]:
