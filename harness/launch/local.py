@@ -192,15 +192,14 @@ class LocalLauncher:
         time.sleep(DUMP_SECONDS)
         _signal_all(process, signal.SIGKILL)
         process.wait()
-        if process.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
+        _end_input(process)
 
     def close(self) -> None:
         """Stop all workers. A worker on a trial first writes a checkpoint."""
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
+                _end_input(worker.process)  # idle ones exit, all at the same time
         until = time.monotonic() + grace_seconds(worker.folder for worker in self._workers)
         for worker in self._workers:
             self._end(worker, max(0.1, until - time.monotonic()))
@@ -244,9 +243,7 @@ class LocalLauncher:
         process, worker.process = worker.process, None
         if process is None:
             return
-        if process.stdin is not None:
-            with suppress(BrokenPipeError):  # it exited before it read its last task
-                process.stdin.close()
+        _end_input(process)
         if process.poll() is None:
             process.terminate()
         try:
@@ -254,6 +251,13 @@ class LocalLauncher:
         except subprocess.TimeoutExpired:
             _signal_all(process, signal.SIGKILL)
             process.wait()
+
+
+def _end_input(process: Process) -> None:
+    """Close the input of a worker, which exits when it asks for another task."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):  # it exited before it read its last task
+            process.stdin.close()
 
 
 def _signal_all(process: Process, number: int) -> None:
