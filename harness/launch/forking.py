@@ -28,7 +28,7 @@ from harness.launch.launcher import WAITING
 from harness.launch.libraries import library_environment
 from harness.terminal.phases import phase
 
-READY_SECONDS = 60.0  # of imports, after which workers are started without it
+READY_SECONDS = 600.0  # of imports, which would take a worker as long, as from a slow disk
 FORK_SECONDS = 10.0
 POLL_SECONDS = 0.01
 MESSAGE = 1 << 20  # bytes, more than any environment
