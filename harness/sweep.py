@@ -116,13 +116,15 @@ def run(arguments: Sequence[str]) -> int:
         if hydra_asked(arguments):
             show_hydra(arguments, USAGE)
             return 0
-        import_ahead()
         from harness.allowance.more import with_earlier
-        from harness.search.optuna_studies.study import check_search
-        from harness.search.packs import check_packs, pack_sizes, packs_in_words
 
         arguments = with_earlier(arguments)
         sweep, plans, taken = compose_from_data(arguments)
+        if sweep.launcher.name == "local":
+            import_ahead()
+        from harness.search.optuna_studies.study import check_search
+        from harness.search.packs import check_packs, pack_sizes, packs_in_words
+
         check_search(sweep, plans)
         check_packs(sweep)
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol, cast
 
 from harness.config import LauncherConfig
 from harness.errors import unknown
-from harness.launch import forking
 from harness.launch.launcher import Launcher
 
 # The name in a configuration → the module that offers ``check``, ``make`` and ``describe``.
@@ -47,8 +46,6 @@ def check_launcher(config: LauncherConfig) -> None:
 
 def launcher_for(config: LauncherConfig, cache: Path, logs: Path, lock: int) -> Launcher:
     """Return the launcher that ``config`` names. Raises InputError if it cannot be used here."""
-    if config.name != "local":
-        forking.close()  # workers run elsewhere
     return _module(config).make(config, cache, logs, lock)
 
 

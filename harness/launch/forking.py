@@ -1,7 +1,7 @@
 """A process that has imported torch and transformers, and forks workers in a tenth of a second.
 
 Workers on a CPU share the cores with the driver, and each would take four seconds of them for its
-imports. This process begins with them while the driver still composes its sweep. It starts no thread
+imports. This process begins with them while the driver still prepares its sweep. It starts no thread
 and computes nothing, so that its copies are as good as a new process. A copy becomes a child of the
 driver, which waits for it, signals it and learns its exit code as of any other child. Linux only.
 
