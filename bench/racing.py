@@ -1,6 +1,6 @@
 """Racing with confirm seeds against fixed numbers of seeds: cost, regret, and how often it errs.
 
-    python -m bench.racing                  # all tables, about an hour on one core
+    python -m bench.racing                  # all tables, about two hours on one core
     python -m bench.racing errors           # some of them
 
 The race is the product's own: ``harness.allowance.seed_race`` decides after each round who is out
@@ -203,7 +203,7 @@ def regret(
     for k, spread, sd in finalists:
         own = np.random.default_rng([k, int(10 * spread), int(10 * sd)])
         found: list[tuple[Case, list[Ended], list[Ended]]] = []
-        for _ in range(runs or (400 if k == 12 else 1200)):
+        for _ in range(runs or (200 if k == 12 else 800)):
             case = world(k, sd, own, own.normal(0, spread, k))
             at_once = [fixed(case, n) for n in DESIGNS]
             found.append((case, at_once, raced(case, [k * n for n in DESIGNS])))
