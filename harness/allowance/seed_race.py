@@ -96,7 +96,7 @@ def probably_right(candidates: CandidateSet, each: float) -> str | None:
     if decision is None or decision.chosen is None or not right[able.index(decision.chosen)]:
         return None
     return recorded(
-        "{label} is probably right: another finalist is hardly better by more than the margin",
+        "{label} is probably right: its strongest rival is hardly better by more than the margin",
         label=decision.chosen.label,
     )
 
