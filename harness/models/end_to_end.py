@@ -19,7 +19,7 @@ import torch
 
 from harness.errors import is_out_of_memory
 from harness.models.cached.virtual_prefix import caches_every_position, n_virtual_tokens
-from harness.models.views import as_pretrained, output_layer
+from harness.models.views import as_pretrained, output_layer, recomputes_activations
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,10 +87,9 @@ def fits_one_row(model: nn.Module) -> bool:
     """
     from torch.distributed.fsdp import FSDPModule
 
-    pretrained = as_pretrained(model)
-    if pretrained.is_gradient_checkpointing or n_virtual_tokens(model):
-        return False
     if not attends_by_flash(model) and not attends_on_cpu(model):
+        return False
+    if n_virtual_tokens(model) or recomputes_activations(model):
         return False
     if model not in _exact:
         inner: Any = getattr(model, "get_base_model", lambda: model)()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import ModelConfig
 from harness.models.load import Base, load_base, load_tokenizer
 from harness.models.quantization import Quantization
-from harness.models.views import as_pretrained
+from harness.models.views import as_pretrained, recomputes_activations
 from harness.models.weights.master_weights import forget_compute_dtypes
 from harness.models.weights.stored_bytes import stored_bytes, stored_tensors
 from harness.terminal.phases import phase
@@ -184,6 +184,6 @@ def _strip(model: nn.Module) -> None:
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     if hasattr(model, "peft_config"):
         del model.peft_config
-    if model.is_gradient_checkpointing:
+    if recomputes_activations(model):
         as_pretrained(model).gradient_checkpointing_disable()
         as_pretrained(model).disable_input_require_grads()

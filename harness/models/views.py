@@ -32,3 +32,8 @@ def input_embeddings(model: nn.Module) -> nn.Embedding:
 def output_layer(model: nn.Module) -> nn.Linear:
     """Return the layer that maps hidden states to logits over the vocabulary."""
     return cast("nn.Linear", as_pretrained(model).get_output_embeddings())
+
+
+def recomputes_activations(model: nn.Module) -> bool:
+    """Return True with gradient checkpointing, by the flag that transformers sets in modules."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

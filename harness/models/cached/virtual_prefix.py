@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from harness.models.views import as_peft
+from harness.models.views import as_peft, recomputes_activations
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,7 +56,7 @@ def shared_prefix(model: nn.Module, rows: int) -> Any:
     caches_all, may_drop = _properties[base]
     encoder = as_peft(model).prompt_encoder
     differs_by_row = may_drop or any(getattr(module, "p", 0) for module in encoder.modules())
-    differs_by_row = differs_by_row or base.is_gradient_checkpointing
+    differs_by_row = differs_by_row or recomputes_activations(base)
     if not caches_all or (model.training and differs_by_row):
         return None
     prompt = as_peft(model).get_prompt(1)
